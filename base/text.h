@@ -1,0 +1,30 @@
+/* Text made safe for logs and JSON, and small conversions. Any thread. */
+#ifndef BASE_TEXT_H
+#define BASE_TEXT_H
+
+#include "base/buf.h"
+
+/* Length of the valid UTF-8 sequence at p (1 to 4; no surrogates, no overlong form), or 0. n > 0. */
+size_t text_utf8_len(const char *p, size_t n);
+bool text_utf8_valid(struct span s);
+bool text_ascii(struct span s);
+
+/* Appends s as a JSON string with its quotes. Control characters, U+2028, U+2029 and U+0080 to U+009F are
+ * escaped; a byte that is not UTF-8 becomes U+FFFD. */
+int text_put_json(struct buf *b, struct span s);
+
+/* Appends s for a log line: control characters and bytes that are not UTF-8 as \xNN, backslash doubled. */
+int text_put_log(struct buf *b, struct span s);
+
+/* "90", "30s", "5m", "1h", "4d", "2w", "250ms" -> ms. A bare number is seconds. ERR_BAD if it is no duration or
+ * overflows. */
+int text_duration_ms(struct span s, int64_t *ms);
+/* "64", "64k", "25M", "2G" (powers of 1024; an "iB" or "B" may follow) -> bytes; ERR_BAD likewise. */
+int text_size_bytes(struct span s, uint64_t *bytes);
+/* The shortest of "250ms", "90s", "1h30m", "4d2h"; buffer of at least 32. */
+void text_format_duration(int64_t ms, char *out, size_t cap);
+
+/* Unsigned decimal, whole span, no sign or blanks; ERR_BAD. */
+int text_u64(struct span s, uint64_t *v);
+
+#endif
