@@ -1,0 +1,41 @@
+/* Failed logins, counted per account and per client network, and who is to wait. Pure: told the time. One
+ * thread at a time.
+ *
+ * Counts decay: a failure weighs less and less over the window (half after half of it... linear leak of
+ * `limit` per window), so a few typing errors a day never add up. At the limit the key is blocked for
+ * block_ms. Memory is bounded: when the table is full the entry that matters least (lowest count, longest
+ * unused) of a few sampled makes room, and never one that is blocked while another can go.
+ */
+#ifndef NODE_AUTH_GUARD_H
+#define NODE_AUTH_GUARD_H
+
+#include "base/span.h"
+
+#include <stdint.h>
+
+#define AUTH_GUARD_ENTRIES 65536
+
+struct auth_guard_config {
+    uint32_t account_failures; /* 0: accounts are never blocked */
+    uint32_t client_failures;  /* 0: clients are never blocked */
+    int64_t window_ms;
+    int64_t block_ms;
+};
+
+struct auth_guard;
+
+struct auth_guard *auth_guard_new(const struct auth_guard_config *config);
+void auth_guard_free(struct auth_guard *g);
+void auth_guard_configure(struct auth_guard *g, const struct auth_guard_config *config);
+
+/* `account` canonical, `client` the bytes of its network (config_net's 17, or any). Either may be empty: not
+ * counted. */
+void auth_guard_failure(struct auth_guard *g, int64_t now_ms, struct span account, struct span client);
+/* A right password: the account's and the client's counts are halved for the pair that succeeded. */
+void auth_guard_success(struct auth_guard *g, int64_t now_ms, struct span account, struct span client);
+/* How long to wait, in ms; 0: not blocked. */
+int64_t auth_guard_blocked(const struct auth_guard *g, int64_t now_ms, struct span account,
+                           struct span client);
+uint32_t auth_guard_len(const struct auth_guard *g);
+
+#endif
