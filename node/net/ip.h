@@ -18,7 +18,7 @@ struct ip_addr {
 };
 
 #define IP_TEXT_MAX 48         /* an address with its NUL */
-#define IP_SOCK_TEXT_MAX 56 /* "[2001:db8::1]:65535" */
+#define IP_SOCK_TEXT_MAX 56    /* "[2001:db8::1]:65535" */
 #define IP_LITERAL_TEXT_MAX 56 /* "[IPv6:...]" */
 
 /* Four or sixteen bytes in network order. `mapped` (may be NULL) tells that it came as ::ffff:a.b.c.d. */
