@@ -148,6 +148,8 @@ struct queue_conn {
     struct list link; /* among the site's idle connections */
     struct list lru;  /* among all idle connections, or those to be closed */
     uint8_t state;
+    bool took;   /* an item */
+    bool worked; /* queue_conn_success was called */
 };
 
 enum queue_action_kind {
@@ -186,9 +188,11 @@ void queue_conn_opened(struct queue *q, struct queue_conn *conn, int64_t now_ms)
 /* No host of the site could be used: `why` is "451 4.4.1 connection refused" or the like. With no other
  * connection open the site goes down after config.down_after of these in a row. The conn is forgotten. */
 void queue_conn_failed(struct queue *q, struct queue_conn *conn, struct span why, int64_t now_ms);
-/* The connection was opened and is over; `trouble`: by 421, a reset or a time-out (halves the limit, at most
- * every 2 s). The conn is forgotten. A conn that was never opened needs queue_conn_failed. */
-void queue_conn_closed(struct queue *q, struct queue_conn *conn, bool trouble, int64_t now_ms);
+/* The connection was opened and is over. `trouble` says why when it ended by 421, a reset or a time-out, else
+ * it is empty: trouble halves the limit, at most every 2 s. A connection that took an item and ended without
+ * one queue_conn_success counts as one that failed, so that a server that greets and then hangs up is not
+ * hammered. The conn is forgotten. A conn that was never opened needs queue_conn_failed. */
+void queue_conn_closed(struct queue *q, struct queue_conn *conn, struct span trouble, int64_t now_ms);
 /* As queue_conn_failed without blame, for one given up by us (shutdown): nothing is learned from it. */
 void queue_conn_cancelled(struct queue *q, struct queue_conn *conn, int64_t now_ms);
 /* A transaction came to its end whatever the replies were: the site works, and its limit grows by one after
@@ -264,6 +268,7 @@ struct queue_totals {
     uint32_t sites, sites_down, senders;
     uint32_t conns, conns_opening, conns_idle;
     uint64_t bytes; /* memory of items, places, sites and senders, without malloc's own */
+    uint64_t steps; /* turns of inner loops since the start: what the work cost, without a clock */
 };
 void queue_totals(const struct queue *q, struct queue_totals *out);
 
