@@ -1,0 +1,89 @@
+/* One request on its way through a handler, and the table of routes. Admin threads. */
+#ifndef NODE_ADMIN_CALL_H
+#define NODE_ADMIN_CALL_H
+
+#include "node/admin/json_out.h"
+#include "node/admin/ops.h"
+#include "node/admin/params.h"
+
+#include <sys/types.h>
+
+#define ADMIN_REPLY_MAX (8u << 20)  /* bytes of a reply that is built in memory */
+#define ADMIN_PAGE_BYTES (4u << 20) /* a page of rows ends early at this size */
+#define ADMIN_TRACE_MAX_S 3600
+#define ADMIN_PROBE_MAX_S 300
+
+/* A reply that is produced while it is sent. */
+struct admin_source {
+    /* Waits a while for something to send. Bytes put into p; 0: nothing yet, still well; -1: the end; -2:
+     * broken off. */
+    ssize_t (*read)(void *ctx, char *p, size_t max);
+    void (*free)(void *ctx);
+    void *ctx;
+    int64_t limit_ms; /* it may last this long */
+};
+
+struct admin_call {
+    const struct admin_ops *ops;
+    const struct admin_caller *caller;
+    json_t *args;
+    char id[ADMIN_ID_TEXT];   /* of the path */
+    bool (*gone)(void *conn); /* the client has gone, or the server stops */
+    void *conn;
+
+    /* The reply, for the handler to fill. */
+    struct buf out;
+    unsigned status;            /* 0: 200 */
+    const char *type;           /* NULL: application/json */
+    struct admin_source source; /* if read is set, instead of out */
+    struct admin_error e;
+};
+
+/* 0, or a negative err with its text in c->e: then `out` is not used. */
+typedef int admin_handler_fn(struct admin_call *c);
+
+enum admin_route_flag {
+    ADMIN_ROUTE_OPEN = 1,    /* needs no token */
+    ADMIN_ROUTE_METRICS = 2, /* needs none if so configured */
+};
+
+struct admin_route {
+    const char *method;
+    const char *path; /* may hold one {id} as a whole segment */
+    admin_handler_fn *handler;
+    const struct admin_param *params; /* of the query for GET, of the body for POST */
+    unsigned flags;
+    const char *summary;
+};
+
+extern const struct admin_route admin_routes[];
+extern const size_t admin_nroutes;
+
+/* The route, or NULL; then *others says which methods that path has ("GET, POST"), NULL if the path is
+ * unknown. */
+const struct admin_route *admin_route_find(const char *method, const char *path, char id[ADMIN_ID_TEXT],
+                                           const char **others);
+
+unsigned admin_status_of(int err);     /* HTTP status */
+const char *admin_code_of(int status); /* "not_found", ... */
+void admin_error_json(struct buf *out, unsigned status, const char *text);
+
+/* docs/openapi.json as built in. */
+extern const unsigned char admin_openapi[];
+extern const size_t admin_openapi_len;
+
+admin_handler_fn admin_on_healthz, admin_on_readyz, admin_on_metrics, admin_on_openapi, admin_on_status,
+    admin_on_top, admin_on_sites, admin_on_ip_check, admin_on_config, admin_on_config_check, admin_on_reload,
+    admin_on_log, admin_on_log_set;
+admin_handler_fn admin_on_queue, admin_on_summary, admin_on_message, admin_on_content, admin_on_retry,
+    admin_on_hold, admin_on_release, admin_on_bounce, admin_on_delete, admin_on_track;
+admin_handler_fn admin_on_trace, admin_on_probe;
+admin_handler_fn admin_on_accounts, admin_on_account_add, admin_on_account_passwd, admin_on_account_remove,
+    admin_on_account_import;
+
+extern const struct admin_param admin_account_params[]; /* of one entry of an import */
+
+/* ERR for a function that the node does not have. */
+int admin_missing(struct admin_call *c);
+
+#endif

@@ -1,0 +1,356 @@
+/* Handlers about messages: the queue, acts on it, and tracking. Admin threads. */
+#include "node/admin/call.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/text.h"
+#include "node/admin/selector.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- selectors and places ------------------------------------------------------------------------------ */
+
+/* The selector's strings are borrowed from the arguments; its arrays are freed with selector_fini. */
+static int selector_init(struct admin_selector *sel, struct admin_call *c)
+{
+    const json_t *ids = json_object_get(c->args, "ids");
+    const char *state = admin_arg_str(c->args, "state");
+    const char *pattern = admin_arg_str(c->args, "reply_match");
+    int64_t older_ms = admin_arg_int(c->args, "older_than", 0);
+    *sel = (struct admin_selector){
+        .all = admin_arg_bool(c->args, "all"),
+        .sender = admin_arg_str(c->args, "sender"),
+        .recipient = admin_arg_str(c->args, "recipient"),
+        .site = admin_arg_str(c->args, "site"),
+        .account = admin_arg_str(c->args, "account"),
+        .arrived_before_ms = older_ms > 0 ? clock_wall_ms() - older_ms : 0,
+        .state = -1,
+    };
+    for (int s = 0; state != NULL && s < ADMIN_STATES; s++)
+        if (strcmp(state, admin_state_name((enum admin_state)s)) == 0)
+            sel->state = s;
+    if (json_array_size(ids) > 0) {
+        sel->ids = calloc(json_array_size(ids), sizeof(*sel->ids));
+        if (sel->ids == NULL)
+            return admin_fail(&c->e, -ENOMEM, "out of memory");
+        for (size_t i = 0; i < json_array_size(ids); i++)
+            sel->ids[sel->nids++] = json_string_value(json_array_get(ids, i));
+    }
+    if (pattern == NULL)
+        return 0;
+    struct admin_regex *reply = NULL;
+    int err = admin_regex_new(pattern, &reply, &c->e);
+    sel->reply = reply;
+    return err;
+}
+
+static void selector_fini(struct admin_selector *sel)
+{
+    free(sel->ids);
+    admin_regex_free((struct admin_regex *)(uintptr_t)sel->reply);
+}
+
+/* "ID.RCPT", as `next` gave it. */
+static int page_init(struct admin_page *page, struct admin_call *c, char id[ADMIN_ID_TEXT])
+{
+    const char *after = admin_arg_str(c->args, "after");
+    *page = (struct admin_page){ .limit = (uint32_t)admin_arg_int(c->args, "limit", 100) };
+    if (after == NULL)
+        return 0;
+    uint64_t rcpt;
+    size_t n = strcspn(after, ".");
+    if (!admin_id_ok(span_of(after, n), id) || after[n] != '.' ||
+        text_u64(span_str(after + n + 1), &rcpt) != 0 || rcpt > UINT32_MAX)
+        return admin_fail(&c->e, ERR_BAD, "after is not what an earlier page gave as next");
+    page->after_id = id;
+    page->after_rcpt = (uint32_t)rcpt;
+    return 0;
+}
+
+/* ---- rows ---------------------------------------------------------------------------------------------- */
+
+struct rows {
+    struct json_out j;
+    uint32_t n;
+    bool cut;
+    char next[ADMIN_ID_TEXT + 12];
+};
+
+static void put_recipient(struct json_out *j, const struct admin_row *row)
+{
+    json_out_u64(j, "rcpt", row->rcpt);
+    json_out_span(j, "recipient", row->recipient);
+    json_out_str(j, "state", admin_state_name(row->state));
+    json_out_opt(j, "site", row->site);
+    json_out_u64(j, "attempts", row->attempts);
+    json_out_opt(j, "reply", row->reply);
+    json_out_opt(j, "mx", row->mx);
+    json_out_opt(j, "mx_ip", row->mx_ip);
+    json_out_opt(j, "source_ip", row->source_ip);
+    json_out_time(j, "next_ms", row->next_ms);
+    json_out_time(j, "changed_ms", row->changed_ms);
+    json_out_time(j, "expires_ms", row->expires_ms);
+}
+
+static void put_message(struct json_out *j, const struct admin_row *row)
+{
+    json_out_str(j, "id", row->id);
+    json_out_span(j, "sender", row->sender); /* empty: the null reverse-path */
+    json_out_opt(j, "account", row->account);
+    json_out_opt(j, "tenant", row->tenant);
+    json_out_opt(j, "class", row->class);
+    json_out_opt(j, "message_id", row->message_id);
+    json_out_u64(j, "size", row->size);
+    json_out_u64(j, "nrcpts", row->nrcpts);
+    json_out_time(j, "arrival_ms", row->arrival_ms);
+    json_out_opt(j, "client_ip", row->client_ip);
+    json_out_opt(j, "client_name", row->client_name);
+    json_out_opt(j, "helo", row->helo);
+    json_out_opt(j, "protocol", row->protocol);
+    json_out_opt(j, "listener", row->listener);
+}
+
+static int on_row(void *arg, const struct admin_row *row)
+{
+    struct rows *r = arg;
+    json_out_open(&r->j, NULL, '{');
+    put_message(&r->j, row);
+    put_recipient(&r->j, row);
+    json_out_close(&r->j, '}');
+    r->n++;
+    snprintf(r->next, sizeof(r->next), "%.32s.%" PRIu32, row->id, row->rcpt);
+    r->cut = r->j.buf->len > ADMIN_PAGE_BYTES;
+    return r->cut;
+}
+
+static void rows_begin(struct rows *r, struct admin_call *c)
+{
+    *r = (struct rows){ 0 };
+    json_out_init(&r->j, &c->out);
+    json_out_open(&r->j, NULL, '{');
+    json_out_open(&r->j, "recipients", '[');
+}
+
+static void rows_end(struct rows *r, uint32_t limit)
+{
+    json_out_close(&r->j, ']');
+    json_out_opt(&r->j, "next", span_str(r->n >= limit || r->cut ? r->next : ""));
+    json_out_close(&r->j, '}');
+    buf_put_char(r->j.buf, '\n');
+}
+
+int admin_on_queue(struct admin_call *c)
+{
+    if (c->ops->queue_list == NULL)
+        return admin_missing(c);
+    struct admin_selector sel;
+    struct admin_page page;
+    struct rows r;
+    char after[ADMIN_ID_TEXT];
+    int err = selector_init(&sel, c);
+    if (err == 0)
+        err = page_init(&page, c, after);
+    if (err == 0) {
+        rows_begin(&r, c);
+        err = c->ops->queue_list(c->ops->ctx, &sel, &page, on_row, &r, &c->e);
+        rows_end(&r, page.limit);
+    }
+    selector_fini(&sel);
+    return err;
+}
+
+static int on_message_row(void *arg, const struct admin_row *row)
+{
+    struct rows *r = arg;
+    if (r->n++ == 0) {
+        put_message(&r->j, row);
+        json_out_open(&r->j, "recipients", '[');
+    }
+    json_out_open(&r->j, NULL, '{');
+    put_recipient(&r->j, row);
+    json_out_close(&r->j, '}');
+    return 0;
+}
+
+int admin_on_message(struct admin_call *c)
+{
+    if (c->ops->queue_show == NULL)
+        return admin_missing(c);
+    struct rows r = { 0 };
+    json_out_init(&r.j, &c->out);
+    json_out_open(&r.j, NULL, '{');
+    int err = c->ops->queue_show(c->ops->ctx, c->id, on_message_row, &r, &c->e);
+    if (err == 0 && r.n == 0)
+        err = admin_fail(&c->e, ERR_NOT_FOUND, "there is no message %s in the queue", c->id);
+    json_out_close(&r.j, ']');
+    json_out_close(&r.j, '}');
+    buf_put_char(&c->out, '\n');
+    return err;
+}
+
+int admin_on_track(struct admin_call *c)
+{
+    if (c->ops->track == NULL)
+        return admin_missing(c);
+    struct admin_track q = {
+        .message_id = admin_arg_str(c->args, "message_id"),
+        .sender = admin_arg_str(c->args, "sender"),
+        .recipient = admin_arg_str(c->args, "recipient"),
+        .account = admin_arg_str(c->args, "account"),
+        .since_ms = admin_arg_int(c->args, "since", 0),
+        .until_ms = admin_arg_int(c->args, "until", 0),
+    };
+    struct admin_page page;
+    struct rows r;
+    char after[ADMIN_ID_TEXT], id[ADMIN_ID_TEXT];
+    const char *id_text = admin_arg_str(c->args, "id");
+    if (id_text != NULL && !admin_id_ok(span_str(id_text), id))
+        return admin_fail(&c->e, ERR_BAD, "id is no queue id");
+    q.id = id_text != NULL ? id : NULL;
+    if (q.id == NULL && q.message_id == NULL && q.sender == NULL && q.recipient == NULL && q.account == NULL)
+        return admin_fail(&c->e, ERR_BAD, "give at least one of id, message_id, sender, recipient, account");
+    int err = page_init(&page, c, after);
+    if (err != 0)
+        return err;
+    rows_begin(&r, c);
+    err = c->ops->track(c->ops->ctx, &q, &page, on_row, &r, &c->e);
+    rows_end(&r, page.limit);
+    return err;
+}
+
+/* ---- summary ------------------------------------------------------------------------------------------- */
+
+static void put_group(struct json_out *j, const struct admin_summary_row *row)
+{
+    json_out_u64(j, "recipients", row->recipients);
+    json_out_u64(j, "queued", row->queued);
+    json_out_u64(j, "held", row->held);
+    json_out_u64(j, "active", row->active);
+    json_out_u64(j, "bytes", row->bytes);
+    json_out_time(j, "oldest_ms", row->oldest_ms);
+    json_out_time(j, "next_ms", row->next_ms);
+    json_out_open(j, "ages", '[');
+    for (int i = 0; i < ADMIN_AGES; i++)
+        json_out_u64(j, NULL, row->age[i]);
+    json_out_close(j, ']');
+}
+
+static int on_group(void *arg, const struct admin_summary_row *row)
+{
+    struct json_out *j = arg;
+    json_out_open(j, NULL, '{');
+    json_out_span(j, "key", row->key);
+    put_group(j, row);
+    json_out_close(j, '}');
+    return 0;
+}
+
+static enum admin_group group_of(const char *by)
+{
+    static const char *const names[] = { [ADMIN_GROUP_SITE] = "site",
+                                         [ADMIN_GROUP_SENDER] = "sender",
+                                         [ADMIN_GROUP_ACCOUNT] = "account",
+                                         [ADMIN_GROUP_STATE] = "state",
+                                         [ADMIN_GROUP_REPLY] = "reply" };
+    for (unsigned g = 0; by != NULL && g < sizeof(names) / sizeof(names[0]); g++)
+        if (strcmp(names[g], by) == 0)
+            return (enum admin_group)g;
+    return ADMIN_GROUP_SITE;
+}
+
+int admin_on_summary(struct admin_call *c)
+{
+    if (c->ops->queue_summary == NULL)
+        return admin_missing(c);
+    static const int bounds_min[] = { 5, 10, 20, 40, 80, 160, 320, 640, 1280 };
+    struct admin_selector sel;
+    struct admin_summary_row total = { 0 };
+    struct json_out j;
+    const char *by = admin_arg_str(c->args, "by");
+    int err = selector_init(&sel, c);
+    if (err == 0) {
+        json_out_init(&j, &c->out);
+        json_out_open(&j, NULL, '{');
+        json_out_str(&j, "by", by != NULL ? by : "site");
+        json_out_open(&j, "age_minutes", '[');
+        for (size_t i = 0; i < sizeof(bounds_min) / sizeof(bounds_min[0]); i++)
+            json_out_i64(&j, NULL, bounds_min[i]);
+        json_out_close(&j, ']');
+        json_out_open(&j, "groups", '[');
+        err =
+            c->ops->queue_summary(c->ops->ctx, &sel, group_of(by),
+                                  (uint32_t)admin_arg_int(c->args, "limit", 50), on_group, &j, &total, &c->e);
+        json_out_close(&j, ']');
+        json_out_open(&j, "total", '{');
+        put_group(&j, &total);
+        json_out_close(&j, '}');
+        json_out_close(&j, '}');
+        buf_put_char(&c->out, '\n');
+    }
+    selector_fini(&sel);
+    return err;
+}
+
+/* ---- acts ---------------------------------------------------------------------------------------------- */
+
+static int act(struct admin_call *c, enum admin_act what)
+{
+    if (c->ops->queue_act == NULL)
+        return admin_missing(c);
+    struct admin_selector sel;
+    struct admin_act_result res = { 0 };
+    struct admin_act_opts opts = {
+        .act = what,
+        .dry_run = admin_arg_bool(c->args, "dry_run"),
+        .text = admin_arg_str(c->args, "text"),
+        .expected = (uint32_t)admin_arg_int(c->args, "expected", 0),
+        .by = c->caller,
+    };
+    int err = selector_init(&sel, c);
+    if (err == 0 && admin_selector_empty(&sel) && !sel.all)
+        err = admin_fail(&c->e, ERR_BAD, "nothing is selected: give a selector, or all");
+    if (err == 0)
+        err = c->ops->queue_act(c->ops->ctx, &sel, &opts, &res, &c->e);
+    selector_fini(&sel);
+    struct json_out j;
+    json_out_init(&j, &c->out);
+    json_out_open(&j, NULL, '{');
+    json_out_bool(&j, "dry_run", opts.dry_run);
+    json_out_u64(&j, "messages", res.messages);
+    json_out_u64(&j, "recipients", res.recipients);
+    json_out_u64(&j, "done", res.done);
+    json_out_u64(&j, "unchanged", res.unchanged);
+    json_out_u64(&j, "busy", res.busy);
+    json_out_u64(&j, "failed", res.failed);
+    json_out_close(&j, '}');
+    buf_put_char(&c->out, '\n');
+    return err;
+}
+
+int admin_on_retry(struct admin_call *c)
+{
+    return act(c, ADMIN_ACT_RETRY);
+}
+
+int admin_on_hold(struct admin_call *c)
+{
+    return act(c, ADMIN_ACT_HOLD);
+}
+
+int admin_on_release(struct admin_call *c)
+{
+    return act(c, ADMIN_ACT_RELEASE);
+}
+
+int admin_on_bounce(struct admin_call *c)
+{
+    return act(c, ADMIN_ACT_BOUNCE);
+}
+
+int admin_on_delete(struct admin_call *c)
+{
+    return act(c, ADMIN_ACT_DELETE);
+}

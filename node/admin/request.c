@@ -1,0 +1,385 @@
+/* One HTTP request: the checks before anything is believed, the body, the handler, the reply. On the
+ * connection's own thread. Every reply of ours has constant headers only, so nothing that a client sent can
+ * reach a header.
+ */
+#include "node/admin/call.h"
+#include "node/admin/server_impl.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#define QUERY_MAX 32 /* parameters of a query */
+#define STREAM_BLOCK (16u * 1024)
+
+struct request {
+    struct conn *conn;
+    struct MHD_Connection *mhd;
+    const struct admin_route *route;
+    char id[ADMIN_ID_TEXT];
+    struct buf body;
+    unsigned refused; /* status that the request gets whatever its body */
+    const char *why, *allow;
+};
+
+/* ---- replies ------------------------------------------------------------------------------------------- */
+
+static void add_headers(struct MHD_Response *r, const char *type)
+{
+    MHD_add_response_header(r, "Content-Type", type != NULL ? type : "application/json");
+    MHD_add_response_header(r, "Cache-Control", "no-store");
+    MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+    MHD_add_response_header(r, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
+}
+
+static enum MHD_Result send_response(struct request *rq, unsigned status, struct MHD_Response *r)
+{
+    if (r == NULL)
+        return MHD_NO;
+    if (status == 401)
+        MHD_add_response_header(r, "WWW-Authenticate", "Bearer realm=\"turnpike\"");
+    if (status == 405)
+        MHD_add_response_header(r, "Allow", rq->allow);
+    enum MHD_Result ok = MHD_queue_response(rq->mhd, status, r);
+    MHD_destroy_response(r);
+    return ok;
+}
+
+/* Takes the buffer's memory. */
+static enum MHD_Result send_buf(struct request *rq, unsigned status, const char *type, struct buf *out)
+{
+    struct MHD_Response *r = MHD_create_response_from_buffer(out->len, out->data, MHD_RESPMEM_MUST_FREE);
+    if (r == NULL) {
+        buf_fini(out);
+        return MHD_NO;
+    }
+    out->data = NULL;
+    out->len = out->cap = 0;
+    add_headers(r, type);
+    return send_response(rq, status, r);
+}
+
+static enum MHD_Result send_error(struct request *rq, unsigned status, const char *text)
+{
+    struct buf out;
+    buf_init(&out, 16 * 1024);
+    admin_error_json(&out, status, text);
+    return send_buf(rq, status, NULL, &out);
+}
+
+static ssize_t source_read(void *cls, uint64_t at, char *p, size_t max)
+{
+    (void)at;
+    struct admin_source *s = cls;
+    ssize_t n;
+    /* Returning 0 would make libmicrohttpd ask again at once: the waiting is ours. */
+    while ((n = s->read(s->ctx, p, max)) == 0)
+        ;
+    return n > 0 ? n : n == -1 ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static void source_free(void *cls)
+{
+    struct admin_source *s = cls;
+    s->free(s->ctx);
+    free(s);
+}
+
+static enum MHD_Result send_source(struct request *rq, const char *type, const struct admin_source *source)
+{
+    struct admin_source *s = malloc(sizeof(*s));
+    if (s == NULL) {
+        source->free(source->ctx);
+        return send_error(rq, 500, "out of memory");
+    }
+    *s = *source;
+    struct MHD_Response *r =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, source_read, s, source_free);
+    if (r == NULL) {
+        source_free(s);
+        return MHD_NO;
+    }
+    conn_set_deadline(rq->conn, source->limit_ms + rq->conn->admin->config.write_ms);
+    add_headers(r, type);
+    return send_response(rq, 200, r);
+}
+
+/* ---- checks -------------------------------------------------------------------------------------------- */
+
+struct header { /* all values of one name */
+    const char *name;
+    struct span value;
+    unsigned count;
+};
+
+static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+    (void)kind;
+    struct header *h = cls;
+    if (strcasecmp(key, h->name) == 0) {
+        h->value = span_str(value);
+        h->count++;
+    }
+    return MHD_YES;
+}
+
+static struct header header_get(struct request *rq, const char *name)
+{
+    struct header h = { .name = name, .value = { "", 0 } };
+    MHD_get_connection_values(rq->mhd, MHD_HEADER_KIND, on_header, &h);
+    return h;
+}
+
+static bool refuse(struct request *rq, unsigned status, const char *why)
+{
+    rq->refused = status;
+    rq->why = why;
+    return false;
+}
+
+/* One line in the log per second at most: a guesser must not fill the disk. */
+static void log_refusal(struct admin *a, const struct admin_caller *by)
+{
+    int64_t now_ms = clock_boot_ms();
+    pthread_mutex_lock(&a->lock);
+    a->refused++;
+    uint64_t n = a->warned_ms != 0 && now_ms - a->warned_ms < 1000 ? 0 : a->refused;
+    if (n > 0) {
+        a->warned_ms = now_ms;
+        a->refused = 0;
+    }
+    pthread_mutex_unlock(&a->lock);
+    if (n > 0)
+        log_warn("admin", "refused %llu request(s) without the right token, the last from %s",
+                 (unsigned long long)n, by->text);
+}
+
+static void caller_fill(struct admin_caller *by, struct conn *c, bool local)
+{
+    *by = (struct admin_caller){ .local = local };
+    if (local) {
+        struct ucred cred = { .uid = (uid_t)-1 };
+        socklen_t len = sizeof(cred);
+        getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
+        by->uid = cred.uid;
+        by->pid = cred.pid;
+        snprintf(by->text, sizeof(by->text), "unix:uid=%u,pid=%d", (unsigned)cred.uid, (int)cred.pid);
+        return;
+    }
+    union {
+        struct sockaddr sa;
+        struct sockaddr_in in4;
+        struct sockaddr_in6 in6;
+    } peer = { 0 };
+    socklen_t len = sizeof(peer);
+    char ip[INET6_ADDRSTRLEN] = "?";
+    getpeername(c->fd, &peer.sa, &len);
+    bool six = peer.sa.sa_family == AF_INET6;
+    inet_ntop(six ? AF_INET6 : AF_INET, six ? (void *)&peer.in6.sin6_addr : (void *)&peer.in4.sin_addr, ip,
+              sizeof(ip));
+    snprintf(by->text, sizeof(by->text), six ? "tcp:[%s]:%u" : "tcp:%s:%u", ip,
+             ntohs(six ? peer.in6.sin6_port : peer.in4.sin_port));
+}
+
+static bool token_ok(struct request *rq)
+{
+    struct admin *a = rq->conn->admin;
+    struct header auth = header_get(rq, "Authorization");
+    struct span token;
+    if (auth.count != 1 || !guard_bearer(auth.value, &token))
+        return false;
+    pthread_mutex_lock(&a->lock);
+    bool ok = guard_token_equal(token, span_str(a->token));
+    pthread_mutex_unlock(&a->lock);
+    return ok;
+}
+
+static bool check_caller(struct request *rq, bool local)
+{
+    struct admin *a = rq->conn->admin;
+    struct header host = header_get(rq, "Host"), origin = header_get(rq, "Origin");
+    struct header site = header_get(rq, "Sec-Fetch-Site");
+    unsigned open = ADMIN_ROUTE_OPEN | (a->config.open_metrics ? ADMIN_ROUTE_METRICS : 0u);
+    if (!local && (host.count != 1 || !guard_host_ok(&a->hosts, host.value)))
+        return refuse(rq, 421, "the Host header does not name this server");
+    if (origin.count > 0 && (origin.count > 1 || !guard_origin_ok(origin.value, host.value)))
+        return refuse(rq, 403, "requests from pages of another origin are refused");
+    if (site.count > 0 && !span_eq(site.value, SPAN_LIT("same-origin")) &&
+        !span_eq(site.value, SPAN_LIT("none")))
+        return refuse(rq, 403, "requests from pages of another origin are refused");
+    if (local || (rq->route != NULL && (rq->route->flags & open)))
+        return true;
+    if (token_ok(rq))
+        return true;
+    struct admin_caller by;
+    caller_fill(&by, rq->conn, local);
+    log_refusal(a, &by);
+    return refuse(rq, 401, "give the token: Authorization: Bearer TOKEN");
+}
+
+static bool check_body(struct request *rq)
+{
+    struct header length = header_get(rq, "Content-Length"), chunked = header_get(rq, "Transfer-Encoding");
+    bool post = rq->route->method[0] == 'P';
+    uint64_t n = 0;
+    if (chunked.count > 0)
+        return refuse(rq, 411, "send a body with Content-Length");
+    if (length.count > 1 || (length.count == 1 && text_u64(length.value, &n) != 0))
+        return refuse(rq, 400, "Content-Length is wrong");
+    if (n > ADMIN_BODY_MAX)
+        return refuse(rq, 413, "the body is longer than 65536 bytes");
+    if (!post)
+        return n == 0 || refuse(rq, 400, "GET has no body here");
+    struct header type = header_get(rq, "Content-Type");
+    if (type.count != 1 || !guard_json_type(type.value))
+        return refuse(rq, 415, "Content-Type must be application/json");
+    return true;
+}
+
+static void check_head(struct request *rq, bool local, const char *url, const char *method)
+{
+    const char *others = NULL;
+    rq->route = admin_route_find(method, url, rq->id, &others);
+    rq->allow = others;
+    if (!check_caller(rq, local))
+        return;
+    if (rq->route != NULL)
+        check_body(rq);
+    else if (others != NULL)
+        refuse(rq, 405, "this path does not take that method");
+    else
+        refuse(rq, 404, "there is no such path: see /v1/openapi.json");
+}
+
+/* ---- the handler --------------------------------------------------------------------------------------- */
+
+struct query {
+    struct admin_pair pairs[QUERY_MAX];
+    size_t n;
+};
+
+static enum MHD_Result on_query(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_n,
+                                const char *value, size_t value_n)
+{
+    (void)kind;
+    struct query *q = cls;
+    if (q->n < QUERY_MAX)
+        q->pairs[q->n] = (struct admin_pair){ span_of(key, key_n),
+                                              value == NULL ? span_of("", 0) : span_of(value, value_n) };
+    q->n++;
+    return MHD_YES;
+}
+
+static int read_args(struct request *rq, struct admin_call *call)
+{
+    struct query q = { .n = 0 };
+    int64_t now_ms = clock_wall_ms();
+    MHD_get_connection_values_n(rq->mhd, MHD_GET_ARGUMENT_KIND, on_query, &q);
+    if (q.n > QUERY_MAX)
+        return admin_fail(&call->e, ERR_BAD, "too many parameters");
+    if (rq->route->method[0] == 'G')
+        return admin_args_query(rq->route->params, q.pairs, q.n, now_ms, &call->args, &call->e);
+    if (q.n > 0)
+        return admin_fail(&call->e, ERR_BAD, "POST takes its parameters in the body, not in the query");
+    return admin_args_body(rq->route->params, buf_span(&rq->body), now_ms, &call->args, &call->e);
+}
+
+static bool client_gone(void *conn)
+{
+    struct conn *c = conn;
+    struct pollfd p = { .fd = c->fd, .events = POLLRDHUP };
+    return atomic_load(&c->admin->stopping) ||
+           (poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0);
+}
+
+static enum MHD_Result dispatch(struct request *rq, bool local)
+{
+    struct admin *a = rq->conn->admin;
+    struct admin_caller by;
+    struct admin_call call = { .ops = a->ops, .caller = &by, .gone = client_gone, .conn = rq->conn };
+    conn_set_deadline(rq->conn, ADMIN_CALL_MAX_MS + a->config.write_ms);
+    caller_fill(&by, rq->conn, local);
+    memcpy(call.id, rq->id, sizeof(call.id));
+    buf_init(&call.out, ADMIN_REPLY_MAX);
+    int err = read_args(rq, &call);
+    if (err == 0)
+        err = rq->route->handler(&call);
+    if (err == 0 && call.source.read == NULL)
+        err = buf_err(&call.out);
+    admin_args_free(call.args);
+    if (rq->body.data != NULL)
+        explicit_bzero(rq->body.data, rq->body.cap);
+    enum MHD_Result sent;
+    if (err != 0)
+        sent = send_error(rq, admin_status_of(err), call.e.text[0] != '\0' ? call.e.text : err_text(err));
+    else if (call.source.read != NULL)
+        sent = send_source(rq, call.type, &call.source);
+    else
+        sent = send_buf(rq, call.status != 0 ? call.status : 200, call.type, &call.out);
+    buf_fini(&call.out);
+    return sent;
+}
+
+/* ---- from libmicrohttpd -------------------------------------------------------------------------------- */
+
+static struct request *request_new(struct MHD_Connection *mhd)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct request *rq = calloc(1, sizeof(*rq));
+    if (rq == NULL || info == NULL || info->socket_context == NULL) {
+        free(rq);
+        return NULL;
+    }
+    rq->conn = info->socket_context;
+    rq->mhd = mhd;
+    buf_init(&rq->body, ADMIN_BODY_MAX);
+    return rq;
+}
+
+/* Called with the head, then for each piece of the body, then once more. */
+enum MHD_Result request_handle(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                               const char *version, const char *upload, size_t *upload_size, void **state)
+{
+    (void)version;
+    struct listener *l = cls;
+    struct request *rq = *state;
+    if (rq == NULL) {
+        *state = rq = request_new(mhd);
+        if (rq == NULL)
+            return MHD_NO;
+        check_head(rq, l->local, url, method);
+        /* A refusal goes out now, before the body is read, and ends the connection if there is one. */
+        return rq->refused != 0 ? send_error(rq, rq->refused, rq->why) : MHD_YES;
+    }
+    if (*upload_size > 0) {
+        if (buf_put(&rq->body, upload, *upload_size) != 0)
+            return MHD_NO; /* longer than it said, or no memory */
+        *upload_size = 0;
+        return MHD_YES;
+    }
+    return dispatch(rq, l->local);
+}
+
+void request_completed(void *cls, struct MHD_Connection *mhd, void **state,
+                       enum MHD_RequestTerminationCode why)
+{
+    (void)cls, (void)mhd, (void)why;
+    struct request *rq = *state;
+    if (rq == NULL)
+        return;
+    conn_set_deadline(rq->conn, rq->conn->admin->config.request_ms);
+    if (rq->body.data != NULL)
+        explicit_bzero(rq->body.data, rq->body.cap);
+    buf_fini(&rq->body);
+    free(rq);
+    *state = NULL;
+}

@@ -1,0 +1,319 @@
+/* The table of routes: what the API offers. docs/openapi.json describes the same, and a test compares them.
+ */
+#include "node/admin/call.h"
+
+#include "base/err.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define SELECTOR                                                                                             \
+    { .name = "ids", .type = ADMIN_TYPE_IDS, .help = "queue ids" },                                          \
+        { .name = "sender", .type = ADMIN_TYPE_STRING, .help = "reverse-path: address, @domain or <>" },     \
+        { .name = "recipient", .type = ADMIN_TYPE_STRING, .help = "address or @domain" },                    \
+        { .name = "site", .type = ADMIN_TYPE_STRING, .help = "destination" },                                \
+        { .name = "account", .type = ADMIN_TYPE_STRING, .help = "who submitted" },                           \
+        { .name = "older_than",                                                                              \
+          .type = ADMIN_TYPE_DURATION,                                                                       \
+          .max = INT64_C(31536000000),                                                                       \
+          .help = "queued longer" },                                                                         \
+        { .name = "state", .type = ADMIN_TYPE_CHOICE, .choices = "queued|held|active", .help = "state" },    \
+    {                                                                                                        \
+        .name = "reply_match", .type = ADMIN_TYPE_STRING,                                                    \
+        .help = "PCRE2 pattern over the last reply, without case"                                            \
+    }
+
+#define LIMIT(most)                                                                                          \
+    {                                                                                                        \
+        .name = "limit", .type = ADMIN_TYPE_INT, .min = 1, .max = (most), .help = "rows at most"             \
+    }
+#define AFTER                                                                                                \
+    {                                                                                                        \
+        .name = "after", .type = ADMIN_TYPE_STRING, .help = "the last page's next"                           \
+    }
+
+static const struct admin_param none[] = { { .name = NULL } };
+
+static const struct admin_param queue_params[] = { SELECTOR, LIMIT(ADMIN_ROWS_MAX), AFTER, { .name = NULL } };
+
+static const struct admin_param summary_params[] = {
+    SELECTOR,
+    { .name = "by",
+      .type = ADMIN_TYPE_CHOICE,
+      .choices = "site|sender|account|state|reply",
+      .help = "group by" },
+    LIMIT(ADMIN_ROWS_MAX),
+    { .name = NULL },
+};
+
+static const struct admin_param act_params[] = {
+    SELECTOR,
+    { .name = "all",
+      .type = ADMIN_TYPE_BOOL,
+      .help = "needed when nothing is selected: everything is meant" },
+    { .name = "dry_run", .type = ADMIN_TYPE_BOOL, .help = "count only" },
+    { .name = "expected",
+      .type = ADMIN_TYPE_INT,
+      .min = 1,
+      .max = UINT32_MAX,
+      .help = "change nothing if more recipients than this match" },
+    { .name = "text",
+      .type = ADMIN_TYPE_STRING,
+      .help = "bounce: the reason given to the sender; else a remark" },
+    { .name = NULL },
+};
+
+static const struct admin_param content_params[] = {
+    { .name = "headers_only", .type = ADMIN_TYPE_BOOL, .help = "end after the header" },
+    { .name = NULL },
+};
+
+static const struct admin_param track_params[] = {
+    { .name = "id", .type = ADMIN_TYPE_STRING, .help = "queue id" },
+    { .name = "message_id", .type = ADMIN_TYPE_STRING, .help = "Message-ID, with or without < >" },
+    { .name = "sender", .type = ADMIN_TYPE_STRING, .help = "reverse-path: address, @domain or <>" },
+    { .name = "recipient", .type = ADMIN_TYPE_STRING, .help = "address or @domain" },
+    { .name = "account", .type = ADMIN_TYPE_STRING, .help = "who submitted" },
+    { .name = "since", .type = ADMIN_TYPE_TIME, .help = "arrived at or after" },
+    { .name = "until", .type = ADMIN_TYPE_TIME, .help = "arrived before" },
+    LIMIT(ADMIN_ROWS_MAX),
+    AFTER,
+    { .name = NULL },
+};
+
+static const struct admin_param top_params[] = { LIMIT(100), { .name = NULL } };
+
+static const struct admin_param site_params[] = {
+    { .name = "state", .type = ADMIN_TYPE_CHOICE, .choices = "up|down|backoff", .help = "only these" },
+    LIMIT(ADMIN_ROWS_MAX),
+    AFTER,
+    { .name = NULL },
+};
+
+static const struct admin_param ip_params[] = {
+    { .name = "ip", .type = ADMIN_TYPE_STRING, .help = "only this source address" },
+    { .name = NULL },
+};
+
+static const struct admin_param trace_params[] = {
+    { .name = "side",
+      .type = ADMIN_TYPE_CHOICE,
+      .required = true,
+      .choices = "client|server",
+      .help = "client: our sessions with next hops; server: clients' sessions with us" },
+    { .name = "ip", .type = ADMIN_TYPE_STRING, .help = "peer's address or prefix" },
+    { .name = "account", .type = ADMIN_TYPE_STRING, .help = "who submits" },
+    { .name = "site", .type = ADMIN_TYPE_STRING, .help = "destination (client)" },
+    { .name = "listener", .type = ADMIN_TYPE_STRING, .help = "listener's name (server)" },
+    { .name = "sessions",
+      .type = ADMIN_TYPE_INT,
+      .min = 1,
+      .max = 10000,
+      .help = "end after so many sessions" },
+    { .name = "seconds",
+      .type = ADMIN_TYPE_INT,
+      .min = 1,
+      .max = ADMIN_TRACE_MAX_S,
+      .help = "end after; default 300" },
+    { .name = NULL },
+};
+
+static const struct admin_param probe_params[] = {
+    { .name = "recipient", .type = ADMIN_TYPE_STRING, .required = true, .help = "address to ask about" },
+    { .name = "sender", .type = ADMIN_TYPE_STRING, .help = "reverse-path; default <>" },
+    { .name = "from_ip", .type = ADMIN_TYPE_STRING, .help = "source address" },
+    { .name = NULL },
+};
+
+static const struct admin_param log_params[] = {
+    { .name = "level",
+      .type = ADMIN_TYPE_CHOICE,
+      .required = true,
+      .choices = "error|warn|info|debug",
+      .help = "least severity that is logged" },
+    { .name = NULL },
+};
+
+static const struct admin_param accounts_params[] = { LIMIT(ADMIN_ROWS_MAX), AFTER, { .name = NULL } };
+
+#define ACCOUNT_NAME                                                                                         \
+    {                                                                                                        \
+        .name = "name", .type = ADMIN_TYPE_STRING, .required = true, .help = "login name"                    \
+    }
+#define ACCOUNT_REST                                                                                         \
+    { .name = "class", .type = ADMIN_TYPE_CHOICE, .choices = "person|device|bulk", .help = "stream" },       \
+        { .name = "tenant", .type = ADMIN_TYPE_STRING, .help = "default: the domain" },                      \
+        { .name = "senders",                                                                                 \
+          .type = ADMIN_TYPE_STRINGS,                                                                        \
+          .max = 100,                                                                                        \
+          .help = "envelope senders besides the name" },                                                     \
+        { .name = "disabled", .type = ADMIN_TYPE_BOOL, .help = "may not log in" },                           \
+    {                                                                                                        \
+        .name = NULL                                                                                         \
+    }
+
+static const struct admin_param account_add_params[] = {
+    ACCOUNT_NAME,
+    { .name = "password", .type = ADMIN_TYPE_SECRET, .required = true, .help = "password" },
+    ACCOUNT_REST,
+};
+
+const struct admin_param admin_account_params[] = {
+    ACCOUNT_NAME,
+    { .name = "password", .type = ADMIN_TYPE_SECRET, .help = "password, or" },
+    { .name = "hash", .type = ADMIN_TYPE_SECRET, .help = "crypt(5) hash" },
+    ACCOUNT_REST,
+};
+
+static const struct admin_param account_passwd_params[] = {
+    ACCOUNT_NAME,
+    { .name = "password", .type = ADMIN_TYPE_SECRET, .required = true, .help = "the new password" },
+    { .name = NULL },
+};
+
+static const struct admin_param account_remove_params[] = { ACCOUNT_NAME, { .name = NULL } };
+
+static const struct admin_param account_import_params[] = {
+    { .name = "accounts",
+      .type = ADMIN_TYPE_OBJECTS,
+      .required = true,
+      .max = ADMIN_BATCH_MAX,
+      .help = "entries" },
+    { .name = "replace", .type = ADMIN_TYPE_BOOL, .help = "replace those that exist" },
+    { .name = NULL },
+};
+
+const struct admin_route admin_routes[] = {
+    { "GET", "/healthz", admin_on_healthz, none, ADMIN_ROUTE_OPEN, "the process lives" },
+    { "GET", "/readyz", admin_on_readyz, none, ADMIN_ROUTE_OPEN, "the node accepts mail" },
+    { "GET", "/metrics", admin_on_metrics, none, ADMIN_ROUTE_METRICS, "Prometheus metrics" },
+    { "GET", "/v1/openapi.json", admin_on_openapi, none, 0, "this description" },
+    { "GET", "/v1/status", admin_on_status, none, 0, "what the node does" },
+    { "GET", "/v1/queue", admin_on_queue, queue_params, 0, "recipients in the queue" },
+    { "GET", "/v1/queue/summary", admin_on_summary, summary_params, 0, "the queue in groups, by age" },
+    { "GET", "/v1/queue/messages/{id}", admin_on_message, none, 0, "one message and its recipients" },
+    { "GET", "/v1/queue/messages/{id}/content", admin_on_content, content_params, 0, "a message's content" },
+    { "POST", "/v1/queue/retry", admin_on_retry, act_params, 0, "try again now" },
+    { "POST", "/v1/queue/hold", admin_on_hold, act_params, 0, "keep back" },
+    { "POST", "/v1/queue/release", admin_on_release, act_params, 0, "end a hold" },
+    { "POST", "/v1/queue/bounce", admin_on_bounce, act_params, 0, "give up, and tell the sender" },
+    { "POST", "/v1/queue/delete", admin_on_delete, act_params, 0, "give up without telling" },
+    { "GET", "/v1/track", admin_on_track, track_params, 0, "what became of a message" },
+    { "GET", "/v1/top", admin_on_top, top_params, 0, "busiest senders and sites" },
+    { "GET", "/v1/trace", admin_on_trace, trace_params, 0, "live dialogue" },
+    { "POST", "/v1/probe", admin_on_probe, probe_params, 0, "ask a next hop about a recipient" },
+    { "GET", "/v1/ip/check", admin_on_ip_check, ip_params, 0, "names of the source addresses" },
+    { "GET", "/v1/sites", admin_on_sites, site_params, 0, "destinations" },
+    { "POST", "/v1/reload", admin_on_reload, none, 0, "read configuration and certificates again" },
+    { "GET", "/v1/config", admin_on_config, none, 0, "the configuration in force" },
+    { "POST", "/v1/config/check", admin_on_config_check, none, 0, "check the file that a reload would read" },
+    { "GET", "/v1/log", admin_on_log, none, 0, "the log's level" },
+    { "POST", "/v1/log", admin_on_log_set, log_params, 0, "set the log's level" },
+    { "GET", "/v1/accounts", admin_on_accounts, accounts_params, 0, "accounts" },
+    { "POST", "/v1/accounts/add", admin_on_account_add, account_add_params, 0, "make an account" },
+    { "POST", "/v1/accounts/passwd", admin_on_account_passwd, account_passwd_params, 0, "set a password" },
+    { "POST", "/v1/accounts/remove", admin_on_account_remove, account_remove_params, 0, "remove an account" },
+    { "POST", "/v1/accounts/import", admin_on_account_import, account_import_params, 0,
+      "make many accounts" },
+};
+const size_t admin_nroutes = sizeof(admin_routes) / sizeof(admin_routes[0]);
+
+/* Whether `path` is `pattern`; what stands at {id} must look like one, so that nothing else can get through.
+ */
+static bool path_match(const char *pattern, const char *path, char id[ADMIN_ID_TEXT])
+{
+    const char *hole = strstr(pattern, "{id}");
+    if (hole == NULL)
+        return strcmp(pattern, path) == 0;
+    size_t before = (size_t)(hole - pattern);
+    if (strncmp(pattern, path, before) != 0)
+        return false;
+    size_t n = strcspn(path + before, "/");
+    return strcmp(hole + 4, path + before + n) == 0 && admin_id_ok(span_of(path + before, n), id);
+}
+
+const struct admin_route *admin_route_find(const char *method, const char *path, char id[ADMIN_ID_TEXT],
+                                           const char **others)
+{
+    bool get = false, post = false;
+    for (size_t i = 0; i < admin_nroutes; i++) {
+        const struct admin_route *r = &admin_routes[i];
+        if (!path_match(r->path, path, id))
+            continue;
+        if (strcmp(r->method, method) == 0)
+            return r;
+        get |= r->method[0] == 'G';
+        post |= r->method[0] == 'P';
+    }
+    *others = get && post ? "GET, POST" : get ? "GET" : post ? "POST" : NULL;
+    return NULL;
+}
+
+unsigned admin_status_of(int err)
+{
+    switch (err) {
+    case ERR_BAD:
+        return 400;
+    case ERR_DENIED:
+        return 403;
+    case ERR_NOT_FOUND:
+        return 404;
+    case ERR_EXISTS:
+        return 409;
+    case ERR_LIMIT:
+        return 429;
+    case -ENOSYS:
+        return 501;
+    case ERR_BUSY:
+    case ERR_CLOSED:
+        return 503;
+    case ERR_TIMEOUT:
+        return 504;
+    default:
+        return 500;
+    }
+}
+
+const char *admin_code_of(int status)
+{
+    static const struct {
+        int status;
+        const char *code;
+    } codes[] = {
+        { 400, "bad_request" }, { 401, "unauthorized" }, { 403, "forbidden" },  { 404, "not_found" },
+        { 405, "not_allowed" }, { 408, "too_slow" },     { 409, "exists" },     { 411, "no_length" },
+        { 413, "too_large" },   { 415, "not_json" },     { 421, "wrong_host" }, { 429, "limit" },
+        { 501, "not_here" },    { 503, "busy" },         { 504, "timeout" },
+    };
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+        if (codes[i].status == status)
+            return codes[i].code;
+    return "internal";
+}
+
+void admin_error_json(struct buf *out, unsigned status, const char *text)
+{
+    struct json_out j;
+    json_out_init(&j, out);
+    json_out_open(&j, NULL, '{');
+    json_out_open(&j, "error", '{');
+    json_out_str(&j, "code", admin_code_of((int)status));
+    json_out_str(&j, "message", text);
+    json_out_close(&j, '}');
+    json_out_close(&j, '}');
+    buf_put_char(out, '\n');
+}
+
+int admin_missing(struct admin_call *c)
+{
+    return admin_fail(&c->e, -ENOSYS, "this node does not offer that");
+}
+
+int admin_fail(struct admin_error *e, int err, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(e->text, sizeof(e->text), fmt, ap);
+    va_end(ap);
+    return err;
+}
