@@ -14,7 +14,7 @@
  * nobody.
  *   - The bytes given to on_data are valid until it returns; they may lie in a buffer that all streams share.
  *   - The tls_server or tls_client given is needed only during the call.
- *   - All streams must have called on_closed before stream_loop_close.
+ *   - stream_loop_close waits for the streams that still are there; it closes none.
  *
  * Memory: an idle plain connection has no buffer but small leftovers. Reading uses one 64 KiB buffer per
  * loop. What a session leaves unconsumed is kept up to STREAM_IN_MAX; a peer that goes on sending what the
@@ -68,22 +68,26 @@ struct stream_loop {
     uv_prepare_t prepare;
     uv_idle_t idle;
     struct list ready; /* streams with something to do before the loop waits */
-    struct list all;
-    char *read_buf;  /* STREAM_READ_BYTES */
-    char *plain_buf; /* decrypted bytes */
-    uint32_t open;   /* streams that have not called on_closed yet */
-    int handles;     /* still to close */
+    char *read_buf;    /* STREAM_READ_BYTES */
+    char *plain_buf;   /* decrypted bytes */
+    struct buf sealed; /* records on their way to the kernel */
+    uint32_t open;     /* streams that have not called on_closed yet */
+    int handles;       /* still to close */
+    bool closing;
     void (*closed)(void *ctx);
     void *closed_ctx;
 };
 
 /* `timers` must outlive it. */
 int stream_loop_init(struct stream_loop *sl, uv_loop_t *loop, struct timers *timers);
+/* When the last stream is gone the loop's own part goes, then `closed` (may be NULL) is called from the loop.
+ */
 void stream_loop_close(struct stream_loop *sl, void (*closed)(void *ctx), void *ctx);
 
-/* A socket bound to an address and listening is made apart from the loop, so that it can be bound before
+/* A socket bound to an address and listening, made apart from the loop so that it can be bound before
  * privileges are dropped. With `shared` several sockets may be bound to the same address (SO_REUSEPORT). port
- * 0: any. 0 and the descriptor (non-blocking, close-on-exec), or -errno. */
+ * 0: any. An IPv6 socket takes IPv6 only. `backlog` counts until stream_listener_open, which sets the
+ * system's maximum. 0 and the descriptor (non-blocking, close-on-exec), or -errno. */
 int stream_listen_fd(const struct ip_addr *addr, uint16_t port, bool shared, int backlog, int *fd);
 
 struct stream_listener {
