@@ -69,15 +69,14 @@ void smtp_client_end(struct smtp_client *c, const struct smtp_client_result *r)
 void smtp_client_end_protocol(struct smtp_client *c, const char *what)
 {
     struct smtp_client_result r;
-    const struct smtp_reply_text *got = &c->parser.reply;
-    /* of what was sent instead, as much as helps */
-    int shown = got->len > 100 ? 100 : got->len;
-    if (got->code != 0)
-        smtp_result_local(&r, SMTP_CLIENT_TEMPORARY, c->stage, 451, "4.5.0",
-                          "protocol error: %s: \"%u %.*s\"", what, got->code, shown, got->text);
-    else
-        smtp_result_local(&r, SMTP_CLIENT_TEMPORARY, c->stage, 451, "4.5.0", "protocol error: %s%s%.*s%s",
-                          what, shown > 0 ? ": \"" : "", shown, got->text, shown > 0 ? "\"" : "");
+    struct buf got; /* of what was sent instead, as much as helps */
+    buf_init(&got, 1024);
+    smtp_reply_text_put(&got, &c->parser.reply);
+    bool show = got.len > 0;
+    smtp_result_local(&r, SMTP_CLIENT_TEMPORARY, c->stage, 451, "4.5.0", "protocol error: %s%s%.*s%s", what,
+                      show ? ": \"" : "", got.len > 100 ? 100 : (int)got.len, show ? got.data : "",
+                      show ? "\"" : "");
+    buf_fini(&got);
     smtp_client_end(c, &r);
 }
 

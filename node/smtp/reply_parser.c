@@ -169,8 +169,11 @@ enum smtp_reply_event smtp_reply_parser_feed(struct smtp_reply_parser *r, const 
         memcpy(r->line + r->line_len, p, keep);
     r->line_len = (uint16_t)(r->line_len + keep);
     *used = lf == NULL ? n : take + 1;
-    if (*used > SMTP_REPLY_BYTES_MAX - r->bytes)
+    if (*used > SMTP_REPLY_BYTES_MAX - r->bytes) {
+        if (r->lines > 0)
+            r->line_len = 0; /* one line of thousands explains nothing */
         return bad(r, "reply too long");
+    }
     r->bytes += (uint32_t)*used;
     if (lf == NULL)
         return SMTP_REPLY_MORE;
