@@ -1,0 +1,252 @@
+/* Loading and sharing a configuration. The main thread loads; any thread holds and gives back. */
+#include "node/config/config.h"
+
+#include "base/ensure.h"
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/map.h"
+#include "node/config/check.h"
+#include "node/config/tables.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What users of struct config don't see. */
+struct config_box {
+    struct config config; /* first: a config's address is its box's */
+    atomic_uint refs;
+    struct map routes; /* by domain */
+};
+
+static struct config_box *box_of(const struct config *c)
+{
+    return (struct config_box *)(uintptr_t)c;
+}
+
+/* ---- sharing ------------------------------------------------------------------------------------------- */
+
+static void wipe(char *secret)
+{
+    if (secret != NULL)
+        explicit_bzero(secret, strlen(secret));
+    free(secret);
+}
+
+static void box_free(struct config_box *box)
+{
+    struct config *c = &box->config;
+    for (uint32_t i = 0; i < c->nroutes; i++) {
+        free(c->routes[i].hop.host);
+        wipe(c->routes[i].auth.password);
+    }
+    wipe(c->admin.token);
+    free(c->path);
+    map_fini(&box->routes);
+    schema_fini(&config_map, c);
+    free(box);
+}
+
+struct config *config_hold(struct config *c)
+{
+    atomic_fetch_add_explicit(&box_of(c)->refs, 1, memory_order_relaxed);
+    return c;
+}
+
+void config_rele(struct config *c)
+{
+    if (c == NULL)
+        return;
+    unsigned was = atomic_fetch_sub_explicit(&box_of(c)->refs, 1, memory_order_acq_rel);
+    ensure(was > 0);
+    if (was == 1)
+        box_free(box_of(c));
+}
+
+/* ---- loading ------------------------------------------------------------------------------------------- */
+
+/* What a newcomer to YAML most likely did. */
+static const char *yaml_hint(const char *problem)
+{
+    if (strstr(problem, "cannot start any token") != NULL)
+        return " (indent with blanks, not tabs; quote text that begins with @, %, ` or *)";
+    if (strstr(problem, "mapping values are not allowed") != NULL)
+        return " (quote text that contains \": \"; check the indentation)";
+    if (strstr(problem, "did not find expected key") != NULL ||
+        strstr(problem, "could not find expected ':'") != NULL ||
+        strstr(problem, "did not find expected '-' indicator") != NULL)
+        return " (check the indentation and that each key ends with \":\")";
+    if (strstr(problem, "alphabetic or numeric") != NULL)
+        return " (quote text that begins with * or &)";
+    return "";
+}
+
+static void yaml_fault(struct config_errors *errors, const char *path, const yaml_parser_t *p)
+{
+    const char *problem = p->problem != NULL ? p->problem : "unreadable";
+    if (p->error == YAML_READER_ERROR)
+        config_errors_add(errors, path, 0, NULL, "not UTF-8 text: %s at byte %zu", problem,
+                          p->problem_offset);
+    else if (p->error == YAML_MEMORY_ERROR)
+        config_errors_add(errors, path, 0, NULL, "out of memory");
+    else
+        config_errors_add(errors, path, (uint32_t)p->problem_mark.line + 1, NULL, "not valid YAML: %s%s",
+                          problem, yaml_hint(problem));
+}
+
+static uint64_t route_hash(const void *item)
+{
+    return hash_nocase(span_str(((const struct config_route *)item)->domain));
+}
+
+static bool route_match(const void *item, const void *key)
+{
+    return span_eq_nocase(span_str(((const struct config_route *)item)->domain), *(const struct span *)key);
+}
+
+static void index_routes(struct config_box *box)
+{
+    for (uint32_t i = 0; i < box->config.nroutes; i++) {
+        int err = map_add(&box->routes, route_hash(&box->config.routes[i]), &box->config.routes[i]);
+        ensure(err == 0);
+    }
+}
+
+static int from_document(struct schema_load *l, unsigned flags, struct config **out)
+{
+    struct config_box *box = calloc(1, sizeof *box);
+    if (box == NULL)
+        return -ENOMEM;
+    atomic_init(&box->refs, 1);
+    map_init(&box->routes, route_hash, route_match);
+    bool good = schema_read(l, &config_map, &box->config);
+    box->config.path = strdup(l->file);
+    if (good) {
+        config_complete(l, &box->config);
+        config_check(l, &box->config);
+        if ((flags & CONFIG_NO_FILES) == 0)
+            config_check_files(l, &box->config);
+        good = l->errors->errors == 0;
+    }
+    config_errors_sort(l->errors);
+    if (!good) {
+        box_free(box);
+        return ERR_BAD;
+    }
+    index_routes(box);
+    *out = &box->config;
+    return 0;
+}
+
+int config_parse(const char *path, struct span text, unsigned flags, struct config **out,
+                 struct config_errors *errors)
+{
+    yaml_parser_t parser;
+    yaml_document_t doc;
+    *out = NULL;
+    if (text.n > CONFIG_FILE_MAX) {
+        config_errors_add(errors, path, 0, NULL, "is larger than %u bytes", CONFIG_FILE_MAX);
+        return ERR_BAD;
+    }
+    if (!yaml_parser_initialize(&parser))
+        return -ENOMEM;
+    /* An empty buffer has no memory, which libyaml would abort for. */
+    yaml_parser_set_input_string(&parser, (const unsigned char *)(text.n > 0 ? text.p : ""), text.n);
+    int err = ERR_BAD;
+    if (!yaml_parser_load(&parser, &doc)) {
+        yaml_fault(errors, path, &parser);
+    } else if (yaml_document_get_root_node(&doc) == NULL) {
+        config_errors_add(errors, path, 0, NULL, "is empty; docs/configuration.md has an example");
+        yaml_document_delete(&doc);
+    } else {
+        struct schema_load l = { .file = path, .doc = &doc, .errors = errors };
+        err = from_document(&l, flags, out);
+        yaml_document_delete(&doc);
+    }
+    yaml_parser_delete(&parser);
+    return err;
+}
+
+/* Everything up to the bound and one byte more, so that config_parse can tell. */
+static int read_all(int fd, struct buf *b)
+{
+    while (b->len <= CONFIG_FILE_MAX) {
+        int err = buf_reserve(b, 65536);
+        if (err != 0)
+            return err;
+        ssize_t n = read(fd, b->data + b->len, 65536);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        b->len += (size_t)n;
+    }
+    return 0;
+}
+
+int config_load(const char *path, unsigned flags, struct config **out, struct config_errors *errors)
+{
+    *out = NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        int err = -errno;
+        config_errors_add(errors, path, 0, NULL, "cannot read: %s", err_text(err));
+        return err;
+    }
+    struct buf b;
+    buf_init(&b, CONFIG_FILE_MAX + 2 * 65536);
+    int err = read_all(fd, &b);
+    close(fd);
+    if (err == 0)
+        err = config_parse(path, buf_span(&b), flags, out, errors);
+    else
+        config_errors_add(errors, path, 0, NULL, "cannot read: %s", err_text(err));
+    buf_fini(&b);
+    return err;
+}
+
+/* ---- asking -------------------------------------------------------------------------------------------- */
+
+const struct config_route *config_route_find(const struct config *c, struct span domain)
+{
+    const struct map *routes = &box_of(c)->routes;
+    const struct config_route *r = map_find(routes, hash_nocase(domain), &domain);
+    char pattern[256];
+    for (struct span rest = domain; r == NULL && rest.n > 0;) {
+        const char *dot = memchr(rest.p, '.', rest.n);
+        if (dot == NULL)
+            break;
+        rest = span_sub(rest, (size_t)(dot - rest.p) + 1);
+        if (rest.n == 0 || rest.n + 2 > sizeof pattern)
+            continue;
+        memcpy(pattern, "*.", 2);
+        memcpy(pattern + 2, rest.p, rest.n);
+        struct span key = span_of(pattern, rest.n + 2);
+        r = map_find(routes, hash_nocase(key), &key);
+    }
+    if (r == NULL) {
+        struct span any = SPAN_LIT("*");
+        r = map_find(routes, hash_nocase(any), &any);
+    }
+    return r;
+}
+
+const char *config_relay_account(const struct config *c, const struct sockaddr *client)
+{
+    const char *account = NULL;
+    int best = -1;
+    for (uint32_t i = 0; i < c->nrelay_clients; i++)
+        for (uint32_t k = 0; k < c->relay_clients[i].nnetworks; k++) {
+            const struct config_net *net = &c->relay_clients[i].networks[k];
+            if (net->bits > best && config_net_contains(net, client)) {
+                best = net->bits;
+                account = c->relay_clients[i].account;
+            }
+        }
+    return account;
+}
