@@ -79,6 +79,8 @@ static void opening_ends(struct queue *q, struct queue_site *site)
     site->opening--;
     q->opening--;
     q->conns--;
+    q->probing -= site->probing;
+    site->probing = false;
 }
 
 void queue_conn_opened(struct queue *q, struct queue_conn *conn, int64_t now_ms)
@@ -218,6 +220,12 @@ static struct queue_item *site_next(struct queue *q, struct queue_site *site)
     return item;
 }
 
+/* The limit shrank below what is open. */
+static bool site_surplus(const struct queue *q, const struct queue_site *site)
+{
+    return site->conns - site->closing > queue_site_cap(q, site);
+}
+
 struct queue_item *queue_take(struct queue *q, struct queue_conn *conn, int64_t now_ms)
 {
     struct queue_site *site = conn->site;
@@ -225,7 +233,7 @@ struct queue_item *queue_take(struct queue *q, struct queue_conn *conn, int64_t 
     ensure(conn->state == CONN_TAKING || conn->state == CONN_BUSY);
     if (conn->state == CONN_TAKING)
         site->taking--;
-    if (site->conns - site->closing > queue_site_cap(q, site)) {
+    if (site_surplus(q, site)) {
         conn_closing(conn);
         list_push_back(&q->closing, &conn->lru);
         queue_site_update(q, site);
@@ -244,6 +252,21 @@ struct queue_item *queue_take(struct queue *q, struct queue_conn *conn, int64_t 
 
 /* ---- for queue_poll ---- */
 
+/* The ring whose turn it is, or NULL. Sites that failed last time may have a quarter of the places: thousands
+ * of dead ones, each taking its time to time out, must not keep mail from the living. */
+static const struct list *open_ring(const struct queue *q)
+{
+    bool probe = !list_empty(&q->probe) && q->probing < (q->config.conns_total_max + 3) / 4;
+    if (probe && (q->probe_turn || list_empty(&q->open)))
+        return &q->probe;
+    return list_empty(&q->open) ? NULL : &q->open;
+}
+
+bool queue_conn_wanted(const struct queue *q)
+{
+    return open_ring(q) != NULL && (q->conns < q->config.conns_total_max || q->nidle > 0);
+}
+
 bool queue_conn_to_close(struct queue *q, struct queue_action *out)
 {
     struct queue_conn *conn;
@@ -252,7 +275,7 @@ bool queue_conn_to_close(struct queue *q, struct queue_action *out)
         conn = LIST_ITEM(link, struct queue_conn, lru);
     } else {
         /* a place is needed, and an idle connection has one */
-        if (list_empty(&q->open) || q->conns < q->config.conns_total_max || list_empty(&q->idle_lru))
+        if (q->conns < q->config.conns_total_max || list_empty(&q->idle_lru) || open_ring(q) == NULL)
             return false;
         conn = LIST_ITEM(list_first(&q->idle_lru), struct queue_conn, lru);
         conn_unidle(q, conn);
@@ -268,20 +291,32 @@ bool queue_conn_to_use(struct queue *q, struct queue_action *out)
         return false;
     struct queue_site *site = LIST_ITEM(list_first(&q->use), struct queue_site, use);
     struct queue_conn *conn = LIST_ITEM(list_first(&site->idle_conns), struct queue_conn, link);
+    bool surplus = site_surplus(q, site);
     conn_unidle(q, conn);
-    conn->state = CONN_TAKING;
-    site->taking++;
+    if (surplus) {
+        conn_closing(conn);
+    } else {
+        conn->state = CONN_TAKING;
+        site->taking++;
+    }
     list_remove(&site->use); /* to the end, if it wants another */
     queue_site_update(q, site);
-    *out = (struct queue_action){ .kind = QUEUE_ACTION_USE_CONNECTION, .site = site, .conn = conn };
+    *out =
+        (struct queue_action){ .kind = surplus ? QUEUE_ACTION_CLOSE_CONNECTION : QUEUE_ACTION_USE_CONNECTION,
+                               .site = site,
+                               .conn = conn };
     return true;
 }
 
 bool queue_conn_to_open(struct queue *q, struct queue_action *out)
 {
-    if (list_empty(&q->open) || q->conns >= q->config.conns_total_max)
+    const struct list *ring = open_ring(q);
+    if (ring == NULL || q->conns >= q->config.conns_total_max)
         return false;
-    struct queue_site *site = LIST_ITEM(list_first(&q->open), struct queue_site, open);
+    struct queue_site *site = LIST_ITEM(list_first(ring), struct queue_site, open);
+    q->probe_turn = ring == &q->open;
+    site->probing = ring == &q->probe;
+    q->probing += site->probing;
     site->opening++;
     site->unbound++;
     q->opening++;

@@ -28,13 +28,16 @@ struct queue_item {
     } rcpts;
     uint16_t nrcpts;
     uint16_t attempts;
-    uint32_t size_kib : 22;
+    uint32_t size_kib : 21;
     uint32_t state : 2;
     uint32_t class : 2;
     uint32_t delay_told : 1;
     uint32_t hold_wanted : 1;
     uint32_t timed : 1;
+    uint32_t expiring : 1; /* the shell was told to, and could not */
 };
+
+_Static_assert(sizeof(struct queue_item) == 64, "an item is one cache line");
 
 /* A sender's place at a site: it exists while it has an item. */
 struct lane {
@@ -80,7 +83,9 @@ struct queue_site {
     uint32_t error_bytes;
     char *error; /* own memory */
     bool down;
-    uint8_t rest; /* enum site_rest */
+    bool probing;  /* its one opening connection is counted in queue.probing */
+    bool in_probe; /* `open` is a link of queue.probe */
+    uint8_t rest;  /* enum site_rest */
     int64_t down_since_ms, not_before_ms, trouble_ms, error_ms, success_ms;
     int64_t rest_ms;        /* when it became SITE_KEPT */
     struct heap_node timer; /* at not_before_ms, when something waits for that */
@@ -97,13 +102,17 @@ struct queue {
     struct pool items, lanes, senders, sites;
     struct map by_id, by_sender, by_site;
     struct wheel wheel;
-    struct heap timers;    /* of sites */
-    struct list use, open; /* sites with work for an idle connection; that want one more */
-    struct list closing;   /* connections to be closed */
-    struct list idle_lru;  /* all idle connections, longest first */
+    struct heap timers;   /* of sites */
+    struct list use;      /* sites with work for an idle connection */
+    struct list open;     /* sites that want one more connection */
+    struct list probe;    /* likewise, of those that failed last time */
+    struct list closing;  /* connections to be closed */
+    struct list idle_lru; /* all idle connections, longest first */
     struct list kept, dropped;
     uint32_t nkept, ndown;
     uint32_t conns, opening, nidle;
+    uint32_t probing; /* of opening: to sites that failed last time */
+    bool probe_turn;  /* the two rings take turns */
     uint32_t state[QUEUE_STATES];
     bool more_due;      /* the last poll stopped at its bound */
     uint64_t own_bytes; /* keys, names, recipients */
@@ -175,6 +184,8 @@ uint32_t queue_site_cap(const struct queue *q, const struct queue_site *site);
 void queue_site_free(struct queue *q, struct queue_site *site);
 void queue_sites_init(struct queue *q);
 void queue_sites_fini(struct queue *q);
+/* Its last connection failed and none is open: it gets one, from the share for such sites. */
+bool queue_site_failing(const struct queue_site *site);
 /* Frees those whose time is over. */
 void queue_sites_sweep(struct queue *q);
 
@@ -182,5 +193,7 @@ void queue_sites_sweep(struct queue *q);
 bool queue_conn_to_close(struct queue *q, struct queue_action *out);
 bool queue_conn_to_use(struct queue *q, struct queue_action *out);
 bool queue_conn_to_open(struct queue *q, struct queue_action *out);
+/* One is to be opened, and there is a place for it or can be made. */
+bool queue_conn_wanted(const struct queue *q);
 
 #endif

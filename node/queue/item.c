@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SIZE_KIB_MAX ((1u << 22) - 1)
+#define SIZE_KIB_MAX ((1u << 21) - 1)
+#define EXPIRE_AGAIN_MS 60000
 
 /* ---- times ---- */
 
@@ -54,6 +55,8 @@ uint32_t queue_item_due(const struct queue *q, const struct queue_item *item)
     int64_t arrival = queue_tick_ms(q, item->arrival);
     if (item->state == QUEUE_STATE_IN_FLIGHT)
         return TICK_NEVER;
+    if (item->expiring)
+        return item->next;
     if (item->state == QUEUE_STATE_HELD)
         return c->expire_held_ms == 0 ? TICK_NEVER : queue_tick_ceil(q, arrival + c->expire_held_ms);
     int64_t due = arrival + c->expire_ms;
@@ -203,16 +206,26 @@ static bool rcpts_has(const uint32_t *rcpts, uint32_t n, uint32_t rcpt)
     return false;
 }
 
+/* The list has the order of the item's own, as it mostly does: then one pass over both is enough. */
+static bool rcpts_ordered(const uint32_t *own, uint32_t had, const uint32_t *rcpts, uint32_t n)
+{
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < had && at < n; i++)
+        at += rcpts[at] == own[i];
+    return at == n;
+}
+
 /* Keeps those in the list (keep) or those that are not. Shrinks in place, so that it cannot fail. */
 static void rcpts_reduce(struct queue *q, struct queue_item *item, const uint32_t *rcpts, uint32_t n,
                          bool keep)
 {
-    uint32_t left = 0, had = item->nrcpts;
+    uint32_t left = 0, at = 0, had = item->nrcpts;
     uint32_t *own = had > 2 ? item->rcpts.many : item->rcpts.few;
+    bool ordered = rcpts_ordered(own, had, rcpts, n);
     for (uint32_t i = 0; i < had; i++) {
         q->steps++;
-        /* both lists mostly have the same order: look at the likely place first */
-        bool in = (left < n && rcpts[left] == own[i]) || rcpts_has(rcpts, n, own[i]);
+        bool in = ordered ? at < n && rcpts[at] == own[i] : rcpts_has(rcpts, n, own[i]);
+        at += in;
         if (in == keep)
             own[left++] = own[i];
     }
@@ -364,6 +377,7 @@ struct queue_item *queue_split(struct queue *q, struct queue_item *item, const u
     part->class = item->class;
     part->delay_told = item->delay_told;
     part->hold_wanted = item->hold_wanted;
+    part->expiring = item->expiring;
     item_link(q, part, QUEUE_STATE_IN_FLIGHT, false);
     rcpts_reduce(q, item, rcpts, nrcpts, false);
     return part;
@@ -375,6 +389,21 @@ void queue_done(struct queue *q, struct queue_item *item)
     item_free(q, item);
 }
 
+static void item_give_back(struct queue *q, struct queue_item *item, enum queue_state state, bool front)
+{
+    bool held = item->hold_wanted;
+    item->hold_wanted = 0;
+    queue_item_enter(q, item, held ? QUEUE_STATE_HELD : state, front && !held);
+}
+
+/* Its end could not be recorded: told of again in a while, and not tried in between. */
+static int64_t expire_later(struct queue *q, struct queue_item *item)
+{
+    item->next = queue_tick_ceil(q, q->now_ms + EXPIRE_AGAIN_MS);
+    item_give_back(q, item, QUEUE_STATE_WAITING, false);
+    return queue_tick_ms(q, item->next);
+}
+
 int64_t queue_defer(struct queue *q, struct queue_item *item, const uint32_t *rcpts, uint32_t nrcpts,
                     int64_t not_before_ms, int64_t now_ms)
 {
@@ -382,15 +411,15 @@ int64_t queue_defer(struct queue *q, struct queue_item *item, const uint32_t *rc
     q->now_ms = now_ms;
     if (rcpts != NULL)
         rcpts_reduce(q, item, rcpts, nrcpts, true);
+    if (item->expiring)
+        return expire_later(q, item);
     if (item->attempts < UINT16_MAX)
         item->attempts++;
     int64_t next_ms = now_ms + queue_retry_delay_ms(&q->config, item->attempts, queue_random(q));
     if (next_ms < not_before_ms)
         next_ms = not_before_ms;
     item->next = queue_tick_ceil(q, sane_next(q, next_ms));
-    bool held = item->hold_wanted;
-    item->hold_wanted = 0;
-    queue_item_enter(q, item, held ? QUEUE_STATE_HELD : QUEUE_STATE_WAITING, false);
+    item_give_back(q, item, QUEUE_STATE_WAITING, false);
     return queue_tick_ms(q, item->next);
 }
 
@@ -398,9 +427,10 @@ void queue_requeue(struct queue *q, struct queue_item *item, int64_t now_ms)
 {
     ensure(item->state == QUEUE_STATE_IN_FLIGHT);
     q->now_ms = now_ms;
-    bool held = item->hold_wanted;
-    item->hold_wanted = 0;
-    queue_item_enter(q, item, held ? QUEUE_STATE_HELD : QUEUE_STATE_READY, true);
+    if (item->expiring)
+        expire_later(q, item);
+    else
+        item_give_back(q, item, QUEUE_STATE_READY, true);
 }
 
 void queue_set_delay_told(struct queue *q, struct queue_item *item, bool told)

@@ -45,6 +45,8 @@ static bool item_due(struct queue *q, struct queue_item *item, uint32_t now, str
     bool held = item->state == QUEUE_STATE_HELD;
     if (held || (age_ms >= c->expire_ms && q->now_ms >= q->start_ms + c->expire_grace_ms)) {
         out->kind = QUEUE_ACTION_EXPIRE;
+        item->expiring = 1;
+        item->hold_wanted = held;
         queue_item_enter(q, item, QUEUE_STATE_IN_FLIGHT, false);
         return true;
     }
@@ -96,9 +98,8 @@ bool queue_poll(struct queue *q, int64_t now_ms, struct queue_action *out)
 
 int64_t queue_next_wake_ms(const struct queue *q, int64_t now_ms)
 {
-    bool reclaim = q->nidle > 0 || q->conns < q->config.conns_total_max;
     if (q->more_due || !list_empty(&q->use) || !list_empty(&q->closing) || !list_empty(&q->dropped) ||
-        (!list_empty(&q->open) && reclaim))
+        queue_conn_wanted(q))
         return now_ms;
     int64_t wake_ms = INT64_MAX;
     uint64_t tick = wheel_next(&q->wheel);

@@ -159,7 +159,8 @@ enum queue_action_kind {
     QUEUE_ACTION_CLOSE_CONNECTION, /* conn: idle, and its place is needed elsewhere or the limit shrank: QUIT,
                                       and call queue_conn_closed at once */
     QUEUE_ACTION_EXPIRE,       /* item: too old. It is IN_FLIGHT: end it with queue_done, or give it back with
-                                  queue_defer or queue_requeue when that cannot be recorded */
+                                  queue_defer or queue_requeue when that cannot be recorded: in both
+                                  cases it is not tried, and told of again after a minute */
     QUEUE_ACTION_DELAY_NOTICE, /* item: has waited long; is marked as told. Its state did not change and it is
                                   not handed over: copy id and recipients */
 };

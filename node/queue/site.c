@@ -30,6 +30,7 @@ void queue_sites_init(struct queue *q)
     heap_init(&q->timers);
     list_init(&q->use);
     list_init(&q->open);
+    list_init(&q->probe);
     list_init(&q->kept);
     list_init(&q->dropped);
 }
@@ -136,7 +137,12 @@ uint32_t queue_site_cap(const struct queue *q, const struct queue_site *site)
 {
     uint64_t share = (uint64_t)q->config.conns_total_max * q->config.conns_share_pct / 100;
     uint32_t cap = site->limit < share ? site->limit : (uint32_t)share;
-    return cap < 1 || site->down ? 1 : cap;
+    return cap < 1 || queue_site_failing(site) ? 1 : cap;
+}
+
+bool queue_site_failing(const struct queue_site *site)
+{
+    return site->failures > 0 && site->conns == 0;
 }
 
 static void ring_set(struct list *ring, struct list *link, bool wanted)
@@ -161,13 +167,17 @@ void queue_site_update(struct queue *q, struct queue_site *site)
                 site->conns + site->opening < queue_site_cap(q, site);
     bool wait = more && site->not_before_ms > q->now_ms;
     ring_set(&q->use, &site->use, use);
-    ring_set(&q->open, &site->open, more && !wait);
+    struct list *ring = queue_site_failing(site) ? &q->probe : &q->open;
+    if (list_linked(&site->open) && site->in_probe != (ring == &q->probe))
+        list_remove(&site->open);
+    site->in_probe = ring == &q->probe;
+    ring_set(ring, &site->open, more && !wait);
     if (!wait)
         heap_remove(&q->timers, &site->timer);
     else if (heap_linked(&site->timer))
         heap_move(&q->timers, &site->timer, site->not_before_ms);
     else if (heap_add(&q->timers, &site->timer, site->not_before_ms) != 0)
-        ring_set(&q->open, &site->open, true); /* no memory to wait: rather too early than never */
+        ring_set(ring, &site->open, true); /* no memory to wait: rather too early than never */
 }
 
 struct span queue_site_key(const struct queue_site *site)
