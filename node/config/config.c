@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define NESTING_MAX 100 /* open brackets */
+
 /* What users of struct config don't see. */
 struct config_box {
     struct config config; /* first: a config's address is its box's */
@@ -97,6 +99,29 @@ static void yaml_fault(struct config_errors *errors, const char *path, const yam
                           problem, yaml_hint(problem));
 }
 
+/* libyaml's scanner looks at every open bracket for every token: deep nesting would take it for ever. No
+ * valid file comes near the limit, so it does not matter that brackets in quotes count. */
+static uint32_t too_deep(struct span text)
+{
+    uint32_t line = 1, depth = 0;
+    bool comment = false;
+    for (size_t i = 0; i < text.n; i++) {
+        char ch = text.p[i];
+        if (ch == '\n') {
+            line++;
+            comment = false;
+        } else if (ch == '#') {
+            comment = true;
+        } else if (!comment && (ch == '[' || ch == '{')) {
+            if (++depth > NESTING_MAX)
+                return line;
+        } else if (!comment && (ch == ']' || ch == '}') && depth > 0) {
+            depth--;
+        }
+    }
+    return 0;
+}
+
 static uint64_t route_hash(const void *item)
 {
     return hash_nocase(span_str(((const struct config_route *)item)->domain));
@@ -149,6 +174,12 @@ int config_parse(const char *path, struct span text, unsigned flags, struct conf
     *out = NULL;
     if (text.n > CONFIG_FILE_MAX) {
         config_errors_add(errors, path, 0, NULL, "is larger than %u bytes", CONFIG_FILE_MAX);
+        return ERR_BAD;
+    }
+    uint32_t deep = too_deep(text);
+    if (deep != 0) {
+        config_errors_add(errors, path, deep, NULL, "not valid YAML: more than %u brackets are open",
+                          NESTING_MAX);
         return ERR_BAD;
     }
     if (!yaml_parser_initialize(&parser))
