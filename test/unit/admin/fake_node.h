@@ -1,0 +1,53 @@
+/* A node behind the admin API that has a small queue in memory, for tests of the server and of the command
+ * line. It answers by its own rules (selectors, pages, acts), and remembers what it was asked.
+ */
+#ifndef TEST_FAKE_NODE_H
+#define TEST_FAKE_NODE_H
+
+#include "node/admin/admin.h"
+
+#include <pthread.h>
+
+#define FAKE_ROWS 8
+#define FAKE_ACCOUNTS 1024
+
+struct fake_account {
+    char name[128], class[16], tenant[64], password[128], hash[128];
+    bool disabled;
+};
+
+struct fake_node {
+    pthread_mutex_t lock;
+    struct admin_row rows[FAKE_ROWS];
+    struct fake_account accounts[FAKE_ACCOUNTS];
+    uint32_t naccounts;
+    int not_ready;   /* error that ready gives */
+    int status_err;  /* error that status gives */
+    int trace_lines; /* lines that trace_start puts before it ends; -1: silent and endless */
+    int busy_rows;   /* so many selected recipients are in a transaction when acted on */
+    char log_level[8];
+    /* What was asked last. */
+    char act_text[256], caller[80];
+    struct admin_act_opts act;
+    uint32_t reloads, traces_open, calls, contents_open;
+    char trace_ip[64], probe_from[64];
+    struct admin_stream *trace; /* held while one is open */
+};
+
+void fake_node_init(struct fake_node *f);
+void fake_node_fini(struct fake_node *f);
+void fake_node_ops(struct fake_node *f, struct admin_ops *ops);
+
+/* A server for it: a unix socket, and TCP on a free port of 127.0.0.1, in a new directory under /tmp. */
+struct fake_server {
+    struct fake_node node;
+    struct admin_ops ops;
+    struct admin *admin;
+    char dir[64], socket[96], token_file[96];
+    char token[40];
+    uint16_t port;
+};
+void fake_server_start(struct fake_server *s, uint32_t request_ms);
+void fake_server_stop(struct fake_server *s);
+
+#endif
