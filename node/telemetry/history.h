@@ -1,0 +1,113 @@
+/* The history of this node: how each recipient ended, to be looked up (SQLite).
+ *
+ * How a row comes to be. A worker that knows how a recipient will end tells the details (history_note), then
+ * records the end in the spool (spool_update); when that is on disk the spool says so (history_ended, from
+ * spool_on_ended), and only then is a row written: so the history never claims an end that the spool could
+ * still forget. Notes wait in memory for their ending, at most HISTORY_NOTE_LIFE_MS and `queue_bytes`; a note
+ * that is lost costs the row its details, never the row itself.
+ *
+ * Durability. Rows are committed in batches, about one a second or per 1 MiB, each synced (synchronous=FULL).
+ * After the commit `committed` is told the seq up to which everything is durable; it goes to
+ * spool_history_done. What the history misses by a crash the spool tells again at its next start; rows that
+ * are there already are left as they are.
+ *
+ * At the limits. The memory between the spool and the history is bounded by `queue_bytes`; SQLite is several
+ * times faster than the spool, so only a failing disk fills it. Then, and when the file cannot be written,
+ * nothing is dropped that the spool does not still hold: the history is "behind". While it only cannot write
+ * it keeps what it has and tries again every 5 s. What no longer found room is not told again before the next
+ * start of the node; until then `committed` stays where it is, and the spool keeps its segments (spool_stats
+ * .held_by_history). An operator sees history_stats.behind, a metric and a line in the log.
+ *
+ * Threads: notes from any, endings from one at a time (in order of seq), queries on the caller's thread with
+ * a connection of their own. `committed` runs on the history's thread.
+ */
+#ifndef NODE_TELEMETRY_HISTORY_H
+#define NODE_TELEMETRY_HISTORY_H
+
+#include "base/span.h"
+#include "spool/spool.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define HISTORY_NOTE_LIFE_MS 600000
+
+struct history;
+
+struct history_config {
+    const char *path;     /* made with 0640 */
+    uint64_t queue_bytes; /* 0: 64 MiB */
+    int64_t keep_ms;      /* rows of messages older than this are deleted; 0: never */
+    uint64_t keep_bytes;  /* of the file: the oldest are deleted beyond it; 0: no bound */
+    void (*committed)(void *ctx, uint64_t seq);
+    void *ctx;
+};
+
+/* Opens or makes the file and starts the thread. A file that SQLite finds damaged is set aside
+ * (.damaged-TIME) and a new one made: mail goes on. ERR_FAILED with a line in the log. */
+int history_open(const struct history_config *config, struct history **out);
+/* Writes what is there, then frees. */
+void history_close(struct history *h);
+
+/* What is known of one recipient's end. Borrowed during the call. */
+struct history_rcpt {
+    uint32_t rcpt; /* index in the envelope */
+    struct span site, mx, mx_ip, source_ip, tls;
+};
+
+/* Before spool_update. Never blocks; a note that finds no room is dropped (counted). */
+void history_note(struct history *h, const struct envelope *env, const struct history_rcpt *rcpts,
+                  uint32_t n);
+
+/* For spool_on_ended; `history` is a struct history. */
+void history_ended(void *history, uint64_t id, const struct spool_rcpt_update *u, uint32_t n, uint64_t seq);
+/* The same where the envelope is at hand (at start, when the spool tells again what it still holds). */
+void history_ended_env(struct history *h, const struct envelope *env, const struct spool_rcpt_update *u,
+                       uint32_t n, uint64_t seq);
+
+/* Waits until everything told before is committed; ERR_FAILED when it could not be. */
+int history_flush(struct history *h);
+
+struct history_stats {
+    uint64_t rows, batches, errors, notes_dropped;
+    uint64_t queued_bytes, file_bytes;
+    uint64_t committed_seq;
+    bool behind;
+};
+void history_stats(struct history *h, struct history_stats *out);
+
+/* ---- looking up ---------------------------------------------------------------------------------------- */
+
+/* All that are given must match. */
+struct history_query {
+    uint64_t id;                     /* 0: not given */
+    struct span message_id, account; /* exact; empty: not given */
+    struct span sender, recipient;   /* whole address, "@domain" or (sender) "<>"; without case */
+    int64_t since_ms, until_ms;      /* arrival, until exclusive; 0: not given */
+    bool after;                      /* only rows after (after_id, after_rcpt) in the order of the answer */
+    uint64_t after_id;
+    uint32_t after_rcpt;
+    uint32_t limit; /* 0: 1000 */
+};
+
+struct history_row { /* empty or 0: not known */
+    uint64_t id;
+    uint32_t rcpt, nrcpts;
+    uint8_t state; /* enum rcpt_state */
+    uint16_t attempts;
+    int64_t arrival_ms, ended_ms;
+    uint64_t size;
+    uint8_t class;
+    struct span sender, recipient, account, tenant, message_id;
+    struct span client_ip, client_name, helo, protocol, listener;
+    struct span reply, site, mx, mx_ip, source_ip, tls;
+};
+
+/* 0: go on; else: enough. */
+typedef int history_row_fn(void *arg, const struct history_row *row);
+
+/* Newest first: by descending (id, rcpt). 0, or an error (ERR_TIMEOUT: it took more than 10 s). Any thread.
+ */
+int history_query(struct history *h, const struct history_query *query, history_row_fn *fn, void *arg);
+
+#endif
