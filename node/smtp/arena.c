@@ -24,20 +24,22 @@ void arena_init(struct arena *a, size_t max_bytes)
 
 static struct arena_block *block_add(struct arena *a, size_t need)
 {
+    size_t left = a->max - a->held;
+    if (left < sizeof(struct arena_block) || left - sizeof(struct arena_block) < need)
+        return NULL;
     size_t cap = a->last == NULL ? BLOCK_FIRST - sizeof(struct arena_block) : a->last->cap * 2;
     if (cap > BLOCK_LARGEST)
         cap = BLOCK_LARGEST;
     if (cap < need)
         cap = need;
-    size_t bytes = sizeof(struct arena_block) + cap;
-    if (need > a->max || bytes > a->max - a->held)
-        return NULL;
-    struct arena_block *b = malloc(bytes);
+    if (cap > left - sizeof(struct arena_block))
+        cap = left - sizeof(struct arena_block);
+    struct arena_block *b = malloc(sizeof *b + cap);
     if (b == NULL)
         return NULL;
     *b = (struct arena_block){ .prev = a->last, .cap = cap };
     a->last = b;
-    a->held += bytes;
+    a->held += sizeof *b + cap;
     return b;
 }
 

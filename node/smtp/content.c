@@ -162,10 +162,9 @@ static enum smtp_content_verdict read_turn(struct reader *r)
     case SMTP_CONTENT_DOT:
         return read_after_dot(r);
     case SMTP_CONTENT_DOT_CR:
-        return read_after_dot_cr(r);
+        break;
     }
-    ensure(!"a state of smtp_content");
-    return SMTP_CONTENT_BARE_CR;
+    return read_after_dot_cr(r);
 }
 
 enum smtp_content_verdict smtp_content_read(struct smtp_content *c, const struct smtp_content_limits *limits,
