@@ -40,7 +40,8 @@ enum envelope_flag {
     ENVELOPE_BODY_IS_8BIT = 16 /* the content has an octet over 127 */
 };
 
-/* A recipient's states. Those from DELIVERED on are terminal: nothing follows them. The numbers are on disk. */
+/* A recipient's states. Those from DELIVERED on are terminal: nothing follows them. The numbers are on disk.
+ */
 enum rcpt_state {
     RCPT_QUEUED = 0,
     RCPT_HELD = 1,
@@ -71,14 +72,14 @@ struct envelope_close {
 };
 
 struct envelope {
-    uint64_t id;        /* given by the spool */
-    int64_t arrival_ms; /* wall clock */
-    uint64_t size;      /* bytes of the content as stored, CRLF lines, without dot-stuffing */
+    uint64_t id;           /* given by the spool */
+    int64_t arrival_ms;    /* wall clock */
+    uint64_t size;         /* bytes of the content as stored, CRLF lines, without dot-stuffing */
     uint32_t header_bytes; /* of those, the header and the empty line after it */
-    uint8_t body;       /* enum envelope_body: what MAIL FROM said */
-    uint8_t ret;        /* enum envelope_ret */
-    uint8_t class;      /* enum envelope_class */
-    uint8_t flags;      /* enum envelope_flag bits */
+    uint8_t body;          /* enum envelope_body: what MAIL FROM said */
+    uint8_t ret;           /* enum envelope_ret */
+    uint8_t class;         /* enum envelope_class */
+    uint8_t flags;         /* enum envelope_flag bits */
     struct span mail_from; /* reverse-path without < >; empty for the null reverse-path */
     struct span envid;     /* decoded from xtext */
     struct span account;   /* who authenticated, canonical; empty for our own reports */
@@ -86,9 +87,9 @@ struct envelope {
     struct span client_ip;
     struct span client_name; /* PTR, or empty */
     struct span helo;
-    struct span protocol;    /* as in Received: ESMTPSA and the like */
+    struct span protocol; /* as in Received: ESMTPSA and the like */
     struct span listener;
-    struct span message_id;  /* with < > */
+    struct span message_id; /* with < > */
     uint32_t nrcpts;
     struct envelope_rcpt *rcpts;
     uint32_t ncloses;

@@ -5,9 +5,11 @@
  * thread unless it says otherwise; one ingest or one reader belongs to one thread at a time. Answers (`done`)
  * run on the writer thread and must only pass the news on (inbox_answer, or the batch hook below).
  *
- * Failure. When a file sync or a write fails the spool stops for good: everything waiting and everything later
- * is answered with the error, `on_failed` is called once, and the process is expected to stop accepting and to
- * exit; the next start verifies from disk.
+ * Failure. When a file sync fails the spool stops for good: everything waiting and everything later is
+ * answered with the error, `on_failed` is called once, and the process is expected to stop accepting and to
+ * exit; the next start verifies from disk. A failed write leaves its segment, cut where it was good, and is
+ * tried once more in a new one; if that fails for want of room, new messages are refused (ERR_DISK_FULL) and
+ * states wait for room, otherwise the spool stops too.
  */
 #ifndef SPOOL_SPOOL_H
 #define SPOOL_SPOOL_H
@@ -20,25 +22,13 @@
 
 struct spool;
 
-struct spool_config {
-    const char *dir;
-    const struct disk *disk;  /* NULL: the real one */
-    uint64_t segment_bytes;   /* 0: 64 MiB */
-    uint64_t min_free_bytes;  /* new messages are refused below this; room for states is kept. 0: 256 MiB */
-    uint64_t max_messages;    /* 0: 10,000,000 */
-    uint32_t gather_max_us;   /* longest wait of a busy writer for more to sync together; 0: 2000 */
-    uint32_t id_node;         /* 0 to 255: goes into ids, so that nodes never give the same one */
-    void (*on_failed)(void *ctx, int err); /* on the writer thread, once */
-    void *ctx;
-};
-
 /* Where one recipient stands. `reply` is the last reply or reason: "451 4.2.1 text", at most 512 bytes. */
 struct spool_rcpt {
-    uint8_t state;       /* enum rcpt_state */
-    uint8_t delay_told;  /* a delay notice was sent */
+    uint8_t state;      /* enum rcpt_state */
+    uint8_t delay_told; /* a delay notice was sent */
     uint16_t attempts;
-    int64_t next_ms;     /* wall clock: not before; 0: at once */
-    int64_t changed_ms;  /* wall clock: when this state was recorded; 0: at arrival */
+    int64_t next_ms;    /* wall clock: not before; 0: at once */
+    int64_t changed_ms; /* wall clock: when this state was recorded; 0: at arrival */
     struct span reply;
 };
 
@@ -46,6 +36,22 @@ struct spool_rcpt {
 struct spool_rcpt_update {
     uint32_t rcpt; /* index */
     struct spool_rcpt to;
+};
+
+struct spool_config {
+    const char *dir;
+    const struct disk *disk; /* NULL: the real one */
+    uint64_t segment_bytes;  /* 0: 64 MiB */
+    uint64_t min_free_bytes; /* new messages are refused below this; room for states is kept. 0: 256 MiB */
+    uint64_t max_messages;   /* 0: 10,000,000 */
+    uint32_t gather_max_us;  /* longest wait of a busy writer for more to sync together; 0: 2000 */
+    uint32_t id_node;        /* 0 to 255: goes into ids, so that nodes never give the same one */
+    void (*on_failed)(void *ctx, int err); /* on the writer thread, once */
+    void *ctx;
+    /* Terminal states, for the history (below); set here, spool_open reports those that the segments still
+     * hold and no segment is removed before spool_history_done covers it. NULL: nobody keeps a history. */
+    void (*on_ended)(void *ctx, uint64_t id, const struct spool_rcpt_update *u, uint32_t n, uint64_t seq);
+    void *ended_ctx;
 };
 
 /* ---- start and stop ------------------------------------------------------------------------------------ */
@@ -70,9 +76,9 @@ struct spool_op {
     uint64_t id;          /* the message's id, set before done */
     int64_t commit_ms;    /* wall clock when the record was handed to the writer */
     void (*done)(struct spool_op *op);
-    struct inbox *inbox;  /* if not NULL, `done` is not called: the op's msg is answered into this inbox, those
-                             of one sync together */
-    struct list link;     /* the spool's own */
+    struct inbox *inbox; /* if not NULL, `done` is not called: the op's msg is answered into this inbox, those
+                            of one sync together */
+    struct list link;    /* the spool's own */
 };
 
 /* ---- a message arrives --------------------------------------------------------------------------------- */
@@ -107,12 +113,17 @@ void spool_ingest_abort(struct spool_ingest *in);
 /* Records new states. Terminal states are monotone: an update of a recipient that is terminal already changes
  * nothing. The last terminal state of a message ends it. Answered when on disk; `op` NULL: no answer wanted.
  * The arguments are copied. ERR_NOT_FOUND when no such message is alive (not answered then). */
-int spool_update(struct spool *s, uint64_t id, const struct spool_rcpt_update *u, uint32_t n, struct spool_op *op);
+int spool_update(struct spool *s, uint64_t id, const struct spool_rcpt_update *u, uint32_t n,
+                 struct spool_op *op);
 
-/* A terminal state that was recorded, for the history. `env` and `u` are valid during the call only. Called on
- * the writer thread after the sync, once per record; and at spool_open for every one that the segments still
- * hold, since the history may have missed it. Segments are kept until spool_history_done covers them. */
-typedef void spool_ended_fn(void *ctx, uint64_t id, const struct spool_rcpt_update *u, uint32_t n, uint64_t seq);
+/* Terminal states that were recorded, for the history: spool_config.on_ended. `u` is valid during the call
+ * only. Called on the writer thread after the sync (at spool_open on the opening thread, for every ending
+ * that the segments still hold, since the history may have missed it: so the same one can come again after a
+ * restart). Calls come in the order of seq, one for each message that the record ends recipients of. Without
+ * threads of its own the callee must only pass the news on. */
+typedef void spool_ended_fn(void *ctx, uint64_t id, const struct spool_rcpt_update *u, uint32_t n,
+                            uint64_t seq);
+/* The same for a spool that is open already: only of what ends from now on. */
 void spool_on_ended(struct spool *s, spool_ended_fn *fn, void *ctx);
 /* Everything up to this seq is durable in the history. */
 void spool_history_done(struct spool *s, uint64_t seq);
@@ -146,8 +157,8 @@ struct spool_stats {
 };
 void spool_stats(struct spool *s, struct spool_stats *out);
 
-/* Reads everything in a spool that is not open by a process, changes nothing; calls `say` per finding. Returns
- * the number of damaged records, or an error. */
+/* Reads everything in a spool that is not open by a process, changes nothing; calls `say` per finding.
+ * Returns the number of damaged records, or an error. */
 typedef void spool_verify_say_fn(void *ctx, const char *line);
 struct spool_verify_result {
     uint64_t segments, messages, records, damaged, torn_tails;

@@ -1,0 +1,106 @@
+/* The spool on a real disk: what is put in comes out, also after a restart. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "fixture.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct found {
+    uint32_t n;
+    uint64_t ids[64];
+    uint8_t states[64][8];
+    uint16_t attempts[64];
+    char reply[64][64];
+};
+
+static int on_found(void *ctx, const struct envelope *env, const struct spool_rcpt *rcpts)
+{
+    struct found *f = ctx;
+    assert_true(f->n < 64);
+    f->ids[f->n] = env->id;
+    for (uint32_t i = 0; i < env->nrcpts && i < 8; i++)
+        f->states[f->n][i] = rcpts[i].state;
+    f->attempts[f->n] = rcpts[0].attempts;
+    snprintf(f->reply[f->n], 64, "%.*s", (int)rcpts[0].reply.n, rcpts[0].reply.p);
+    f->n++;
+    return 0;
+}
+
+static void test_put_read_reopen(void **state)
+{
+    (void)state;
+    char dir[256];
+    scratch_make(dir);
+    struct spool_config config = { .dir = dir, .min_free_bytes = 1, .segment_bytes = 1 << 20 };
+    struct spool *s;
+    static const size_t sizes[] = { 0, 1, 4096, 65535, 65536, 65537, 300000, 3000000 };
+    uint64_t ids[8];
+    assert_int_equal(spool_open(&config, NULL, NULL, &s), 0);
+    for (unsigned i = 0; i < 8; i++) {
+        assert_int_equal(put_message(s, 100 + i, sizes[i], 1 + i % 3, &ids[i]), 0);
+        assert_true(has_message(s, ids[i], 100 + i, sizes[i]));
+        if (i > 0)
+            assert_true(ids[i] > ids[i - 1]);
+    }
+    assert_int_equal(set_state(s, ids[1], 0, RCPT_QUEUED, "451 4.2.1 busy"), 0);
+    assert_int_equal(set_state(s, ids[1], 1, RCPT_DELIVERED, "250 ok"), 0);
+    assert_int_equal(set_state(s, ids[0], 0, RCPT_DELIVERED, "250 ok"), 0);
+    assert_int_equal(set_state(s, ids[0], 0, RCPT_DELIVERED, "250 ok"), ERR_NOT_FOUND);
+    struct spool_info *info;
+    assert_int_equal(spool_info(s, ids[1], &info), 0);
+    assert_int_equal(info->env.nrcpts, 2);
+    assert_int_equal(info->rcpts[1].state, RCPT_DELIVERED);
+    assert_int_equal(info->rcpts[0].attempts, 1);
+    assert_memory_equal(info->rcpts[0].reply.p, "451 4.2.1 busy", 14);
+    spool_info_free(info);
+    spool_close(s);
+
+    for (int round = 0; round < 3; round++) {
+        struct found f = { 0 };
+        assert_int_equal(spool_open(&config, on_found, &f, &s), 0);
+        assert_int_equal(f.n, 7);
+        for (unsigned i = 1; i < 8; i++)
+            assert_true(has_message(s, ids[i], 100 + i, sizes[i]));
+        for (uint32_t i = 0; i < f.n; i++)
+            if (f.ids[i] == ids[1]) {
+                assert_int_equal(f.states[i][0], RCPT_QUEUED);
+                assert_int_equal(f.states[i][1], RCPT_DELIVERED);
+                assert_int_equal(f.attempts[i], 1);
+                assert_string_equal(f.reply[i], "451 4.2.1 busy");
+            }
+        spool_close(s);
+    }
+    struct spool_verify_result v;
+    assert_int_equal(spool_verify(dir, NULL, NULL, NULL, &v), 0);
+    assert_int_equal(v.messages, 7);
+    scratch_remove(dir);
+}
+
+static void test_second_open_is_refused(void **state)
+{
+    (void)state;
+    char dir[256];
+    scratch_make(dir);
+    struct spool_config config = { .dir = dir, .min_free_bytes = 1 };
+    struct spool *s, *other;
+    assert_int_equal(spool_open(&config, NULL, NULL, &s), 0);
+    assert_int_equal(spool_open(&config, NULL, NULL, &other), -EWOULDBLOCK);
+    spool_close(s);
+    scratch_remove(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_put_read_reopen),
+        cmocka_unit_test(test_second_open_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
