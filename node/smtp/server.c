@@ -84,21 +84,28 @@ bool smtpd_answer_due(struct smtp_server *s, enum smtp_server_want want)
     return true;
 }
 
+static bool is_auth_command(const char *p, size_t n)
+{
+    return n >= 5 && span_eq_nocase(span_of(p, 5), SPAN_LIT("AUTH "));
+}
+
 /* The longest line that may come now, with its end. */
 static size_t line_max(const struct smtp_server *s, const char *p, size_t n)
 {
     if (s->state == STATE_AUTH)
         return SMTP_SERVER_AUTH_LINE_MAX + 2;
-    if (n >= 5 && span_eq_nocase(span_of(p, 5), SPAN_LIT("AUTH ")))
+    if (is_auth_command(p, n))
         return SMTP_SERVER_AUTH_LINE_MAX + AUTH_COMMAND_ROOM;
     return s->config->max_line_bytes < LINE_MAX_LEAST ? LINE_MAX_LEAST : s->config->max_line_bytes;
 }
 
-static void line_too_long(struct smtp_server *s)
+static void line_too_long(struct smtp_server *s, bool auth_command)
 {
     s->skipping_line = true;
     if (s->state == STATE_AUTH)
         smtpd_auth_too_long(s);
+    else if (auth_command)
+        smtpd_error(s, REPLY(500, "5.5.6", "Authentication exchange line is too long"));
     else
         smtpd_error(s, REPLY(500, "5.5.2", "Line too long"));
 }
@@ -114,7 +121,7 @@ static size_t line_step(struct smtp_server *s, const char *p, size_t n)
             return n;
         if (n < max)
             return 0;
-        line_too_long(s);
+        line_too_long(s, is_auth_command(p, n));
         return max;
     }
     size_t used = (size_t)(lf + 1 - p);

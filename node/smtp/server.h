@@ -23,6 +23,7 @@
  * - Bytes that arrive before the greeting was written: smtp_server_greet_early instead of smtp_server_greet.
  * - WANT_TLS: write the reply, drop every byte that was read, whether stepped or not, and handshake
  *   (RFC 3207 section 4.2; CVE-2011-0411). The machine has forgotten HELO and AUTH by itself.
+ * - AUTH: its own input buffer held the password too, and wants wiping as the machine's memory is.
  * - WANT_CLOSE: write the reply, shut the sending side down and read on for a moment, so that a reset does
  * not overtake the reply. An open transaction is to be forgotten, without an ABORT.
  * - Submission (RFC 6409): check that this account may send as mail->from (section 6.1), complete or refuse
@@ -103,7 +104,8 @@ struct smtp_server_result {
 struct smtp_server_auth {
     struct span mechanism; /* "PLAIN" or "LOGIN" */
     /* Valid until on_auth; wiped after it. No NUL inside; authzid and authcid are UTF-8 without control
-     * characters and at most 255 bytes, authcid is not empty. A thread that checks them works on a copy. */
+     * characters and at most 255 bytes; authcid and password are not empty. A thread that checks them works
+     * on a copy. */
     struct span authzid, authcid, password;
 };
 

@@ -56,7 +56,7 @@ static void check(struct smtp_server *s)
 {
     struct smtp_server_auth *f = &s->auth->fields;
     bool nul = f->password.n > 0 && memchr(f->password.p, '\0', f->password.n) != NULL;
-    if (f->authcid.n == 0 || nul || !name_ok(f->authcid) || !name_ok(f->authzid)) {
+    if (f->authcid.n == 0 || f->password.n == 0 || nul || !name_ok(f->authcid) || !name_ok(f->authzid)) {
         fail(s, REPLY(501, "5.5.2", "Malformed authentication response"));
         return;
     }
