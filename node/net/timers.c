@@ -56,6 +56,7 @@ static void timers_fire(uv_timer_t *uv)
     struct timers *ts = uv->data;
     int64_t now = timers_now_ms(ts);
     ts->armed_ms = NEVER;
+    ts->firing = true;
     for (;;) {
         struct heap_node *first = heap_first(&ts->heap);
         if (first == NULL || first->key > now)
@@ -68,6 +69,7 @@ static void timers_fire(uv_timer_t *uv)
         t->due_ms = NEVER;
         t->fn(t);
     }
+    ts->firing = false;
     struct heap_node *first = heap_first(&ts->heap);
     if (first != NULL)
         arm(ts, first->key);
@@ -99,14 +101,15 @@ void timer_set(struct timer *t, int64_t delay_ms)
 {
     struct timers *ts = t->timers;
     ensure(ts != NULL);
-    if (delay_ms < 0)
-        delay_ms = 0;
+    int64_t least = ts->firing ? 1 : 0; /* the turn that is being worked off takes no more */
+    if (delay_ms < least)
+        delay_ms = least;
     int64_t now = timers_now_ms(ts);
     t->due_ms = delay_ms >= NEVER - now ? NEVER - 1 : now + delay_ms;
     if (t->due_ms >= t->node.key)
         return;
     heap_move(&ts->heap, &t->node, t->due_ms);
-    if (t->due_ms < ts->armed_ms)
+    if (t->due_ms < ts->armed_ms && !ts->firing)
         arm(ts, t->due_ms);
 }
 

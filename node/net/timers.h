@@ -21,6 +21,7 @@ struct timers {
     uv_loop_t *loop;
     struct heap heap;
     int64_t armed_ms; /* when the libuv timer fires; INT64_MAX: not armed */
+    bool firing;
     void (*closed)(void *ctx);
     void *closed_ctx;
 };

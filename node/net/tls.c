@@ -16,6 +16,7 @@ static const struct {
     { ERR_LIB_X509, X509_R_KEY_VALUES_MISMATCH, "key does not match certificate" },
     { ERR_LIB_X509, X509_R_KEY_TYPE_MISMATCH, "key does not match certificate" },
     { ERR_LIB_PEM, PEM_R_NO_START_LINE, "nothing in PEM form that could be used here" },
+    { ERR_LIB_OSSL_DECODER, ERR_R_UNSUPPORTED, "nothing in PEM form that could be used here" },
     { ERR_LIB_PEM, PEM_R_BAD_PASSWORD_READ, "key is encrypted: remove its passphrase" },
     { ERR_LIB_PEM, PEM_R_BAD_DECRYPT, "key is encrypted: remove its passphrase" },
     { ERR_LIB_SSL, SSL_R_NO_CERTIFICATES_RETURNED, "no certificate in it" },
