@@ -22,6 +22,7 @@ done
 results=$root/build/results
 started=$(date +%s)
 broken=0
+reports=
 mkdir -p "$results"
 rm -f "$results"/*
 
@@ -45,6 +46,7 @@ unit() { # preset, ctest options...
     preset=$1
     shift
     say "$preset: unit tests"
+    reports="$reports build/results/$preset-ctest.xml"
     ctest --preset "$preset" -j "$(nproc)" --output-junit "$results/$preset-ctest.xml" "$@" \
         >"$results/$preset-ctest.log" 2>&1 || grep -E '\*\*\*|tests failed|Timeout' "$results/$preset-ctest.log"
     tail -n 1000 "$results/$preset-ctest.log" | grep -E 'tests passed' || true
@@ -54,6 +56,7 @@ end_to_end() { # preset, pytest options...
     preset=$1
     shift
     say "$preset: end to end"
+    reports="$reports build/results/$preset-e2e.xml"
     TURNPIKE_BUILD="$root/build/$preset" /usr/bin/python3 -m pytest -p no:cacheprovider -q --tb=short \
         --junitxml "$results/$preset-e2e.xml" "$@" test/e2e || true
 }
@@ -92,7 +95,8 @@ if [ -z "$quick" ]; then
     fi
 fi
 
-counts=$(/usr/bin/python3 test/lib/junit_count.py "$results"/*.xml)
+# A report that is missing counts as a failure.
+counts=$(/usr/bin/python3 test/lib/junit_count.py $reports)
 set -- $counts
 passed=${1:-0}
 failed=$((${2:-1} + broken))

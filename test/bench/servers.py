@@ -2,6 +2,7 @@
 a directory of its own, listening on loopback and handing all mail to the sink. Nothing of the system's is touched.
 """
 import http.client
+import json
 import os
 import pathlib
 import re
@@ -264,8 +265,7 @@ class Turnpike:
         return text
 
     def syncs(self):
-        return sum(float(v) for v in re.findall(r"^turnpike_spool_syncs_total\S* (\S+)", self.call("GET", "/metrics"),
-                                                re.M))
+        return json.loads(self.call("GET", "/v1/status"))["spool"]["syncs"]
 
     def stop(self, keep=False):
         self.process.send_signal(signal.SIGTERM)

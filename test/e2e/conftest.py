@@ -1,0 +1,141 @@
+"""Fixtures: each test gets a node, a DNS server and next hops of its own."""
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from harness.dns import Dns  # noqa: E402
+from harness.node import Node, Raw  # noqa: E402
+from harness.sink import Sink  # noqa: E402
+from harness.util import NODE, SANITIZED, free_port  # noqa: E402
+
+
+def pytest_configure(config):
+    if not NODE.exists():
+        pytest.exit(f"{NODE} is missing: build it, or set TURNPIKE_BUILD", 3)
+
+
+def make_certificate(folder, name, *alternatives):
+    """A self-signed certificate: (certificate file, key file)."""
+    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
+    names = ",".join(f"IP:{a}" if a[0].isdigit() else f"DNS:{a}" for a in alternatives)
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-days", "3", "-subj", f"/CN={alternatives[0]}", "-addext", f"subjectAltName={names}",
+                    "-out", certificate, "-keyout", key], check=True, capture_output=True)
+    return certificate, key
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    return make_certificate(tmp_path_factory.mktemp("tls"), "node", "localhost", "relay.example.com", "127.0.0.1")
+
+
+@pytest.fixture(scope="session")
+def sink_certificate(tmp_path_factory):
+    return make_certificate(tmp_path_factory.mktemp("tls"), "sink", "sink.test", "mx1.example.net")
+
+
+@pytest.fixture
+def folder(request):
+    """Short, since a socket's path has little room; kept when the test fails."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="tp-", dir=os.environ.get("TURNPIKE_E2E_DIR")))
+    yield path
+    failed = getattr(request.node, "failed", True)
+    if failed:
+        print(f"kept: {path}", file=sys.stderr)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    if call.when == "call":
+        item.failed = outcome.get_result().failed
+
+
+@pytest.fixture
+def dns():
+    server = Dns()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def mx_port():
+    return free_port()
+
+
+@pytest.fixture
+def make_sink(mx_port):
+    """Next hops, by default on the port where the node looks for MX hosts."""
+    sinks = []
+
+    def make(*addresses, port=None, **more):
+        sinks.append(Sink(addresses or ("127.0.0.1",), mx_port if port is None else port, **more))
+        return sinks[-1]
+
+    yield make
+    for sink in sinks:
+        sink.close()
+
+
+@pytest.fixture
+def sink(make_sink, dns):
+    """One next hop, the MX of example.net and of its subdomains a to e."""
+    one = make_sink()
+    for domain in ("example.net", *(f"{c}.example.net" for c in "abcde")):
+        dns.mail_domain(domain, "127.0.0.1")
+    return one
+
+
+@pytest.fixture
+def make_node(folder, certificate, dns, mx_port):
+    nodes = []
+
+    def make(config=None, start=True, wrapper=()):
+        where = folder / f"n{len(nodes)}"
+        where.mkdir()
+        node = Node(where, certificate, dns.port, mx_port, config, wrapper)
+        nodes.append(node)
+        return node.start() if start else node
+
+    yield make
+    for node in nodes:
+        try:
+            node.stop()
+        finally:
+            if node.process is not None and node.process.poll() is None:
+                node.process.kill()
+        node.check_clean()
+
+
+@pytest.fixture
+def node(make_node):
+    return make_node()
+
+
+@pytest.fixture
+def raw(node):
+    """Clients that send exact bytes."""
+    clients = []
+
+    def connect(kind="relay", greeting=True):
+        client = Raw(node.ports[kind])
+        clients.append(client)
+        if greeting:
+            assert client.reply().startswith("220 ")
+        return client
+
+    yield connect
+    for client in clients:
+        client.close()
+
+
+skip_sanitized = pytest.mark.skipif(SANITIZED, reason="measures memory or time, which sanitizers change")

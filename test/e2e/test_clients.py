@@ -1,0 +1,335 @@
+"""Real clients and servers on both sides: swaks, nodemailer, Postfix, OpenSMTPD, Exim, aiosmtpd, and a TLS scanner.
+
+Mail servers other than the installed one are unpacked into the build folder and used from there; where that cannot be
+done, their test is skipped and says why.
+"""
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from harness.node import PASSWORD
+from harness.util import BUILD, ROOT, free_port, wait_until
+
+TEXT = "Subject: through\r\n\r\nhello\r\n"
+
+
+@pytest.mark.skipif(not shutil.which("swaks"), reason="no swaks")
+@pytest.mark.parametrize("kind, options", [("submission", ["-tls"]), ("submissions", ["-tlsc"])])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+def test_swaks(node, sink, kind, options, mechanism):
+    node.add_account()
+    done = subprocess.run(["swaks", "--server", "127.0.0.1", "--port", str(node.ports[kind]), *options, "--auth",
+                           mechanism, "--auth-user", "user@example.com", "--auth-password", PASSWORD, "--from",
+                           "user@example.com", "--to", "friend@example.net", "--pipeline"],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_until("it is delivered", lambda: sink.recipients() == ["friend@example.net"])
+
+
+NODEMAILER = """
+const transport = require('nodemailer').createTransport({
+  host: 'localhost', port: %d, secure: %s, requireTLS: true, tls: { rejectUnauthorized: false },
+  auth: { user: 'user@example.com', pass: '%s' } });
+transport.sendMail({ from: 'user@example.com', to: 'friend@example.net', subject: 'grüße', text: 'häl\\n.\\nlo',
+  attachments: [{ filename: 'a.bin', content: Buffer.alloc(100000, 7) }] })
+  .then(r => { console.log(r.response); }, e => { console.error(e); process.exit(1); });
+"""
+
+
+@pytest.mark.skipif(not shutil.which("npm"), reason="no npm")
+@pytest.mark.parametrize("kind", ["submission", "submissions"])
+def test_nodemailer(node, sink, kind):
+    modules = ROOT / "build/nodemailer"
+    modules.mkdir(parents=True, exist_ok=True)
+    if not (modules / "node_modules/nodemailer").exists():
+        got = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--prefix", modules, "nodemailer@6"],
+                             capture_output=True, text=True, timeout=120)
+        if got.returncode:
+            pytest.skip("nodemailer cannot be fetched: " + got.stderr[-200:])
+    node.add_account()
+    script = NODEMAILER % (node.ports[kind], "true" if kind == "submissions" else "false", PASSWORD)
+    done = subprocess.run(["node", "-e", script], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "NODE_PATH": str(modules / "node_modules")})
+    assert done.returncode == 0, done.stderr
+    message = wait_until("it is delivered", lambda: sink.messages and sink.messages[0])
+    assert len(message.content) > 130000
+
+
+@pytest.mark.skipif(not shutil.which("sslscan"), reason="no sslscan")
+@pytest.mark.parametrize("kind", ["submission", "submissions"])
+def test_no_protocol_under_tls_1_2(node, kind):
+    starttls = ["--starttls-smtp"] if kind == "submission" else []
+    done = subprocess.run(["sslscan", "--no-colour", *starttls, f"127.0.0.1:{node.ports[kind]}"],
+                          capture_output=True, text=True, timeout=180)
+    rows = {line.split()[0]: line.split()[1] for line in done.stdout.splitlines()
+            if line.startswith(("SSLv", "TLSv")) and line.split()[1:2] in (["enabled"], ["disabled"])}
+    assert rows == {"SSLv2": "disabled", "SSLv3": "disabled", "TLSv1.0": "disabled", "TLSv1.1": "disabled",
+                    "TLSv1.2": "enabled", "TLSv1.3": "enabled"}, done.stdout
+    assert "vulnerable to heartbleed" not in done.stdout.replace("not vulnerable to heartbleed", "")
+    weak = [line for line in done.stdout.splitlines() if "bits" in line and any(
+        word in line for word in ("RC4", "DES", "NULL", "EXP", "MD5", "ADH", "AECDH"))]
+    assert not weak, weak
+
+
+# ---- Postfix -----------------------------------------------------------------------------------------------
+
+POSTFIX_MAIN = """\
+compatibility_level = 3.6
+queue_directory = {dir}/queue
+data_directory = {dir}/data
+mail_owner = postfix
+setgid_group = postdrop
+myhostname = postfix.test
+inet_protocols = ipv4
+mydestination =
+local_recipient_maps =
+alias_maps =
+local_transport = error:none
+mynetworks = 127.0.0.0/8
+smtpd_peername_lookup = no
+smtp_dns_support_level = disabled
+maillog_file = {dir}/maillog
+maillog_file_prefixes = {dir}
+{more}
+"""
+
+
+class Postfix:
+    def __init__(self, folder, more, pipe=""):
+        import sys
+        sys.path.insert(0, str(ROOT / "test/bench"))
+        import servers
+        self.folder, self.port = folder / "postfix", free_port()
+        for name in ("conf", "queue", "data"):
+            (self.folder / name).mkdir(parents=True)
+        os.chmod(folder, 0o755)
+        shutil.chown(self.folder / "data", "postfix")
+        (self.folder / "conf/main.cf").write_text(POSTFIX_MAIN.format(dir=self.folder, more=more))
+        (self.folder / "conf/master.cf").write_text(servers.POSTFIX_MASTER.format(port=self.port) + pipe)
+        self.run("start")
+        servers.wait_for_port(self.port)
+
+    def run(self, command):
+        done = subprocess.run(["postfix", "-c", self.folder / "conf", command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    def log(self):
+        path = self.folder / "maillog"
+        return path.read_text() if path.exists() else ""
+
+
+@pytest.fixture
+def make_postfix(folder):
+    if not shutil.which("postfix") or os.geteuid() != 0:
+        pytest.skip("needs Postfix, and root")
+    made = []
+
+    def make(*args):
+        made.append(Postfix(folder, *args))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.run("stop")
+
+
+def test_postfix_as_client(node, sink, make_postfix):
+    postfix = make_postfix(f"relayhost = [127.0.0.1]:{node.ports['relay']}\nsmtp_tls_security_level = may")
+    import smtplib
+    with smtplib.SMTP("127.0.0.1", postfix.port) as client:
+        for number in range(5):
+            client.sendmail("a@example.com", [f"r{number}@example.net", "x@a.example.net"], TEXT)
+    wait_until("all are delivered", lambda: len(sink.recipients()) == 10, 30)
+    assert "status=sent" in postfix.log()
+
+
+def test_postfix_as_next_hop(node, dns, make_postfix, make_node, folder):
+    postfix = make_postfix("default_transport = discard:\nrelay_transport = discard:", "discard unix - - n - - discard\n")
+    node.config["routes"] = [{"domain": "*", "via": f"[127.0.0.1]:{postfix.port}"}]
+    node.write_config()
+    node.reload()
+    time.sleep(0.5)
+    for number in range(10):
+        node.send([f"r{number}@example.net", f"s{number}@example.org"])
+    node.wait_empty()
+    assert {r["state"] for n in range(10) for r in node.track(recipient=f"r{n}@example.net")} == {"delivered"}
+    wait_until("it took them", lambda: postfix.log().count("status=sent") >= 20)
+
+
+# ---- OpenSMTPD and Exim, unpacked ----------------------------------------------------------------------------
+
+
+def unpacked(package):
+    """The package's files in a folder of ours, since only one mail server can be installed."""
+    target = BUILD.parent / "mta" / package
+    if not target.exists():
+        work = target.with_suffix(".part")
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        if os.geteuid() == 0:
+            shutil.chown(work, "_apt") if shutil.which("apt-get") and _user("_apt") else None
+        got = subprocess.run(["apt-get", "-qq", "download", package], cwd=work, capture_output=True, text=True)
+        if got.returncode:
+            pytest.skip(f"{package} cannot be fetched: {got.stderr[-200:]}")
+        archive = next(work.glob("*.deb"))
+        subprocess.run(["dpkg-deb", "-x", archive, work], check=True)
+        archive.unlink()
+        work.rename(target)
+    return target
+
+
+def _user(name):
+    import pwd
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
+def missing_libraries(program):
+    done = subprocess.run(["ldd", program], capture_output=True, text=True)
+    return [line.strip() for line in done.stdout.splitlines() if "not found" in line]
+
+
+EXIM = """\
+primary_hostname = exim.test
+spool_directory = {dir}
+log_file_path = {dir}/%slog
+pid_file_path = {dir}/pid
+local_interfaces = <; [127.0.0.1]:{port}
+daemon_smtp_ports = {port}
+exim_user = {user}
+exim_group = {group}
+never_users =
+host_lookup =
+rfc1413_query_timeout = 0s
+acl_smtp_rcpt = accept
+acl_smtp_data = accept
+tls_advertise_hosts =
+{more}
+begin routers
+{routers}
+begin transports
+null:
+  driver = appendfile
+  file = {dir}/mailbox
+  create_directory = false
+  user = {user}
+hop:
+  driver = smtp
+  port = {hop}
+  hosts_try_prdr =
+begin retry
+* * F,1h,1s
+"""
+
+
+class Exim:
+    def __init__(self, folder, router, hop=25):
+        program = unpacked("exim4-daemon-light") / "usr/sbin/exim4"
+        if missing_libraries(program):
+            pytest.skip(f"Exim lacks {missing_libraries(program)}")
+        self.folder, self.port = folder / "exim", free_port()
+        self.folder.mkdir()
+        os.chmod(folder, 0o755)
+        config = self.folder / "config"
+        user = "mail"
+        shutil.chown(self.folder, user, user)
+        config.write_text(EXIM.format(dir=self.folder, port=self.port, user=user, group=user, routers=router,
+                                      more="", hop=hop))
+        self.log = open(self.folder / "stderr", "wb")
+        self.process = subprocess.Popen([program, "-C", config, "-bdf", "-q1s"], stdout=self.log, stderr=self.log)
+        import sys
+        sys.path.insert(0, str(ROOT / "test/bench"))
+        import servers
+        try:
+            servers.wait_for_port(self.port)
+        except RuntimeError:
+            pytest.fail("Exim does not start: " + (self.folder / "stderr").read_text()[-500:])
+
+
+@pytest.fixture
+def make_exim(folder):
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    made = []
+
+    def make(*args):
+        made.append(Exim(folder, *args))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.process.terminate()
+        one.process.wait(10)
+
+
+def test_exim_as_next_hop(make_node, make_exim):
+    exim = make_exim("all:\n  driver = accept\n  transport = null\n")
+    node = make_node({"routes": [{"domain": "*", "via": f"[127.0.0.1]:{exim.port}"}]})
+    for number in range(5):
+        node.send(f"r{number}@example.net", f"Subject: exim{number}\r\n\r\n.dot\r\n")
+    node.wait_empty()
+    box = exim.folder / "mailbox"
+    wait_until("all are in its mailbox", lambda: box.exists() and box.read_text().count("Subject: exim") == 5)
+    assert "\n.dot\n" in box.read_text()
+
+
+def test_exim_as_client(node, sink, make_exim):
+    exim = make_exim("all:\n  driver = manualroute\n  route_list = * 127.0.0.1\n  transport = hop\n  self = send\n",
+                     node.ports["relay"])
+    import smtplib
+    with smtplib.SMTP("127.0.0.1", exim.port) as client:
+        client.sendmail("a@example.com", ["r1@example.net", "r2@example.net"], TEXT)
+    wait_until("it is delivered", lambda: sorted(sink.recipients()) == ["r1@example.net", "r2@example.net"], 30)
+
+
+def test_aiosmtpd_as_next_hop(make_node):
+    from aiosmtpd.controller import Controller
+    from aiosmtpd.handlers import Message
+
+    got = []
+
+    class Keep(Message):
+        def handle_message(self, message):
+            got.append(message)
+
+    server = Controller(Keep(), "127.0.0.1", free_port(), enable_SMTPUTF8=True)
+    server.start()
+    try:
+        node = make_node({"routes": [{"domain": "*", "via": f"[127.0.0.1]:{server.port}"}]})
+        for number in range(5):
+            node.send([f"r{number}@example.net", f"s{number}@example.net"])
+        wait_until("all arrive", lambda: len(got) == 5)
+    finally:
+        server.stop()
+
+
+# ---- nsd as DNS server ------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not shutil.which("nsd") and not os.path.exists("/usr/sbin/nsd"), reason="no nsd")
+def test_mx_through_a_real_dns_server(make_node, make_sink, folder, mx_port):
+    sink = make_sink()
+    port = free_port()
+    where = folder / "nsd"
+    where.mkdir()
+    (where / "zone").write_text("$ORIGIN real.test.\n$TTL 60\n@ SOA ns root 1 60 60 60 60\n@ NS ns\nns A 127.0.0.1\n"
+                                "@ MX 10 mx\nmx A 127.0.0.1\n")
+    (where / "nsd.conf").write_text(
+        f"server:\n  ip-address: 127.0.0.1@{port}\n  username: \"\"\n  zonesdir: \"{where}\"\n  database: \"\"\n"
+        f"  pidfile: \"{where}/pid\"\n  xfrdfile: \"{where}/xfrd\"\n  zonelistfile: \"{where}/zones\"\n"
+        f"remote-control:\n  control-enable: no\nzone:\n  name: real.test\n  zonefile: zone\n")
+    nsd = subprocess.Popen(["/usr/sbin/nsd", "-d", "-c", where / "nsd.conf"], stderr=subprocess.PIPE)
+    try:
+        time.sleep(0.5)
+        assert nsd.poll() is None, nsd.stderr.read()
+        node = make_node({"resolver": {"servers": [f"127.0.0.1@{port}"]}})
+        node.send("r@real.test")
+        wait_until("it is delivered", lambda: sink.recipients() == ["r@real.test"])
+    finally:
+        nsd.terminate()
+        nsd.wait(10)
