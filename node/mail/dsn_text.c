@@ -1,0 +1,253 @@
+/* The words and fields of a delivery report. Written for somebody who sent a mail and knows nothing of mail
+ * servers: what happened, to whom, what to do; the server's own words come last. Any thread.
+ */
+#include "node/mail/dsn_impl.h"
+
+#include "base/text.h"
+#include "node/mail/date.h"
+
+enum { LINE = 76, WORD_MAX = 900 };
+
+/* Length of the character at p when it may be shown, else 0. */
+static size_t shown_len(const char *p, size_t n, bool utf8)
+{
+    unsigned char c = (unsigned char)*p;
+    if (c < 0x80)
+        return c >= ' ' && c != 0x7f;
+    size_t len = utf8 ? text_utf8_len(p, n) : 0;
+    if (len == 2 && c == 0xc2 && (unsigned char)p[1] < 0xa0)
+        return 0;
+    return len;
+}
+
+void mail_dsn_put_plain(struct buf *out, struct span s, bool utf8)
+{
+    if (s.n > WORD_MAX)
+        s.n = WORD_MAX;
+    for (size_t i = 0; i < s.n;) {
+        size_t len = shown_len(s.p + i, s.n - i, utf8);
+        if (len > 0)
+            buf_put(out, s.p + i, len);
+        else
+            buf_put_char(out, '?');
+        i += len > 0 ? len : 1;
+    }
+}
+
+void mail_dsn_put_folded(struct buf *out, struct span s, bool utf8, size_t column, const char *indent)
+{
+    while (s.n > 0 && s.p[0] == ' ')
+        s = span_sub(s, 1);
+    while (s.n > 0) {
+        size_t word = 0, blanks;
+        while (word < s.n && s.p[word] != ' ')
+            word++;
+        if (word > WORD_MAX)
+            word = WORD_MAX;
+        mail_dsn_put_plain(out, span_of(s.p, word), utf8);
+        column += word;
+        for (blanks = 0; word + blanks < s.n && s.p[word + blanks] == ' '; blanks++)
+            ;
+        s = span_sub(s, word + blanks);
+        size_t next = 0;
+        while (next < s.n && s.p[next] != ' ')
+            next++;
+        if (next > 0 && column + 1 + next > LINE) {
+            buf_put_str(out, "\r\n");
+            buf_put_str(out, indent);
+            column = strlen(indent);
+        } else if (next > 0) {
+            buf_put_char(out, ' ');
+            column++;
+        }
+    }
+}
+
+bool mail_dsn_has(const struct mail_dsn *d, enum mail_dsn_action action)
+{
+    for (uint32_t i = 0; i < d->nrcpts; i++)
+        if (d->rcpts[i].action == action)
+            return true;
+    return false;
+}
+
+const char *mail_dsn_subject(const struct mail_dsn *d)
+{
+    if (mail_dsn_has(d, MAIL_DSN_FAILED))
+        return "Undelivered mail returned to sender";
+    if (mail_dsn_has(d, MAIL_DSN_DELAYED))
+        return "Delayed mail (still being retried)";
+    return "Your mail was passed on";
+}
+
+void mail_dsn_put_intro(struct buf *out, const struct mail_dsn *d, bool utf8)
+{
+    char date[MAIL_DATE_TEXT];
+    mail_date_format(d->original->arrival_ms, 0, date);
+    buf_put_str(out, "This is the mail system at ");
+    mail_dsn_put_plain(out, d->reporting_mta, utf8);
+    buf_put_str(out, ".\r\n\r\nIt is about the message that you sent on\r\n");
+    buf_put_str(out, date);
+    if (d->original->message_id.n > 0 && d->original->message_id.n < 200) {
+        buf_put_str(out, "\r\n(Message-ID ");
+        mail_dsn_put_plain(out, d->original->message_id, utf8);
+        buf_put_char(out, ')');
+    }
+    buf_put_str(out, ".\r\n");
+    if (mail_dsn_has(d, MAIL_DSN_FAILED))
+        buf_put_str(out,
+                    "\r\nIt could NOT be delivered to those marked so below, for the reason given there,\r\n"
+                    "and will not be tried again. Please correct what is wrong and send it to them\r\n"
+                    "again, or reach them in another way.\r\n");
+    if (mail_dsn_has(d, MAIL_DSN_DELAYED))
+        buf_put_str(out,
+                    "\r\nIt could not YET be delivered to those marked so below. This is a notice only:\r\n"
+                    "you need not send it again. It will be tried further, and you will hear again\r\n"
+                    "if that fails.\r\n");
+    if (mail_dsn_has(d, MAIL_DSN_RELAYED))
+        buf_put_str(out,
+                    "\r\nYou asked for a confirmation. The message was handed to the next mail server,\r\n"
+                    "which sends no confirmations itself; whether it reaches its reader is not known\r\n"
+                    "here.\r\n");
+    if (mail_dsn_has(d, MAIL_DSN_DELIVERED) || mail_dsn_has(d, MAIL_DSN_EXPANDED))
+        buf_put_str(out, "\r\nYou asked for a confirmation: the message was delivered as listed below.\r\n");
+    if (d->postmaster.n > 0) {
+        buf_put_str(out, "\r\nIf you need help, forward this report to\r\n<");
+        mail_dsn_put_plain(out, d->postmaster, utf8);
+        buf_put_str(out, ">.\r\n");
+    }
+}
+
+/* The reason in plain words, by subject and detail of the status (RFC 3463, RFC 5248). */
+static const char *reason(const struct mail_dsn_rcpt *r)
+{
+    static const struct {
+        uint8_t subject, detail;
+        const char *text;
+    } reasons[] = {
+        { 1, 1, "There is no such mailbox. Check the address for typing errors." },
+        { 1, 2, "There is no such mail domain. Check the part after the @." },
+        { 1, 3, "The address is not written correctly." },
+        { 1, 6, "The mailbox has moved and left no new address." },
+        { 1, 10, "This domain accepts no mail at all." },
+        { 2, 1, "The mailbox is disabled." },
+        { 2, 2, "The mailbox is full." },
+        { 2, 3, "The message is too big for this mailbox." },
+        { 3, 4, "The message is too big for the receiving server." },
+        { 4, 1, "The receiving server does not answer." },
+        { 4, 2, "The connection to the receiving server broke." },
+        { 4, 3, "The domain's name servers do not answer." },
+        { 4, 4, "No server could be found that takes mail for this domain." },
+        { 4, 6, "The message goes round in a circle between servers." },
+        { 4, 7, "It was tried until the time allowed had passed." },
+        { 6, 7, "The receiving server does not support international (non-ASCII) addresses." },
+        { 7, 1, "The receiving server refuses the message (often: taken for spam, or not allowed)." },
+        { 7, 26, "The sender's domain could not be verified by the receiving server." },
+    };
+    static const char *const subjects[] = {
+        "It could not be delivered.",
+        "The address was refused.",
+        "The mailbox could not take the message.",
+        "The receiving server could not take the message.",
+        "The receiving server could not be reached.",
+        "The receiving server refused the message.",
+        "The receiving server refused the message's content.",
+        "The receiving server refuses the message for reasons of policy."
+    };
+    if (r->status[0] == 4 && r->status[1] == 1)
+        return "The receiving server does not accept the address at present.";
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
+        if (reasons[i].subject == r->status[1] && reasons[i].detail == r->status[2])
+            return reasons[i].text;
+    return subjects[r->status[1] < 8 ? r->status[1] : 0];
+}
+
+void mail_dsn_put_person(struct buf *out, const struct mail_dsn_rcpt *r, bool utf8)
+{
+    static const char *const done[] = { "NOT delivered", "not YET delivered", "delivered", "handed on",
+                                        "expanded" };
+    char date[MAIL_DATE_TEXT];
+    bool trouble = r->action == MAIL_DSN_FAILED || r->action == MAIL_DSN_DELAYED;
+    buf_put_str(out, "\r\n<");
+    mail_dsn_put_plain(out, r->address, utf8);
+    buf_put_str(out, ">: ");
+    buf_put_str(out, done[r->action]);
+    buf_put_str(out, "\r\n");
+    if (trouble) {
+        buf_put_str(out, "    ");
+        mail_dsn_put_folded(out, span_str(reason(r)), utf8, 4, "    ");
+        buf_put_str(out, "\r\n");
+    }
+    if (r->action == MAIL_DSN_DELAYED && r->retry_until_ms > 0) {
+        mail_date_format(r->retry_until_ms, 0, date);
+        buf_put_str(out, "    It will be tried until ");
+        buf_put_str(out, date);
+        buf_put_str(out, ".\r\n");
+    }
+    if (r->diagnostic.n == 0)
+        return;
+    buf_put_str(out, "    ");
+    if (r->diagnostic_local || r->remote_mta.n == 0) {
+        buf_put_str(out, "In detail:");
+    } else {
+        buf_put_str(out, "The server ");
+        mail_dsn_put_plain(out, r->remote_mta, utf8);
+        buf_put_str(out, " said:");
+    }
+    buf_put_str(out, "\r\n        ");
+    mail_dsn_put_folded(out, r->diagnostic, utf8, 8, "        ");
+    buf_put_str(out, "\r\n");
+}
+
+static void put_date_field(struct buf *out, const char *name, int64_t ms)
+{
+    char date[MAIL_DATE_TEXT];
+    if (ms <= 0)
+        return;
+    mail_date_format(ms, 0, date);
+    buf_put_str(out, name);
+    buf_put_str(out, date);
+    buf_put_str(out, "\r\n");
+}
+
+static void put_field(struct buf *out, const char *name, struct span value, bool utf8)
+{
+    if (value.n == 0)
+        return;
+    buf_put_str(out, name);
+    mail_dsn_put_folded(out, value, utf8, strlen(name), "    ");
+    buf_put_str(out, "\r\n");
+}
+
+void mail_dsn_put_message_fields(struct buf *out, const struct mail_dsn *d, bool utf8)
+{
+    buf_put_str(out, "\r\n");
+    put_field(out, "Original-Envelope-Id: ", d->original->envid, utf8);
+    put_field(out, "Reporting-MTA: dns; ", d->reporting_mta, utf8);
+    put_date_field(out, "Arrival-Date: ", d->original->arrival_ms);
+    put_field(out, "X-Turnpike-Queue-ID: ", d->queue_id, utf8);
+}
+
+void mail_dsn_put_rcpt_fields(struct buf *out, const struct mail_dsn_rcpt *r, bool utf8)
+{
+    buf_put_str(out, "\r\n");
+    const char *semi = memchr(r->orcpt.p, ';', r->orcpt.n);
+    if (semi != NULL) {
+        buf_put_str(out, "Original-Recipient: ");
+        mail_dsn_put_plain(out, span_of(r->orcpt.p, (size_t)(semi - r->orcpt.p)), utf8);
+        buf_put_str(out, "; ");
+        mail_dsn_put_plain(out, span_sub(r->orcpt, (size_t)(semi - r->orcpt.p) + 1), utf8);
+        buf_put_str(out, "\r\n");
+    }
+    /* RFC 6533 section 3: the type utf-8 for what is not ASCII only */
+    buf_put_str(out, text_ascii(r->address) ? "Final-Recipient: rfc822; " : "Final-Recipient: utf-8; ");
+    mail_dsn_put_plain(out, r->address, utf8);
+    buf_printf(out, "\r\nAction: %s\r\nStatus: %u.%u.%u\r\n", mail_dsn_action_name(r->action), r->status[0],
+               r->status[1], r->status[2]);
+    put_field(out, "Remote-MTA: dns; ", r->remote_mta, utf8);
+    put_field(out, r->diagnostic_local ? "Diagnostic-Code: X-Turnpike; " : "Diagnostic-Code: smtp; ",
+              r->diagnostic, utf8);
+    put_date_field(out, "Last-Attempt-Date: ", r->last_attempt_ms);
+    if (r->action == MAIL_DSN_DELAYED)
+        put_date_field(out, "Will-Retry-Until: ", r->retry_until_ms);
+}
