@@ -1,0 +1,434 @@
+/* Commands on messages: queue ..., track. */
+#include "cli/client.h"
+
+#include "base/text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static const struct {
+    const char *option, *param;
+} selector[] = { { "sender", "sender" },          { "recipient", "recipient" },   { "site", "site" },
+                 { "account", "account" },        { "older-than", "older_than" }, { "state", "state" },
+                 { "reply-match", "reply_match" } };
+#define NSELECTOR (sizeof(selector) / sizeof(selector[0]))
+
+static void query_selector(struct cli *c, struct client_query *q)
+{
+    for (size_t i = 0; i < NSELECTOR; i++)
+        client_query_add(q, selector[i].param, cli_opt(c, selector[i].option));
+    if (c->nargs == 0)
+        return;
+    struct buf ids;
+    buf_init(&ids, 64 * 1024);
+    for (int i = 0; i < c->nargs; i++)
+        buf_printf(&ids, "%s%s", i > 0 ? "," : "", c->args[i]);
+    buf_put_char(&ids, '\0');
+    client_query_add(q, "ids", ids.data);
+    buf_fini(&ids);
+}
+
+/* ---- lists of recipients ------------------------------------------------------------------------------- */
+
+static const char *sender_text(const json_t *row)
+{
+    const char *s = cli_str(row, "sender");
+    return s[0] != '\0' ? s : "<>";
+}
+
+static void put_recipients(struct cli *c, const json_t *rows, bool tracked)
+{
+    static const char *const titles[] = { "ID",    ">AGE",   ">SIZE", "SENDER",    "RECIPIENT",
+                                          "STATE", ">TRIES", "NEXT",  "LAST REPLY" };
+    struct cli_table t;
+    size_t i;
+    json_t *row;
+    cli_table_init(&t, titles, 9);
+    t.title[7] = tracked ? "CHANGED" : "NEXT";
+    json_array_foreach(rows, i, row)
+    {
+        char age[32] = "-", size[32], when[40];
+        const json_t *arrival = json_object_get(row, "arrival_ms");
+        const char *state = cli_str(row, "state");
+        if (json_is_integer(arrival))
+            text_format_duration(c->now_ms - (int64_t)json_integer_value(arrival), age, sizeof(age));
+        cli_size((uint64_t)cli_int(row, "size"), size, sizeof(size));
+        cli_when(c, json_object_get(row, tracked ? "changed_ms" : "next_ms"), when, sizeof(when));
+        cli_table_row(&t);
+        cli_table_set(&t, 0, CLI_PLAIN, "%s", cli_str(row, "id"));
+        cli_table_set(&t, 1, CLI_PLAIN, "%s", age);
+        cli_table_set(&t, 2, CLI_PLAIN, "%s", size);
+        cli_table_set(&t, 3, CLI_PLAIN, "%s", sender_text(row));
+        cli_table_set(&t, 4, CLI_PLAIN, "%s", cli_str(row, "recipient"));
+        cli_table_set(&t, 5, cli_state_colour(state), "%s", state);
+        cli_table_set(&t, 6, CLI_PLAIN, "%" PRId64, cli_int(row, "attempts"));
+        cli_table_set(&t, 7, CLI_PLAIN, "%s", when);
+        if (cli_str(row, "reply")[0] != '\0')
+            cli_table_set(&t, 8, CLI_PLAIN, "%s", cli_str(row, "reply"));
+    }
+    cli_table_print(c, &t);
+    cli_table_fini(&t);
+}
+
+static int list_recipients(struct cli *c, struct client_query *q, bool tracked)
+{
+    json_t *j = NULL;
+    int code = client_pages(c, q, "recipients", &j);
+    if (code != 0)
+        return code;
+    const json_t *rows = json_object_get(j, "recipients");
+    const char *next = json_string_value(json_object_get(j, "next"));
+    if (c->json)
+        cli_print_json(j);
+    else if (json_array_size(rows) > 0)
+        put_recipients(c, rows, tracked);
+    else
+        cli_note(tracked ? "nothing is known of such a message" : "nothing in the queue matches");
+    if (!c->json && next != NULL)
+        cli_note("there is more: --limit 0 for all, or --after %s", next);
+    code = tracked && json_array_size(rows) == 0 ? CLI_NOT_FOUND : CLI_OK;
+    json_decref(j);
+    return code;
+}
+
+int cmd_queue_list(struct cli *c)
+{
+    struct client_query q;
+    client_query_init(&q, "/v1/queue");
+    query_selector(c, &q);
+    int code = list_recipients(c, &q, false);
+    client_query_fini(&q);
+    return code;
+}
+
+int cmd_track(struct cli *c)
+{
+    static const char *const options[] = { "sender", "recipient", "account", "since", "until" };
+    struct client_query q;
+    bool which = c->nargs > 0 || cli_has(c, "message-id");
+    client_query_init(&q, "/v1/track");
+    client_query_add(&q, "id", c->nargs > 0 ? c->args[0] : NULL);
+    client_query_add(&q, "message_id", cli_opt(c, "message-id"));
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        client_query_add(&q, options[i], cli_opt(c, options[i]));
+        which |= i < 3 && cli_has(c, options[i]);
+    }
+    int code =
+        which ? list_recipients(c, &q, true)
+              : cli_fail(c, CLI_USAGE, "give a queue id, --message-id, --sender, --recipient or --account");
+    client_query_fini(&q);
+    return code;
+}
+
+/* ---- one message --------------------------------------------------------------------------------------- */
+
+static void put_field(const char *name, const char *value)
+{
+    char safe[4096];
+    if (value[0] == '\0')
+        return;
+    cli_safe(value, safe, sizeof(safe));
+    printf("%-12s %s\n", name, safe);
+}
+
+static void put_message(struct cli *c, const json_t *j)
+{
+    char when[64], size[32], from[1024];
+    size_t i;
+    json_t *r;
+    cli_time(json_object_get(j, "arrival_ms"), when, sizeof(when));
+    cli_size((uint64_t)cli_int(j, "size"), size, sizeof(size));
+    snprintf(from, sizeof(from), "%s%s%s%s", cli_str(j, "client_ip"),
+             cli_str(j, "client_name")[0] != '\0' ? " " : "", cli_str(j, "client_name"), "");
+    put_field("id", cli_str(j, "id"));
+    put_field("arrival", when);
+    put_field("sender", sender_text(j));
+    put_field("account", cli_str(j, "account"));
+    put_field("tenant", cli_str(j, "tenant"));
+    put_field("class", cli_str(j, "class"));
+    put_field("message-id", cli_str(j, "message_id"));
+    put_field("size", size);
+    put_field("client", from);
+    put_field("helo", cli_str(j, "helo"));
+    put_field("protocol", cli_str(j, "protocol"));
+    put_field("listener", cli_str(j, "listener"));
+    json_array_foreach(json_object_get(j, "recipients"), i, r)
+    {
+        const char *state = cli_str(r, "state");
+        char address[2048], line[512];
+        enum cli_colour colour = cli_state_colour(state);
+        cli_safe(cli_str(r, "recipient"), address, sizeof(address));
+        printf("\n%s%s%s  %s%s%s, %" PRId64 " attempt(s)\n", cli_sgr(c, CLI_BOLD), address,
+               cli_sgr(c, CLI_PLAIN), cli_sgr(c, colour), state, cli_sgr(c, CLI_PLAIN),
+               cli_int(r, "attempts"));
+        snprintf(line, sizeof(line), "%s %s", cli_str(r, "mx"), cli_str(r, "mx_ip"));
+        put_field("  site", cli_str(r, "site"));
+        put_field("  host", line[0] == ' ' && line[1] == '\0' ? "" : line);
+        put_field("  from ip", cli_str(r, "source_ip"));
+        put_field("  reply", cli_str(r, "reply"));
+        cli_when(c, json_object_get(r, "next_ms"), when, sizeof(when));
+        put_field("  next", strcmp(when, "-") == 0 ? "" : when);
+        cli_when(c, json_object_get(r, "expires_ms"), when, sizeof(when));
+        put_field("  expires", strcmp(when, "-") == 0 ? "" : when);
+    }
+}
+
+/* "/v1/queue/messages/ID" + tail; the id must be plain, so that it stays one segment of the path. */
+static int message_target(struct cli *c, const char *tail, char *out, size_t cap)
+{
+    const char *id = c->args[0];
+    for (const char *p = id; *p != '\0'; p++)
+        if (!((*p >= '0' && *p <= '9') || (*p >= 'A' && *p <= 'Z') || (*p >= 'a' && *p <= 'z')) ||
+            p - id >= 32)
+            return cli_fail(c, CLI_USAGE, "%s is no queue id", id);
+    snprintf(out, cap, "/v1/queue/messages/%s%s", id, tail);
+    return id[0] != '\0' ? 0 : cli_fail(c, CLI_USAGE, "the queue id is empty");
+}
+
+int cmd_queue_show(struct cli *c)
+{
+    char target[128];
+    json_t *j = NULL;
+    int code = message_target(c, "", target, sizeof(target));
+    if (code == 0)
+        code = client_json(c, target, NULL, &j);
+    if (code == 0 && c->json)
+        cli_print_json(j);
+    else if (code == 0)
+        put_message(c, j);
+    json_decref(j);
+    return code;
+}
+
+/* To a file or pipe byte by byte; to a terminal without what could steer it. */
+static int put_content(void *arg, const char *p, size_t n)
+{
+    struct cli *c = arg;
+    if (!c->tty)
+        return fwrite(p, 1, n, stdout) != n;
+    for (size_t i = 0; i < n; i++) {
+        unsigned char ch = (unsigned char)p[i];
+        if (ch == '\r')
+            continue;
+        if ((ch < 0x20 && ch != '\n' && ch != '\t') || ch >= 0x7f)
+            printf("\\x%02x", ch);
+        else
+            putchar(ch);
+    }
+    return 0;
+}
+
+int cmd_queue_cat(struct cli *c)
+{
+    char target[128];
+    int code = message_target(c, cli_has(c, "headers") ? "/content?headers_only=true" : "/content", target,
+                              sizeof(target));
+    if (code == 0)
+        code = client_stream(c, target, NULL, put_content, c);
+    if (fflush(stdout) != 0 || ferror(stdout))
+        code = cli_fail(c, CLI_FAILED, "can't write the message out");
+    return code;
+}
+
+/* ---- summary ------------------------------------------------------------------------------------------- */
+
+static void put_group(struct cli *c, struct cli_table *t, const char *key, const json_t *g,
+                      enum cli_colour colour)
+{
+    char oldest[32] = "-";
+    size_t i;
+    json_t *age;
+    const json_t *ms = json_object_get(g, "oldest_ms");
+    if (json_is_integer(ms))
+        text_format_duration(c->now_ms - (int64_t)json_integer_value(ms), oldest, sizeof(oldest));
+    cli_table_row(t);
+    cli_table_set(t, 0, CLI_PLAIN, "%" PRId64, cli_int(g, "recipients"));
+    cli_table_set(t, 1, cli_int(g, "held") > 0 ? CLI_YELLOW : CLI_PLAIN, "%" PRId64, cli_int(g, "held"));
+    cli_table_set(t, 2, CLI_PLAIN, "%s", oldest);
+    json_array_foreach(json_object_get(g, "ages"), i, age)
+    {
+        if (i < 10)
+            cli_table_set(t, 3 + (int)i, CLI_PLAIN, "%lld", (long long)json_integer_value(age));
+    }
+    cli_table_set(t, 13, colour, "%s", key);
+}
+
+static void put_summary(struct cli *c, const json_t *j)
+{
+    const char *titles[14] = { ">TOTAL", ">HELD", ">OLDEST" };
+    char bounds[10][16];
+    const json_t *minutes = json_object_get(j, "age_minutes");
+    struct cli_table t;
+    size_t i;
+    json_t *g;
+    for (i = 0; i < 10; i++) {
+        long long n = (long long)json_integer_value(json_array_get(minutes, i < 9 ? i : 8));
+        snprintf(bounds[i], sizeof(bounds[i]), i < 9 ? ">%lld" : ">%lld+", n);
+        titles[3 + i] = bounds[i];
+    }
+    titles[13] = "GROUP";
+    cli_table_init(&t, titles, 14);
+    json_array_foreach(json_object_get(j, "groups"), i, g)
+    {
+        const char *key = cli_str(g, "key");
+        put_group(c, &t, key[0] != '\0' ? key : "(none)", g, CLI_PLAIN);
+    }
+    put_group(c, &t, "TOTAL", json_object_get(j, "total"), CLI_BOLD);
+    cli_table_print(c, &t);
+    cli_table_fini(&t);
+}
+
+int cmd_queue_summary(struct cli *c)
+{
+    struct client_query q;
+    json_t *j = NULL;
+    client_query_init(&q, "/v1/queue/summary");
+    query_selector(c, &q);
+    client_query_add(&q, "by", cli_opt(c, "by"));
+    client_query_add(&q, "limit", cli_opt(c, "limit"));
+    buf_put_char(&q.text, '\0');
+    int code = client_json(c, q.text.data, NULL, &j);
+    client_query_fini(&q);
+    if (code == 0 && c->json)
+        cli_print_json(j);
+    else if (code == 0)
+        put_summary(c, j);
+    json_decref(j);
+    return code;
+}
+
+/* ---- acts ---------------------------------------------------------------------------------------------- */
+
+struct act {
+    const char *path, *verb, *past;
+    bool final; /* cannot be taken back */
+};
+
+static int act_body(struct cli *c, json_t **out)
+{
+    json_t *body = json_object();
+    bool selected = c->nargs > 0;
+    for (size_t i = 0; i < NSELECTOR; i++) {
+        const char *v = cli_opt(c, selector[i].option);
+        if (v == NULL)
+            continue;
+        json_object_set_new(body, selector[i].param, json_string(v));
+        selected = true;
+    }
+    if (c->nargs > 0) {
+        json_t *ids = json_array();
+        for (int i = 0; i < c->nargs; i++)
+            json_array_append_new(ids, json_string(c->args[i]));
+        json_object_set_new(body, "ids", ids);
+    }
+    if (cli_has(c, "all"))
+        json_object_set_new(body, "all", json_true());
+    if (cli_opt(c, "reason") != NULL)
+        json_object_set_new(body, "text", json_string(cli_opt(c, "reason")));
+    int code = 0;
+    if (selected && cli_has(c, "all"))
+        code = cli_fail(c, CLI_USAGE, "--all means everything: leave the selection away, or --all");
+    else if (!selected && !cli_has(c, "all"))
+        code = cli_fail(c, CLI_USAGE, "say what is meant: queue ids, a selection like --site, or --all");
+    if (code == 0)
+        *out = body;
+    else
+        json_decref(body);
+    return code;
+}
+
+/* Ids that were typed are meant; what a selection takes in is shown first. */
+static int confirm_act(struct cli *c, const struct act *a, json_t *body)
+{
+    json_t *count = NULL;
+    if (!a->final || cli_has(c, "dry-run") || (c->nargs > 0 && c->ngiven == 0))
+        return 0;
+    json_object_set_new(body, "dry_run", json_true());
+    int code = client_json(c, a->path, body, &count);
+    json_object_del(body, "dry_run");
+    int64_t n = cli_int(count, "recipients");
+    char question[160];
+    snprintf(question, sizeof(question), "%s %" PRId64 " recipient(s) of %" PRId64 " message(s)?", a->verb, n,
+             cli_int(count, "messages"));
+    json_decref(count);
+    if (code != 0 || n == 0)
+        return code;
+    /* Not one more than was shown. */
+    json_object_set_new(body, "expected", json_integer(n));
+    if (cli_has(c, "yes")) {
+        if (!c->json)
+            cli_note("%s", question);
+        return 0;
+    }
+    if (!isatty(STDIN_FILENO))
+        return cli_fail(c, CLI_USAGE, "%s give --yes to do it, or --dry-run to look only", question);
+    return cli_confirm(question) ? 0 : cli_fail(c, CLI_FAILED, "nothing was changed");
+}
+
+static int put_result(struct cli *c, const struct act *a, const json_t *j)
+{
+    int64_t n = cli_int(j, "recipients"), done = cli_int(j, "done"), busy = cli_int(j, "busy"),
+            failed = cli_int(j, "failed"), unchanged = cli_int(j, "unchanged");
+    if (c->json)
+        cli_print_json(j);
+    if (n == 0) {
+        cli_note("nothing in the queue matches");
+        return CLI_NOT_FOUND;
+    }
+    if (!c->json) {
+        printf("%s%" PRId64 " recipient(s) of %" PRId64 " message(s) %s",
+               cli_has(c, "dry-run") ? "would be: " : "", done, cli_int(j, "messages"), a->past);
+        if (unchanged > 0)
+            printf(", %" PRId64 " were so already", unchanged);
+        putchar('\n');
+    }
+    if (busy > 0)
+        cli_note("%" PRId64 " are being delivered just now and were left alone: try again", busy);
+    if (failed > 0)
+        cli_note("%" PRId64 " failed: the node's log says why", failed);
+    return busy + failed == 0 ? CLI_OK : done + unchanged > 0 ? CLI_PARTLY : CLI_FAILED;
+}
+
+static int run_act(struct cli *c, const struct act *a)
+{
+    json_t *body = NULL, *j = NULL;
+    int code = act_body(c, &body);
+    if (code == 0)
+        code = confirm_act(c, a, body);
+    if (code == 0 && cli_has(c, "dry-run"))
+        json_object_set_new(body, "dry_run", json_true());
+    if (code == 0)
+        code = client_json(c, a->path, body, &j);
+    if (code == 0)
+        code = put_result(c, a, j);
+    json_decref(body);
+    json_decref(j);
+    return code;
+}
+
+int cmd_queue_retry(struct cli *c)
+{
+    return run_act(c, &(struct act){ "/v1/queue/retry", "Retry", "due now", false });
+}
+
+int cmd_queue_hold(struct cli *c)
+{
+    return run_act(c, &(struct act){ "/v1/queue/hold", "Hold", "held", false });
+}
+
+int cmd_queue_release(struct cli *c)
+{
+    return run_act(c, &(struct act){ "/v1/queue/release", "Release", "released", false });
+}
+
+int cmd_queue_bounce(struct cli *c)
+{
+    return run_act(c, &(struct act){ "/v1/queue/bounce", "Bounce", "bounced", true });
+}
+
+int cmd_queue_delete(struct cli *c)
+{
+    return run_act(c, &(struct act){ "/v1/queue/delete", "Delete", "deleted", true });
+}
