@@ -1,17 +1,22 @@
 """Real clients and servers on both sides: swaks, nodemailer, Postfix, OpenSMTPD, Exim, aiosmtpd, and a TLS scanner.
 
-Mail servers other than the installed one are unpacked into the build folder and used from there; where that cannot be
-done, their test is skipped and says why.
+Only one mail server can be installed; the others run in a copy of this system that an overlay makes. Where that cannot
+be done, as in a container without the right to mount, their tests are skipped and say so.
 """
 import os
 import shutil
+import smtplib
 import subprocess
+import sys
 import time
 
 import pytest
 
 from harness.node import PASSWORD
-from harness.util import BUILD, ROOT, free_port, wait_until
+from harness.util import ROOT, free_port, wait_until
+
+sys.path.insert(0, str(ROOT / "test/bench"))
+import servers  # noqa: E402
 
 TEXT = "Subject: through\r\n\r\nhello\r\n"
 
@@ -99,9 +104,6 @@ maillog_file_prefixes = {dir}
 
 class Postfix:
     def __init__(self, folder, more, pipe=""):
-        import sys
-        sys.path.insert(0, str(ROOT / "test/bench"))
-        import servers
         self.folder, self.port = folder / "postfix", free_port()
         for name in ("conf", "queue", "data"):
             (self.folder / name).mkdir(parents=True)
@@ -138,7 +140,6 @@ def make_postfix(folder):
 
 def test_postfix_as_client(node, sink, make_postfix):
     postfix = make_postfix(f"relayhost = [127.0.0.1]:{node.ports['relay']}\nsmtp_tls_security_level = may")
-    import smtplib
     with smtplib.SMTP("127.0.0.1", postfix.port) as client:
         for number in range(5):
             client.sendmail("a@example.com", [f"r{number}@example.net", "x@a.example.net"], TEXT)
@@ -159,39 +160,106 @@ def test_postfix_as_next_hop(node, dns, make_postfix, make_node, folder):
     wait_until("it took them", lambda: postfix.log().count("status=sent") >= 20)
 
 
-# ---- OpenSMTPD and Exim, unpacked ----------------------------------------------------------------------------
+# ---- OpenSMTPD and Exim, in a root of their own --------------------------------------------------------------
+
+OVERLAY = """
+set -e
+mount -t tmpfs tmpfs {root}
+mkdir {root}/upper {root}/work {root}/root
+mount -t overlay overlay -o lowerdir=/,upperdir={root}/upper,workdir={root}/work {root}/root
+mount -t proc proc {root}/root/proc
+mount --bind /dev {root}/root/dev
+mkdir -p {root}/root{folder}
+mount --bind {folder} {root}/root{folder}
+printf '#!/bin/sh\nexit 101\n' >{root}/root/usr/sbin/policy-rc.d
+chmod 755 {root}/root/usr/sbin/policy-rc.d
+chroot {root}/root sh -c 'export DEBIAN_FRONTEND=noninteractive
+    apt-get -qq -y --no-install-recommends install {package} ||
+    (apt-get -qq update && apt-get -qq -y --no-install-recommends install {package})' >{folder}/install.log 2>&1
+echo installed
+exec chroot {root}/root {command}
+"""
 
 
-def unpacked(package):
-    """The package's files in a folder of ours, since only one mail server can be installed."""
-    target = BUILD.parent / "mta" / package
-    if not target.exists():
-        work = target.with_suffix(".part")
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        if os.geteuid() == 0:
-            shutil.chown(work, "_apt") if shutil.which("apt-get") and _user("_apt") else None
-        got = subprocess.run(["apt-get", "-qq", "download", package], cwd=work, capture_output=True, text=True)
-        if got.returncode:
-            pytest.skip(f"{package} cannot be fetched: {got.stderr[-200:]}")
-        archive = next(work.glob("*.deb"))
-        subprocess.run(["dpkg-deb", "-x", archive, work], check=True)
-        archive.unlink()
-        work.rename(target)
-    return target
+class OtherSystem:
+    """A copy of this system, made by an overlay and gone afterwards, with another mail server installed: only one can
+    be. It shares our network, and the test's folder."""
+
+    def __init__(self, folder, package, command, port):
+        root = folder / "root"
+        root.mkdir()
+        script = folder / "start.sh"
+        script.write_text(OVERLAY.format(root=root, folder=folder, package=package, command=command))
+        self.log_path = folder / "other.log"
+        self.port = port
+        self.process = subprocess.Popen(["unshare", "-m", "sh", script], stdout=open(self.log_path, "wb"),
+                                        stderr=subprocess.STDOUT)
+        wait_until("it is installed", lambda: self.process.poll() is not None or b"installed" in
+                   self.log_path.read_bytes(), 120)
+        if self.process.poll() is not None and b"installed" not in self.log_path.read_bytes():
+            pytest.skip(f"{package} cannot be installed in a root of its own here")
+        try:
+            servers.wait_for_port(port)
+        except RuntimeError:
+            pytest.fail(f"{package} does not start: " + self.log_path.read_text()[-1000:])
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
 
 
-def _user(name):
-    import pwd
-    try:
-        return pwd.getpwnam(name)
-    except KeyError:
-        return None
+@pytest.fixture
+def other_system(folder):
+    if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
+        pytest.skip("needs root and mount namespaces")
+    os.chmod(folder, 0o755)
+    made = []
+
+    def make(*args):
+        made.append(OtherSystem(folder, *args))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
 
 
-def missing_libraries(program):
-    done = subprocess.run(["ldd", program], capture_output=True, text=True)
-    return [line.strip() for line in done.stdout.splitlines() if "not found" in line]
+@pytest.fixture
+def opensmtpd(other_system, folder):
+    def make(actions):
+        port = free_port()
+        config = folder / "smtpd.conf"
+        config.write_text(f"listen on 127.0.0.1 port {port}\n{actions}")
+        return other_system("opensmtpd", f"/usr/sbin/smtpd -d -f {config}", port)
+    return make
+
+
+@pytest.mark.slow
+def test_opensmtpd_as_next_hop(make_node, opensmtpd, folder):
+    mail = folder / "maildir"
+    mail.mkdir()
+    shutil.chown(mail, "mail", "mail")
+    hop = opensmtpd(f'table everybody {{ "@" = "mail" }}\naction keep maildir "{mail}" virtual <everybody>\n'
+                    "match from any for any action keep\n")
+    node = make_node({"routes": [{"domain": "*", "via": f"[127.0.0.1]:{hop.port}"}]})
+    for number in range(5):
+        node.send(f"r{number}@example.net", f"Subject: o{number}\r\n\r\n.dot\r\n")
+    node.wait_empty()
+    wait_until("all are in its mailbox", lambda: len(list((mail / "new").glob("*"))) == 5)
+    assert all("\n.dot\n" in path.read_text() for path in (mail / "new").glob("*"))
+
+
+@pytest.mark.slow
+def test_opensmtpd_as_client(node, sink, opensmtpd):
+    client = opensmtpd(f"action out relay host smtp://127.0.0.1:{node.ports['relay']}\n"
+                       "match from any for any action out\n")
+    with smtplib.SMTP("127.0.0.1", client.port) as session:
+        session.sendmail("a@example.com", ["r1@example.net", "r2@example.net"], TEXT)
+    wait_until("it is delivered", lambda: sorted(sink.recipients()) == ["r1@example.net", "r2@example.net"], 30)
 
 
 EXIM = """\
@@ -209,7 +277,6 @@ rfc1413_query_timeout = 0s
 acl_smtp_rcpt = accept
 acl_smtp_data = accept
 tls_advertise_hosts =
-{more}
 begin routers
 {routers}
 begin transports
@@ -227,63 +294,38 @@ begin retry
 """
 
 
-class Exim:
-    def __init__(self, folder, router, hop=25):
-        program = unpacked("exim4-daemon-light") / "usr/sbin/exim4"
-        if missing_libraries(program):
-            pytest.skip(f"Exim lacks {missing_libraries(program)}")
-        self.folder, self.port = folder / "exim", free_port()
-        self.folder.mkdir()
-        os.chmod(folder, 0o755)
-        config = self.folder / "config"
-        user = "mail"
-        shutil.chown(self.folder, user, user)
-        config.write_text(EXIM.format(dir=self.folder, port=self.port, user=user, group=user, routers=router,
-                                      more="", hop=hop))
-        self.log = open(self.folder / "stderr", "wb")
-        self.process = subprocess.Popen([program, "-C", config, "-bdf", "-q1s"], stdout=self.log, stderr=self.log)
-        import sys
-        sys.path.insert(0, str(ROOT / "test/bench"))
-        import servers
-        try:
-            servers.wait_for_port(self.port)
-        except RuntimeError:
-            pytest.fail("Exim does not start: " + (self.folder / "stderr").read_text()[-500:])
-
-
 @pytest.fixture
-def make_exim(folder):
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    made = []
-
-    def make(*args):
-        made.append(Exim(folder, *args))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.process.terminate()
-        one.process.wait(10)
+def exim(other_system, folder):
+    def make(router, hop=25):
+        port = free_port()
+        where = folder / "exim"
+        where.mkdir()
+        shutil.chown(where, "mail", "mail")
+        config = folder / "exim.conf"
+        config.write_text(EXIM.format(dir=where, port=port, user="mail", group="mail", routers=router, hop=hop))
+        os.chmod(config, 0o644)
+        return other_system("exim4-daemon-light", f"/usr/sbin/exim4 -C {config} -bdf -q1s", port)
+    return make
 
 
-def test_exim_as_next_hop(make_node, make_exim):
-    exim = make_exim("all:\n  driver = accept\n  transport = null\n")
-    node = make_node({"routes": [{"domain": "*", "via": f"[127.0.0.1]:{exim.port}"}]})
+@pytest.mark.slow
+def test_exim_as_next_hop(make_node, exim, folder):
+    hop = exim("all:\n  driver = accept\n  transport = null\n")
+    node = make_node({"routes": [{"domain": "*", "via": f"[127.0.0.1]:{hop.port}"}]})
     for number in range(5):
         node.send(f"r{number}@example.net", f"Subject: exim{number}\r\n\r\n.dot\r\n")
     node.wait_empty()
-    box = exim.folder / "mailbox"
+    box = folder / "exim/mailbox"
     wait_until("all are in its mailbox", lambda: box.exists() and box.read_text().count("Subject: exim") == 5)
     assert "\n.dot\n" in box.read_text()
 
 
-def test_exim_as_client(node, sink, make_exim):
-    exim = make_exim("all:\n  driver = manualroute\n  route_list = * 127.0.0.1\n  transport = hop\n  self = send\n",
-                     node.ports["relay"])
-    import smtplib
-    with smtplib.SMTP("127.0.0.1", exim.port) as client:
-        client.sendmail("a@example.com", ["r1@example.net", "r2@example.net"], TEXT)
+@pytest.mark.slow
+def test_exim_as_client(node, sink, exim):
+    client = exim("all:\n  driver = manualroute\n  route_list = * 127.0.0.1\n  transport = hop\n  self = send\n",
+                  node.ports["relay"])
+    with smtplib.SMTP("127.0.0.1", client.port) as session:
+        session.sendmail("a@example.com", ["r1@example.net", "r2@example.net"], TEXT)
     wait_until("it is delivered", lambda: sorted(sink.recipients()) == ["r1@example.net", "r2@example.net"], 30)
 
 
