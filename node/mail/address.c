@@ -231,6 +231,8 @@ int mail_address_each(struct span value, mail_address_fn *fn, void *ctx)
 {
     struct parser ps = { .rest = value, .fn = fn, .ctx = ctx };
     bool in_group = false;
+    if (value.n == 0)
+        return 0;
     token_next(&ps);
     while (ps.token != TOKEN_END) {
         int err = 0;

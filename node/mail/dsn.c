@@ -140,7 +140,7 @@ static void put_rcpts(struct mail_dsn_builder *b, struct buf *out)
 
 static int put_content(struct mail_dsn_builder *b, struct buf *out)
 {
-    const char *p;
+    const char *p = NULL;
     size_t n = 0;
     int err = b->read(b->read_ctx, &p, &n);
     if (err != 0)

@@ -231,7 +231,7 @@ void mail_dsn_put_message_fields(struct buf *out, const struct mail_dsn *d, bool
 void mail_dsn_put_rcpt_fields(struct buf *out, const struct mail_dsn_rcpt *r, bool utf8)
 {
     buf_put_str(out, "\r\n");
-    const char *semi = memchr(r->orcpt.p, ';', r->orcpt.n);
+    const char *semi = r->orcpt.n == 0 ? NULL : memchr(r->orcpt.p, ';', r->orcpt.n);
     if (semi != NULL) {
         buf_put_str(out, "Original-Recipient: ");
         mail_dsn_put_plain(out, span_of(r->orcpt.p, (size_t)(semi - r->orcpt.p)), utf8);

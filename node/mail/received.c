@@ -26,6 +26,11 @@ static void put_name(struct buf *out, struct span s, bool utf8)
     }
 }
 
+static bool is_ipv6(struct span ip)
+{
+    return ip.n > 0 && memchr(ip.p, ':', ip.n) != NULL;
+}
+
 static void put_client(const struct mail_received *r, struct buf *out, bool utf8)
 {
     if (r->hide_client) {
@@ -36,7 +41,7 @@ static void put_client(const struct mail_received *r, struct buf *out, bool utf8
     put_name(out, r->helo.n > 0 ? r->helo : SPAN_LIT("unknown"), utf8);
     buf_put_str(out, " (");
     put_name(out, r->client_name.n > 0 ? r->client_name : SPAN_LIT("unknown"), utf8);
-    buf_put_str(out, memchr(r->client_ip.p, ':', r->client_ip.n) != NULL ? " [IPv6:" : " [");
+    buf_put_str(out, is_ipv6(r->client_ip) ? " [IPv6:" : " [");
     put_name(out, r->client_ip, false);
     buf_put_str(out, "])");
 }

@@ -150,6 +150,8 @@ static void on_reply(struct smtp_client *c)
 
 enum smtp_client_want smtp_client_input(struct smtp_client *c, const char *p, size_t n)
 {
+    if (n == 0)
+        return c->want;
     const char *end = p + n;
     while (p < end && c->want != SMTP_CLIENT_WANT_CLOSE && !c->ending) {
         size_t used;

@@ -9,11 +9,14 @@
  * before the handshake may reach smtp_client_input later; bytes fed while TLS is wanted end the session.
  *  - BODY: smtp_stuff_put into the connection's buffer as the socket takes it, smtp_stuff_end, and
  *    smtp_client_body_sent when the end is handed to the socket's last write, before anything more is read. A
- *    reply may end the wish for a body early: look at the want after each input.
+ *    reply may end the wish for a body early: look at the want after each input. When writing fails, feed
+ * what the server has said before smtp_client_on_closed: it may have told why.
  *  - RESULT: read smtp_client_results, then smtp_client_next (which may end the session: MAILMAX, a 421).
  *  - CLOSE: write what is in `out` if that goes at once (a QUIT may be there), then close. With a transaction
  * in hand smtp_client_results is not NULL; else smtp_client_failure says why the session failed, or NULL
  * after a good end.
+ *
+ * In stage AUTH `out` holds the password: a trace leaves it out.
  *
  * A failed session (greeting, EHLO, STARTTLS, AUTH) is always TEMPORARY, even after a 5xx: it tells something
  * of this server, nothing of the recipients. The next MX may do better, and rules see code and stage.

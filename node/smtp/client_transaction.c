@@ -100,7 +100,7 @@ static bool refuse_locally(const struct smtp_client *c, struct smtp_client_resul
 
 static struct span domain_of(struct span address)
 {
-    const char *at = memrchr(address.p, '@', address.n);
+    const char *at = address.n == 0 ? NULL : memrchr(address.p, '@', address.n);
     return at == NULL ? address : span_sub(address, (size_t)(at - address.p) + 1);
 }
 

@@ -71,6 +71,8 @@ static void put_byte(struct smtp_stuff *st, char c, struct buf *out)
 
 int smtp_stuff_put(struct smtp_stuff *st, const char *p, size_t n, struct buf *out)
 {
+    if (n == 0)
+        return buf_err(out);
     const char *end = p + n;
     /* the first byte, and a CR held back from the last call, one by one: the check looks one byte back */
     while (p < end && (st->last_cr || *p == '\n' || *p == '\r' || *p == '\0'))

@@ -53,6 +53,7 @@ static void ordinary(void **state)
     GOOD("Team: a@b.test, C <c@d.test>;", "a@b.test c@d.test");
     GOOD("undisclosed-recipients:;", "");
     GOOD("", "");
+    assert_int_equal(mail_address_each((struct span){ NULL, 0 }, collect, NULL), 0);
     GOOD("  \r\n ", "");
     GOOD("a@[192.0.2.1]", "a@[192.0.2.1]");
     GOOD("\xc3\xbc <\xc3\xbc@b.test>", "\xc3\xbc@b.test");

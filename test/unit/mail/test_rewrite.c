@@ -125,6 +125,14 @@ static void received_field(void **state)
     r.helo = SPAN_LIT("[192.0.2.1]");
     received(&r, "Received: from [192.0.2.1] (unknown [IPv6:2001:db8::1])\r\n"
                  "\tby out.test with ESMTPSA id 0ABC;\r\n\t" DATE "\r\n");
+    r = (struct mail_received){
+        .by = SPAN_LIT("o"), .protocol = SPAN_LIT("SMTP"), .id = SPAN_LIT("1"), .wall_ms = at
+    };
+    received(&r, "Received: from unknown (unknown [])\r\n\tby o with SMTP id 1;\r\n\t" DATE "\r\n");
+    r.client_ip = SPAN_LIT("2001:db8::1");
+    r.by = SPAN_LIT("out.test");
+    r.protocol = SPAN_LIT("ESMTPSA");
+    r.id = SPAN_LIT("0ABC");
     /* what a client may try */
     r.helo = SPAN_LIT("x\r\nEvil: y) (\xc3\xbc;\"\0");
     r.rcpt = SPAN_LIT("\xc3\xbc@b.test");

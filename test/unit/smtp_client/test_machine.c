@@ -117,6 +117,43 @@ static void window(void **state)
     free(names);
 }
 
+/* The server takes 50 recipients at a time: 60 need two transactions and no failure. */
+static void the_51st_recipient(void **state)
+{
+    (void)state;
+    enum { N = 60, MAX = 50 };
+    struct buf out;
+    buf_init(&out, 1 << 18);
+    struct smtp_client *c = greeted(&out, "250-mx\r\n250 PIPELINING\r\n");
+    static struct smtp_client_rcpt rcpts[N];
+    for (int i = 0; i < N; i++)
+        rcpts[i].address = SPAN_LIT("a@b.test");
+    struct smtp_client_mail mail = { .from = SPAN_LIT("s@t.test"), .nrcpts = N, .rcpts = rcpts };
+    for (uint32_t left = N; left > 0;) {
+        mail.nrcpts = left;
+        smtp_client_send(c, &mail);
+        assert_int_equal(count(&out, "RSET"), 0);
+        buf_reset(&out);
+        say(c, "250 ok\r\n");
+        for (uint32_t i = 0; i < left; i++)
+            say(c, i < MAX ? "250 ok\r\n" : "452 4.5.3 too many recipients\r\n");
+        say(c, "354 go\r\n");
+        smtp_client_body_sent(c);
+        say(c, "250 done\r\n");
+        const struct smtp_client_result *r = smtp_client_results(c);
+        uint32_t next = 0;
+        for (uint32_t i = 0; i < left; i++) {
+            assert_int_equal(r[i].class, i < MAX ? SMTP_CLIENT_OK : SMTP_CLIENT_NOT_TRIED);
+            next += r[i].class == SMTP_CLIENT_NOT_TRIED;
+        }
+        left = next;
+        smtp_client_next(c);
+    }
+    assert_int_equal(smtp_client_transactions(c), 2);
+    smtp_client_free(c);
+    buf_fini(&out);
+}
+
 /* Parameters of a kilobyte each: `out` stays small, and the transaction goes on. */
 static void long_parameters(void **state)
 {
@@ -207,11 +244,9 @@ static void reply_begun_before_dot(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(thousands_without_growth),
-        cmocka_unit_test(window),
-        cmocka_unit_test(long_parameters),
-        cmocka_unit_test(no_room_for_output),
-        cmocka_unit_test(progress),
+        cmocka_unit_test(thousands_without_growth), cmocka_unit_test(window),
+        cmocka_unit_test(the_51st_recipient),       cmocka_unit_test(long_parameters),
+        cmocka_unit_test(no_room_for_output),       cmocka_unit_test(progress),
         cmocka_unit_test(reply_begun_before_dot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
