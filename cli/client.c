@@ -1,6 +1,7 @@
 /* Requests to the admin API. */
 #include "cli/client.h"
 
+#include "base/clock.h"
 #include "base/text.h"
 
 #include <curl/curl.h>
@@ -324,6 +325,7 @@ int client_json(struct cli *c, const char *target, const json_t *body, json_t **
     *out = NULL;
     buf_init(&reply, REPLY_MAX);
     int code = exchange(c, target, body, gather, &reply, false);
+    c->now_ms = clock_wall_ms(); /* ages in the reply count from now */
     if (code == 0 && buf_err(&reply) != 0)
         code = cli_fail(c, CLI_FAILED, "the node's answer is too long");
     if (code == 0) {

@@ -227,6 +227,7 @@ static const char *read_passwd_line(char *line, json_t *entry)
     bool plain = false;
     if (hash == NULL || name[0] == '\0' || hash[0] == '\0')
         return "a line is NAME:HASH[:CLASS[:TENANT[:OPTIONS]]]";
+    json_object_set_new(entry, "name", json_string(name));
     if (hash[0] == '{') {
         char *end = strchr(hash, '}');
         if (end == NULL)
@@ -236,7 +237,6 @@ static const char *read_passwd_line(char *line, json_t *entry)
             return "only crypt(5) hashes and {PLAIN} can be taken over";
         hash = end + 1;
     }
-    json_object_set_new(entry, "name", json_string(name));
     json_object_set_new(entry, plain ? "password" : "hash", json_string(hash));
     if (class != NULL && (class[0] == '\0' || (class[0] >= '0' && class[0] <= '9')))
         return NULL;

@@ -158,7 +158,6 @@ int cmd_top(struct cli *c)
     int code;
     do {
         json_t *j = NULL;
-        c->now_ms = clock_wall_ms();
         code = get(c, q.text.data, &j);
         if (code == 0 && live)
             printf("\x1b[H\x1b[2J");
