@@ -166,7 +166,7 @@ def test_queue_commands(node, hop, deferred):
     node.cli("queue", "hold", deferred[0])
     assert [r["state"] for r in node.queue() if r["id"] == deferred[0]] == ["held"]
     hop.hooks.clear()
-    node.cli("queue", "retry", "--sender", "a@example.com", "--yes")
+    node.cli("queue", "retry", "--sender", "a@example.com")
     wait_until("two of three are delivered", lambda: sorted(hop.recipients()) == ["r1@hop.test", "r2@hop.test"])
     node.cli("queue", "release", deferred[0])
     wait_until("the held one too", lambda: "r0@hop.test" in hop.recipients())
