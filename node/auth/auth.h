@@ -17,12 +17,14 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 /* Who a client turned out to be. Immutable, shared by reference count. */
 struct auth_identity {
     const char *account; /* canonical */
     const char *tenant;  /* "": none */
     const char *senders; /* besides its own address: "a@b.org,c.org", "*" */
+    const char *hash;    /* this library's own: what auth_identity_current compares */
     uint8_t class;       /* enum account_class */
 };
 
@@ -52,6 +54,8 @@ struct auth_request {
     struct auth_identity *identity;     /* OK: one reference, the request's */
     const char *reason;                 /* for the log, static: "wrong password", "no such account", ... */
     char account[ACCOUNT_NAME_MAX + 1]; /* canonical, for the log, also when it failed; "" if it is no name */
+    /* This library's own. */
+    struct auth_private *private;
 };
 
 /* NULL: no memory. Copies all; the password is wiped as soon as it was checked. `authzid` may be empty.
@@ -91,10 +95,11 @@ int auth_new(const struct auth_config *config, struct auth **out);
 /* Answers what is waiting with AUTH_TEMP, joins the threads. Nobody may call auth_check any more. */
 void auth_free(struct auth *a);
 
-/* Takes one reference of the table (also NULL: no accounts). Cached passwords are forgotten. */
+/* Takes one reference of the table (also NULL: no accounts). What was remembered of passwords that changed,
+ * and of accounts that are gone, counts no more. */
 void auth_set_accounts(struct auth *a, struct account_table *table);
 /* All that can change without a restart: rules, tenant, sender options, cache, guard; the source, threads and
- * queue stay. Cached passwords are forgotten. 0 or -ENOMEM, then nothing changed. */
+ * queue stay. Remembered passwords are forgotten. 0 or -ENOMEM, then nothing changed. */
 int auth_configure(struct auth *a, const struct auth_config *config);
 
 /* Takes the request when it returns AUTH_PENDING; any other result is in the request too, which stays the
@@ -102,12 +107,16 @@ int auth_configure(struct auth *a, const struct auth_config *config);
 enum auth_result auth_check(struct auth *a, struct auth_request *r);
 
 /* The identity of an account that needs no password: a relay listener's client. An account that is not in the
- * file may send as anybody (its network is trusted) and is of class device. NULL: no memory, or disabled. */
+ * file may send as anybody (its network is trusted), and is of class device unless a rule says otherwise.
+ * NULL: no memory, or disabled. */
 struct auth_identity *auth_identity_named(struct auth *a, struct span account);
 
 /* Is a session that logged in a while ago still welcome: the account exists with the same password, enabled?
  * Dovecot's: true. */
 bool auth_identity_current(struct auth *a, const struct auth_identity *id);
+
+/* Forgets remembered passwords: of one account (canonical), or, empty, of all. */
+void auth_forget(struct auth *a, struct span account);
 
 struct auth_stats {
     uint64_t ok, bad, temp, blocked, cache_hits;

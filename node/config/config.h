@@ -297,7 +297,4 @@ const struct config_route *config_route_find(const struct config *c, struct span
 /* The account that a relay listener's client sends as (the longest prefix wins), or NULL. */
 const char *config_relay_account(const struct config *c, const struct sockaddr *client);
 
-/* The first rule that matches the account (canonical), or NULL. */
-const struct config_account_rule *config_account_rule_find(const struct config *c, struct span account);
-
 #endif

@@ -203,30 +203,6 @@ static void test_relay_accounts(void **state)
     config_rele(c);
 }
 
-static void test_account_rules(void **state)
-{
-    (void)state;
-    struct config *c =
-        parse(MINIMAL "accounts:\n"
-                      "  source: dovecot\n"
-                      "  dovecot:\n"
-                      "    rules:\n"
-                      "      - { match: boss@example.com, senders: [\"*\"] }\n"
-                      "      - { match: \"*@news.example.com\", class: bulk, tenant: letters }\n"
-                      "      - { match: \"*.example.com\", class: device }\n"
-                      "      - { match: \"*@*.example.net\", class: bulk }\n");
-    const struct config_account_rule *rules = c->accounts.dovecot.rules;
-    assert_ptr_equal(config_account_rule_find(c, SPAN_LIT("boss@example.com")), &rules[0]);
-    assert_null(config_account_rule_find(c, SPAN_LIT("staff@example.com")));
-    assert_ptr_equal(config_account_rule_find(c, SPAN_LIT("a@news.example.com")), &rules[1]);
-    assert_ptr_equal(config_account_rule_find(c, SPAN_LIT("a@lab.example.com")), &rules[2]);
-    assert_ptr_equal(config_account_rule_find(c, SPAN_LIT("a@b.example.net")), &rules[3]);
-    assert_null(config_account_rule_find(c, SPAN_LIT("printer")));
-    assert_int_equal(rules[1].class, ENVELOPE_CLASS_BULK);
-    assert_string_equal(rules[0].senders[0], "*");
-    config_rele(c);
-}
-
 /* What is printed says every default, and printing what was read again gives the same. */
 static void test_describe(void **state)
 {
@@ -435,7 +411,6 @@ int main(void)
         cmocka_unit_test(test_example),
         cmocka_unit_test(test_routes),
         cmocka_unit_test(test_relay_accounts),
-        cmocka_unit_test(test_account_rules),
         cmocka_unit_test(test_describe),
         cmocka_unit_test(test_diff),
         cmocka_unit_test_setup_teardown(test_secrets, setup_dir, remove_dir),

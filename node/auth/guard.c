@@ -1,0 +1,180 @@
+/* Failed logins: a leaky bucket per account and per client network, in sets of eight.
+ *
+ * A key may live in one of the eight places of its set only, so that finding one and making room are short
+ * and bounded. The hash is keyed, so nobody can aim at a set; and of eight the least important goes, so that
+ * a flood of new keys, each with one failure, drives out only its like.
+ */
+#include "node/auth/guard.h"
+
+#include "base/hash.h"
+
+#include <stdlib.h>
+
+#define WAYS 8
+#define UNIT 1000 /* of a failure */
+/* A network from which the account's owner logged in within this time may go on while strangers guess at his
+ * password. */
+#define KNOWN_MS (INT64_C(7) * 86400000)
+
+enum kind { KIND_ACCOUNT = 1, KIND_CLIENT, KIND_PAIR };
+
+struct entry {
+    uint64_t key; /* 0: free */
+    int64_t at_ms;
+    int64_t level;    /* failures in UNITs, at at_ms */
+    int64_t until_ms; /* blocked, or of a pair: known */
+    uint8_t kind;
+};
+
+struct auth_guard {
+    struct auth_guard_config config;
+    struct entry entries[AUTH_GUARD_ENTRIES];
+};
+
+struct auth_guard *auth_guard_new(const struct auth_guard_config *config)
+{
+    struct auth_guard *g = calloc(1, sizeof *g);
+    if (g != NULL)
+        g->config = *config;
+    return g;
+}
+
+void auth_guard_free(struct auth_guard *g)
+{
+    free(g);
+}
+
+void auth_guard_configure(struct auth_guard *g, const struct auth_guard_config *config)
+{
+    g->config = *config;
+}
+
+static uint64_t key_of(enum kind kind, struct span a, struct span b)
+{
+    uint64_t h = hash_u64(hash_bytes(a.p, a.n) ^ (uint64_t)kind);
+    if (kind == KIND_PAIR)
+        h = hash_u64(h ^ hash_bytes(b.p, b.n));
+    return h == 0 ? 1 : h;
+}
+
+static uint32_t limit_of(const struct auth_guard *g, uint8_t kind)
+{
+    return kind == KIND_ACCOUNT ? g->config.account_failures : g->config.client_failures;
+}
+
+/* What has not leaked away: `limit` failures leak per window. */
+static int64_t level_now(const struct auth_guard *g, const struct entry *e, int64_t now_ms)
+{
+    int64_t passed = now_ms - e->at_ms;
+    if (passed <= 0)
+        return e->level;
+    if (passed >= g->config.window_ms)
+        return 0; /* a level is never over the limit */
+    int64_t left = e->level - passed * limit_of(g, e->kind) * UNIT / g->config.window_ms;
+    return left > 0 ? left : 0;
+}
+
+static struct entry *set_of(const struct auth_guard *g, uint64_t key)
+{
+    return (struct entry *)&g->entries[key % (AUTH_GUARD_ENTRIES / WAYS) * WAYS];
+}
+
+static struct entry *find(const struct auth_guard *g, uint64_t key)
+{
+    struct entry *set = set_of(g, key);
+    for (int i = 0; i < WAYS; i++)
+        if (set[i].key == key)
+            return &set[i];
+    return NULL;
+}
+
+/* How much an entry matters: the blocked ones most, then by level; known pairs a little. */
+static int64_t worth(const struct auth_guard *g, const struct entry *e, int64_t now_ms)
+{
+    if (e->key == 0)
+        return -1;
+    if (e->kind == KIND_PAIR)
+        return e->until_ms > now_ms ? UNIT / 2 : 0;
+    return level_now(g, e, now_ms) + (e->until_ms > now_ms ? INT64_C(1) << 50 : 0);
+}
+
+static struct entry *find_or_make(struct auth_guard *g, uint64_t key, enum kind kind, int64_t now_ms)
+{
+    struct entry *e = find(g, key);
+    if (e != NULL)
+        return e;
+    struct entry *set = set_of(g, key);
+    e = &set[0];
+    for (int i = 1; i < WAYS; i++)
+        if (worth(g, &set[i], now_ms) < worth(g, e, now_ms))
+            e = &set[i];
+    *e = (struct entry){ .key = key, .at_ms = now_ms, .kind = (uint8_t)kind };
+    return e;
+}
+
+static void count(struct auth_guard *g, int64_t now_ms, enum kind kind, struct span what)
+{
+    uint32_t limit = limit_of(g, kind);
+    if (limit == 0 || what.n == 0)
+        return;
+    struct entry *e = find_or_make(g, key_of(kind, what, what), kind, now_ms);
+    e->level = level_now(g, e, now_ms) + UNIT;
+    e->at_ms = now_ms;
+    if (e->level > (int64_t)limit * UNIT - UNIT / 2) { /* half a failure may have leaked meanwhile */
+        e->level = (int64_t)limit * UNIT;
+        e->until_ms = now_ms + g->config.block_ms;
+    }
+}
+
+void auth_guard_failure(struct auth_guard *g, int64_t now_ms, struct span account, struct span client)
+{
+    count(g, now_ms, KIND_ACCOUNT, account);
+    count(g, now_ms, KIND_CLIENT, client);
+}
+
+static void halve(struct auth_guard *g, int64_t now_ms, enum kind kind, struct span what)
+{
+    struct entry *e = what.n > 0 ? find(g, key_of(kind, what, what)) : NULL;
+    if (e == NULL)
+        return;
+    e->level = level_now(g, e, now_ms) / 2;
+    e->at_ms = now_ms;
+}
+
+void auth_guard_success(struct auth_guard *g, int64_t now_ms, struct span account, struct span client)
+{
+    if (account.n == 0 || client.n == 0)
+        return;
+    struct entry *e = find_or_make(g, key_of(KIND_PAIR, account, client), KIND_PAIR, now_ms);
+    bool known = e->until_ms > now_ms;
+    e->until_ms = now_ms + KNOWN_MS;
+    /* Only the first success forgives: one right account of his own must not let a guesser go on for ever. */
+    if (!known) {
+        halve(g, now_ms, KIND_ACCOUNT, account);
+        halve(g, now_ms, KIND_CLIENT, client);
+    }
+}
+
+int64_t auth_guard_blocked(const struct auth_guard *g, int64_t now_ms, struct span account,
+                           struct span client)
+{
+    int64_t wait = 0;
+    const struct entry *e =
+        client.n > 0 && g->config.client_failures > 0 ? find(g, key_of(KIND_CLIENT, client, client)) : NULL;
+    if (e != NULL && e->until_ms > now_ms)
+        wait = e->until_ms - now_ms;
+    e = account.n > 0 && g->config.account_failures > 0 ? find(g, key_of(KIND_ACCOUNT, account, account))
+                                                        : NULL;
+    if (e == NULL || e->until_ms - now_ms <= wait)
+        return wait;
+    const struct entry *pair = client.n > 0 ? find(g, key_of(KIND_PAIR, account, client)) : NULL;
+    return pair != NULL && pair->until_ms > now_ms ? wait : e->until_ms - now_ms;
+}
+
+uint32_t auth_guard_len(const struct auth_guard *g)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < AUTH_GUARD_ENTRIES; i++)
+        n += g->entries[i].key != 0;
+    return n;
+}

@@ -1,0 +1,144 @@
+/* Failed logins: limits, decay, and a bounded table under a flood. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "node/auth/guard.h"
+
+#include <stdio.h>
+
+static const struct auth_guard_config config = {
+    .account_failures = 5, .client_failures = 10, .window_ms = 600000, .block_ms = 900000
+};
+#define ANNA SPAN_LIT("anna@example.org")
+#define HOME SPAN_LIT("\x04\xc0\x00\x02")
+#define EVIL SPAN_LIT("\x04\xcb\x00\x71")
+#define NONE ((struct span){ NULL, 0 })
+
+static void test_account(void **state)
+{
+    (void)state;
+    struct auth_guard *g = auth_guard_new(&config);
+    for (int i = 0; i < 4; i++)
+        auth_guard_failure(g, 1000 + i, ANNA, NONE);
+    assert_int_equal(auth_guard_blocked(g, 1004, ANNA, EVIL), 0);
+    auth_guard_failure(g, 1004, ANNA, NONE);
+    assert_int_equal(auth_guard_blocked(g, 1004, ANNA, EVIL), 900000);
+    assert_int_equal(auth_guard_blocked(g, 1004 + 899999, ANNA, EVIL), 1);
+    assert_int_equal(auth_guard_blocked(g, 1004 + 900000, ANNA, EVIL), 0);
+    assert_int_equal(auth_guard_blocked(g, 1004, SPAN_LIT("bob@example.org"), EVIL), 0);
+    auth_guard_free(g);
+}
+
+/* A failure every three minutes leaks away at 5 per ten minutes. */
+static void test_decay(void **state)
+{
+    (void)state;
+    struct auth_guard *g = auth_guard_new(&config);
+    int64_t now = 5000;
+    for (int i = 0; i < 1000; i++, now += 180000) {
+        auth_guard_failure(g, now, ANNA, HOME);
+        assert_int_equal(auth_guard_blocked(g, now, ANNA, HOME), 0);
+    }
+    auth_guard_free(g);
+}
+
+static void test_client(void **state)
+{
+    (void)state;
+    struct auth_guard *g = auth_guard_new(&config);
+    char name[32];
+    for (int i = 0; i < 10; i++) {
+        int n = snprintf(name, sizeof name, "user%d", i);
+        assert_int_equal(auth_guard_blocked(g, 0, span_of(name, (size_t)n), EVIL), 0);
+        auth_guard_failure(g, 0, span_of(name, (size_t)n), EVIL);
+    }
+    assert_int_equal(auth_guard_blocked(g, 0, ANNA, EVIL), 900000);
+    assert_int_equal(auth_guard_blocked(g, 0, ANNA, HOME), 0);
+    auth_guard_free(g);
+}
+
+/* Strangers lock an account, but not out of the networks that its owner uses. */
+static void test_known_client(void **state)
+{
+    (void)state;
+    struct auth_guard *g = auth_guard_new(&config);
+    auth_guard_success(g, 0, ANNA, HOME);
+    for (int i = 0; i < 5; i++)
+        auth_guard_failure(g, 10, ANNA, EVIL);
+    assert_true(auth_guard_blocked(g, 10, ANNA, EVIL) > 0);
+    assert_int_equal(auth_guard_blocked(g, 10, ANNA, HOME), 0);
+    /* The network's own limit holds for it as well. */
+    for (int i = 0; i < 10; i++)
+        auth_guard_failure(g, 20, ANNA, HOME);
+    assert_true(auth_guard_blocked(g, 20, ANNA, HOME) > 0);
+    /* After a week it is a stranger again. */
+    int64_t later = INT64_C(8) * 86400000;
+    for (int i = 0; i < 5; i++)
+        auth_guard_failure(g, later, ANNA, EVIL);
+    assert_true(auth_guard_blocked(g, later, ANNA, HOME) > 0);
+    auth_guard_free(g);
+}
+
+/* With one right account a guesser can't go on for ever from his network. */
+static void test_success_does_not_reset(void **state)
+{
+    (void)state;
+    struct auth_guard *g = auth_guard_new(&config);
+    char name[32];
+    bool blocked = false;
+    for (int i = 0; i < 100 && !blocked; i++) {
+        int n = snprintf(name, sizeof name, "user%d", i);
+        auth_guard_failure(g, i, span_of(name, (size_t)n), EVIL);
+        auth_guard_success(g, i, SPAN_LIT("evil@example.org"), EVIL);
+        blocked = auth_guard_blocked(g, i, ANNA, EVIL) > 0;
+    }
+    assert_true(blocked);
+    auth_guard_free(g);
+}
+
+static void test_off(void **state)
+{
+    (void)state;
+    struct auth_guard *g = auth_guard_new(&(struct auth_guard_config){ .window_ms = 1000, .block_ms = 1000 });
+    for (int i = 0; i < 1000; i++)
+        auth_guard_failure(g, 0, ANNA, HOME);
+    assert_int_equal(auth_guard_blocked(g, 0, ANNA, HOME), 0);
+    assert_int_equal(auth_guard_len(g), 0);
+    auth_guard_free(g);
+}
+
+/* A million keys with one failure each: the table keeps its size, and what is blocked stays blocked. */
+static void test_flood(void **state)
+{
+    (void)state;
+    struct auth_guard *g = auth_guard_new(&config);
+    for (int i = 0; i < 5; i++)
+        auth_guard_failure(g, 0, ANNA, NONE);
+    char name[32];
+    for (int i = 0; i < 1000000; i++) {
+        int n = snprintf(name, sizeof name, "u%d", i);
+        auth_guard_failure(g, i / 1000, span_of(name, (size_t)n), NONE);
+    }
+    assert_true(auth_guard_len(g) <= AUTH_GUARD_ENTRIES);
+    assert_true(auth_guard_len(g) > AUTH_GUARD_ENTRIES / 2);
+    assert_true(auth_guard_blocked(g, 1000, ANNA, NONE) > 0);
+    auth_guard_free(g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_account),
+        cmocka_unit_test(test_decay),
+        cmocka_unit_test(test_client),
+        cmocka_unit_test(test_known_client),
+        cmocka_unit_test(test_success_does_not_reset),
+        cmocka_unit_test(test_off),
+        cmocka_unit_test(test_flood),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
