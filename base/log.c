@@ -19,6 +19,11 @@ void log_set_level(enum log_level level)
     atomic_store(&threshold, (int)level);
 }
 
+enum log_level log_level(void)
+{
+    return (enum log_level)atomic_load(&threshold);
+}
+
 void log_set_journal(int on)
 {
     atomic_store(&journal, on);

@@ -9,6 +9,7 @@ enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARN = 4, LOG_LEVEL_INFO = 6, LO
 
 /* Before other threads start, or from the main thread on reload. */
 void log_set_level(enum log_level level);
+enum log_level log_level(void);
 /* Prefix each line with the syslog priority, as sd-daemon(3) describes. */
 void log_set_journal(int on);
 

@@ -1,0 +1,40 @@
+/* One attempt at an item: the message as the spool has it, the recipients that are tried, and what came of
+ * each. Made when an item is taken; outcome.c takes it when the results are there. The worker's thread.
+ */
+#ifndef NODE_CORE_ATTEMPT_H
+#define NODE_CORE_ATTEMPT_H
+
+#include "node/core/egress.h"
+#include "node/smtp/client.h"
+#include "spool/spool.h"
+
+struct conn;
+
+struct attempt {
+    struct egress *e;
+    struct queue_item *item; /* in flight; NULL: it has none (any more) */
+    struct spool_info *info;
+    char *site; /* its key */
+    uint32_t nrcpts;
+    uint32_t *rcpts;                        /* indexes into info's recipients */
+    struct smtp_client_rcpt *client_rcpts;  /* the same, for the client */
+    struct smtp_client_result *results;     /* the same, set before outcome_settle */
+    uint16_t attempts;                      /* this one included, if it counts */
+    int64_t taken_ns;
+};
+
+/* Reads the message and takes at most `max` of the item's recipients (the rest goes back to the queue).
+ * ERR_NOT_FOUND: the message is gone, and so is the item; ERR_CORRUPT: it is held and told; -ENOMEM: it was
+ * put back. */
+int attempt_new(struct egress *e, struct queue_item *item, uint32_t max, struct attempt **out);
+/* The same without the item: nothing happens to it. */
+int attempt_load(struct egress *e, const struct queue_item_view *v, struct attempt **out);
+void attempt_free(struct attempt *a);
+
+/* One result for all recipients: class, stage, and a reply of our own. */
+void attempt_fail_all(struct attempt *a, enum smtp_client_class class, enum smtp_client_stage stage, unsigned code,
+                      const char *enhanced, const char *text);
+/* As attempt_fail_all with a reply that was read. */
+void attempt_result_all(struct attempt *a, const struct smtp_client_result *result);
+
+#endif

@@ -1,0 +1,701 @@
+/* One connection to a next hop: finding an address that answers, the SMTP session, one message after another.
+ * What came of them is recorded in outcome.c. The worker's thread.
+ */
+#include "node/core/conn.h"
+
+#include "base/clock.h"
+#include "base/ensure.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "node/core/node.h"
+#include "node/core/outcome.h"
+#include "node/core/report.h"
+#include "node/smtp/reply_parser.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define OUT_MAX (512u << 10)
+#define PLAIN_AFTER_TLS_FAILURE_MS 3600000
+#define CLOSE_MS 2000
+#define BOUNCES_PER_TURN 16
+
+static void conn_drive(struct conn *c);
+static void conn_next_target(struct conn *c);
+static bool conn_mail(struct conn *c);
+
+/* ---- its end ------------------------------------------------------------------------------------------- */
+
+static void conn_free(struct conn *c)
+{
+    ensure(c->site == NULL && c->stream == NULL);
+    timer_fini(&c->deadline);
+    list_remove(&c->link);
+    list_remove(&c->wait);
+    c->e->nconns--;
+    atomic_fetch_sub(&c->e->w->node->sessions_out, 1);
+    if (c->client != NULL)
+        smtp_client_free(c->client);
+    if (c->found != NULL)
+        dns_site_rele(c->found);
+    buf_fini(&c->out);
+    config_rele(c->config);
+    free(c);
+}
+
+static size_t nobody_data_cb(void *ctx, const char *p, size_t n)
+{
+    (void)ctx;
+    (void)p;
+    return n;
+}
+
+static void nobody_closed_cb(void *ctx, int err)
+{
+    (void)ctx;
+    (void)err;
+}
+
+static const struct stream_ops nobody = { .on_data = nobody_data_cb, .on_closed = nobody_closed_cb };
+
+/* Says goodbye to the stream without waiting for its end. */
+static void conn_let_stream_go(struct conn *c)
+{
+    if (c->stream == NULL)
+        return;
+    if (c->out.len > 0)
+        (void)stream_write(c->stream, c->out.data, c->out.len);
+    buf_reset(&c->out);
+    stream_set_ops(c->stream, &nobody, NULL);
+    stream_shutdown_close(c->stream, CLOSE_MS);
+    c->stream = NULL;
+}
+
+static void conn_release_body(struct conn *c)
+{
+    if (c->reader != NULL)
+        spool_reader_close(c->reader);
+    c->reader = NULL;
+}
+
+/* The queue is told that it is over, and why; then it goes. */
+static void conn_over(struct conn *c, struct span trouble)
+{
+    conn_release_body(c);
+    if (c->site != NULL) {
+        c->site = NULL;
+        queue_conn_closed(c->e->queue, &c->qc, trouble, egress_now_ms(c->e));
+        egress_kick(c->e);
+    }
+    conn_let_stream_go(c);
+    conn_free(c);
+}
+
+/* No target of the site could be used. */
+static void conn_failed(struct conn *c)
+{
+    struct buf why;
+    buf_init(&why, 1024);
+    (void)smtp_reply_text_put(&why, &c->trouble);
+    report_site_failed(c, buf_span(&why));
+    c->site->found_until_ms = 0; /* ask the DNS again next time */
+    c->site = NULL;
+    queue_conn_failed(c->e->queue, &c->qc, buf_span(&why), egress_now_ms(c->e));
+    buf_fini(&why);
+    egress_kick(c->e);
+    conn_let_stream_go(c);
+    conn_free(c);
+}
+
+static void set_trouble(struct conn *c, unsigned code, const char *enhanced, const char *text)
+{
+    c->trouble = (struct smtp_reply_text){ .code = (uint16_t)code };
+    (void)smtp_enhanced_parse(span_str(enhanced), c->trouble.enhanced);
+    smtp_reply_text_add(&c->trouble, span_str(text));
+}
+
+/* ---- timers -------------------------------------------------------------------------------------------- */
+
+static void conn_bounce_some(struct conn *c);
+
+static void conn_deadline_cb(struct timer *t)
+{
+    struct conn *c = TIMER_ITEM(t, struct conn, deadline);
+    if (c->state == CONN_BOUNCING) {
+        conn_bounce_some(c);
+        return;
+    }
+    if (c->state == CONN_IDLE) {
+        conn_quit(&c->qc);
+        return;
+    }
+    smtp_client_on_closed(c->client, "timed out");
+    conn_drive(c);
+}
+
+static void conn_set_deadline(struct conn *c)
+{
+    uint32_t progress = smtp_client_progress(c->client);
+    uint32_t ms = smtp_client_deadline_ms(c->client);
+    if (ms == 0) {
+        timer_stop(&c->deadline);
+    } else if (progress != c->progress || !timer_is_set(&c->deadline) ||
+               smtp_client_want(c->client) == SMTP_CLIENT_WANT_BODY) {
+        timer_set(&c->deadline, ms);
+    }
+    c->progress = progress;
+}
+
+/* ---- content ------------------------------------------------------------------------------------------- */
+
+static void conn_flush(struct conn *c)
+{
+    if (c->out.len > 0 && c->stream != NULL) {
+        report_dialogue_out(c, buf_span(&c->out));
+        if (stream_write(c->stream, c->out.data, c->out.len) < 0)
+            smtp_client_on_closed(c->client, "cannot write to the connection");
+    }
+    buf_reset(&c->out);
+}
+
+/* Blocks of content as the socket takes them. False: wait for the socket. */
+static bool conn_body(struct conn *c)
+{
+    conn_flush(c);
+    if (c->reader == NULL && !c->body_done) {
+        int err = spool_reader_open(c->e->w->node->spool, c->attempt->info->env.id, &c->reader);
+        if (err != 0) {
+            smtp_client_body_failed(c->client, err_text(err));
+            return true;
+        }
+        c->stuff = (struct smtp_stuff){ .at_line_start = true };
+    }
+    while (c->reader != NULL) {
+        const char *p;
+        size_t n;
+        int err = spool_reader_next(c->reader, &p, &n);
+        if (err == 0)
+            err = n > 0 ? smtp_stuff_put(&c->stuff, p, n, &c->out) : smtp_stuff_end(&c->stuff, &c->out);
+        if (err != 0) {
+            buf_reset(&c->out);
+            smtp_client_body_failed(c->client, err_text(err));
+            return true;
+        }
+        if (n == 0)
+            conn_release_body(c);
+        int full = stream_write(c->stream, c->out.data, c->out.len);
+        buf_reset(&c->out);
+        if (full < 0) {
+            smtp_client_on_closed(c->client, "cannot write to the connection");
+            return true;
+        }
+        if (full == STREAM_FULL && c->reader != NULL) {
+            conn_set_deadline(c);
+            return false;
+        }
+    }
+    c->body_done = true;
+    smtp_client_body_sent(c->client);
+    buf_shrink(&c->out, 8192);
+    return true;
+}
+
+/* ---- transactions -------------------------------------------------------------------------------------- */
+
+static void conn_begin(struct conn *c)
+{
+    const struct envelope *env = &c->attempt->info->env;
+    struct smtp_client_mail mail = {
+        .from = env->mail_from,
+        .envid = env->envid,
+        .ret = env->ret,
+        .size = env->size,
+        .smtputf8 = (env->flags & ENVELOPE_SMTPUTF8) != 0,
+        .content_8bit = (env->flags & ENVELOPE_BODY_IS_8BIT) != 0,
+        .requiretls = (env->flags & ENVELOPE_REQUIRETLS) != 0,
+        .nrcpts = c->attempt->nrcpts,
+        .rcpts = c->attempt->client_rcpts,
+    };
+    c->state = CONN_BUSY;
+    c->body_done = false;
+    c->messages++;
+    smtp_client_send(c->client, &mail);
+}
+
+/* The server is ready for mail: the next item, or idle. False: nothing to do now. */
+static bool conn_mail(struct conn *c)
+{
+    struct egress *e = c->e;
+    if (c->state == CONN_GREETING) {
+        report_ready(c);
+        queue_conn_opened(e->queue, &c->qc, egress_now_ms(e));
+    }
+    if (c->site == NULL || e->stopping || c->messages >= c->config->delivery.messages_per_connection) {
+        conn_quit(&c->qc);
+        return false;
+    }
+    for (;;) {
+        struct queue_item *item = queue_take(e->queue, &c->qc, egress_now_ms(e));
+        if (item == NULL) {
+            c->state = CONN_IDLE;
+            conn_flush(c);
+            timer_set(&c->deadline, c->config->delivery.timeouts.idle_ms);
+            return false;
+        }
+        int err = attempt_new(e, item, c->config->delivery.max_rcpts, &c->attempt);
+        if (err == 0)
+            break;
+        if (err == -ENOMEM) {
+            conn_quit(&c->qc);
+            return false;
+        }
+    }
+    conn_begin(c);
+    return true;
+}
+
+static void copy_results(struct conn *c, const struct smtp_client_result *results)
+{
+    struct attempt *a = c->attempt;
+    for (uint32_t i = 0; i < a->nrcpts; i++) {
+        a->results[i].class = results[i].class;
+        a->results[i].stage = results[i].stage;
+        a->results[i].local = results[i].local;
+        smtp_reply_text_copy(&a->results[i].reply, &results[i].reply);
+    }
+}
+
+static void conn_settle(struct conn *c)
+{
+    struct attempt *a = c->attempt;
+    c->attempt = NULL;
+    conn_release_body(c);
+    outcome_settle(a, c);
+    egress_kick(c->e);
+}
+
+static void conn_result(struct conn *c)
+{
+    const struct smtp_client_result *results = smtp_client_results(c->client);
+    ensure(results != NULL);
+    copy_results(c, results);
+    report_attempt(c->e->w, c->attempt);
+    if (c->site != NULL)
+        queue_conn_success(c->e->queue, &c->qc, egress_now_ms(c->e));
+    conn_settle(c);
+    smtp_client_next(c->client);
+}
+
+/* ---- the session's end --------------------------------------------------------------------------------- */
+
+static bool says_trouble(const struct smtp_client_result *r)
+{
+    return r != NULL && (r->reply.code == 421 || r->local);
+}
+
+static void conn_end(struct conn *c)
+{
+    const struct smtp_client_result *why = smtp_client_failure(c->client);
+    const struct smtp_client_result *results = smtp_client_results(c->client);
+    if (c->state == CONN_GREETING) {
+        if (why != NULL)
+            smtp_reply_text_copy(&c->trouble, &why->reply);
+        else
+            set_trouble(c, 421, "4.4.2", "the server ended the session");
+        report_target_failed(c, why == NULL ? SMTP_CLIENT_STAGE_BANNER : why->stage);
+        if (smtp_client_retry_plain(c->client)) {
+            c->plain = true;
+            c->tried--;
+            c->site->plain_until_ms = timers_now_ms(&c->e->w->timers) + PLAIN_AFTER_TLS_FAILURE_MS;
+        }
+        conn_let_stream_go(c);
+        conn_next_target(c);
+        return;
+    }
+    struct buf trouble;
+    buf_init(&trouble, 1024);
+    if (c->attempt != NULL) {
+        if (results != NULL) {
+            copy_results(c, results);
+            why = &c->attempt->results[0];
+        } else {
+            attempt_fail_all(c->attempt, SMTP_CLIENT_TEMPORARY, SMTP_CLIENT_STAGE_MAIL, 421, "4.4.2",
+                             "the connection was lost");
+            why = c->attempt->results;
+        }
+        if (says_trouble(why) && why->class != SMTP_CLIENT_OK)
+            (void)smtp_reply_text_put(&trouble, &why->reply);
+        conn_settle(c);
+    } else if (c->state == CONN_BUSY && says_trouble(why)) {
+        (void)smtp_reply_text_put(&trouble, &why->reply);
+    }
+    conn_over(c, buf_span(&trouble));
+    buf_fini(&trouble);
+}
+
+static void conn_start_tls(struct conn *c)
+{
+    conn_flush(c);
+    bool literal = c->host[0] == '\0' || c->host[0] == '[';
+    int policy = c->site != NULL && c->site->hop.route != NULL ? c->site->hop.route->tls : c->config->delivery.tls;
+    struct tls_peer peer = {
+        .sni = literal ? NULL : c->host,
+        .verify_name = literal ? NULL : c->host,
+        .verify = policy == CONFIG_TLS_VERIFY ? TLS_VERIFY_NAME : TLS_VERIFY_NOTE,
+        .session_key = span_str(c->host),
+    };
+    int err = stream_tls_client(c->stream, c->e->tls, &peer, 60000);
+    if (err != 0) {
+        smtp_client_on_tls(c->client, false, err_text(err));
+        conn_drive(c);
+    }
+}
+
+/* Does what the session wants until it waits for the server, the socket or the queue. */
+static void conn_drive(struct conn *c)
+{
+    for (;;) {
+        switch (smtp_client_want(c->client)) {
+        case SMTP_CLIENT_WANT_INPUT:
+            conn_flush(c);
+            if (smtp_client_want(c->client) != SMTP_CLIENT_WANT_INPUT)
+                break; /* the write failed */
+            conn_set_deadline(c);
+            return;
+        case SMTP_CLIENT_WANT_TLS:
+            conn_start_tls(c);
+            return;
+        case SMTP_CLIENT_WANT_MAIL:
+            if (!conn_mail(c))
+                return;
+            break;
+        case SMTP_CLIENT_WANT_BODY:
+            if (!conn_body(c))
+                return;
+            break;
+        case SMTP_CLIENT_WANT_RESULT:
+            conn_result(c);
+            break;
+        case SMTP_CLIENT_WANT_CLOSE:
+            conn_end(c);
+            return;
+        }
+    }
+}
+
+/* ---- the stream's callbacks ---------------------------------------------------------------------------- */
+
+static size_t conn_data_cb(void *ctx, const char *p, size_t n)
+{
+    struct conn *c = ctx;
+    report_dialogue_in(c, span_of(p, n));
+    (void)smtp_client_input(c->client, p, n);
+    conn_drive(c);
+    return n;
+}
+
+static void conn_writable_cb(void *ctx)
+{
+    struct conn *c = ctx;
+    if (smtp_client_want(c->client) == SMTP_CLIENT_WANT_BODY)
+        conn_drive(c);
+}
+
+static void conn_tls_cb(void *ctx, bool ok, const char *why)
+{
+    struct conn *c = ctx;
+    report_dialogue_note(c, ok ? "TLS established" : why);
+    smtp_client_on_tls(c->client, ok, why);
+    conn_drive(c);
+}
+
+static enum smtp_client_tls tls_mode(const struct conn *c)
+{
+    const struct config_route *r = c->site->hop.route;
+    int policy = r != NULL ? r->tls : c->config->delivery.tls;
+    if (policy == CONFIG_TLS_NONE)
+        return SMTP_CLIENT_TLS_NONE;
+    if (c->port == 465 && r != NULL)
+        return SMTP_CLIENT_TLS_WRAPPED;
+    if (policy != CONFIG_TLS_OPPORTUNISTIC)
+        return SMTP_CLIENT_TLS_REQUIRED;
+    return c->plain ? SMTP_CLIENT_TLS_NONE : SMTP_CLIENT_TLS_OPPORTUNISTIC;
+}
+
+static void conn_open_cb(void *ctx)
+{
+    struct conn *c = ctx;
+    const struct config *config = c->config;
+    const struct config_route *r = c->site->hop.route;
+    c->connecting_ns = clock_mono_ns() - c->connecting_ns;
+    struct smtp_client_config cc = {
+        .ehlo_name = c->source != NULL ? c->source->ehlo : config->hostname,
+        .tls = tls_mode(c),
+        .eightbit_bounce = config->delivery.eightbit_bounce,
+        .timeouts = { .banner_ms = (uint32_t)config->delivery.timeouts.greeting_ms,
+                      .ehlo_ms = (uint32_t)config->delivery.timeouts.command_ms,
+                      .mail_ms = (uint32_t)config->delivery.timeouts.command_ms,
+                      .rcpt_ms = (uint32_t)config->delivery.timeouts.command_ms,
+                      .data_ms = (uint32_t)config->delivery.timeouts.data_ms,
+                      .block_ms = (uint32_t)config->delivery.timeouts.block_ms,
+                      .dot_ms = (uint32_t)config->delivery.timeouts.dot_ms },
+    };
+    if (r != NULL && r->auth.user != NULL) {
+        cc.auth_user = r->auth.user;
+        cc.auth_password = r->auth.password;
+        cc.auth_without_tls = r->tls == CONFIG_TLS_NONE;
+    }
+    if (c->client != NULL)
+        smtp_client_free(c->client);
+    c->client = smtp_client_new(&cc, &c->out);
+    if (c->client == NULL) {
+        set_trouble(c, 451, "4.3.0", "no memory");
+        conn_failed(c);
+        return;
+    }
+    c->state = CONN_GREETING;
+    report_dialogue_note(c, "connected");
+    conn_drive(c);
+}
+
+static void conn_closed_cb(void *ctx, int err)
+{
+    struct conn *c = ctx;
+    c->stream = NULL;
+    if (c->state == CONN_CONNECTING) {
+        set_trouble(c, 421, err == ERR_TIMEOUT || err == -ETIMEDOUT ? "4.4.1" : "4.4.1", err_text(err));
+        report_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
+        conn_next_target(c);
+        return;
+    }
+    smtp_client_on_closed(c->client, err == UV_EOF ? "the server closed the connection" : err_text(err));
+    conn_drive(c);
+}
+
+static const struct stream_ops conn_ops = {
+    .on_data = conn_data_cb,
+    .on_writable = conn_writable_cb,
+    .on_open = conn_open_cb,
+    .on_tls = conn_tls_cb,
+    .on_closed = conn_closed_cb,
+};
+
+/* ---- targets ------------------------------------------------------------------------------------------- */
+
+/* The next source address of the family, in turn. False: there are sources, but none of the family. */
+static bool choose_source(struct conn *c, uint8_t family, struct ip_addr *out)
+{
+    *out = (struct ip_addr){ 0 };
+    c->source = NULL;
+    const struct config *config = c->config;
+    for (uint32_t i = 0; i < config->nsources; i++) {
+        const struct config_source *s = &config->sources[(c->e->next_source + i) % config->nsources];
+        struct ip_addr a;
+        if (ip_from_sockaddr((const struct sockaddr *)&s->address, &a, NULL) == 0 && a.family == family) {
+            c->e->next_source += i + 1;
+            c->source = s;
+            *out = a;
+            return true;
+        }
+    }
+    return config->nsources == 0;
+}
+
+/* Hosts of the best preference share the load: each connection starts with another of them. */
+static const struct dns_target *target_at(const struct conn *c, uint32_t i)
+{
+    const struct dns_site *f = c->found;
+    uint32_t best = 1;
+    while (best < f->ntargets && f->targets[best].preference == f->targets[0].preference)
+        best++;
+    return &f->targets[i < best ? (c->first + i) % best : i];
+}
+
+static void conn_next_target(struct conn *c)
+{
+    while (c->tried < c->found->ntargets) {
+        const struct dns_target *t = target_at(c, c->tried++);
+        struct ip_addr source;
+        c->peer = t->addr;
+        c->port = c->site->hop.port;
+        snprintf(c->host, sizeof c->host, "%s", t->host < c->found->nhosts ? c->found->hosts[t->host] : "");
+        if (!choose_source(c, t->addr.family, &source)) {
+            set_trouble(c, 451, "4.4.1", "no source address of the next hop's family");
+            continue;
+        }
+        c->plain = timers_now_ms(&c->e->w->timers) < c->site->plain_until_ms;
+        c->state = CONN_CONNECTING;
+        c->connecting_ns = clock_mono_ns();
+        struct stream_connect to = { .addr = t->addr,
+                                     .port = c->port,
+                                     .source = source,
+                                     .timeout_ms = (uint32_t)c->config->delivery.timeouts.connect_ms };
+        int err = stream_connect(&c->e->w->streams, &to, &conn_ops, c, &c->stream);
+        if (err == 0)
+            return;
+        c->stream = NULL;
+        set_trouble(c, 421, "4.4.1", err_text(err));
+        report_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
+    }
+    conn_failed(c);
+}
+
+/* The domain can take no mail at all: what is queued for it bounces, some at a time. */
+static void conn_bounce_some(struct conn *c)
+{
+    struct egress *e = c->e;
+    for (int i = 0; i < BOUNCES_PER_TURN && !e->stopping; i++) {
+        struct queue_item *item = queue_take(e->queue, &c->qc, egress_now_ms(e));
+        if (item == NULL) {
+            conn_over(c, (struct span){ "", 0 });
+            return;
+        }
+        struct attempt *a;
+        if (attempt_new(e, item, 0, &a) != 0)
+            continue;
+        attempt_fail_all(a, SMTP_CLIENT_PERMANENT, SMTP_CLIENT_STAGE_CONNECT, 550, c->found->enhanced,
+                         c->found->reason);
+        queue_conn_success(e->queue, &c->qc, egress_now_ms(e));
+        outcome_settle(a, NULL);
+    }
+    if (e->stopping)
+        conn_over(c, (struct span){ "", 0 });
+    else
+        timer_set(&c->deadline, 0);
+}
+
+static void conn_start(struct conn *c)
+{
+    struct dns_site *f = c->site->found;
+    dns_site_hold(f);
+    c->found = f;
+    if (f->status == DNS_PERMANENT) {
+        c->state = CONN_BOUNCING;
+        queue_conn_opened(c->e->queue, &c->qc, egress_now_ms(c->e));
+        timer_set(&c->deadline, 0);
+        return;
+    }
+    if (f->status == DNS_TEMPORARY) {
+        set_trouble(c, 451, f->enhanced, f->reason);
+        report_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
+        conn_failed(c);
+        return;
+    }
+    c->first = c->site->next_target++;
+    conn_next_target(c);
+}
+
+void conn_open(struct egress_site *site)
+{
+    struct egress *e = site->e;
+    struct conn *c = calloc(1, sizeof *c);
+    if (c == NULL || timer_init(&c->deadline, &e->w->timers, conn_deadline_cb) != 0) {
+        free(c); /* the queue asks again */
+        return;
+    }
+    c->e = e;
+    c->site = site;
+    c->config = config_hold(e->w->config);
+    c->id = atomic_fetch_add(&e->w->node->next_session, 1);
+    buf_init(&c->out, OUT_MAX);
+    list_push_back(&e->conns, &c->link);
+    e->nconns++;
+    atomic_fetch_add(&e->w->node->sessions_out, 1);
+    queue_conn_init(e->queue, site->qs, &c->qc);
+    if (egress_site_resolve(site)) {
+        conn_start(c);
+    } else if (site->request != NULL) {
+        c->state = CONN_RESOLVING;
+        list_push_back(&site->waiting, &c->wait);
+    } else {
+        set_trouble(c, 451, "4.3.0", "no memory");
+        conn_failed(c);
+    }
+}
+
+void conn_resolved(struct egress_site *site)
+{
+    struct list waiting;
+    list_init(&waiting);
+    list_splice(&waiting, &site->waiting);
+    for (struct list *link; (link = list_pop_front(&waiting)) != NULL;)
+        conn_start(LIST_ITEM(link, struct conn, wait));
+}
+
+static void conn_cancel(struct conn *c)
+{
+    c->site = NULL;
+    queue_conn_cancelled(c->e->queue, &c->qc, egress_now_ms(c->e));
+    if (c->stream != NULL)
+        stream_detach(c->stream);
+    c->stream = NULL;
+    conn_free(c);
+}
+
+void conn_cancel_waiting(struct egress_site *site)
+{
+    for (struct list *link; (link = list_pop_front(&site->waiting)) != NULL;)
+        conn_cancel(LIST_ITEM(link, struct conn, wait));
+}
+
+void conn_use(struct queue_conn *qc)
+{
+    struct conn *c = LIST_ITEM(qc, struct conn, qc);
+    ensure(c->state == CONN_IDLE);
+    if (conn_mail(c))
+        conn_drive(c);
+}
+
+void conn_quit(struct queue_conn *qc)
+{
+    struct conn *c = LIST_ITEM(qc, struct conn, qc);
+    if (c->site != NULL) {
+        c->site = NULL;
+        queue_conn_closed(c->e->queue, qc, (struct span){ "", 0 }, egress_now_ms(c->e));
+        egress_kick(c->e);
+    }
+    c->state = CONN_QUITTING;
+    smtp_client_quit(c->client);
+    conn_flush(c);
+    if (smtp_client_want(c->client) == SMTP_CLIENT_WANT_CLOSE)
+        timer_set(&c->deadline, 0); /* the write failed: ends from the loop */
+    else
+        conn_set_deadline(c);
+}
+
+/* ---- stopping ------------------------------------------------------------------------------------------ */
+
+void conn_quit_idle(struct egress *e)
+{
+    LIST_EACH_SAFE(link, &e->conns) {
+        struct conn *c = LIST_ITEM(link, struct conn, link);
+        if (c->state == CONN_IDLE)
+            conn_quit(&c->qc);
+        else if (c->state == CONN_RESOLVING || c->state == CONN_CONNECTING || c->state == CONN_GREETING)
+            conn_cancel(c);
+    }
+}
+
+void conn_drop_all(struct egress *e)
+{
+    LIST_EACH_SAFE(link, &e->conns) {
+        struct conn *c = LIST_ITEM(link, struct conn, link);
+        conn_release_body(c);
+        if (c->attempt != NULL) { /* its states on disk say "queued": the next start tries it */
+            queue_requeue(e->queue, c->attempt->item, egress_now_ms(e));
+            attempt_free(c->attempt);
+            c->attempt = NULL;
+        }
+        if (c->stream != NULL)
+            stream_detach(c->stream);
+        c->stream = NULL;
+        if (c->site != NULL) {
+            c->site = NULL;
+            if (c->state == CONN_BUSY || c->state == CONN_IDLE || c->state == CONN_BOUNCING)
+                queue_conn_closed(e->queue, &c->qc, (struct span){ "", 0 }, egress_now_ms(e));
+            else
+                queue_conn_cancelled(e->queue, &c->qc, egress_now_ms(e));
+        }
+        conn_free(c);
+    }
+}

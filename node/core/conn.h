@@ -1,0 +1,51 @@
+/* One connection to a next hop. See conn.c; outcome.c reads what the log and the history want to know of it. */
+#ifndef NODE_CORE_CONN_H
+#define NODE_CORE_CONN_H
+
+#include "node/core/attempt.h"
+#include "node/core/egress.h"
+#include "node/smtp/client.h"
+#include "node/telemetry/trace.h"
+
+enum conn_state {
+    CONN_RESOLVING,
+    CONN_CONNECTING,
+    CONN_GREETING, /* until the server is ready for mail the first time */
+    CONN_IDLE,
+    CONN_BUSY,
+    CONN_BOUNCING, /* the site cannot exist: its items are taken and bounced, without a connection */
+    CONN_QUITTING,
+};
+
+struct conn {
+    struct queue_conn qc;
+    struct list link; /* of egress->conns */
+    struct list wait; /* of site->waiting */
+    struct egress *e;
+    struct egress_site *site; /* NULL once the queue has forgotten the connection */
+    enum conn_state state;
+    uint64_t id; /* session, in logs and traces */
+    struct stream *stream;
+    struct smtp_client *client;
+    struct buf out;
+    struct timer deadline;
+    uint32_t progress;  /* smtp_client_progress when the deadline was set */
+    struct dns_site *found; /* held while targets are tried */
+    uint32_t first, tried;  /* targets */
+    bool plain;             /* TLS did not come about with this target: without it */
+    uint32_t messages;
+    int64_t connecting_ns; /* CLOCK_MONOTONIC; once connected: how long it took */
+    const struct config_source *source;
+    struct config *config; /* in force when it was opened */
+    struct ip_addr peer;
+    uint16_t port;
+    char host[256]; /* MX name */
+    struct attempt *attempt; /* the item in hand */
+    struct spool_reader *reader;
+    struct smtp_stuff stuff;
+    bool body_done;
+    struct trace_mark trace;
+    struct smtp_reply_text trouble; /* why the last target failed */
+};
+
+#endif

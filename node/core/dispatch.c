@@ -1,0 +1,172 @@
+/* Hands a message's recipients to the workers that own their sites. */
+#include "node/core/dispatch.h"
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "node/core/egress.h"
+#include "node/core/node.h"
+#include "node/core/route.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define SITELESS "unroutable" /* recipients whose address has no usable domain: they bounce from there */
+
+/* One recipient's place while a message is grouped. */
+struct placed {
+    size_t key_at; /* in the buffer of keys */
+    struct span key;
+    uint32_t rcpt;
+    const struct spool_rcpt *state;
+};
+
+struct worker *dispatch_owner(struct node *node, struct span site)
+{
+    return &node->workers[hash_bytes(site.p, site.n) % node->nworkers];
+}
+
+static int compare_number(int64_t a, int64_t b)
+{
+    return (a > b) - (a < b);
+}
+
+static int compare_group(const struct placed *a, const struct placed *b)
+{
+    static const struct spool_rcpt fresh;
+    const struct spool_rcpt *sa = a->state == NULL ? &fresh : a->state, *sb = b->state == NULL ? &fresh : b->state;
+    int order = compare_number((int64_t)a->key.n, (int64_t)b->key.n);
+    if (order == 0)
+        order = memcmp(a->key.p, b->key.p, a->key.n);
+    if (order == 0)
+        order = compare_number(sa->state, sb->state);
+    if (order == 0)
+        order = compare_number(sa->next_ms, sb->next_ms);
+    if (order == 0)
+        order = compare_number(sa->attempts, sb->attempts);
+    return order != 0 ? order : compare_number(sa->delay_told, sb->delay_told);
+}
+
+static int compare_placed(const void *a, const void *b)
+{
+    const struct placed *pa = a, *pb = b;
+    int order = compare_group(pa, pb);
+    return order != 0 ? order : compare_number(pa->rcpt, pb->rcpt);
+}
+
+/* Who takes turns: the account; for our own reports and unauthenticated relays the reverse-path's domain. */
+static struct span sender_of(const struct envelope *env)
+{
+    if (env->account.n > 0)
+        return env->account;
+    const char *at = env->mail_from.n == 0 ? NULL : memrchr(env->mail_from.p, '@', env->mail_from.n);
+    if (at == NULL)
+        return SPAN_LIT("<>");
+    return span_of(at + 1, (size_t)(env->mail_from.p + env->mail_from.n - at - 1));
+}
+
+static void run_dispatch(struct worker *w, struct worker_msg *msg)
+{
+    struct dispatch_item *d = (struct dispatch_item *)msg;
+    egress_add(w->egress, &d->info);
+    free(d);
+}
+
+static struct dispatch_item *item_new(const struct envelope *env, const struct spool_rcpt *state, struct span site,
+                                      uint32_t nrcpts)
+{
+    struct span sender = sender_of(env);
+    struct dispatch_item *d = malloc(sizeof *d + nrcpts * sizeof(uint32_t) + site.n + sender.n);
+    if (d == NULL)
+        return NULL;
+    uint32_t *rcpts = (uint32_t *)(d + 1);
+    char *text = (char *)(rcpts + nrcpts);
+    memcpy(text, site.p, site.n);
+    if (sender.n > 0)
+        memcpy(text + site.n, sender.p, sender.n);
+    uint64_t kib = (env->size + 1023) / 1024;
+    *d = (struct dispatch_item){
+        .msg.run = run_dispatch,
+        .info = { .id = env->id,
+                  .site = span_of(text, site.n),
+                  .sender = span_of(text + site.n, sender.n),
+                  .class = env->class,
+                  .arrival_ms = env->arrival_ms,
+                  .next_ms = state == NULL ? 0 : state->next_ms,
+                  .attempts = state == NULL ? 0 : state->attempts,
+                  .held = state == NULL ? (env->flags & ENVELOPE_HELD) != 0 : state->state == RCPT_HELD,
+                  .delay_told = state != NULL && state->delay_told,
+                  .nrcpts = nrcpts,
+                  .rcpts = rcpts,
+                  .size_kib = kib > UINT32_MAX ? UINT32_MAX : (uint32_t)kib },
+    };
+    return d;
+}
+
+static int dispatch_group(struct node *node, struct worker *self, const struct envelope *env,
+                          const struct placed *group, uint32_t n)
+{
+    struct dispatch_item *d = item_new(env, group->state, group->key, n);
+    if (d == NULL)
+        return -ENOMEM;
+    uint32_t *rcpts = (uint32_t *)(d + 1);
+    for (uint32_t i = 0; i < n; i++)
+        rcpts[i] = group[i].rcpt;
+    struct worker *owner = dispatch_owner(node, d->info.site);
+    if (owner == self || !owner->running) /* at start the threads don't run yet */
+        run_dispatch(owner, &d->msg);
+    else
+        worker_post_always(owner, &d->msg);
+    return 0;
+}
+
+/* The site of each living recipient. */
+static int place_all(const struct config *config, const struct envelope *env, const struct spool_rcpt *states,
+                     struct placed *placed, uint32_t *n, struct buf *keys)
+{
+    for (uint32_t i = 0; i < env->nrcpts; i++) {
+        if (states != NULL && rcpt_state_terminal(states[i].state))
+            continue;
+        struct route_key key;
+        struct span site = SPAN_LIT(SITELESS);
+        if (route_site_key(config, env->rcpts[i].address, &key) == 0)
+            site = span_of(key.text, key.len);
+        placed[(*n)++] = (struct placed){
+            .key_at = keys->len,
+            .key.n = site.n,
+            .rcpt = i,
+            .state = states == NULL ? NULL : &states[i],
+        };
+        buf_put_span(keys, site);
+    }
+    for (uint32_t i = 0; i < *n; i++)
+        placed[i].key.p = keys->data + placed[i].key_at;
+    return buf_err(keys);
+}
+
+int dispatch_message(struct node *node, struct worker *self, const struct config *config,
+                     const struct envelope *env, const struct spool_rcpt *rcpts)
+{
+    struct placed one;
+    struct placed *placed = env->nrcpts == 1 ? &one : calloc(env->nrcpts, sizeof *placed);
+    struct buf keys;
+    buf_init(&keys, (size_t)ENVELOPE_RCPTS_MAX * ROUTE_KEY_MAX);
+    uint32_t n = 0;
+    int err = placed == NULL ? -ENOMEM : place_all(config, env, rcpts, placed, &n, &keys);
+    if (err == 0 && n > 1)
+        qsort(placed, n, sizeof *placed, compare_placed);
+    for (uint32_t i = 0, end; err == 0 && i < n; i = end) {
+        for (end = i + 1; end < n && compare_group(&placed[i], &placed[end]) == 0; end++)
+            ;
+        err = dispatch_group(node, self, env, &placed[i], end - i);
+    }
+    if (err != 0) {
+        char id[SPOOL_ID_TEXT];
+        spool_id_format(env->id, id);
+        log_error("dispatch", "%s waits for the next start: %s", id, err_text(err));
+    }
+    if (placed != &one)
+        free(placed);
+    buf_fini(&keys);
+    return err;
+}

@@ -1,0 +1,25 @@
+/* Hands a message's recipients to the workers that own their sites: after its commit, and at start for each
+ * message that the spool found alive. Any thread.
+ */
+#ifndef NODE_CORE_DISPATCH_H
+#define NODE_CORE_DISPATCH_H
+
+#include "node/core/worker.h"
+#include "node/queue/queue.h"
+
+/* What a worker's queue is given: the recipients of one message for one of its sites. */
+struct dispatch_item {
+    struct worker_msg msg;
+    struct queue_item_info info; /* spans and arrays point behind this structure */
+};
+
+/* Groups by site and posts to the workers; `self` is the calling worker, or NULL; `rcpts` NULL: all are new. Recipients that are terminal are left
+ * out. The memory of the items is bounded by the spool's max_messages. -ENOMEM: nothing lost on disk, what was
+ * not dispatched waits for the next start; told in the log. */
+int dispatch_message(struct node *node, struct worker *self, const struct config *config,
+                     const struct envelope *env, const struct spool_rcpt *rcpts);
+
+/* The worker that owns a site. */
+struct worker *dispatch_owner(struct node *node, struct span site);
+
+#endif

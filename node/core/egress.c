@@ -1,0 +1,371 @@
+/* Delivery, on one worker: joins the queue, DNS and connections. */
+#include "node/core/egress.h"
+
+#include "base/clock.h"
+#include "base/ensure.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "node/core/node.h"
+#include "node/core/outcome.h"
+#include "node/smtp/client.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define POLLS_PER_TURN 512     /* then the loop gets to its other work */
+#define TLS_SESSIONS_MAX 10000 /* remembered for resumption, per worker */
+
+int64_t egress_now_ms(const struct egress *e)
+{
+    (void)e;
+    return clock_wall_ms();
+}
+
+/* ---- sites --------------------------------------------------------------------------------------------- */
+
+static struct egress_site *site_of(struct egress *e, struct queue_site *qs)
+{
+    struct egress_site *site = queue_site_data(qs);
+    if (site != NULL)
+        return site;
+    site = calloc(1, sizeof *site);
+    if (site == NULL)
+        return NULL;
+    site->e = e;
+    site->qs = qs;
+    list_init(&site->waiting);
+    queue_site_set_data(qs, site);
+    return site;
+}
+
+static void egress_site_gone_cb(void *ctx, struct queue_site *qs, void *data)
+{
+    (void)ctx;
+    (void)qs;
+    struct egress_site *site = data;
+    if (site == NULL)
+        return;
+    if (site->request != NULL)
+        dns_cancel(site->request);
+    if (site->found != NULL)
+        dns_site_rele(site->found);
+    free(site);
+}
+
+static void egress_site_found_cb(void *ctx, struct dns_site *found)
+{
+    struct egress_site *site = ctx;
+    site->request = NULL;
+    if (site->found != NULL)
+        dns_site_rele(site->found);
+    dns_site_hold(found);
+    site->found = found;
+    site->found_until_ms = timers_now_ms(&site->e->w->timers) + (int64_t)found->ttl_s * 1000;
+    conn_resolved(site);
+}
+
+bool egress_site_resolve(struct egress_site *site)
+{
+    if (site->request != NULL)
+        return false;
+    int64_t now = timers_now_ms(&site->e->w->timers);
+    if (site->found != NULL && site->found->status == DNS_OK && now < site->found_until_ms)
+        return true;
+    if (site->found != NULL) {
+        dns_site_rele(site->found);
+        site->found = NULL;
+    }
+    struct dns *dns = site->e->w->dns;
+    route_hop_find(site->e->w->config, queue_site_key(site->qs), &site->hop);
+    const struct config_route *r = site->hop.route;
+    if (r != NULL && (r->hop.kind == CONFIG_HOP_HOST || r->hop.kind == CONFIG_HOP_ADDRESS)) {
+        char text[IP_TEXT_MAX];
+        struct span host = site->hop.domain;
+        struct ip_addr addr;
+        if (r->hop.kind == CONFIG_HOP_ADDRESS &&
+            ip_from_sockaddr((const struct sockaddr *)&r->hop.address, &addr, NULL) == 0)
+            host = span_str(ip_addr_format(&addr, text));
+        site->request = dns_host(dns, host, site->hop.port, egress_site_found_cb, site);
+    } else {
+        site->request = dns_site(dns, site->hop.domain, egress_site_found_cb, site);
+    }
+    if (site->request == NULL)
+        log_error("egress", "no memory to look up %.*s", (int)site->hop.domain.n, site->hop.domain.p);
+    return false;
+}
+
+/* ---- the queue's wishes -------------------------------------------------------------------------------- */
+
+static void perform(struct egress *e, const struct queue_action *a)
+{
+    switch (a->kind) {
+    case QUEUE_ACTION_OPEN_CONNECTION: {
+        struct egress_site *site = site_of(e, a->site);
+        if (site != NULL)
+            conn_open(site);
+        break;
+    }
+    case QUEUE_ACTION_USE_CONNECTION:
+        conn_use(a->conn);
+        break;
+    case QUEUE_ACTION_CLOSE_CONNECTION:
+        conn_quit(a->conn);
+        break;
+    case QUEUE_ACTION_EXPIRE:
+        outcome_expired(e, a->item);
+        break;
+    case QUEUE_ACTION_DELAY_NOTICE:
+        outcome_delayed(e, a->item);
+        break;
+    }
+}
+
+static void poll_queue(struct egress *e)
+{
+    int64_t now = egress_now_ms(e);
+    struct queue_action action;
+    uint32_t polls = 0;
+    e->kicked = false;
+    while (!e->stopping && polls < POLLS_PER_TURN && queue_poll(e->queue, now, &action)) {
+        perform(e, &action);
+        polls++;
+    }
+    if (e->stopping)
+        return;
+    int64_t wake = polls == POLLS_PER_TURN ? now : queue_next_wake_ms(e->queue, now);
+    if (wake == INT64_MAX)
+        timer_stop(&e->poll_timer);
+    else
+        timer_set(&e->poll_timer, wake <= now ? 0 : wake - now);
+}
+
+static void egress_prepare_cb(uv_prepare_t *prepare)
+{
+    struct egress *e = prepare->data;
+    if (e->kicked)
+        poll_queue(e);
+}
+
+static void egress_poll_timer_cb(struct timer *t)
+{
+    egress_kick(TIMER_ITEM(t, struct egress, poll_timer));
+}
+
+void egress_kick(struct egress *e)
+{
+    e->kicked = true;
+}
+
+void egress_add(struct egress *e, const struct queue_item_info *info)
+{
+    if (queue_add(e->queue, info, egress_now_ms(e)) == NULL) {
+        char id[SPOOL_ID_TEXT];
+        spool_id_format(info->id, id);
+        log_error("egress", "%s waits for the next start: no memory", id);
+        return;
+    }
+    egress_kick(e);
+}
+
+struct queue_item *egress_divide(struct egress *e, struct queue_item *item, const uint32_t *take, uint32_t ntake,
+                                 const uint32_t *leave, uint32_t nleave)
+{
+    struct queue_item_view v;
+    queue_item_view(e->queue, item, &v);
+    ensure(v.state != QUEUE_STATE_IN_FLIGHT);
+    int64_t now = egress_now_ms(e);
+    struct queue_item_info info = { .id = v.id,
+                                    .site = queue_site_key(v.site),
+                                    .sender = v.sender,
+                                    .class = v.class,
+                                    .arrival_ms = v.arrival_ms,
+                                    .next_ms = v.next_ms,
+                                    .attempts = v.attempts,
+                                    .held = v.state == QUEUE_STATE_HELD,
+                                    .delay_told = v.delay_told,
+                                    .nrcpts = ntake,
+                                    .rcpts = take,
+                                    .size_kib = v.size_kib };
+    struct queue_item *taken = queue_add(e->queue, &info, now);
+    if (taken == NULL)
+        return NULL;
+    info.nrcpts = nleave;
+    info.rcpts = leave;
+    if (queue_add(e->queue, &info, now) == NULL) {
+        ensure(queue_remove(e->queue, taken) == 0);
+        return NULL;
+    }
+    ensure(queue_remove(e->queue, item) == 0);
+    return taken;
+}
+
+/* ---- start, reload, stop ------------------------------------------------------------------------------- */
+
+static void queue_settings(const struct worker *w, struct queue_config *out)
+{
+    const struct config_delivery *d = &w->config->delivery;
+    queue_config_default(out);
+    out->nretry = d->nretry > QUEUE_RETRY_STEPS ? QUEUE_RETRY_STEPS : d->nretry;
+    for (uint32_t i = 0; i < out->nretry; i++)
+        out->retry_ms[i] = d->retry_ms[i];
+    out->retry_jitter_pct = d->jitter_pct;
+    out->expire_ms = d->expire_ms;
+    out->delay_notice_ms = d->delay_notice_ms;
+    out->conns_start = d->connections_start;
+    out->conns_max = d->connections_max;
+    uint32_t total = d->connections_total / w->config->workers;
+    out->conns_total_max = total == 0 ? 1 : total;
+    if (out->reconnect_ms > d->retry_ms[0])
+        out->reconnect_ms = d->retry_ms[0];
+    for (int i = 0; i < QUEUE_CLASSES; i++)
+        out->weight[i] = d->weight[i];
+    out->seed = (uint64_t)clock_mono_ns() ^ w->index;
+}
+
+static int resolver_new(struct worker *w, struct dns **out)
+{
+    const struct config *c = w->config;
+    struct buf why;
+    buf_init(&why, 1024);
+    const char *resolvers[16];
+    char texts[16][80];
+    struct ip_net allow[CONFIG_NETWORKS_MAX];
+    struct ip_addr own[CONFIG_LISTENERS_MAX + CONFIG_SOURCES_MAX];
+    struct dns_config dc = { .resolvers = resolvers,
+                             .trust_anchor_file = c->resolver.trust_anchor_file,
+                             .timeout_ms = (uint32_t)c->resolver.timeout_ms,
+                             .family = c->delivery.ipv6 == CONFIG_IPV4_ONLY   ? DNS_FAMILY_V4
+                                       : c->delivery.ipv6 == CONFIG_IPV6_ONLY ? DNS_FAMILY_V6
+                                                                              : DNS_FAMILY_BOTH,
+                             .allow = allow,
+                             .own = own,
+                             .own_names = (const char *const[]){ c->hostname, c->name },
+                             .nown_names = 2 };
+    for (uint32_t i = 0; i < c->resolver.nservers && i < 16; i++) {
+        struct ip_addr a;
+        uint16_t port;
+        char text[IP_TEXT_MAX];
+        if (ip_from_sockaddr((const struct sockaddr *)&c->resolver.servers[i], &a, &port) != 0)
+            continue;
+        snprintf(texts[i], sizeof texts[i], "%s@%u", ip_addr_format(&a, text), port);
+        resolvers[dc.nresolvers++] = texts[i];
+    }
+    for (uint32_t i = 0; i < c->delivery.nallowed_networks && i < CONFIG_NETWORKS_MAX; i++) {
+        const struct config_net *net = &c->delivery.allowed_networks[i];
+        bool mapped;
+        struct ip_addr a = ip_addr_v6(net->addr, &mapped);
+        uint8_t bits = mapped ? (uint8_t)(net->bits < 96 ? 0 : net->bits - 96) : net->bits;
+        allow[dc.nallow++] = ip_net_around(&a, bits);
+    }
+    for (uint32_t i = 0; i < c->nlisteners; i++)
+        if (ip_from_sockaddr((const struct sockaddr *)&c->listeners[i].address, &own[dc.nown], NULL) == 0)
+            dc.nown++;
+    for (uint32_t i = 0; i < c->nsources; i++)
+        if (ip_from_sockaddr((const struct sockaddr *)&c->sources[i].address, &own[dc.nown], NULL) == 0)
+            dc.nown++;
+    int err = dns_new(&w->loop, &w->timers, &dc, out, &why);
+    if (err != 0)
+        log_error("dns", "%.*s", (int)why.len, why.len == 0 ? "" : why.data);
+    buf_fini(&why);
+    return err;
+}
+
+static int tls_new(struct egress *e)
+{
+    struct buf why;
+    buf_init(&why, 1024);
+    struct tls_client_config config = { .sessions_max = TLS_SESSIONS_MAX };
+    int err = tls_client_new(&config, &e->tls, &why);
+    if (err != 0)
+        log_error("tls", "%.*s", (int)why.len, why.len == 0 ? "" : why.data);
+    buf_fini(&why);
+    return err;
+}
+
+int egress_new(struct worker *w, struct egress **out)
+{
+    struct egress *e = calloc(1, sizeof *e);
+    if (e == NULL)
+        return -ENOMEM;
+    e->w = w;
+    list_init(&e->conns);
+    struct queue_config config;
+    queue_settings(w, &config);
+    int err = -ENOMEM;
+    if ((e->queue = queue_new(&config, clock_wall_ms())) == NULL)
+        goto fail;
+    queue_on_site_gone(e->queue, egress_site_gone_cb, e);
+    if ((err = timer_init(&e->poll_timer, &w->timers, egress_poll_timer_cb)) != 0)
+        goto fail;
+    if ((err = tls_new(e)) != 0 || (err = resolver_new(w, &w->dns)) != 0)
+        goto fail;
+    uv_prepare_init(&w->loop, &e->prepare);
+    e->prepare.data = e;
+    uv_prepare_start(&e->prepare, egress_prepare_cb);
+    *out = e;
+    return 0;
+fail:
+    queue_free(e->queue);
+    free(e);
+    return err;
+}
+
+/* What was found may have changed with the resolver or the routes; what is asked now dies with the old one. */
+static void forget_lookup(void *ctx, struct queue_site *qs)
+{
+    (void)ctx;
+    struct egress_site *site = queue_site_data(qs);
+    if (site == NULL)
+        return;
+    if (site->found != NULL)
+        dns_site_rele(site->found);
+    site->found = NULL;
+    if (site->request == NULL)
+        return;
+    dns_cancel(site->request);
+    site->request = NULL;
+    conn_cancel_waiting(site);
+}
+
+void egress_reconfigure(struct egress *e)
+{
+    struct queue_config config;
+    queue_settings(e->w, &config);
+    queue_reconfigure(e->queue, &config, egress_now_ms(e));
+    struct dns *fresh;
+    if (resolver_new(e->w, &fresh) == 0) {
+        uint64_t cursor = 0;
+        while (queue_walk_sites(e->queue, &cursor, UINT32_MAX, forget_lookup, e))
+            ;
+        dns_close(e->w->dns, NULL, NULL); /* its memory goes from the loop */
+        e->w->dns = fresh;
+    }
+    egress_kick(e);
+}
+
+void egress_stop(struct egress *e)
+{
+    e->stopping = true;
+    timer_stop(&e->poll_timer);
+    conn_quit_idle(e);
+}
+
+bool egress_busy(const struct egress *e)
+{
+    return e->nconns > 0 || e->njobs > 0;
+}
+
+void egress_close(struct egress *e)
+{
+    e->stopping = true;
+    conn_drop_all(e);
+    timer_fini(&e->poll_timer);
+    uv_close((uv_handle_t *)&e->prepare, NULL);
+}
+
+void egress_free(struct egress *e)
+{
+    queue_free(e->queue);
+    tls_client_rele(e->tls);
+    free(e);
+}

@@ -1,0 +1,87 @@
+/* Delivery, on one worker: its queue, its sites and their connections. The worker's thread only.
+ *
+ *     queue says OPEN --> conn: DNS, connect, EHLO/TLS --> take an item --> transaction --> outcome
+ *
+ * egress.c joins queue, DNS and connections; conn.c is one connection; outcome.c records what came of an
+ * item; dsn_job.c writes reports.
+ */
+#ifndef NODE_CORE_EGRESS_H
+#define NODE_CORE_EGRESS_H
+
+#include "base/list.h"
+#include "node/core/route.h"
+#include "node/core/worker.h"
+#include "node/net/dns.h"
+#include "node/net/stream.h"
+#include "node/net/timers.h"
+#include "node/net/tls.h"
+#include "node/queue/queue.h"
+
+struct egress {
+    struct worker *w;
+    struct queue *queue;
+    struct tls_client *tls;
+    struct timer poll_timer;
+    uv_prepare_t prepare; /* polls the queue before the loop waits, when something changed */
+    bool kicked;
+    bool stopping;
+    struct list conns;
+    uint32_t nconns;
+    uint32_t njobs; /* reports under way */
+    uint32_t next_source;
+};
+
+/* What we know of a site beside the queue: hung on the queue's site. */
+struct egress_site {
+    struct egress *e;
+    struct queue_site *qs;
+    struct route_hop hop;
+    struct dns_request *request; /* under way */
+    struct dns_site *found;      /* NULL: not asked, or too old */
+    int64_t found_until_ms;      /* loop time */
+    int64_t plain_until_ms;      /* opportunistic TLS failed here: not tried before */
+    uint32_t next_target;
+    struct list waiting; /* conns that wait for the answer */
+};
+
+int egress_new(struct worker *w, struct egress **out);
+/* Ends idle connections, lets transactions under way finish; call until egress_busy says false, then
+ * egress_close. */
+void egress_stop(struct egress *e);
+bool egress_busy(const struct egress *e);
+/* Drops what is left; the loop's handles close. */
+void egress_close(struct egress *e);
+void egress_free(struct egress *e);
+
+/* New configuration on this worker. */
+void egress_reconfigure(struct egress *e);
+
+/* An item for one of this worker's sites. */
+void egress_add(struct egress *e, const struct queue_item_info *info);
+
+/* Makes two items of one that is not in flight: returns the one with the recipients `take`, the other keeps
+ * `leave`. NULL: no memory, and nothing has changed. */
+struct queue_item *egress_divide(struct egress *e, struct queue_item *item, const uint32_t *take, uint32_t ntake,
+                                 const uint32_t *leave, uint32_t nleave);
+
+/* Something changed: the queue is polled before the loop waits. */
+void egress_kick(struct egress *e);
+
+/* conn.c: answers the queue's OPEN_CONNECTION. */
+void conn_open(struct egress_site *site);
+/* The site's addresses are known (or known not to be): go on. Each conn in site->waiting. */
+void conn_resolved(struct egress_site *site);
+/* Gives up those that wait for the addresses: the queue asks again. */
+void conn_cancel_waiting(struct egress_site *site);
+void conn_use(struct queue_conn *qc);
+void conn_quit(struct queue_conn *qc);
+/* All of them, at once. */
+void conn_drop_all(struct egress *e);
+void conn_quit_idle(struct egress *e);
+
+/* Asks for the site's addresses if need be; true: site->found is good now. */
+bool egress_site_resolve(struct egress_site *site);
+
+int64_t egress_now_ms(const struct egress *e); /* wall clock, as the queue is told */
+
+#endif

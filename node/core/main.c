@@ -1,0 +1,225 @@
+/* turnpiked: options, signals, and the main thread's loop. */
+#include "base/err.h"
+#include "base/log.h"
+#include "node/core/node.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sysexits.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#define DEFAULT_CONFIG "/etc/turnpike/node.yaml"
+#define STOP_GRACE_MS 30000
+#define STOP_GRACE_FAILED_MS 2000 /* nothing can be recorded any more */
+
+static const char usage_text[] =
+    "Usage: turnpiked [--config FILE]\n"
+    "       turnpiked --check [FILE]\n"
+    "       turnpiked --verify-spool DIR\n"
+    "\n"
+    "A node of the Turnpike mail relay. It stays in the foreground and logs to standard error.\n"
+    "\n"
+    "  -c, --config FILE       read this configuration (default " DEFAULT_CONFIG ")\n"
+    "      --check [FILE]      check a configuration, tell what is wrong, and exit\n"
+    "      --verify-spool DIR  read a stopped node's whole spool, tell what is damaged, and exit\n"
+    "  -h, --help              show this help\n"
+    "  -V, --version           show the version\n"
+    "\n"
+    "SIGHUP reads the configuration, certificates and accounts again and reopens log files. SIGTERM and SIGINT\n"
+    "finish the transactions in hand, then stop. See turnpiked(8).\n";
+
+struct daemon {
+    struct node node;
+    uv_signal_t hup, term, intr;
+    bool stopping;
+};
+
+static void say_errors(const struct config_errors *errors)
+{
+    for (uint32_t i = 0; i < errors->n; i++)
+        fprintf(stderr, "%s%s\n", errors->v[i].warning ? "warning: " : "", errors->v[i].text);
+    if (errors->errors + errors->warnings > errors->n)
+        fprintf(stderr, "and %u more\n", errors->errors + errors->warnings - errors->n);
+}
+
+static struct config *load(const char *path)
+{
+    struct config_errors errors;
+    struct config *c = NULL;
+    config_errors_init(&errors);
+    int err = config_load(path, 0, &c, &errors);
+    say_errors(&errors);
+    if (err != 0 && errors.n == 0)
+        fprintf(stderr, "%s: %s\n", path, err_text(err));
+    config_errors_fini(&errors);
+    return err == 0 ? c : NULL;
+}
+
+static int check_config(const char *path)
+{
+    struct config *c = load(path);
+    if (c == NULL)
+        return EX_CONFIG;
+    struct buf text;
+    buf_init(&text, 16u << 20);
+    if (config_describe(c, &text) == 0)
+        fwrite(text.data, 1, text.len, stdout);
+    buf_fini(&text);
+    fprintf(stderr, "%s: good\n", path);
+    config_rele(c);
+    return 0;
+}
+
+static void verify_say_cb(void *ctx, const char *line)
+{
+    (void)ctx;
+    printf("%s\n", line);
+}
+
+static int verify_spool(const char *dir)
+{
+    struct spool_verify_result r;
+    int err = spool_verify(dir, NULL, verify_say_cb, NULL, &r);
+    if (err < 0) {
+        fprintf(stderr, "turnpiked: %s: %s%s\n", dir, err_text(err),
+                err == -EWOULDBLOCK ? ": a node is using it; stop the node first" : "");
+        return EX_NOINPUT;
+    }
+    printf("%llu segments, %llu records, %llu living messages, %llu damaged records, %llu torn tails\n",
+           (unsigned long long)r.segments, (unsigned long long)r.records, (unsigned long long)r.messages,
+           (unsigned long long)r.damaged, (unsigned long long)r.torn_tails);
+    return r.damaged > 0 ? EX_DATAERR : 0;
+}
+
+/* ---- running ------------------------------------------------------------------------------------------- */
+
+static void stop(struct daemon *d)
+{
+    if (d->stopping)
+        return;
+    d->stopping = true;
+    sd_notify(0, "STOPPING=1");
+    uv_stop(&d->node.loop);
+}
+
+static void daemon_signal_cb(uv_signal_t *handle, int signum)
+{
+    struct daemon *d = handle->data;
+    if (signum == SIGHUP) {
+        struct buf why;
+        buf_init(&why, 1u << 20);
+        (void)node_reload(&d->node, &why); /* the log says what was wrong */
+        buf_fini(&why);
+        return;
+    }
+    log_info("node", "stopping: transactions in hand are finished first");
+    stop(d);
+}
+
+static void daemon_wake_cb(uv_async_t *wake)
+{
+    struct daemon *d = wake->data;
+    if (atomic_load(&d->node.spool_error) != 0)
+        stop(d);
+    node_run_requests(&d->node);
+}
+
+static int start_signals(struct daemon *d)
+{
+    static const int numbers[] = { SIGHUP, SIGTERM, SIGINT };
+    uv_signal_t *handles[] = { &d->hup, &d->term, &d->intr };
+    for (int i = 0; i < 3; i++) {
+        int err = uv_signal_init(&d->node.loop, handles[i]);
+        if (err == 0) {
+            handles[i]->data = d;
+            err = uv_signal_start(handles[i], daemon_signal_cb, numbers[i]);
+        }
+        if (err != 0)
+            return err;
+    }
+    d->node.wake.data = d;
+    return uv_async_init(&d->node.loop, &d->node.wake, daemon_wake_cb);
+}
+
+static int run(const char *path)
+{
+    struct config *config = load(path);
+    if (config == NULL)
+        return EX_CONFIG;
+    static const enum log_level levels[] = { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+    log_set_level(levels[config->log.level]);
+    log_set_journal(getenv("JOURNAL_STREAM") != NULL);
+    signal(SIGPIPE, SIG_IGN);
+
+    static struct daemon d;
+    int err = node_init(&d.node, config);
+    if (err == 0)
+        err = start_signals(&d);
+    d.node.wake.data = &d;
+    if (err == 0)
+        err = node_start(&d.node);
+    if (err != 0) {
+        log_error("node", "cannot start: %s", err_text(err));
+        return EX_UNAVAILABLE; /* the process ends here: nothing is taken apart */
+    }
+    log_info("node", "%s is ready", config->name);
+    sd_notify(0, "READY=1");
+    uv_run(&d.node.loop, UV_RUN_DEFAULT);
+    int failed = atomic_load(&d.node.spool_error);
+    node_stop(&d.node, failed != 0 ? STOP_GRACE_FAILED_MS : STOP_GRACE_MS);
+    log_info("node", "stopped");
+    return failed != 0 ? EX_IOERR : 0;
+}
+
+int main(int argc, char **argv)
+{
+    enum { OPT_CHECK = 256, OPT_VERIFY };
+    static const struct option options[] = {
+        { "config", required_argument, NULL, 'c' },
+        { "check", optional_argument, NULL, OPT_CHECK },
+        { "verify-spool", required_argument, NULL, OPT_VERIFY },
+        { "help", no_argument, NULL, 'h' },
+        { "version", no_argument, NULL, 'V' },
+        { 0 },
+    };
+    const char *path = DEFAULT_CONFIG;
+    const char *verify = NULL;
+    bool check = false;
+    for (int opt; (opt = getopt_long(argc, argv, "c:hV", options, NULL)) != -1;) {
+        switch (opt) {
+        case 'c':
+            path = optarg;
+            break;
+        case OPT_CHECK:
+            check = true;
+            if (optarg != NULL)
+                path = optarg;
+            else if (optind < argc && argv[optind][0] != '-')
+                path = argv[optind++];
+            break;
+        case OPT_VERIFY:
+            verify = optarg;
+            break;
+        case 'h':
+            fputs(usage_text, stdout);
+            return 0;
+        case 'V':
+            puts("turnpiked " TURNPIKE_VERSION);
+            return 0;
+        default:
+            fputs("Try 'turnpiked --help'.\n", stderr);
+            return EX_USAGE;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "turnpiked: what is '%s' for? Try 'turnpiked --help'.\n", argv[optind]);
+        return EX_USAGE;
+    }
+    if (verify != NULL)
+        return verify_spool(verify);
+    return check ? check_config(path) : run(path);
+}

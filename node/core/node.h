@@ -1,0 +1,82 @@
+/* turnpiked as a whole: what its threads share.
+ *
+ * Start order: configuration, privileges for ports, spool (recovery fills the workers' queues), workers, admin.
+ * Stop order: the reverse; see node_stop. The main thread's loop holds signals and the slow timer.
+ */
+#ifndef NODE_CORE_NODE_H
+#define NODE_CORE_NODE_H
+
+#include "base/list.h"
+#include "node/auth/auth.h"
+#include "node/config/config.h"
+#include "node/core/worker.h"
+#include "node/telemetry/events.h"
+#include "node/telemetry/history.h"
+#include "node/telemetry/metrics.h"
+#include "node/telemetry/trace.h"
+#include "spool/spool.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <uv.h>
+
+struct admin;
+struct listeners;
+struct clients;
+struct meters;
+
+enum node_state { NODE_STARTING, NODE_RUNNING, NODE_STOPPING, NODE_FAILED };
+
+struct node {
+    struct config *config; /* main thread; workers have references of their own */
+    uv_mutex_t config_lock; /* for readers on other threads: node_config */
+    struct spool *spool;
+    struct history *history; /* NULL: none is kept */
+    atomic_uint_fast64_t history_seq;     /* durable there */
+    atomic_bool spool_open;               /* `spool` may be used by the history's thread */
+    struct events *events;
+    struct metrics *metrics;
+    struct trace *trace;
+    struct auth *auth;
+    struct listeners *listeners;
+    struct clients *clients;
+    struct tls_tickets *tickets;
+    struct admin *admin;
+    struct meters *meters;
+    struct worker *workers;
+    uint32_t nworkers;
+
+    uv_loop_t loop; /* main's */
+    uv_async_t wake; /* main has something to do: the spool failed, or a request came */
+    uv_mutex_t requests_lock;
+    struct list requests; /* under the lock: node_request */
+    bool requests_closed; /* under the lock */
+    atomic_int state;          /* enum node_state */
+    atomic_int spool_error;    /* what stopped the spool, or 0 */
+    atomic_uint_fast64_t sessions_in;  /* of all listeners: the node's limit */
+    atomic_uint_fast64_t sessions_out;
+    atomic_uint_fast64_t next_session; /* ids for the logs */
+    int64_t started_ms;        /* wall */
+    int64_t config_loaded_ms;
+};
+
+/* Takes the reference of `config`. Errors of these are in the log. */
+int node_init(struct node *n, struct config *config);
+int node_start(struct node *n);
+/* Reads the file again; a bad one changes nothing, and `why` has its errors. Main thread. */
+int node_reload(struct node *n, struct buf *why);
+/* Finishes what is in hand, but not after grace_ms; frees everything. */
+void node_stop(struct node *n, int64_t grace_ms);
+/* Another thread has the main thread do something, and waits. ERR_CLOSED: the node is stopping. */
+int node_request(struct node *n, void (*fn)(struct node *n, void *arg), void *arg);
+/* Main thread: does what was asked for. */
+void node_run_requests(struct node *n);
+int node_load_accounts(struct node *n, const struct config *c, struct buf *why);
+
+/* A reference to the configuration in force. Any thread. */
+struct config *node_config(struct node *n);
+
+/* New mail is taken. Any thread. `why` (may be NULL) gets a static text when not. */
+bool node_accepting(struct node *n, const char **why);
+
+#endif

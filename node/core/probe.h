@@ -1,0 +1,11 @@
+/* `turnpike probe`: a dialogue with a recipient's server up to RCPT, then QUIT; no mail is sent. */
+#ifndef NODE_CORE_PROBE_H
+#define NODE_CORE_PROBE_H
+
+#include "node/admin/ops.h"
+
+/* As struct admin_ops says. */
+int ops_probe_start(void *ctx, const struct admin_probe *p, const struct admin_caller *by, struct admin_stream *s,
+                    struct admin_error *e);
+
+#endif

@@ -1,0 +1,459 @@
+/* One transaction of a session: its envelope gathers, its content streams through the header scanner into the
+ * spool, and its commit record's answer becomes the 250. A message is never whole in memory. The worker's thread.
+ */
+#include "node/core/session.h"
+
+#include "base/clock.h"
+#include "base/ensure.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "node/core/dispatch.h"
+#include "node/core/node.h"
+#include "node/core/report.h"
+#include "node/mail/rewrite.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#define ARENA_MAX (4u << 20)
+#define HEADER_ADDED_MAX (64u << 10) /* what our own fields may add to a header */
+
+/* Survives the session's stream, until the spool has answered. */
+struct receiving {
+    struct worker_op op;
+    struct session *s;
+    struct arena arena;
+    struct spool_ingest *in; /* NULL: not open, refused, or handed over */
+    struct envelope env;
+    uint32_t rcpts_cap;
+    bool smtputf8;
+    bool utf8_address;
+    bool header_done;
+    bool eight_bit;
+    bool committing;
+    struct mail_header header;
+    struct worker_msg room; /* "the spool takes content again" */
+    atomic_bool room_posted; /* it is on its way through the inbox */
+    char message_id[320];
+    char client_ip[IP_TEXT_MAX];
+};
+
+static void run_committed(struct worker *w, struct worker_op *op);
+
+static void receiving_free(struct receiving *rx)
+{
+    ensure(rx->in == NULL);
+    mail_header_fini(&rx->header);
+    arena_reset(&rx->arena);
+    free(rx);
+}
+
+/* ---- envelope ------------------------------------------------------------------------------------------ */
+
+/* The address with a domain: unqualified ones get the account's, or ours (RFC 6409 section 6). */
+static int complete(struct receiving *rx, const struct smtp_path *path, struct span *out)
+{
+    *out = path->text;
+    if (path->text.n > 0 && path->domain.n > 0 && !path->qualified)
+        return ERR_BAD; /* "user@host": nobody can say whose host */
+    if (path->text.n == 0 || path->domain.n > 0)
+        return 0;
+    const struct session *s = rx->s;
+    struct span domain = span_str(s->config->hostname);
+    const char *at = s->identity == NULL ? NULL : strrchr(s->identity->account, '@');
+    if (at != NULL)
+        domain = span_str(at + 1);
+    char *p = arena_alloc(&rx->arena, path->text.n + 1 + domain.n);
+    if (p == NULL)
+        return -ENOMEM;
+    memcpy(p, path->text.p, path->text.n);
+    p[path->text.n] = '@';
+    memcpy(p + path->text.n + 1, domain.p, domain.n);
+    *out = span_of(p, path->text.n + 1 + domain.n);
+    return 0;
+}
+
+int receive_start(struct session *s, const struct smtp_path *from)
+{
+    ensure(s->rx == NULL);
+    struct receiving *rx = calloc(1, sizeof *rx);
+    if (rx == NULL)
+        return -ENOMEM;
+    rx->s = s;
+    arena_init(&rx->arena, ARENA_MAX);
+    mail_header_init(&rx->header, s->config->smtp.max_header_bytes);
+    rx->utf8_address = from->utf8;
+    int err = complete(rx, from, &rx->env.mail_from);
+    if (err != 0) {
+        receiving_free(rx);
+        return err;
+    }
+    s->rx = rx;
+    return 0;
+}
+
+static int add_rcpt(struct receiving *rx, const struct envelope_rcpt *rcpt)
+{
+    struct envelope *env = &rx->env;
+    if (env->nrcpts >= ENVELOPE_RCPTS_MAX)
+        return ERR_LIMIT;
+    if (env->nrcpts == rx->rcpts_cap) {
+        uint32_t cap = rx->rcpts_cap == 0 ? 4 : rx->rcpts_cap * 2;
+        struct envelope_rcpt *rcpts = arena_alloc(&rx->arena, cap * sizeof *rcpts);
+        if (rcpts == NULL)
+            return ERR_LIMIT;
+        if (env->nrcpts > 0)
+            memcpy(rcpts, env->rcpts, env->nrcpts * sizeof *rcpts);
+        env->rcpts = rcpts;
+        rx->rcpts_cap = cap;
+    }
+    env->rcpts[env->nrcpts++] = *rcpt;
+    return 0;
+}
+
+int receive_rcpt(struct session *s, const struct smtp_server_rcpt *rcpt)
+{
+    struct receiving *rx = s->rx;
+    struct envelope_rcpt r = { .orcpt = rcpt->orcpt, .notify = rcpt->notify };
+    int err = complete(rx, &rcpt->to, &r.address);
+    if (err == 0)
+        err = add_rcpt(rx, &r);
+    if (err == 0 && rcpt->to.utf8)
+        rx->utf8_address = true;
+    return err;
+}
+
+/* ---- content ------------------------------------------------------------------------------------------- */
+
+static void run_room(struct worker *w, struct worker_msg *msg)
+{
+    (void)w;
+    struct receiving *rx = LIST_ITEM(msg, struct receiving, room);
+    atomic_store(&rx->room_posted, false);
+    if (rx->s == NULL) { /* aborted meanwhile: this message was the last to know it */
+        receiving_free(rx);
+        return;
+    }
+    session_go_on(rx->s);
+}
+
+/* On the spool's thread. */
+static void receive_room_cb(void *ctx)
+{
+    struct receiving *rx = ctx;
+    if (!atomic_exchange(&rx->room_posted, true))
+        worker_post_always(rx->s->in->w, &rx->room);
+}
+
+const struct smtp_reply *receive_open(struct session *s)
+{
+    static const struct smtp_reply full = { 452, "4.3.1", "Insufficient system storage" };
+    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
+    struct receiving *rx = s->rx;
+    int err = spool_ingest_open(s->in->w->node->spool, &rx->in);
+    if (err == 0) {
+        rx->room.run = run_room;
+        spool_ingest_on_room(rx->in, receive_room_cb, rx);
+        rx->env.id = spool_ingest_id(rx->in);
+        return NULL;
+    }
+    rx->in = NULL;
+    const struct smtp_reply *refusal = err == ERR_DISK_FULL || err == ERR_LIMIT ? &full : &failed;
+    report_rejected(s, "data", refusal, rx->env.mail_from, (struct span){ "", 0 });
+    return refusal;
+}
+
+static void refuse(struct receiving *rx, const struct smtp_reply *reply)
+{
+    if (rx->in != NULL)
+        spool_ingest_abort(rx->in);
+    rx->in = NULL;
+    report_rejected(rx->s, "content", reply, rx->env.mail_from, (struct span){ "", 0 });
+    smtp_server_refuse_content(rx->s->smtp, reply);
+}
+
+/* False: nothing more until receive_room_cb. */
+static bool spool_put(struct receiving *rx, struct span bytes)
+{
+    static const struct smtp_reply full = { 452, "4.3.1", "Insufficient system storage" };
+    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
+    if (rx->in == NULL || bytes.n == 0)
+        return true;
+    int r = spool_ingest_write(rx->in, bytes.p, bytes.n);
+    if (r < 0)
+        refuse(rx, r == ERR_DISK_FULL ? &full : &failed);
+    return r != 1;
+}
+
+static bool has_8bit(struct span s)
+{
+    unsigned char all = 0;
+    for (size_t i = 0; i < s.n; i++)
+        all |= (unsigned char)s.p[i];
+    return all >= 0x80;
+}
+
+static int header_owner_cb(void *ctx, struct span address)
+{
+    const struct receiving *rx = ctx;
+    return auth_may_send(rx->s->identity, address, rx->s->config->accounts.subaddresses) ? 0 : ERR_DENIED;
+}
+
+static const struct smtp_reply *check_header(struct receiving *rx)
+{
+    static const struct smtp_reply unclear = { 550, "5.6.0", "The From header cannot be understood" };
+    static const struct smtp_reply owner = { 553, "5.7.1", "From header address not owned by this account" };
+    const struct config *c = rx->s->config;
+    if (c->accounts.sender_check != CONFIG_SENDER_ENVELOPE_AND_HEADER || rx->s->l->config->kind == CONFIG_RELAY)
+        return NULL;
+    int err = mail_header_addresses(&rx->header, SPAN_LIT("From"), header_owner_cb, rx);
+    return err == ERR_DENIED ? &owner : err != 0 ? &unclear : NULL;
+}
+
+static void received_fill(struct receiving *rx, struct mail_received *r, char tls[160], char id[SPOOL_ID_TEXT])
+{
+    const struct session *s = rx->s;
+    const struct tls_info *info = s->stream == NULL ? NULL : stream_tls_info(s->stream);
+    tls[0] = '\0';
+    if (info != NULL)
+        snprintf(tls, 160, "%s with cipher %s (%d bits)", info->version, info->cipher, info->bits);
+    spool_id_format(rx->env.id, id);
+    *r = (struct mail_received){
+        .helo = smtp_server_helo(s->smtp),
+        .client_name = span_str(s->client_name),
+        .client_ip = span_str(s->peer_text),
+        .tls = span_str(tls),
+        .by = span_str(s->l->config->hostname),
+        .protocol = rx->env.protocol,
+        .id = span_str(id),
+        .rcpt = rx->env.nrcpts == 1 ? rx->env.rcpts[0].address : (struct span){ "", 0 },
+        .wall_ms = rx->env.arrival_ms,
+        .hide_client = s->l->config->hide_client_address,
+    };
+}
+
+/* The header as it goes on, into `out`. */
+static int rewrite_header(struct receiving *rx, struct buf *out)
+{
+    const struct session *s = rx->s;
+    const struct config *c = s->config;
+    bool submission = s->l->config->kind != CONFIG_RELAY;
+    struct mail_received received;
+    char tls[160], id[SPOOL_ID_TEXT];
+    received_fill(rx, &received, tls, id);
+    const struct mail_header_info *info = mail_header_info(&rx->header);
+    if (info->message_id.n > 0 || !submission)
+        snprintf(rx->message_id, sizeof rx->message_id, "%.*s", (int)info->message_id.n, info->message_id.p);
+    else
+        snprintf(rx->message_id, sizeof rx->message_id, "<%s@%s>", id, s->l->config->hostname);
+    struct mail_rule *rules = calloc(c->nheader_rules + 1, sizeof *rules);
+    if (rules == NULL)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < c->nheader_rules; i++)
+        rules[i] = (struct mail_rule){
+            .kind = c->header_rules[i].action == CONFIG_HEADER_ADD ? MAIL_RULE_ADD : MAIL_RULE_REMOVE,
+            .name = span_str(c->header_rules[i].name),
+            .value = span_str(c->header_rules[i].value),
+        };
+    struct mail_rewrite rw = {
+        .received = &received,
+        .remove_bcc = submission,
+        .add_date = submission,
+        .message_id = submission ? span_str(rx->message_id) : (struct span){ "", 0 },
+        .wall_ms = rx->env.arrival_ms,
+        .nrules = c->nheader_rules,
+        .rules = rules,
+    };
+    int err = mail_rewrite(&rx->header, &rw, out);
+    free(rules);
+    return err;
+}
+
+/* The header is complete: checked, rewritten, handed to the spool with what was read of the body. */
+static bool header_complete(struct receiving *rx)
+{
+    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
+    const struct session *s = rx->s;
+    rx->header_done = true;
+    rx->env.arrival_ms = clock_wall_ms();
+    rx->smtputf8 = smtp_server_mail(s->smtp)->smtputf8;
+    rx->env.protocol = span_str(mail_protocol(smtp_server_esmtp(s->smtp), smtp_server_tls(s->smtp),
+                                              smtp_server_authenticated(s->smtp), rx->smtputf8));
+    const struct smtp_reply *refusal = check_header(rx);
+    if (refusal != NULL) {
+        refuse(rx, refusal);
+        return true;
+    }
+    struct buf out;
+    buf_init(&out, s->config->smtp.max_header_bytes + HEADER_ADDED_MAX);
+    bool room = true;
+    if (rewrite_header(rx, &out) != 0) {
+        refuse(rx, &failed);
+    } else {
+        struct span rest = mail_header_rest(&rx->header);
+        rx->env.header_bytes = (uint32_t)out.len;
+        rx->eight_bit = mail_header_info(&rx->header)->eight_bit || has_8bit(rest);
+        room = spool_put(rx, buf_span(&out));
+        room = spool_put(rx, rest) && room;
+    }
+    buf_fini(&out);
+    return room;
+}
+
+/* One span: first the header's part, then the body's. */
+static bool content_put(struct receiving *rx, struct span span)
+{
+    static const struct smtp_reply too_long = { 552, "5.3.4", "Message header too long" };
+    static const struct smtp_reply loop = { 554, "5.4.6", "Too many hops: mail forwarding loop" };
+    static const struct smtp_reply memory = { 451, "4.3.0", "Insufficient memory" };
+    bool room = true;
+    if (!rx->header_done) {
+        size_t used;
+        enum mail_header_result r = mail_header_feed(&rx->header, span.p, span.n, &used);
+        if (r == MAIL_HEADER_MORE)
+            return true;
+        if (r != MAIL_HEADER_DONE) {
+            rx->header_done = true;
+            refuse(rx, r == MAIL_HEADER_TOO_LONG ? &too_long : r == MAIL_HEADER_LOOP ? &loop : &memory);
+            return true;
+        }
+        room = header_complete(rx);
+        span = span_sub(span, used);
+    }
+    if (rx->in == NULL)
+        return true;
+    if (!rx->eight_bit)
+        rx->eight_bit = has_8bit(span);
+    return spool_put(rx, span) && room;
+}
+
+bool receive_content(struct session *s, const struct span *spans, uint32_t n)
+{
+    struct receiving *rx = s->rx;
+    bool room = true;
+    for (uint32_t i = 0; rx != NULL && rx->in != NULL && i < n; i++)
+        room = content_put(rx, spans[i]) && room;
+    return room;
+}
+
+/* ---- commit -------------------------------------------------------------------------------------------- */
+
+static int add_always_bcc(struct receiving *rx)
+{
+    const struct config *c = rx->s->config;
+    int err = 0;
+    for (uint32_t i = 0; err == 0 && i < c->nalways_bcc; i++) {
+        struct envelope_rcpt r = { .address = span_str(c->always_bcc[i]), .notify = ENVELOPE_NOTIFY_NEVER };
+        err = add_rcpt(rx, &r);
+    }
+    return err;
+}
+
+static void envelope_fill(struct receiving *rx)
+{
+    const struct session *s = rx->s;
+    const struct smtp_server_mail *mail = smtp_server_mail(s->smtp);
+    struct envelope *env = &rx->env;
+    const struct auth_identity *who = s->identity;
+    snprintf(rx->client_ip, sizeof rx->client_ip, "%s", s->peer_text);
+    env->body = mail->body_8bitmime ? ENVELOPE_BODY_8BITMIME : ENVELOPE_BODY_7BIT;
+    env->ret = mail->ret;
+    env->envid = mail->envid;
+    env->class = who->class;
+    env->account = span_str(who->account);
+    env->tenant = span_str(who->tenant);
+    env->client_ip = span_str(rx->client_ip);
+    env->client_name = span_str(s->client_name);
+    env->helo = smtp_server_helo(s->smtp);
+    env->listener = span_str(s->l->config->name);
+    env->message_id = span_str(rx->message_id);
+    if (rx->eight_bit)
+        env->flags |= ENVELOPE_BODY_IS_8BIT;
+    if (rx->smtputf8 && (rx->utf8_address || mail_header_info(&rx->header)->eight_bit))
+        env->flags |= ENVELOPE_SMTPUTF8;
+    if (mail->requiretls)
+        env->flags |= ENVELOPE_REQUIRETLS;
+}
+
+bool receive_commit(struct session *s)
+{
+    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
+    struct receiving *rx = s->rx;
+    if (!rx->header_done && rx->in != NULL) {
+        enum mail_header_result r = mail_header_end(&rx->header);
+        if (r == MAIL_HEADER_DONE)
+            (void)header_complete(rx);
+        else
+            refuse(rx, &failed);
+    }
+    if (rx->in == NULL || !s->identity || add_always_bcc(rx) != 0) {
+        /* refuse() has answered, or there is nobody to charge it to */
+        if (rx->in != NULL)
+            refuse(rx, &failed);
+        receive_abort(s);
+        return true;
+    }
+    envelope_fill(rx);
+    worker_op_init(&rx->op, s->in->w, run_committed);
+    rx->committing = true;
+    struct spool_ingest *in = rx->in;
+    rx->in = NULL;
+    spool_ingest_commit(in, &rx->env, &rx->op.op);
+    return false;
+}
+
+static void run_committed(struct worker *w, struct worker_op *op)
+{
+    static const struct smtp_reply full = { 452, "4.3.1", "Insufficient system storage" };
+    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
+    struct receiving *rx = LIST_ITEM(op, struct receiving, op);
+    struct session *s = rx->s;
+    char id[SPOOL_ID_TEXT], text[64];
+    struct smtp_reply ok = { 250, "2.0.0", text };
+    const struct smtp_reply *final = &ok;
+    spool_id_format(rx->env.id, id);
+    snprintf(text, sizeof text, "Ok: queued as %s", id);
+    if (op->op.status == 0) {
+        s->messages++;
+        report_received(s, &rx->env, op->op.commit_ms);
+        (void)dispatch_message(w->node, w, w->config, &rx->env, NULL); /* an error is in the log; the mail is safe */
+    } else {
+        final = op->op.status == ERR_DISK_FULL ? &full : &failed;
+        report_rejected(s, "commit", final, rx->env.mail_from, (struct span){ "", 0 });
+    }
+    s->rx = NULL;
+    rx->committing = false;
+    bool alive = s->stream != NULL;
+    if (alive)
+        smtp_server_on_commit(s->smtp, final);
+    if (atomic_load(&rx->room_posted))
+        rx->s = NULL; /* run_room frees it */
+    else
+        receiving_free(rx);
+    if (alive)
+        session_go_on(s);
+    else
+        session_bury(s);
+}
+
+void receive_abort(struct session *s)
+{
+    struct receiving *rx = s->rx;
+    if (rx == NULL)
+        return;
+    ensure(!rx->committing);
+    s->rx = NULL;
+    if (rx->in != NULL)
+        spool_ingest_abort(rx->in);
+    rx->in = NULL;
+    if (atomic_load(&rx->room_posted))
+        rx->s = NULL;
+    else
+        receiving_free(rx);
+}
+
+bool receive_committing(const struct session *s)
+{
+    return s->rx != NULL && s->rx->committing;
+}

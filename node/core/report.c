@@ -1,0 +1,429 @@
+/* What happened to mail and sessions, told to the event log, the counters, the history and live traces. */
+#include "node/core/report.h"
+
+#include "base/clock.h"
+#include "node/core/look.h"
+#include "node/core/node.h"
+#include "node/smtp/reply_parser.h"
+
+#include <stdlib.h>
+
+static void put(struct worker *w, const struct event *e)
+{
+    events_put(w->node->events, w->index, e);
+}
+
+static void count(struct worker *w, enum metrics_id id, uint32_t label, int64_t n)
+{
+    metrics_add(w->node->metrics, w->index, id, label, n);
+}
+
+/* ---- mail in ------------------------------------------------------------------------------------------- */
+
+static uint32_t listener_label(const struct session *s)
+{
+    int kind = s->l->config->kind;
+    return kind == CONFIG_SUBMISSION    ? METRICS_LISTENER_SUBMISSION
+           : kind == CONFIG_SUBMISSIONS ? METRICS_LISTENER_SUBMISSIONS
+                                        : METRICS_LISTENER_RELAY;
+}
+
+static void client_fill(const struct session *s, struct event *e)
+{
+    e->session = s->id;
+    e->client_ip = span_str(s->peer_text);
+    e->client_name = span_str(s->client_name);
+    e->listener = span_str(s->l->config->name);
+    if (s->smtp != NULL)
+        e->helo = smtp_server_helo(s->smtp);
+    if (s->identity != NULL) {
+        e->account = span_str(s->identity->account);
+        e->tenant = span_str(s->identity->tenant);
+        e->class = span_str(look_class_name(s->identity->class));
+    }
+}
+
+/* The session as a trace sees it. */
+static bool traced(struct session *s, struct trace_subject *subject, char peer[IP_SOCK_TEXT_MAX])
+{
+    struct trace *t = s->in->w->node->trace;
+    *subject = (struct trace_subject){
+        .session = s->id,
+        .peer = span_str(ip_sock_format(&s->peer, s->port, peer)),
+        .account = span_str(s->identity == NULL ? NULL : s->identity->account),
+        .listener = span_str(s->l->config->name),
+    };
+    return trace_wanted(t, subject, &s->trace);
+}
+
+static void session_note(struct session *s, const char *text)
+{
+    struct trace_subject subject;
+    char peer[IP_SOCK_TEXT_MAX];
+    if (traced(s, &subject, peer))
+        trace_note(s->in->w->node->trace, &subject, &s->trace, "%s", text);
+}
+
+void report_session_start(struct session *s)
+{
+    struct worker *w = s->in->w;
+    count(w, METRICS_CONNECTIONS_IN, listener_label(s), 1);
+    struct event e = EVENT_INIT(EVENT_CONNECTION);
+    client_fill(s, &e);
+    e.text = SPAN_LIT("connected");
+    put(w, &e);
+    session_note(s, "connected");
+}
+
+void report_session_end(struct session *s, int err)
+{
+    (void)err;
+    session_note(s, "closed");
+}
+
+void report_note(struct session *s, const char *text)
+{
+    session_note(s, text);
+    struct event e = EVENT_INIT(EVENT_REJECTED);
+    client_fill(s, &e);
+    e.stage = SPAN_LIT("connect");
+    e.text = span_str(text);
+    put(s->in->w, &e);
+    count(s->in->w, METRICS_REJECTED, METRICS_STAGE_CONNECT, 1);
+}
+
+static uint32_t tls_label(const struct tls_info *info, uint32_t first)
+{
+    if (info == NULL)
+        return first + 3;
+    if (strcmp(info->version, "TLSv1.3") == 0)
+        return first + 1;
+    return strcmp(info->version, "TLSv1.2") == 0 ? first : first + 2;
+}
+
+void report_tls(struct session *s, bool ok, const char *why)
+{
+    const struct tls_info *info = ok ? stream_tls_info(s->stream) : NULL;
+    count(s->in->w, METRICS_TLS_HANDSHAKES, tls_label(info, METRICS_TLS_IN_12), 1);
+    char text[80];
+    session_note(s, info != NULL ? tls_info_format(info, text) : why);
+    if (ok)
+        return;
+    struct event e = EVENT_INIT(EVENT_REJECTED);
+    client_fill(s, &e);
+    e.stage = SPAN_LIT("tls");
+    e.text = span_str(why);
+    put(s->in->w, &e);
+    count(s->in->w, METRICS_REJECTED, METRICS_STAGE_HELO, 1);
+}
+
+void report_server_in(struct session *s, struct span bytes)
+{
+    struct trace_subject subject;
+    char peer[IP_SOCK_TEXT_MAX];
+    if (!traced(s, &subject, peer))
+        return;
+    enum smtp_server_phase phase = smtp_server_phase(s->smtp);
+    struct trace *t = s->in->w->node->trace;
+    if (phase == SMTP_SERVER_PHASE_BODY)
+        trace_note(t, &subject, &s->trace, "content: %zu octets", bytes.n);
+    else
+        trace_bytes(t, &subject, &s->trace, TRACE_FROM_PEER, bytes, phase == SMTP_SERVER_PHASE_AUTH);
+}
+
+void report_server_out(struct session *s, struct span bytes)
+{
+    struct trace_subject subject;
+    char peer[IP_SOCK_TEXT_MAX];
+    if (traced(s, &subject, peer))
+        trace_bytes(s->in->w->node->trace, &subject, &s->trace, TRACE_TO_PEER, bytes, false);
+}
+
+void report_auth(struct session *s, const struct auth_request *r, enum auth_result result)
+{
+    struct worker *w = s->in->w;
+    count(w, METRICS_AUTH,
+          result == AUTH_OK     ? METRICS_AUTH_OK
+          : result == AUTH_TEMP ? METRICS_AUTH_BUSY
+                                : METRICS_AUTH_FAILED,
+          1);
+    struct event e = EVENT_INIT(result == AUTH_OK ? EVENT_AUTH : EVENT_AUTH_FAILED);
+    client_fill(s, &e);
+    e.account = span_str(r->account);
+    if (result == AUTH_OK) {
+        e.tenant = span_str(r->identity->tenant);
+        e.class = span_str(look_class_name(r->identity->class));
+    }
+    e.text = span_str(r->reason);
+    e.stage = SPAN_LIT("auth");
+    put(w, &e);
+}
+
+static uint32_t stage_label(const char *stage)
+{
+    static const struct {
+        const char *name;
+        uint32_t label;
+    } stages[] = {
+        { "connect", METRICS_STAGE_CONNECT }, { "mail", METRICS_STAGE_MAIL },       { "rcpt", METRICS_STAGE_RCPT },
+        { "data", METRICS_STAGE_DATA },       { "content", METRICS_STAGE_CONTENT }, { "commit", METRICS_STAGE_CONTENT },
+    };
+    for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++)
+        if (strcmp(stages[i].name, stage) == 0)
+            return stages[i].label;
+    return METRICS_STAGE_OTHER;
+}
+
+void report_rejected(struct session *s, const char *stage, const struct smtp_reply *reply, struct span sender,
+                     struct span rcpt)
+{
+    struct event e = EVENT_INIT(EVENT_REJECTED);
+    client_fill(s, &e);
+    e.stage = span_str(stage);
+    e.sender = sender;
+    e.recipient = rcpt;
+    e.code = reply->code;
+    if (reply->enhanced != NULL)
+        (void)smtp_enhanced_parse(span_str(reply->enhanced), e.enhanced);
+    e.text = span_str(reply->text);
+    e.local = true;
+    put(s->in->w, &e);
+    count(s->in->w, METRICS_REJECTED, stage_label(stage), 1);
+}
+
+void report_received(struct session *s, const struct envelope *env, int64_t commit_ms)
+{
+    struct worker *w = s->in->w;
+    struct event e = EVENT_INIT(EVENT_RECEIVED);
+    client_fill(s, &e);
+    e.id = env->id;
+    e.ts_ms = commit_ms;
+    e.sender = env->mail_from;
+    e.null_sender = env->mail_from.n == 0;
+    if (env->nrcpts == 1)
+        e.recipient = env->rcpts[0].address;
+    e.recipients = env->nrcpts;
+    e.size = env->size;
+    e.message_id = env->message_id;
+    e.protocol = env->protocol;
+    char tls[80];
+    const struct tls_info *info = s->stream == NULL ? NULL : stream_tls_info(s->stream);
+    if (info != NULL)
+        e.tls = span_str(tls_info_format(info, tls));
+    put(w, &e);
+    count(w, METRICS_MESSAGES_RECEIVED, listener_label(s), 1);
+    count(w, METRICS_RECIPIENTS_RECEIVED, METRICS_NONE, env->nrcpts);
+    count(w, METRICS_BYTES_RECEIVED, METRICS_NONE, (int64_t)env->size);
+    activity_add(&w->senders, commit_ms, env->account, ACTIVITY_RECEIVED, env->nrcpts);
+    activity_add(&w->senders, commit_ms, env->account, ACTIVITY_BYTES, env->size);
+    metrics_observe_us(w->node->metrics, w->index, METRICS_COMMIT_SECONDS, (clock_wall_ms() - commit_ms) * 1000);
+}
+
+/* ---- mail out ------------------------------------------------------------------------------------------ */
+
+static bool conn_traced(struct conn *c, struct trace_subject *subject, char peer[IP_SOCK_TEXT_MAX])
+{
+    struct trace *t = c->e->w->node->trace;
+    *subject = (struct trace_subject){
+        .client = true,
+        .session = c->id,
+        .peer = span_str(ip_sock_format(&c->peer, c->port, peer)),
+        .site = c->site == NULL ? (struct span){ "", 0 } : queue_site_key(c->site->qs),
+        .account = c->attempt == NULL ? (struct span){ "", 0 } : c->attempt->info->env.account,
+    };
+    return trace_wanted(t, subject, &c->trace);
+}
+
+static void conn_trace(struct conn *c, enum trace_dir dir, struct span bytes)
+{
+    struct trace_subject subject;
+    char peer[IP_SOCK_TEXT_MAX];
+    if (conn_traced(c, &subject, peer))
+        trace_bytes(c->e->w->node->trace, &subject, &c->trace, dir, bytes,
+                    smtp_client_stage(c->client) == SMTP_CLIENT_STAGE_AUTH);
+}
+
+void report_dialogue_in(struct conn *c, struct span bytes)
+{
+    conn_trace(c, TRACE_FROM_PEER, bytes);
+}
+
+void report_dialogue_out(struct conn *c, struct span bytes)
+{
+    conn_trace(c, TRACE_TO_PEER, bytes);
+}
+
+void report_dialogue_note(struct conn *c, const char *text)
+{
+    struct trace_subject subject;
+    char peer[IP_SOCK_TEXT_MAX];
+    if (conn_traced(c, &subject, peer))
+        trace_note(c->e->w->node->trace, &subject, &c->trace, "%s", text);
+}
+
+static void conn_fill(const struct conn *c, struct event *e, char ip[IP_TEXT_MAX], char source[IP_TEXT_MAX])
+{
+    e->session = c->id;
+    if (c->site != NULL)
+        e->site = queue_site_key(c->site->qs);
+    e->mx = span_str(c->host);
+    if (c->peer.family != 0)
+        e->mx_ip = span_str(ip_addr_format(&c->peer, ip));
+    if (c->stream != NULL) {
+        struct ip_addr local;
+        stream_local(c->stream, &local, NULL);
+        e->source_ip = span_str(ip_addr_format(&local, source));
+    }
+    if (c->source != NULL)
+        e->ehlo = span_str(c->source->ehlo);
+}
+
+static void reply_fill(const struct smtp_reply_text *r, struct event *e)
+{
+    e->code = r->code;
+    memcpy(e->enhanced, r->enhanced, sizeof e->enhanced);
+    e->text = span_of(r->text, r->len);
+}
+
+void report_target_failed(struct conn *c, enum smtp_client_stage stage)
+{
+    char ip[IP_TEXT_MAX], source[IP_TEXT_MAX];
+    struct event e = EVENT_INIT(EVENT_CONNECT_FAILED);
+    conn_fill(c, &e, ip, source);
+    e.stage = span_str(smtp_client_stage_name(stage));
+    reply_fill(&c->trouble, &e);
+    e.local = true;
+    put(c->e->w, &e);
+    count(c->e->w, METRICS_CONNECTIONS_OUT, METRICS_RESULT_FAILED, 1);
+}
+
+void report_site_failed(struct conn *c, struct span why)
+{
+    char ip[IP_TEXT_MAX], source[IP_TEXT_MAX];
+    struct event e = EVENT_INIT(EVENT_SITE_DOWN);
+    conn_fill(c, &e, ip, source);
+    e.text = why;
+    e.local = true;
+    put(c->e->w, &e);
+}
+
+void report_ready(struct conn *c)
+{
+    struct worker *w = c->e->w;
+    count(w, METRICS_CONNECTIONS_OUT, METRICS_RESULT_OK, 1);
+    const struct tls_info *info = stream_tls_info(c->stream);
+    count(w, METRICS_TLS_HANDSHAKES, info == NULL ? METRICS_TLS_OUT_NONE : tls_label(info, METRICS_TLS_OUT_12), 1);
+    metrics_observe_us(w->node->metrics, w->index, METRICS_CONNECT_SECONDS, c->connecting_ns / 1000);
+}
+
+/* What an event and a counter are called for a recipient's new state. */
+static enum event_kind outcome_kind(uint8_t state, enum metrics_outcome *label)
+{
+    static const struct {
+        enum event_kind kind;
+        enum metrics_outcome label;
+    } kinds[] = {
+        [RCPT_QUEUED] = { EVENT_DEFERRED, METRICS_OUTCOME_DEFERRED },
+        [RCPT_HELD] = { EVENT_HELD, METRICS_OUTCOME_DEFERRED },
+        [RCPT_DELIVERED] = { EVENT_DELIVERED, METRICS_OUTCOME_DELIVERED },
+        [RCPT_RELAYED] = { EVENT_RELAYED, METRICS_OUTCOME_RELAYED },
+        [RCPT_BOUNCED] = { EVENT_BOUNCED, METRICS_OUTCOME_BOUNCED },
+        [RCPT_EXPIRED] = { EVENT_EXPIRED, METRICS_OUTCOME_EXPIRED },
+        [RCPT_DELETED] = { EVENT_DELETED, METRICS_OUTCOME_DELETED },
+    };
+    *label = kinds[state].label;
+    return kinds[state].kind;
+}
+
+static void count_activity(struct worker *w, const struct attempt *a, uint8_t state)
+{
+    enum activity_count which = state == RCPT_DELIVERED || state == RCPT_RELAYED ? ACTIVITY_DELIVERED
+                                : rcpt_state_terminal(state)                     ? ACTIVITY_BOUNCED
+                                                                                 : ACTIVITY_DEFERRED;
+    int64_t now = clock_wall_ms();
+    activity_add(&w->senders, now, a->info->env.account, which, 1);
+    activity_add(&w->sites, now, span_str(a->site), which, 1);
+    activity_add(&w->sites, now, span_str(a->site), ACTIVITY_BYTES, a->info->env.size);
+}
+
+void report_recipient(struct worker *w, const struct attempt *a, uint32_t i, const struct conn *c, uint8_t state,
+                      int64_t next_ms)
+{
+    const struct envelope *env = &a->info->env;
+    const struct smtp_client_result *r = &a->results[i];
+    enum metrics_outcome label;
+    struct event e = EVENT_INIT(outcome_kind(state, &label));
+    char ip[IP_TEXT_MAX], source[IP_TEXT_MAX], tls[80];
+    int64_t now_ns = clock_mono_ns();
+    e.id = env->id;
+    e.site = span_str(a->site);
+    e.sender = env->mail_from;
+    e.null_sender = env->mail_from.n == 0;
+    e.recipient = env->rcpts[a->rcpts[i]].address;
+    e.account = env->account;
+    e.tenant = env->tenant;
+    e.class = span_str(look_class_name(env->class));
+    e.message_id = env->message_id;
+    e.size = env->size;
+    e.attempt = a->attempts;
+    e.stage = span_str(smtp_client_stage_name(r->stage));
+    reply_fill(&r->reply, &e);
+    e.local = r->local;
+    e.next_ms = next_ms;
+    e.queue_delay_ms = clock_wall_ms() - env->arrival_ms;
+    if (c != NULL) {
+        conn_fill(c, &e, ip, source);
+        const struct tls_info *info = c->stream == NULL ? NULL : stream_tls_info(c->stream);
+        if (info != NULL)
+            e.tls = span_str(tls_info_format(info, tls));
+        e.connect_delay_ms = c->connecting_ns / 1000000;
+        e.transfer_delay_ms = (now_ns - a->taken_ns) / 1000000;
+    }
+    put(w, &e);
+    count(w, METRICS_RECIPIENTS, label, 1);
+    count_activity(w, a, state);
+    if (state == RCPT_DELIVERED || state == RCPT_RELAYED) {
+        metrics_observe_us(w->node->metrics, w->index, METRICS_QUEUE_SECONDS, e.queue_delay_ms * 1000);
+        metrics_observe_us(w->node->metrics, w->index, METRICS_TRANSFER_SECONDS, (now_ns - a->taken_ns) / 1000);
+    }
+    if (!rcpt_state_terminal(state))
+        return;
+    struct history_rcpt note = { .rcpt = a->rcpts[i], .site = e.site, .mx = e.mx, .mx_ip = e.mx_ip,
+                                 .source_ip = e.source_ip, .tls = e.tls };
+    if (w->node->history != NULL)
+        history_note(w->node->history, env, &note, 1);
+}
+
+void report_attempt(struct worker *w, const struct attempt *a)
+{
+    count(w, METRICS_ATTEMPTS, METRICS_NONE, 1);
+    count(w, METRICS_BYTES_SENT, METRICS_NONE, (int64_t)a->info->env.size);
+}
+
+void report_dsn(struct worker *w, const struct envelope *dsn, uint64_t about, const char *kind)
+{
+    struct event e = EVENT_INIT(EVENT_DSN);
+    e.id = dsn->id;
+    e.about = about;
+    e.null_sender = true;
+    e.recipient = dsn->rcpts[0].address;
+    e.size = dsn->size;
+    e.rule = span_str(kind);
+    put(w, &e);
+    count(w, METRICS_DSN,
+          strcmp(kind, "failed") == 0    ? METRICS_DSN_FAILED
+          : strcmp(kind, "delayed") == 0 ? METRICS_DSN_DELAYED
+          : strcmp(kind, "relayed") == 0 ? METRICS_DSN_RELAYED
+                                         : METRICS_DSN_DELIVERED,
+          1);
+}
+
+void report_operator(struct worker *w, uint64_t id, const char *act, const char *by, const char *text)
+{
+    struct event e = EVENT_INIT(EVENT_OPERATOR);
+    e.id = id;
+    e.rule = span_str(act);
+    e.by = span_str(by);
+    e.text = span_str(text);
+    put(w, &e);
+}

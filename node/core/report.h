@@ -1,0 +1,45 @@
+/* What happened to mail and sessions goes from here to the event log, the counters, the history and to those who
+ * follow a dialogue. One place, so that an event has the same fields wherever it comes from. The worker's
+ * thread; nothing here blocks.
+ */
+#ifndef NODE_CORE_REPORT_H
+#define NODE_CORE_REPORT_H
+
+#include "node/core/attempt.h"
+#include "node/core/conn.h"
+#include "node/core/session.h"
+
+/* ---- mail in ------------------------------------------------------------------------------------------- */
+
+void report_session_start(struct session *s);
+void report_session_end(struct session *s, int err);
+void report_tls(struct session *s, bool ok, const char *why);
+void report_note(struct session *s, const char *text);
+void report_server_in(struct session *s, struct span bytes);
+void report_server_out(struct session *s, struct span bytes);
+void report_auth(struct session *s, const struct auth_request *r, enum auth_result result);
+void report_rejected(struct session *s, const char *stage, const struct smtp_reply *reply, struct span sender,
+                     struct span rcpt);
+/* Accepted: the 250 goes out now. */
+void report_received(struct session *s, const struct envelope *env, int64_t commit_ms);
+
+/* ---- mail out ------------------------------------------------------------------------------------------ */
+
+void report_target_failed(struct conn *c, enum smtp_client_stage stage);
+void report_site_failed(struct conn *c, struct span why);
+void report_dialogue_in(struct conn *c, struct span bytes);
+void report_dialogue_out(struct conn *c, struct span bytes);
+void report_dialogue_note(struct conn *c, const char *text);
+/* The server is ready for mail the first time. */
+void report_ready(struct conn *c);
+/* A transaction has its results. */
+void report_attempt(struct worker *w, const struct attempt *a);
+/* What came of recipient i of the attempt: state is its new one (RCPT_QUEUED: deferred until next_ms). */
+void report_recipient(struct worker *w, const struct attempt *a, uint32_t i, const struct conn *c, uint8_t state,
+                      int64_t next_ms);
+/* A report was queued for the sender of `about`. */
+void report_dsn(struct worker *w, const struct envelope *dsn, uint64_t about, const char *kind);
+/* An operator's act on a message. */
+void report_operator(struct worker *w, uint64_t id, const char *act, const char *by, const char *text);
+
+#endif

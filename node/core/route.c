@@ -1,0 +1,102 @@
+/* Which site a recipient belongs to, and how that site is reached. */
+#include "node/core/route.h"
+
+#include "base/err.h"
+#include "base/text.h"
+
+#include <ctype.h>
+#include <idn2.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define VIA "via:"
+
+/* The domain in lower case, U-labels as A-labels (RFC 5890). */
+static int domain_ascii(struct span domain, char out[256], size_t *len)
+{
+    if (domain.n == 0 || domain.n > 255)
+        return ERR_BAD;
+    if (text_ascii(domain)) {
+        for (size_t i = 0; i < domain.n; i++)
+            out[i] = (char)tolower((unsigned char)domain.p[i]);
+        *len = domain.n;
+        return 0;
+    }
+    char name[256];
+    memcpy(name, domain.p, domain.n);
+    name[domain.n] = '\0';
+    char *ascii = NULL;
+    if (strlen(name) != domain.n ||
+        idn2_to_ascii_8z(name, &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) != IDN2_OK)
+        return ERR_BAD;
+    size_t n = strlen(ascii);
+    int err = n == 0 || n > 255 ? ERR_BAD : 0;
+    if (err == 0) {
+        memcpy(out, ascii, n);
+        *len = n;
+    }
+    idn2_free(ascii);
+    return err;
+}
+
+static int key_set(struct route_key *out, const char *fmt, int n, const char *s, unsigned port)
+{
+    int len = snprintf(out->text, sizeof out->text, fmt, n, s, port);
+    if (len < 0 || (size_t)len >= sizeof out->text)
+        return ERR_BAD;
+    out->len = (size_t)len;
+    return 0;
+}
+
+int route_site_key(const struct config *c, struct span address, struct route_key *out)
+{
+    const char *at = address.n == 0 ? NULL : memrchr(address.p, '@', address.n);
+    if (at == NULL)
+        return ERR_BAD;
+    struct span domain = span_of(at + 1, (size_t)(address.p + address.n - at - 1));
+    if (domain.n > 1 && domain.p[domain.n - 1] == '.')
+        domain.n--;
+    char name[256];
+    size_t len;
+    int err = domain_ascii(domain, name, &len);
+    if (err != 0)
+        return err;
+    const struct config_route *r = config_route_find(c, span_of(name, len));
+    if (r == NULL)
+        return key_set(out, "%.*s", (int)len, name, 0);
+    if (r->hop.kind == CONFIG_HOP_MX_OF_DOMAIN)
+        return r->hop.port == 25 ? key_set(out, "%.*s", (int)len, name, 0)
+                                 : key_set(out, "%.*s:%u", (int)len, name, r->hop.port);
+    return key_set(out, VIA "%.*s", (int)strlen(r->via), r->via, 0);
+}
+
+static void hop_of_route(const struct config_route *r, struct route_hop *out)
+{
+    *out = (struct route_hop){ .route = r, .domain = span_str(r->hop.host), .port = r->hop.port };
+}
+
+void route_hop_find(const struct config *c, struct span key, struct route_hop *out)
+{
+    struct span via = SPAN_LIT(VIA);
+    if (span_starts(key, via)) {
+        struct span hop = span_sub(key, via.n);
+        for (uint32_t i = 0; i < c->nroutes; i++)
+            if (c->routes[i].hop.kind != CONFIG_HOP_MX_OF_DOMAIN && span_eq(span_str(c->routes[i].via), hop)) {
+                hop_of_route(&c->routes[i], out);
+                return;
+            }
+        /* the route went with a reload: an empty domain says so */
+        *out = (struct route_hop){ .domain = span_of("", 0) };
+        return;
+    }
+    struct span domain = key;
+    const char *colon = key.n > 0 && key.p[key.n - 1] != ']' ? memrchr(key.p, ':', key.n) : NULL;
+    if (colon != NULL)
+        domain.n = (size_t)(colon - key.p);
+    const struct config_route *r = config_route_find(c, domain);
+    if (r != NULL && r->hop.kind != CONFIG_HOP_MX_OF_DOMAIN)
+        r = NULL; /* queued before the route was written: goes by MX, as it was queued */
+    *out = (struct route_hop){ .route = r, .domain = domain, .port = 25 };
+    if (r != NULL)
+        out->port = r->hop.port;
+}

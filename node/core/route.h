@@ -1,0 +1,33 @@
+/* Which site a recipient belongs to, and how that site is reached. Pure: configuration and addresses in, names
+ * out. Any thread.
+ *
+ * A site's key is what people see in `queue list`: the recipient's domain in lower case and A-labels
+ * ("example.org"), an address literal ("[192.0.2.1]"), or, where a route names the next hop, "via:" and the hop
+ * as the route writes it ("via:smtp.example.net:587"), so that all domains of a smarthost share its connections. A
+ * route that only changes the port keeps the domain: "example.org:2525".
+ */
+#ifndef NODE_CORE_ROUTE_H
+#define NODE_CORE_ROUTE_H
+
+#include "base/span.h"
+#include "node/config/config.h"
+
+#define ROUTE_KEY_MAX 512
+
+struct route_key {
+    char text[ROUTE_KEY_MAX];
+    size_t len;
+};
+
+/* The key for a recipient's address. ERR_BAD: the address has no domain that could be a destination. */
+int route_site_key(const struct config *c, struct span address, struct route_key *out);
+
+/* How a site is reached under this configuration. */
+struct route_hop {
+    const struct config_route *route; /* NULL: by the domain's MX */
+    struct span domain;               /* whose MX, or the host; points into the key or the configuration */
+    uint16_t port;
+};
+void route_hop_find(const struct config *c, struct span key, struct route_hop *out);
+
+#endif

@@ -1,0 +1,133 @@
+/* What a node runs beside its workers: the event log, the history, the admin server. */
+#include "node/core/service.h"
+
+#include "base/err.h"
+#include "base/log.h"
+#include "node/admin/admin.h"
+#include "node/core/meters.h"
+#include "node/core/ops.h"
+
+#include <errno.h>
+
+static enum events_target events_target(const struct config *c)
+{
+    switch (c->log.events_kind) {
+    case CONFIG_EVENTS_STDOUT:
+        return EVENTS_STDOUT;
+    case CONFIG_EVENTS_JOURNAL:
+        return EVENTS_JOURNAL;
+    case CONFIG_EVENTS_FILE:
+        return EVENTS_FILE;
+    default:
+        return EVENTS_OFF;
+    }
+}
+
+static const char *events_path(const struct config *c)
+{
+    return c->log.events_kind == CONFIG_EVENTS_FILE ? c->log.events : NULL;
+}
+
+/* On the history's thread. */
+static void service_history_committed_cb(void *ctx, uint64_t seq)
+{
+    struct node *n = ctx;
+    atomic_store(&n->history_seq, seq);
+    if (atomic_load(&n->spool_open))
+        spool_history_done(n->spool, seq);
+}
+
+void service_spool_opened(struct node *n)
+{
+    atomic_store(&n->spool_open, true);
+    if (n->history != NULL)
+        spool_history_done(n->spool, atomic_load(&n->history_seq));
+}
+
+static int open_history(struct node *n)
+{
+    const struct config_history *h = &n->config->history;
+    if (!h->enabled)
+        return 0;
+    struct history_config hc = { .path = h->file,
+                                 .keep_ms = h->retention_ms,
+                                 .keep_bytes = h->max_bytes,
+                                 .committed = service_history_committed_cb,
+                                 .ctx = n };
+    return history_open(&hc, &n->history);
+}
+
+int service_open_telemetry(struct node *n)
+{
+    const struct config *c = n->config;
+    struct events_config ec = { .target = events_target(c),
+                                .path = events_path(c),
+                                .node = c->name,
+                                .nshards = n->nworkers };
+    int err = events_open(&ec, &n->events);
+    if (err != 0) {
+        log_error("events", "%s: %s", c->log.events, err_text(err));
+        return err;
+    }
+    n->trace = trace_new();
+    /* one more shard, for what is set before rendering */
+    n->metrics = metrics_new(n->nworkers + 1);
+    if (n->trace == NULL || n->metrics == NULL)
+        return -ENOMEM;
+    err = open_history(n);
+    return err == 0 ? meters_new(n, &n->meters) : err;
+}
+
+void service_close_telemetry(struct node *n)
+{
+    if (n->history != NULL)
+        history_close(n->history);
+    events_close(n->events);
+    meters_free(n->meters);
+    metrics_free(n->metrics);
+    trace_free(n->trace);
+}
+
+void service_reopen_logs(struct node *n, const struct config *fresh)
+{
+    static const enum log_level levels[] = { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+    log_set_level(levels[fresh->log.level]);
+    events_reopen(n->events);
+    int err = events_retarget(n->events, events_target(fresh), events_path(fresh));
+    if (err != 0)
+        log_error("events", "%s: %s; the old log is kept", fresh->log.events, err_text(err));
+    struct admin_error e;
+    if (n->admin != NULL && admin_reload(n->admin, &e) != 0)
+        log_error("admin", "%s", e.text);
+}
+
+int service_open_admin(struct node *n)
+{
+    const struct config_admin *a = &n->config->admin;
+    struct admin_ops ops;
+    struct admin_error e = { "" };
+    char address[80];
+    config_endpoint_format(&a->listen, address, sizeof address);
+    struct admin_config ac = { .socket_path = a->socket,
+                               .tcp_address = a->enabled_tcp ? address : NULL,
+                               .token_file = a->token_file };
+    ops_fill(n, &ops);
+    int err = admin_new(&ac, &ops, &n->admin, &e);
+    if (err != 0)
+        log_error("admin", "%s", e.text);
+    return err;
+}
+
+int service_run_admin(struct node *n)
+{
+    struct admin_error e = { "" };
+    int err = admin_run(n->admin, &e);
+    if (err != 0)
+        log_error("admin", "%s", e.text);
+    return err;
+}
+
+void service_close_admin(struct node *n)
+{
+    admin_free(n->admin);
+}

@@ -1,0 +1,18 @@
+/* What a node runs beside its workers: the event log, the history, the admin server. The main thread. */
+#ifndef NODE_CORE_SERVICE_H
+#define NODE_CORE_SERVICE_H
+
+#include "node/core/node.h"
+
+int service_open_telemetry(struct node *n);
+/* The spool is open: the history may tell it what is safe. */
+void service_spool_opened(struct node *n);
+/* Binds the admin sockets, before any thread exists; then, when the node runs, serves them. */
+int service_open_admin(struct node *n);
+int service_run_admin(struct node *n);
+void service_close_admin(struct node *n);
+void service_close_telemetry(struct node *n);
+/* Log files may have been rotated, and settings may be new. */
+void service_reopen_logs(struct node *n, const struct config *fresh);
+
+#endif

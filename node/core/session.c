@@ -1,0 +1,545 @@
+/* One client's SMTP session: bytes in, replies out, and the decisions that the grammar cannot make: who may
+ * log in, who may send as whom, which recipients are taken. Content is receive.c's. The worker's thread only.
+ */
+#include "node/core/session.h"
+
+#include "base/clock.h"
+#include "base/ensure.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "node/core/clients.h"
+#include "node/core/node.h"
+#include "node/core/report.h"
+#include "node/net/proxy.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define REPLY_MAX (64u << 10)
+#define REPLY_HIGH (16u << 10) /* replies waiting; over it stepping pauses */
+#define CLOSE_MS 5000
+#define TLS_HANDSHAKE_MS 30000
+#define PROXY_WAIT_MS 5000
+
+static const struct smtp_reply reply_timeout = { 421, "4.4.2", "Error: timeout exceeded" };
+static const struct smtp_reply reply_shutdown = { 421, "4.3.2", "Service shutting down" };
+
+static void session_pump(struct session *s, const char *p, size_t n, size_t *used);
+
+/* ---- its end ------------------------------------------------------------------------------------------- */
+
+static void session_free(struct session *s)
+{
+    ensure(s->stream == NULL && s->rx == NULL);
+    timer_fini(&s->deadline);
+    timer_fini(&s->lifetime);
+    list_remove(&s->link);
+    if (s->ptr != NULL)
+        dns_cancel(s->ptr);
+    if (s->auth != NULL)
+        s->auth->ctx = NULL; /* its answer finds nobody */
+    if (s->identity != NULL)
+        auth_identity_rele(s->identity);
+    if (s->counted)
+        clients_leave(s->in->w->node->clients, &s->peer);
+    atomic_fetch_sub(&s->l->sessions, 1);
+    atomic_fetch_sub(&s->in->w->node->sessions_in, 1);
+    s->in->nsessions--;
+    if (s->smtp != NULL)
+        smtp_server_free(s->smtp);
+    buf_fini(&s->reply);
+    listeners_rele(s->l->set);
+    config_rele(s->config);
+    free(s);
+}
+
+void session_bury(struct session *s)
+{
+    if (s->stream == NULL)
+        session_free(s);
+}
+
+static void session_closed_cb(void *ctx, int err)
+{
+    struct session *s = ctx;
+    s->stream = NULL;
+    report_session_end(s, err);
+    timer_stop(&s->deadline);
+    timer_stop(&s->lifetime);
+    if (receive_committing(s))
+        return; /* session_bury follows the spool's answer */
+    receive_abort(s);
+    session_free(s);
+}
+
+static void session_flush(struct session *s)
+{
+    if (s->reply.len > 0 && s->stream != NULL) {
+        report_server_out(s, buf_span(&s->reply));
+        if (stream_write(s->stream, s->reply.data, s->reply.len) < 0)
+            stream_close(s->stream, ERR_LIMIT);
+    }
+    buf_reset(&s->reply);
+    buf_shrink(&s->reply, 1024);
+}
+
+static void session_close(struct session *s)
+{
+    if (s->closing)
+        return;
+    s->closing = true;
+    session_flush(s);
+    timer_stop(&s->deadline);
+    timer_stop(&s->lifetime);
+    if (s->stream != NULL)
+        stream_shutdown_close(s->stream, CLOSE_MS);
+}
+
+static void session_quit(struct session *s, const struct smtp_reply *reply)
+{
+    if (s->closing || s->stream == NULL)
+        return;
+    if (s->smtp == NULL || !s->greeted) {
+        stream_close(s->stream, ERR_TIMEOUT);
+        return;
+    }
+    smtp_server_quit(s->smtp, reply);
+    size_t used;
+    session_pump(s, NULL, 0, &used);
+}
+
+/* ---- deadlines ----------------------------------------------------------------------------------------- */
+
+static void session_deadline_cb(struct timer *t)
+{
+    session_quit(TIMER_ITEM(t, struct session, deadline), &reply_timeout);
+}
+
+static void session_lifetime_cb(struct timer *t)
+{
+    static const struct smtp_reply reply = { 421, "4.4.2", "Session lasted too long" };
+    session_quit(TIMER_ITEM(t, struct session, lifetime), &reply);
+}
+
+/* A command has one deadline from its first byte to its last; content has one for each arrival. */
+static void session_set_deadline(struct session *s, bool partial)
+{
+    if (s->closing || s->stream == NULL)
+        return;
+    uint64_t elements = smtp_server_elements(s->smtp);
+    switch (smtp_server_phase(s->smtp)) {
+    case SMTP_SERVER_PHASE_WAIT:
+        timer_stop(&s->deadline);
+        break;
+    case SMTP_SERVER_PHASE_BODY:
+        timer_set(&s->deadline, s->config->smtp.data_timeout_ms);
+        break;
+    case SMTP_SERVER_PHASE_COMMAND:
+    case SMTP_SERVER_PHASE_AUTH:
+        if (!partial)
+            timer_set(&s->deadline, s->l->config->idle_timeout_ms);
+        else if (!s->partial || elements != s->elements || !timer_is_set(&s->deadline))
+            timer_set(&s->deadline, s->l->config->command_timeout_ms);
+        break;
+    }
+    s->partial = partial;
+    s->elements = elements;
+}
+
+/* ---- AUTH ---------------------------------------------------------------------------------------------- */
+
+static void auth_done(struct session *s, struct auth_request *r, enum auth_result result)
+{
+    static const struct smtp_reply bad = { 535, "5.7.8", "Error: authentication failed" };
+    static const struct smtp_reply temp = { 454, "4.7.0", "Temporary authentication failure" };
+    static const struct smtp_reply blocked = { 421, "4.7.0", "Too many failed logins, try again later" };
+    report_auth(s, r, result);
+    switch (result) {
+    case AUTH_OK:
+        if (s->identity != NULL)
+            auth_identity_rele(s->identity);
+        s->identity = auth_identity_hold(r->identity);
+        smtp_server_on_auth(s->smtp, NULL);
+        break;
+    case AUTH_BAD:
+        smtp_server_on_auth(s->smtp, &bad);
+        break;
+    case AUTH_BLOCKED:
+        smtp_server_on_auth(s->smtp, &blocked);
+        break;
+    case AUTH_PENDING:
+    case AUTH_TEMP:
+        smtp_server_on_auth(s->smtp, &temp);
+        break;
+    }
+    auth_request_free(r);
+}
+
+void session_auth_answer(struct auth_request *r)
+{
+    struct session *s = r->ctx;
+    if (s == NULL) {
+        auth_request_free(r);
+        return;
+    }
+    s->auth = NULL;
+    auth_done(s, r, r->result);
+    session_go_on(s);
+}
+
+/* False: the answer comes later. */
+static bool on_auth(struct session *s)
+{
+    const struct smtp_server_auth *a = smtp_server_auth(s->smtp);
+    struct worker *w = s->in->w;
+    struct sockaddr_storage peer;
+    ip_to_sockaddr(&s->peer, s->port, &peer);
+    struct auth_request *r =
+        auth_request_new(&w->auths, s, a->authzid, a->authcid, a->password, (const struct sockaddr *)&peer);
+    if (r == NULL) {
+        static const struct smtp_reply temp = { 454, "4.7.0", "Temporary authentication failure" };
+        smtp_server_on_auth(s->smtp, &temp);
+        return true;
+    }
+    s->auth = r;
+    enum auth_result result = auth_check(w->node->auth, r);
+    if (result == AUTH_PENDING)
+        return false;
+    s->auth = NULL;
+    auth_done(s, r, result);
+    return true;
+}
+
+/* ---- MAIL and RCPT ------------------------------------------------------------------------------------- */
+
+static const struct smtp_reply *check_mail(struct session *s, const struct smtp_server_mail *mail)
+{
+    static const struct smtp_reply denied = { 550, "5.7.1", "Relaying denied: this client is not known here" };
+    static const struct smtp_reply gone = { 535, "5.7.8", "Error: the account has changed, log in again" };
+    static const struct smtp_reply owner = { 553, "5.7.1", "Sender address not owned by this account" };
+    static const struct smtp_reply closed = { 421, "4.3.2", "Not accepting mail just now" };
+    const struct config *c = s->config;
+    struct node *node = s->in->w->node;
+    if (!node_accepting(node, NULL))
+        return &closed;
+    if (s->identity == NULL)
+        return &denied;
+    if (!auth_identity_current(node->auth, s->identity))
+        return &gone;
+    if (c->accounts.sender_check != CONFIG_SENDER_OFF &&
+        !auth_may_send(s->identity, mail->from.text, c->accounts.subaddresses))
+        return &owner;
+    return NULL;
+}
+
+static void on_mail(struct session *s)
+{
+    static const struct smtp_reply memory = { 451, "4.3.0", "Insufficient memory" };
+    static const struct smtp_reply unqualified = { 553, "5.1.7", "Sender address needs a fully qualified domain" };
+    const struct smtp_server_mail *mail = smtp_server_mail(s->smtp);
+    const struct smtp_reply *refusal = check_mail(s, mail);
+    int err = refusal == NULL ? receive_start(s, &mail->from) : 0;
+    if (err != 0)
+        refusal = err == ERR_BAD ? &unqualified : &memory;
+    if (refusal != NULL)
+        report_rejected(s, "mail", refusal, mail->from.text, (struct span){ "", 0 });
+    smtp_server_on_mail(s->smtp, refusal);
+}
+
+static void on_rcpt(struct session *s)
+{
+    static const struct smtp_reply full = { 452, "4.5.3", "Too many recipients" };
+    static const struct smtp_reply unqualified = { 550, "5.1.2", "Recipient address needs a fully qualified domain" };
+    const struct smtp_server_rcpt *rcpt = smtp_server_rcpt(s->smtp);
+    const struct smtp_reply *refusal = NULL;
+    int err = receive_rcpt(s, rcpt);
+    if (err != 0)
+        refusal = err == ERR_BAD ? &unqualified : &full;
+    if (refusal != NULL)
+        report_rejected(s, "rcpt", refusal, smtp_server_mail(s->smtp)->from.text, rcpt->to.text);
+    smtp_server_on_rcpt(s->smtp, refusal);
+}
+
+/* ---- stepping ------------------------------------------------------------------------------------------ */
+
+static void session_start_tls(struct session *s)
+{
+    session_flush(s);
+    int err = stream_tls_server(s->stream, s->l->tls, TLS_HANDSHAKE_MS);
+    if (err != 0)
+        stream_close(s->stream, err);
+}
+
+/* Does what the machine wants. False: wait for an answer. */
+static bool session_perform(struct session *s, enum smtp_server_want want)
+{
+    switch (want) {
+    case SMTP_SERVER_WANT_INPUT:
+        return true;
+    case SMTP_SERVER_WANT_TLS:
+        session_start_tls(s);
+        return false;
+    case SMTP_SERVER_WANT_AUTH:
+        return on_auth(s);
+    case SMTP_SERVER_WANT_MAIL:
+        on_mail(s);
+        return true;
+    case SMTP_SERVER_WANT_RCPT:
+        on_rcpt(s);
+        return true;
+    case SMTP_SERVER_WANT_BODY:
+        smtp_server_on_body(s->smtp, receive_open(s));
+        return true;
+    case SMTP_SERVER_WANT_COMMIT:
+        return receive_commit(s);
+    case SMTP_SERVER_WANT_ABORT:
+        receive_abort(s);
+        return true;
+    case SMTP_SERVER_WANT_CLOSE:
+        session_close(s);
+        return false;
+    }
+    return false;
+}
+
+/* Steps through the input until more is needed, or something is waited for. */
+static void session_pump(struct session *s, const char *p, size_t n, size_t *used)
+{
+    *used = 0;
+    struct smtp_server_result r;
+    do {
+        smtp_server_step(s->smtp, p == NULL ? "" : p + *used, n - *used, &r);
+        *used += r.consumed;
+        bool room = r.nspans == 0 || receive_content(s, r.spans, r.nspans);
+        if (!session_perform(s, r.want))
+            break;
+        if (!room) {
+            if (s->stream != NULL)
+                stream_pause(s->stream);
+            break;
+        }
+        if (s->reply.len > REPLY_HIGH)
+            session_flush(s);
+    } while (r.consumed > 0 || r.want != SMTP_SERVER_WANT_INPUT);
+    session_flush(s);
+    if (!s->closing)
+        session_set_deadline(s, *used < n);
+}
+
+void session_go_on(struct session *s)
+{
+    if (s->stream == NULL || s->closing) {
+        session_flush(s);
+        return;
+    }
+    size_t used;
+    session_pump(s, NULL, 0, &used);
+    if (s->in->stopping && s->rx == NULL && s->auth == NULL)
+        session_quit(s, &reply_shutdown);
+    if (s->stream != NULL && !s->closing && smtp_server_phase(s->smtp) != SMTP_SERVER_PHASE_WAIT)
+        stream_resume(s->stream);
+}
+
+/* ---- beginning ----------------------------------------------------------------------------------------- */
+
+static void session_client_name_cb(void *ctx, const struct dns_client *client)
+{
+    struct session *s = ctx;
+    s->ptr = NULL;
+    if (client->status == DNS_OK && client->confirmed)
+        snprintf(s->client_name, sizeof s->client_name, "%s", client->name);
+}
+
+/* NULL: welcome. */
+static const struct smtp_reply *check_client(struct session *s)
+{
+    static const struct smtp_reply busy = { 421, "4.7.0", "Too many sessions, try again later" };
+    static const struct smtp_reply many = { 421, "4.7.0", "Too many sessions from your address" };
+    static const struct smtp_reply denied = { 554, "5.7.1", "Access denied" };
+    static const struct smtp_reply closed = { 421, "4.3.2", "Not accepting mail just now" };
+    const struct config_listener *cl = s->l->config;
+    struct node *node = s->in->w->node;
+    struct sockaddr_storage peer;
+    ip_to_sockaddr(&s->peer, s->port, &peer);
+    if (cl->nnetworks > 0 && !config_nets_contain(cl->networks, cl->nnetworks, (struct sockaddr *)&peer))
+        return &denied;
+    if (s->in->stopping || !node_accepting(node, NULL))
+        return &closed;
+    if (atomic_load(&node->sessions_in) > s->config->smtp.max_sessions ||
+        (cl->max_sessions > 0 && atomic_load(&s->l->sessions) > cl->max_sessions))
+        return &busy;
+    s->counted = clients_enter(node->clients, &s->peer, cl->max_sessions_per_client);
+    if (!s->counted)
+        return &many;
+    if (cl->kind == CONFIG_RELAY) {
+        const char *account = config_relay_account(s->config, (struct sockaddr *)&peer);
+        if (account != NULL)
+            s->identity = auth_identity_named(node->auth, span_str(account));
+    }
+    return NULL;
+}
+
+/* The connection is the client's from here on: PROXY header read, or none due. */
+static void session_greet(struct session *s)
+{
+    s->greeted = true;
+    ip_addr_format(&s->peer, s->peer_text);
+    const struct smtp_reply *refusal = check_client(s);
+    report_session_start(s);
+    if (refusal != NULL)
+        report_rejected(s, "connect", refusal, (struct span){ "", 0 }, (struct span){ "", 0 });
+    else if (ip_addr_class(&s->peer) != IP_CLASS_LOOPBACK)
+        s->ptr = dns_client(s->in->w->dns, &s->peer, session_client_name_cb, s);
+    if (s->l->config->kind == CONFIG_SUBMISSIONS && refusal == NULL) {
+        session_start_tls(s);
+        return;
+    }
+    if (s->l->config->kind == CONFIG_SUBMISSIONS) {
+        stream_close(s->stream, 0); /* nobody to talk to before the handshake */
+        return;
+    }
+    if (refusal == NULL && stream_unread(s->stream) > 0)
+        smtp_server_greet_early(s->smtp);
+    else
+        smtp_server_greet(s->smtp, refusal);
+    size_t used;
+    session_pump(s, NULL, 0, &used);
+}
+
+static size_t session_proxy(struct session *s, const char *p, size_t n)
+{
+    struct proxy_header header;
+    int used = proxy_parse(p, n, &header);
+    if (used == 0 && n < PROXY_HEADER_MAX)
+        return 0;
+    if (used <= 0) {
+        report_note(s, "wrong PROXY header");
+        stream_close(s->stream, ERR_BAD);
+        return n;
+    }
+    if (!header.local) {
+        s->peer = header.source;
+        s->port = header.source_port;
+    }
+    s->proxy_wait = false;
+    session_greet(s);
+    return (size_t)used;
+}
+
+static size_t session_data_cb(void *ctx, const char *p, size_t n)
+{
+    struct session *s = ctx;
+    if (s->closing)
+        return n;
+    if (s->proxy_wait) {
+        size_t used = session_proxy(s, p, n);
+        if (used == 0 || used == n || s->closing || s->l->config->kind == CONFIG_SUBMISSIONS)
+            return used;
+        return used + session_data_cb(s, p + used, n - used);
+    }
+    report_server_in(s, span_of(p, n));
+    size_t used;
+    session_pump(s, p, n, &used);
+    if (used < n && !s->closing && smtp_server_phase(s->smtp) == SMTP_SERVER_PHASE_WAIT)
+        stream_pause(s->stream);
+    return used;
+}
+
+static void session_tls_cb(void *ctx, bool ok, const char *why)
+{
+    struct session *s = ctx;
+    report_tls(s, ok, why);
+    if (!ok)
+        return; /* the stream closes by itself */
+    if (s->l->config->kind == CONFIG_SUBMISSIONS)
+        smtp_server_greet(s->smtp, NULL);
+    else
+        smtp_server_on_tls(s->smtp, true);
+    session_go_on(s);
+}
+
+static const struct stream_ops session_ops = {
+    .on_data = session_data_cb,
+    .on_tls = session_tls_cb,
+    .on_closed = session_closed_cb,
+};
+
+static bool behind_proxy(const struct session *s)
+{
+    const struct config_listener *cl = s->l->config;
+    struct sockaddr_storage peer;
+    ip_to_sockaddr(&s->peer, s->port, &peer);
+    return config_nets_contain(cl->proxy_protocol.from, cl->proxy_protocol.nfrom, (struct sockaddr *)&peer);
+}
+
+void session_accept(struct ingress_listener *il)
+{
+    struct ingress *in = il->ingress;
+    struct worker *w = in->w;
+    struct session *s = calloc(1, sizeof *s);
+    struct stream *refused;
+    if (s == NULL || timer_init(&s->deadline, &w->timers, session_deadline_cb) != 0)
+        goto fail;
+    if (timer_init(&s->lifetime, &w->timers, session_lifetime_cb) != 0)
+        goto fail_deadline;
+    s->in = in;
+    s->l = il->l;
+    buf_init(&s->reply, REPLY_MAX);
+    s->smtp = smtp_server_new(&s->l->smtp, &s->reply);
+    if (s->smtp == NULL || stream_accept(&w->streams, (uv_stream_t *)&il->sl.tcp, &session_ops, s, &s->stream) != 0)
+        goto fail_lifetime;
+    listeners_hold(s->l->set);
+    s->config = config_hold(w->config);
+    s->id = atomic_fetch_add(&w->node->next_session, 1);
+    list_push_back(&in->sessions, &s->link);
+    in->nsessions++;
+    atomic_fetch_add(&w->node->sessions_in, 1);
+    atomic_fetch_add(&s->l->sessions, 1);
+    atomic_fetch_add(&s->l->accepted, 1);
+    stream_peer(s->stream, &s->peer, &s->port);
+    timer_set(&s->lifetime, s->config->smtp.session_timeout_ms);
+    s->proxy_wait = s->l->config->proxy_protocol.nfrom > 0 && behind_proxy(s);
+    if (s->proxy_wait)
+        timer_set(&s->deadline, PROXY_WAIT_MS);
+    else
+        session_greet(s);
+    return;
+fail_lifetime:
+    if (s->smtp != NULL)
+        smtp_server_free(s->smtp);
+    timer_fini(&s->lifetime);
+fail_deadline:
+    timer_fini(&s->deadline);
+fail:
+    free(s);
+    /* taken and dropped, or it would be offered for ever */
+    static const struct stream_ops none;
+    if (stream_accept(&w->streams, (uv_stream_t *)&il->sl.tcp, &none, NULL, &refused) == 0)
+        stream_detach(refused);
+}
+
+/* ---- stopping ------------------------------------------------------------------------------------------ */
+
+void session_stop_all(struct ingress *in)
+{
+    LIST_EACH_SAFE(link, &in->sessions) {
+        struct session *s = LIST_ITEM(link, struct session, link);
+        if (s->rx == NULL && s->auth == NULL)
+            session_quit(s, &reply_shutdown);
+    }
+}
+
+void session_drop_all(struct ingress *in)
+{
+    LIST_EACH_SAFE(link, &in->sessions) {
+        struct session *s = LIST_ITEM(link, struct session, link);
+        if (s->stream == NULL)
+            continue; /* awaits the spool */
+        stream_detach(s->stream);
+        s->stream = NULL;
+        if (receive_committing(s))
+            continue;
+        receive_abort(s);
+        session_free(s);
+    }
+}

@@ -1,0 +1,67 @@
+/* One client's SMTP session: the shell around node/smtp/server.h. See session.c and receive.c. The worker's
+ * thread only.
+ */
+#ifndef NODE_CORE_SESSION_H
+#define NODE_CORE_SESSION_H
+
+#include "node/smtp/arena.h"
+#include "node/auth/auth.h"
+#include "node/core/ingress.h"
+#include "node/net/dns.h"
+#include "node/smtp/server.h"
+#include "node/telemetry/trace.h"
+
+struct receiving;
+
+struct session {
+    struct list link; /* of ingress->sessions */
+    struct ingress *in;
+    struct listener *l;    /* its set is held */
+    struct config *config; /* in force when it began */
+    struct stream *stream; /* NULL: the client has gone, an answer is awaited */
+    struct smtp_server *smtp;
+    struct buf reply;
+    struct timer deadline; /* of the present element */
+    struct timer lifetime; /* of the session */
+    uint64_t id;           /* in logs and traces */
+    uint64_t elements;     /* smtp_server_elements when the deadline was set */
+    bool proxy_wait;       /* a PROXY header must come first */
+    bool counted;          /* among its client's sessions */
+    bool greeted;
+    bool closing;
+    bool partial; /* part of a command has come */
+    struct ip_addr peer; /* the client: behind a load balancer, the balancer's client */
+    uint16_t port;
+    char peer_text[IP_TEXT_MAX];
+    char client_name[256]; /* PTR, forward-confirmed; or empty */
+    struct dns_request *ptr;
+    struct auth_identity *identity; /* who the client is; NULL: nobody yet */
+    struct auth_request *auth;      /* a check under way */
+    struct receiving *rx;           /* the transaction, from MAIL on */
+    uint32_t messages;
+    struct trace_mark trace;
+};
+
+/* receive.c: one transaction. */
+
+/* MAIL was read and is allowed: starts. -ENOMEM */
+int receive_start(struct session *s, const struct smtp_path *from);
+/* One more recipient. ERR_LIMIT: no room. */
+int receive_rcpt(struct session *s, const struct smtp_server_rcpt *rcpt);
+/* Content is about to come. NULL, or why it can't. */
+const struct smtp_reply *receive_open(struct session *s);
+/* Content. True: go on; false: no more until session_go_on is called. */
+bool receive_content(struct session *s, const struct span *spans, uint32_t n);
+/* All of it was given: the reply comes by smtp_server_on_commit, perhaps at once (false: it comes later). */
+bool receive_commit(struct session *s);
+/* Forgets the transaction. */
+void receive_abort(struct session *s);
+/* True while a commit is under way: the session's memory must stay. */
+bool receive_committing(const struct session *s);
+
+/* Steps on after an answer. */
+void session_go_on(struct session *s);
+/* The last answer came and the client has gone: frees the session. */
+void session_bury(struct session *s);
+
+#endif
