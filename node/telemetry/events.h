@@ -103,8 +103,8 @@ void events_close(struct events *ev);
 /* Only the thread that owns the shard. Never blocks for more than the swap of a buffer. */
 void events_put(struct events *ev, uint32_t shard, const struct event *e);
 
-/* The file is opened anew (after rotation), before any event that is put later is written. If that fails, the
- * old one is kept and the log says so. Any thread. */
+/* The file is opened anew (after rotation), within a fifth of a second; lines put from then on go into the
+ * new one. If that fails, the old one is kept and the log says so. Any thread. */
 void events_reopen(struct events *ev);
 /* Another target or path; 0, or an error, and the old one is kept. The main thread. */
 int events_retarget(struct events *ev, enum events_target target, const char *path);

@@ -5,7 +5,7 @@
  * thread; a listener keeps a bounded ring and drops what does not fit (node/admin/stream.c), so nothing
  * waits.
  *
- * What never gets out: trace_line_in hides what follows AUTH and the lines of its dialogue; bodies are not
+ * What never gets out: trace_bytes hides what follows AUTH and the lines of its dialogue; bodies are not
  * given to it, only their size (trace_note). The caller tells which state the session is in.
  */
 #ifndef NODE_TELEMETRY_TRACE_H
@@ -13,7 +13,6 @@
 
 #include "base/span.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -65,20 +64,29 @@ struct trace_subject {
     struct span account, site, listener;
 };
 
-/* Whether someone follows the session. `mask` remembers who (start with 0): those that no longer match are
- * let go, new ones are found. Call again when the subject changed, or now and then. */
-bool trace_wanted(struct trace *t, const struct trace_subject *subject, uint32_t *mask);
+/* Who follows a session; part of it, zeroed at its start and touched by nobody else. */
+struct trace_mark {
+    uint32_t mask;
+    uint32_t epoch;
+    struct trace_side { /* of FROM_PEER and TO_PEER: a line that came in parts */
+        char held[16];
+        uint8_t n;
+        bool mid, hidden;
+    } side[2];
+};
 
-/* Anyone at all: what a busy path asks first. */
-bool trace_active(const struct trace *t);
+/* Whether someone follows the session. Finds those who began to listen, lets go of those that no longer
+ * match. Call it when the subject changed, and before giving lines. */
+bool trace_wanted(struct trace *t, const struct trace_subject *subject, struct trace_mark *mark);
 
-/* A run of complete or partial lines as they went over the wire; split and given line by line. `secret`: an
- * AUTH dialogue is in progress, lines are shown as their length. AUTH's initial response is hidden in any
- * case. */
-void trace_bytes(struct trace *t, const struct trace_subject *subject, uint32_t mask, enum trace_dir dir,
-                 struct span bytes, bool secret);
+/* Bytes as they went over the wire, whole lines or not; given line by line, and what is left at the end as a
+ * line of its own. `secret`: an AUTH dialogue is in progress, lines are shown by their length only. A line
+ * that begins with AUTH is cut after the mechanism, and what follows it in the same bytes is hidden too,
+ * since it may be the dialogue's next lines. After trace_wanted said yes. */
+void trace_bytes(struct trace *t, const struct trace_subject *subject, struct trace_mark *mark,
+                 enum trace_dir dir, struct span bytes, bool secret);
 /* A remark: "connected", "TLSv1.3 ...", "content: 48213 octets". */
-void trace_note(struct trace *t, const struct trace_subject *subject, uint32_t mask, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+void trace_note(struct trace *t, const struct trace_subject *subject, struct trace_mark *mark,
+                const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
 #endif

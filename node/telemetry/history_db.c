@@ -1,0 +1,364 @@
+/* The history's file: its tables, writing a batch, deleting what is old. The history's thread.
+ *
+ * Looking up goes by 64-bit keys instead of text: five narrow indexes of which all but two grow at their
+ * right end or nearly so. A key is a salted hash; equal keys are compared as text by the reader.
+ */
+#include "node/telemetry/history_impl.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define SCHEMA_VERSION 1
+
+static const char schema[] =
+    "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;"
+    "INSERT OR IGNORE INTO meta VALUES('salt', random());"
+    "CREATE TABLE IF NOT EXISTS message(id INTEGER PRIMARY KEY, arrival INTEGER, size INTEGER, class INTEGER,"
+    " nrcpts INTEGER, sender_key INTEGER, message_key INTEGER, account_key INTEGER, sender TEXT, account "
+    "TEXT,"
+    " tenant TEXT, message_id TEXT, client_ip TEXT, client_name TEXT, helo TEXT, protocol TEXT, listener "
+    "TEXT);"
+    "CREATE INDEX IF NOT EXISTS message_arrival ON message(arrival);"
+    "CREATE INDEX IF NOT EXISTS message_sender ON message(sender_key);"
+    "CREATE INDEX IF NOT EXISTS message_account ON message(account_key);"
+    "CREATE INDEX IF NOT EXISTS message_message ON message(message_key);"
+    "CREATE TABLE IF NOT EXISTS recipient(id INTEGER, rcpt INTEGER, key INTEGER, state INTEGER, attempts "
+    "INTEGER,"
+    " ended INTEGER, address TEXT, reply TEXT, site TEXT, mx TEXT, mx_ip TEXT, source_ip TEXT, tls TEXT,"
+    " PRIMARY KEY(id, rcpt)) WITHOUT ROWID;"
+    "CREATE INDEX IF NOT EXISTS recipient_key ON recipient(key);";
+
+/* ---- keys: FNV-1a, since it must stay the same from one process to the next ---- */
+
+static uint64_t fnv(uint64_t h, struct span s, bool fold)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (fold && c >= 'A' && c <= 'Z')
+            c = (unsigned char)(c + 32);
+        h = (h ^ c) * UINT64_C(0x100000001b3);
+    }
+    return h;
+}
+
+static uint32_t fold32(uint64_t h)
+{
+    h ^= h >> 29;
+    h *= UINT64_C(0xbf58476d1ce4e5b9);
+    return (uint32_t)(h >> 32);
+}
+
+uint64_t history_key_domain(uint64_t salt, struct span domain)
+{
+    return (uint64_t)fold32(fnv(salt, domain, true)) << 32;
+}
+
+uint64_t history_key_address(uint64_t salt, struct span address)
+{
+    size_t at = address.n;
+    while (at > 0 && address.p[at - 1] != '@')
+        at--;
+    struct span domain = at == 0 ? SPAN_LIT("") : span_sub(address, at);
+    struct span local = at == 0 ? address : span_of(address.p, at - 1);
+    return history_key_domain(salt, domain) | fold32(fnv(salt, local, true));
+}
+
+uint64_t history_key_text(uint64_t salt, struct span text)
+{
+    uint64_t h = fnv(salt, text, false);
+    return (h ^ h >> 31) * UINT64_C(0x94d049bb133111eb);
+}
+
+/* ---- open and close ---- */
+
+static int failed(struct history_db *db, const char *what)
+{
+    db->code = db->sql == NULL ? SQLITE_NOMEM : sqlite3_extended_errcode(db->sql);
+    log_error("history", "%s: %s: %s", db->path, what,
+              db->sql == NULL ? "no memory" : sqlite3_errmsg(db->sql));
+    return ERR_FAILED;
+}
+
+static bool damaged(const struct history_db *db)
+{
+    int code = db->code & 0xff;
+    return code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
+}
+
+static int prepare(struct history_db *db, sqlite3_stmt **stmt, const char *text)
+{
+    if (sqlite3_prepare_v3(db->sql, text, -1, SQLITE_PREPARE_PERSISTENT, stmt, NULL) != SQLITE_OK)
+        return failed(db, "preparing");
+    return 0;
+}
+
+static int prepare_all(struct history_db *db)
+{
+    const struct {
+        sqlite3_stmt **stmt;
+        const char *text;
+    } all[] = {
+        { &db->begin, "BEGIN IMMEDIATE" },
+        { &db->commit, "COMMIT" },
+        { &db->rollback, "ROLLBACK" },
+        /* a row that was made without knowing more than the id takes what is known later */
+        { &db->put_message,
+          "INSERT INTO message VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)"
+          " ON CONFLICT(id) DO UPDATE SET arrival=?2, size=?3, class=?4, nrcpts=?5, sender_key=?6, "
+          "message_key=?7,"
+          " account_key=?8, sender=?9, account=?10, tenant=?11, message_id=?12, client_ip=?13, "
+          "client_name=?14,"
+          " helo=?15, protocol=?16, listener=?17 WHERE nrcpts=0 AND ?5>0" },
+        { &db->put_rcpt,
+          "INSERT OR IGNORE INTO recipient VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)" },
+        { &db->oldest, "SELECT id FROM message WHERE arrival<?1 ORDER BY arrival LIMIT ?2" },
+        { &db->delete_rcpts, "DELETE FROM recipient WHERE id=?1" },
+        { &db->delete_message, "DELETE FROM message WHERE id=?1" },
+        { &db->size,
+          "SELECT (page_count-freelist_count)*page_size FROM pragma_page_count, pragma_freelist_count,"
+          " pragma_page_size" },
+    };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        int err = prepare(db, all[i].stmt, all[i].text);
+        if (err != 0)
+            return err;
+    }
+    return 0;
+}
+
+static int read_salt(struct history_db *db)
+{
+    sqlite3_stmt *stmt = NULL;
+    int err = prepare(db, &stmt, "SELECT value FROM meta WHERE name='salt'");
+    if (err != 0)
+        return err;
+    if (sqlite3_step(stmt) != SQLITE_ROW)
+        err = failed(db, "reading");
+    else
+        db->salt = (uint64_t)sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+    return err;
+}
+
+/* The mode must be right before SQLite sees the file: its -wal and -shm files take it over. */
+static int make_file(struct history_db *db)
+{
+    int fd = open(db->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+    if (fd < 0) {
+        log_error("history", "%s: %s", db->path, err_text(-errno));
+        db->code = SQLITE_CANTOPEN;
+        return ERR_FAILED;
+    }
+    close(fd);
+    return 0;
+}
+
+static int open_once(struct history_db *db)
+{
+    static const char pragmas[] =
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384;"
+        "PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint=4000;"
+        "PRAGMA journal_size_limit=67108864;";
+    int err = make_file(db);
+    if (err != 0)
+        return err;
+    if (sqlite3_open_v2(db->path, &db->sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+        return failed(db, "opening");
+    sqlite3_busy_timeout(db->sql, 10000);
+    if (sqlite3_exec(db->sql, pragmas, NULL, NULL, NULL) != SQLITE_OK)
+        return failed(db, "opening");
+    if (sqlite3_exec(db->sql, schema, NULL, NULL, NULL) != SQLITE_OK)
+        return failed(db, "making tables");
+    err = read_salt(db);
+    return err != 0 ? err : prepare_all(db);
+}
+
+void history_db_close(struct history_db *db)
+{
+    sqlite3_stmt **all[] = { &db->begin,        &db->commit,         &db->rollback,
+                             &db->put_message,  &db->put_rcpt,       &db->oldest,
+                             &db->delete_rcpts, &db->delete_message, &db->size };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        sqlite3_finalize(*all[i]);
+        *all[i] = NULL;
+    }
+    sqlite3_close(db->sql);
+    db->sql = NULL;
+    memset(db->recent, 0, sizeof db->recent);
+}
+
+static void set_aside(struct history_db *db)
+{
+    static const char *const suffix[] = { "", "-wal", "-shm" };
+    long long at = (long long)(clock_wall_ms() / 1000);
+    log_error("history", "%s is damaged: it is set aside as %s.damaged-%lld, and a new one is made", db->path,
+              db->path, at);
+    for (int i = 0; i < 3; i++) {
+        char from[4096], to[4096];
+        int n = snprintf(from, sizeof from, "%s%s", db->path, suffix[i]);
+        int m = snprintf(to, sizeof to, "%s.damaged-%lld%s", db->path, at, suffix[i]);
+        if (n < (int)sizeof from && m < (int)sizeof to && rename(from, to) != 0 && errno != ENOENT)
+            log_error("history", "%s: cannot be renamed: %s", from, err_text(-errno));
+    }
+}
+
+int history_db_open(struct history_db *db)
+{
+    int err = open_once(db);
+    if (err != 0 && damaged(db)) {
+        history_db_close(db);
+        set_aside(db);
+        err = open_once(db);
+    }
+    if (err != 0)
+        history_db_close(db);
+    return err;
+}
+
+int history_db_recover(struct history_db *db)
+{
+    bool bad = damaged(db);
+    history_db_close(db);
+    if (bad)
+        set_aside(db);
+    return history_db_open(db);
+}
+
+/* ---- a batch ---- */
+
+static int run(struct history_db *db, sqlite3_stmt *stmt, const char *what)
+{
+    int code = sqlite3_step(stmt);
+    if (code != SQLITE_DONE && code != SQLITE_ROW) {
+        int err = failed(db, what);
+        sqlite3_reset(stmt);
+        return err;
+    }
+    sqlite3_reset(stmt);
+    return 0;
+}
+
+int history_db_begin(struct history_db *db)
+{
+    db->rows = 0;
+    return run(db, db->begin, "beginning");
+}
+
+int history_db_commit(struct history_db *db)
+{
+    return run(db, db->commit, "committing");
+}
+
+void history_db_rollback(struct history_db *db)
+{
+    memset(db->recent, 0, sizeof db->recent);
+    if (db->sql != NULL && !sqlite3_get_autocommit(db->sql))
+        (void)run(db, db->rollback, "rolling back");
+}
+
+/* The text is not copied: it outlives the step. Empty: NULL. */
+static void bind_text(sqlite3_stmt *stmt, int at, struct span s)
+{
+    if (s.n == 0)
+        sqlite3_bind_null(stmt, at);
+    else
+        sqlite3_bind_text(stmt, at, s.p, (int)s.n, SQLITE_STATIC);
+}
+
+static void bind_key(sqlite3_stmt *stmt, int at, bool given, uint64_t key)
+{
+    if (given)
+        sqlite3_bind_int64(stmt, at, (int64_t)key);
+    else
+        sqlite3_bind_null(stmt, at);
+}
+
+int history_db_put_message(struct history_db *db, const struct history_message *m)
+{
+    uint64_t *recent = &db->recent[(m->id ^ m->id >> 16) & (HISTORY_RECENT - 1)];
+    if (*recent == m->id)
+        return 0;
+    sqlite3_stmt *s = db->put_message;
+    sqlite3_bind_int64(s, 1, (int64_t)m->id);
+    sqlite3_bind_int64(s, 2, m->arrival_ms);
+    sqlite3_bind_int64(s, 3, (int64_t)m->size);
+    sqlite3_bind_int(s, 4, m->class);
+    sqlite3_bind_int64(s, 5, m->nrcpts);
+    bind_key(s, 6, m->nrcpts > 0, history_key_address(db->salt, m->sender));
+    bind_key(s, 7, m->message_id.n > 0, history_key_text(db->salt, m->message_id));
+    bind_key(s, 8, m->account.n > 0, history_key_text(db->salt, m->account));
+    const struct span texts[] = { m->sender,      m->account, m->tenant,   m->message_id, m->client_ip,
+                                  m->client_name, m->helo,    m->protocol, m->listener };
+    for (int i = 0; i < 9; i++)
+        bind_text(s, 9 + i, texts[i]);
+    int err = run(db, s, "writing");
+    if (err == 0 && m->nrcpts > 0)
+        *recent = m->id;
+    return err;
+}
+
+int history_db_put_end(struct history_db *db, const struct history_end *e)
+{
+    sqlite3_stmt *s = db->put_rcpt;
+    sqlite3_bind_int64(s, 1, (int64_t)e->id);
+    sqlite3_bind_int64(s, 2, e->rcpt);
+    bind_key(s, 3, e->address.n > 0, history_key_address(db->salt, e->address));
+    sqlite3_bind_int(s, 4, e->state);
+    sqlite3_bind_int(s, 5, e->attempts);
+    sqlite3_bind_int64(s, 6, e->ended_ms);
+    const struct span texts[] = { e->address, e->reply, e->site, e->mx, e->mx_ip, e->source_ip, e->tls };
+    for (int i = 0; i < 7; i++)
+        bind_text(s, 7 + i, texts[i]);
+    db->rows++;
+    return run(db, s, "writing");
+}
+
+uint64_t history_db_bytes(struct history_db *db)
+{
+    uint64_t bytes = 0;
+    if (db->size != NULL && sqlite3_step(db->size) == SQLITE_ROW)
+        bytes = (uint64_t)sqlite3_column_int64(db->size, 0);
+    sqlite3_reset(db->size);
+    return bytes;
+}
+
+#define PRUNE_MAX 4096
+
+static int delete_message(struct history_db *db, int64_t id)
+{
+    sqlite3_bind_int64(db->delete_rcpts, 1, id);
+    sqlite3_bind_int64(db->delete_message, 1, id);
+    int err = run(db, db->delete_rcpts, "deleting");
+    return err != 0 ? err : run(db, db->delete_message, "deleting");
+}
+
+int history_db_prune(struct history_db *db, int64_t before_ms, uint64_t max_bytes, uint32_t max)
+{
+    int64_t ids[PRUNE_MAX];
+    uint32_t n = 0;
+    if (max > PRUNE_MAX)
+        max = PRUNE_MAX;
+    if (max_bytes != 0 && history_db_bytes(db) > max_bytes)
+        before_ms = INT64_MAX;
+    if (before_ms <= 0)
+        return 0;
+    sqlite3_bind_int64(db->oldest, 1, before_ms);
+    sqlite3_bind_int64(db->oldest, 2, max);
+    int code;
+    while ((code = sqlite3_step(db->oldest)) == SQLITE_ROW && n < max)
+        ids[n++] = sqlite3_column_int64(db->oldest, 0);
+    int err = code == SQLITE_ROW || code == SQLITE_DONE ? 0 : failed(db, "deleting");
+    sqlite3_reset(db->oldest);
+    for (uint32_t i = 0; err == 0 && i < n; i++)
+        err = delete_message(db, ids[i]);
+    if (n > 0)
+        memset(db->recent, 0, sizeof db->recent);
+    return err != 0 ? err : (int)n;
+}

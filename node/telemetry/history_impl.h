@@ -1,0 +1,92 @@
+/* What the history's files share; for nobody else. */
+#ifndef NODE_TELEMETRY_HISTORY_IMPL_H
+#define NODE_TELEMETRY_HISTORY_IMPL_H
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "node/telemetry/history.h"
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
+
+/* ---- history_db.c: the file; the history's thread ---- */
+
+#define HISTORY_RECENT 1024 /* a power of two */
+
+struct history_db {
+    char *path;
+    uint64_t salt; /* of the keys; of this file */
+    sqlite3 *sql;
+    sqlite3_stmt *begin, *commit, *rollback, *put_message, *put_rcpt, *oldest, *delete_rcpts, *delete_message,
+        *size;
+    uint64_t recent[HISTORY_RECENT]; /* ids of messages that have their row */
+    uint32_t rows;                   /* in this transaction */
+    int code;                        /* SQLite's, of the last failure */
+};
+
+struct history_message { /* what the row of a message holds */
+    uint64_t id, size;
+    int64_t arrival_ms;
+    uint8_t class;
+    uint32_t nrcpts; /* 0: nothing is known but the id */
+    struct span sender, account, tenant, message_id, client_ip, client_name, helo, protocol, listener;
+};
+
+struct history_end { /* what the row of a recipient holds */
+    uint64_t id;
+    uint32_t rcpt;
+    uint8_t state;
+    uint16_t attempts;
+    int64_t ended_ms;
+    struct span address, reply, site, mx, mx_ip, source_ip, tls;
+};
+
+/* `path` is owned by the db from the first open on. Errors: ERR_FAILED, and the log has said why. */
+int history_db_open(struct history_db *db);
+void history_db_close(struct history_db *db);
+/* After a failure: open it again; a damaged file is set aside. */
+int history_db_recover(struct history_db *db);
+
+int history_db_begin(struct history_db *db);
+int history_db_put_message(struct history_db *db, const struct history_message *m);
+int history_db_put_end(struct history_db *db, const struct history_end *e);
+/* Deletes some of what is too old or too much; at most `max` messages. The number of them, or an error. */
+int history_db_prune(struct history_db *db, int64_t before_ms, uint64_t max_bytes, uint32_t max);
+int history_db_commit(struct history_db *db);
+void history_db_rollback(struct history_db *db);
+uint64_t history_db_bytes(struct history_db *db);
+
+/* Sorted so that all addresses of a domain lie side by side: the domain's hash above the local part's. */
+uint64_t history_key_address(uint64_t salt, struct span address);
+/* Of "@domain": the keys of its addresses are from this one to it | UINT32_MAX. */
+uint64_t history_key_domain(uint64_t salt, struct span domain);
+uint64_t history_key_text(uint64_t salt, struct span text);
+
+/* ---- history.c ---- */
+
+struct history {
+    struct history_config config;
+    struct history_db db; /* the thread's; path and salt are read by queries */
+    pthread_t thread;
+
+    pthread_mutex_t lock;
+    pthread_cond_t wake, flushed;
+    struct buf fill; /* records; under lock */
+    bool stop;
+    uint64_t flush_asked, flush_done;
+    int flush_err;
+    uint64_t gap_seq; /* the first that found no room; 0: none. Under lock */
+
+    struct buf work; /* the thread's: what is being written */
+    struct map notes;
+    struct list note_ages, note_used; /* oldest first; of this batch */
+    uint64_t note_bytes;
+    uint64_t last_seq; /* told in what was committed */
+
+    atomic_uint_fast64_t rows, batches, errors, notes_dropped, file_bytes, confirmed_seq, work_bytes, salt;
+    atomic_bool failing;
+};
+
+#endif
