@@ -23,6 +23,7 @@
 struct copy {
     struct spool *s;
     struct segment *seg;
+    enum copy_what what;
     uint64_t queued; /* since the last flush */
 };
 
@@ -244,21 +245,23 @@ static int copy_record(void *ctx, const struct replay_record *r)
 {
     struct copy *c = ctx;
     struct spool *s = c->s;
+    bool commits = (c->what & COPY_COMMITS) != 0;
+    bool states = (c->what & COPY_STATES) != 0;
     int err = 0;
     switch (r->head.type) {
     case RECORD_CHUNK:
-        err = want_msg(c, r);
+        err = commits ? want_msg(c, r) : 0;
         break;
     case RECORD_COMMIT:
-        err = want_closes(c, r);
-        if (err == 0)
-            err = want_msg(c, r);
+        err = commits ? want_msg(c, r) : 0;
+        if (err == 0 && states)
+            err = want_closes(c, r);
         break;
     case RECORD_STATE:
-        err = want_states(c, r->head.id);
+        err = states ? want_states(c, r->head.id) : 0;
         break;
     case RECORD_TOMBSTONE:
-        err = want_tombstone(c, r);
+        err = states ? want_tombstone(c, r) : 0;
         break;
     default:
         break;
@@ -274,9 +277,9 @@ static int copy_record(void *ctx, const struct replay_record *r)
     return err != 0 ? err : s->failed;
 }
 
-int compact_copy(struct spool *s, struct segment *seg)
+int compact_copy(struct spool *s, struct segment *seg, enum copy_what what)
 {
-    struct copy c = { .s = s, .seg = seg };
+    struct copy c = { .s = s, .seg = seg, .what = what };
     pthread_mutex_lock(&s->lock);
     seg->stale = true; /* from now on there may be a second commit of what is in it */
     int fd = segment_hold(s, seg);
@@ -355,7 +358,7 @@ static bool compact_one(struct spool *s)
     pthread_mutex_unlock(&s->lock);
     if (seg == NULL || s->failed != 0)
         return false;
-    int err = compact_copy(s, seg);
+    int err = compact_copy(s, seg, COPY_ALL);
     /* also behind this: tombstones of messages that ended before they were looked at */
     if (err == 0)
         err = spool_flush(s);

@@ -26,6 +26,30 @@ static uint64_t id_next(struct spool *s)
     return id;
 }
 
+uint64_t id_floor_take(struct spool *s)
+{
+    pthread_mutex_lock(&s->lock);
+    uint64_t now = (uint64_t)clock_wall_ms() << SPOOL_ID_MS_SHIFT;
+    uint64_t floor =
+        (s->last_id > now ? s->last_id : now) + ((uint64_t)SPOOL_ID_RESERVE_MS << SPOOL_ID_MS_SHIFT);
+    if (floor < s->id_reserved)
+        floor = s->id_reserved;
+    s->id_reserved = floor;
+    s->id_reserving = false;
+    pthread_mutex_unlock(&s->lock);
+    return floor;
+}
+
+/* Has the floor raised with the next batch; nobody waits for it. Under lock. */
+static void id_reserve(struct spool *s)
+{
+    struct rec *r = s->id_reserving ? NULL : rec_step(STEP_RESERVE);
+    if (r == NULL)
+        return;
+    s->id_reserving = true;
+    queue_push(s, r);
+}
+
 struct spool_ingest *ingest_new(struct spool *s, uint64_t id)
 {
     struct spool_ingest *in = calloc(1, sizeof *in);
@@ -64,6 +88,8 @@ int spool_ingest_open(struct spool *s, struct spool_ingest **out)
     bool room = s->messages + s->open_ingests < s->config.max_messages;
     if (room) {
         in->id = id_next(s);
+        if (in->id >= s->id_reserved)
+            id_reserve(s);
         s->open_ingests++;
     }
     pthread_mutex_unlock(&s->lock);

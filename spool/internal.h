@@ -134,8 +134,9 @@ uint64_t segment_needed(struct spool *s,
                         const struct segment *seg); /* lock: bytes that compaction would copy */
 /* Writer: makes the next segment, its header and its directory entry durable. */
 int segment_create(struct spool *s);
-/* Writer: ends the active segment with a seal. Its data must be on disk. */
-int segment_seal(struct spool *s);
+/* Writer: ends the active segment with a seal. Its data must be on disk. `last`: the process gives no more
+ * ids. */
+int segment_seal(struct spool *s, bool last);
 /* Reads a record and checks both CRCs; the fd must be held. The payload lands at out (len bytes), the head in
  * the RECORD_HEAD_BYTES before it, which must be there. */
 int segment_read(const struct spool *s, const struct segment *seg, int fd, uint32_t offset, uint8_t type,
@@ -148,6 +149,7 @@ enum step {
     STEP_NONE,    /* a record */
     STEP_BARRIER, /* answered when all before it is on disk */
     STEP_FLUSH,   /* the same, but refused when the disk is full */
+    STEP_RESERVE, /* writes a batch with nothing in it: its id floor is news */
     STEP_ABORT,   /* an ingest ends without a message; a refused commit is answered with it */
 };
 
@@ -183,6 +185,10 @@ static inline uint8_t *rec_payload(struct rec *r)
 void rec_checked(struct rec *r, uint32_t n);
 /* Makes the payload shorter than it was allocated. */
 void rec_shorten(struct rec *r, uint32_t payload);
+
+/* The floor to write down now: past every id given, and some way ahead, so that an id that no record mentions
+ * is not given again either. Takes the lock. */
+uint64_t id_floor_take(struct spool *s);
 
 /* Under lock; takes the record. Wakes the writer if need be. */
 void queue_push(struct spool *s, struct rec *r);
@@ -273,6 +279,8 @@ struct spool {
     uint32_t open_fds;
     uint32_t next_segment;
     uint64_t last_id;
+    uint64_t id_reserved; /* ids below it are on disk as given */
+    bool id_reserving;    /* a batch that says more is queued */
     uint32_t open_ingests;
     struct list queue;
     uint64_t queue_bytes;
@@ -297,7 +305,7 @@ struct spool {
     uint64_t batch_number;
     uint64_t unsynced;
     int64_t last_sync_ns;
-    int write_failures;    /* in a row */
+    bool full;             /* the last attempt found no room */
     int64_t full_until_ns; /* the disk was full: not tried again before */
 };
 
@@ -323,7 +331,8 @@ int spool_open_with(const struct spool_config *config, bool threads, spool_found
                     struct spool **out);
 
 /* Copies whatever is needed of a segment to the active one; it may be removed once spool_flush returned 0. */
-int compact_copy(struct spool *s, struct segment *seg);
+enum copy_what { COPY_COMMITS = 1, COPY_STATES = 2, COPY_ALL = 3 };
+int compact_copy(struct spool *s, struct segment *seg, enum copy_what what);
 
 /* Everything about a message's recipients that is not as at arrival, as a record to queue; NULL: no memory.
  * Lock. */

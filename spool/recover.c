@@ -561,7 +561,9 @@ static int bury(struct spool *s)
     }
 }
 
-static int rewrite_unsealed(struct spool *s)
+/* The tail of an unsealed segment may be in the page cache only, and be lost yet: all of it that lives is
+ * written again. Commits first, and synced: what a report in the tail closed must not outlive the report. */
+static int rewrite_unsealed(struct spool *s, enum copy_what what)
 {
     /* the table grows while copying: by number, not by place */
     uint32_t upto = s->active->number;
@@ -569,7 +571,7 @@ static int rewrite_unsealed(struct spool *s)
         struct segment *seg = s->segments[i];
         if (!seg->earlier)
             continue;
-        int err = compact_copy(s, seg);
+        int err = compact_copy(s, seg, what);
         if (err != 0)
             return err;
     }
@@ -647,9 +649,11 @@ int recover(struct spool *s, spool_found_fn *found, void *ctx)
     if (err == 0)
         err = segment_create(s);
     if (err == 0)
+        err = rewrite_unsealed(s, COPY_COMMITS);
+    if (err == 0)
         err = bury(s);
     if (err == 0)
-        err = rewrite_unsealed(s);
+        err = rewrite_unsealed(s, COPY_STATES);
     if (err == 0 && s->nsegments > 1)
         log_info(SPOOL_AREA, "%llu messages in %u segments, %llu damaged records",
                  (unsigned long long)s->messages, s->nsegments - 1,

@@ -68,6 +68,7 @@ struct state {
     struct bad *bad;
     uint32_t nbad, bad_cap;
     uint64_t sealed_end;
+    uint64_t sealed_floor;
 };
 
 static int note_bad(struct state *st, uint64_t from, uint64_t to)
@@ -175,6 +176,7 @@ static int take_record(struct state *st, uint64_t at, const struct record_head *
         if (seal_decode(payload, &seal) != 0)
             return note_bad(st, at, next);
         st->sealed_end = next;
+        st->sealed_floor = seal.id_floor;
         return 0;
     default:
         if (r->fn == NULL)
@@ -239,6 +241,8 @@ int replay_run(struct replay *r)
     if (err == 0 && !r->unborn && !r->headless)
         err = read_records(&st);
     r->sealed = st.sealed_end != 0 && st.sealed_end == r->end;
+    if (r->sealed)
+        r->id_floor = st.sealed_floor; /* exact; the others reserve ahead */
     for (uint32_t i = 0; i < st.nbad; i++) {
         bool damage = st.bad[i].from < r->synced;
         r->damaged += damage;

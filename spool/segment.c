@@ -177,8 +177,8 @@ int segment_create(struct spool *s)
 {
     pthread_mutex_lock(&s->lock);
     uint32_t number = s->next_segment++;
-    uint64_t id_floor = s->last_id + 1;
     pthread_mutex_unlock(&s->lock);
+    uint64_t id_floor = id_floor_take(s);
     struct segment *seg = segment_new(number);
     if (seg == NULL)
         return -ENOMEM;
@@ -224,14 +224,13 @@ int segment_create(struct spool *s)
     return err;
 }
 
-int segment_seal(struct spool *s)
+int segment_seal(struct spool *s, bool last)
 {
     struct segment *seg = s->active;
     ensure(seg->synced == seg->size);
     uint8_t tail[RECORD_HEAD_BYTES * 2 + BATCH_BYTES + SEAL_BYTES];
-    pthread_mutex_lock(&s->lock);
-    uint64_t floor = s->last_id + 1;
-    pthread_mutex_unlock(&s->lock);
+    /* exact when no more ids are given: so orderly restarts do not drive ids ahead of the clock */
+    uint64_t floor = last ? s->last_id + 1 : id_floor_take(s);
 
     /* The seal is a batch of its own, so its presence says that all before it is on disk. Losing it costs the
      * next start a rewrite of this segment and nothing else; so a failure to write it is none. */

@@ -190,7 +190,7 @@ void spool_close(struct spool *s)
     /* sealed and summed up, the next start has nothing to write again and little to read */
     struct segment *last = s->active;
     if (s->failed == 0 && last != NULL) {
-        segment_seal(s);
+        segment_seal(s, true);
         int err = s->disk->datasync(s->disk->ctx, last->fd);
         if (err == 0)
             (void)summary_write(s, last);

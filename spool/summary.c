@@ -89,7 +89,14 @@ static int store(struct spool *s, uint32_t number, const struct buf *b)
         err = d->rename(d->ctx, temp, path);
     if (err != 0)
         (void)d->unlink(d->ctx, temp);
-    return err == 0 ? d->sync_dir(d->ctx, s->dir) : err;
+    if (err != 0)
+        return err;
+    /* The file could be spared, but an error of the directory is told once only, and here that was: a
+     * segment's name may be lost with it. */
+    err = d->sync_dir(d->ctx, s->dir);
+    if (err != 0)
+        spool_fail(s, err, "syncing the directory after a summary");
+    return err;
 }
 
 int summary_write(struct spool *s, struct segment *seg)

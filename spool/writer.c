@@ -160,11 +160,13 @@ static int batch_write(struct spool *s)
     struct iovec iov[SPOOL_BATCH_RECORDS + 1];
     uint8_t head[BATCH_RECORD_BYTES];
     int n = 1;
+    bool reserve = false;
     uint64_t bytes = BATCH_RECORD_BYTES;
     uint32_t records = 1;
     LIST_EACH(link, &s->batch)
     {
         struct rec *r = LIST_ITEM(link, struct rec, link);
+        reserve |= r->step == STEP_RESERVE && seg != NULL;
         if (r->bytes == 0)
             continue;
         int err = rec_place(s, r, (uint32_t)(seg->size + bytes));
@@ -174,12 +176,10 @@ static int batch_write(struct spool *s)
         bytes += r->bytes;
         records++;
     }
-    if (n == 1)
+    if (n == 1 && !reserve)
         return 0;
     ensure(seg->size + bytes <= UINT32_MAX);
-    pthread_mutex_lock(&s->lock);
-    uint64_t floor = s->last_id + ((uint64_t)SPOOL_ID_RESERVE_MS << SPOOL_ID_MS_SHIFT);
-    pthread_mutex_unlock(&s->lock);
+    uint64_t floor = id_floor_take(s);
     uint8_t *p = head + RECORD_HEAD_BYTES;
     batch_encode(&(struct batch){ ++s->batch_number, floor, (uint32_t)seg->synced, (uint32_t)bytes }, p);
     record_head_encode(&(struct record_head){ crc_of(p, BATCH_BYTES), BATCH_BYTES, RECORD_BATCH, 0, 0 },
@@ -237,6 +237,16 @@ static int segment_cut(struct spool *s)
     return 0;
 }
 
+/* A second try for what may have been a passing error of the disk. */
+static int create(struct spool *s)
+{
+    int err = segment_create(s);
+    if (err == 0 || s->failed != 0 || no_room(err))
+        return err;
+    log_warn(SPOOL_AREA, "making a segment failed: %s", err_text(err));
+    return segment_create(s);
+}
+
 static int rotate(struct spool *s)
 {
     if (s->active != NULL) {
@@ -246,9 +256,9 @@ static int rotate(struct spool *s)
             if (err != 0)
                 return err;
         }
-        segment_seal(s);
+        segment_seal(s, false);
     }
-    return segment_create(s);
+    return create(s);
 }
 
 /* No room, or (err) something else that did not go away with a new segment: refuses what can be refused,
@@ -257,7 +267,10 @@ static void batch_give_up(struct spool *s, int err)
 {
     struct list refused;
     list_init(&refused);
-    log_warn(SPOOL_AREA, "writing failed: %s", err_text(err));
+    if (!s->full)
+        log_error(SPOOL_AREA, "writing failed: %s; new messages are refused until it succeeds",
+                  err_text(err));
+    s->full = true;
     pthread_mutex_lock(&s->lock);
     list_splice(&s->batch, &s->queue);
     for (struct list *link; (link = list_pop_front(&s->batch)) != NULL;) {
@@ -292,7 +305,7 @@ static bool batch_write_or_give_up(struct spool *s)
              err_text(err), (unsigned long long)s->active->size);
     if (segment_cut(s) != 0)
         return true; /* failed for good: batch_finish answers */
-    err = segment_create(s);
+    err = create(s);
     if (err == 0)
         err = batch_write(s);
     if (err == 0 || s->failed != 0)
@@ -332,7 +345,7 @@ static bool must_sync(const struct spool *s)
     LIST_EACH(link, &s->batch)
     {
         const struct rec *r = LIST_ITEM(link, struct rec, link);
-        if ((r->bytes > 0 && r->type != RECORD_CHUNK) || r->step == STEP_FLUSH)
+        if ((r->bytes > 0 && r->type != RECORD_CHUNK) || r->step == STEP_FLUSH || r->step == STEP_RESERVE)
             return true;
     }
     return false;
@@ -344,6 +357,10 @@ static bool make_room(struct spool *s)
     int err = -ENOSPC;
     if (s->active != NULL || spool_now_ns() >= s->full_until_ns)
         err = rotate(s);
+    if (err == 0 && s->full) {
+        s->full = false;
+        log_info(SPOOL_AREA, "there is room again");
+    }
     if (err == 0 || s->failed != 0)
         return true;
     if (!no_room(err) && err != -ENOMEM) {
