@@ -91,7 +91,6 @@ static void disconnect(struct dovecot_link *l, const char *why)
     if (l->fd >= 0)
         close(l->fd);
     l->fd = -1;
-    l->connect_after_ms = clock_boot_ms() + RECONNECT_MS;
     wipe_out(l);
     if (!l->told)
         log_warn("auth", "dovecot at %s: %s; logins are put off until it answers", l->socket, why);
@@ -113,6 +112,7 @@ static void disconnect(struct dovecot_link *l, const char *why)
 static void connect_now(struct dovecot_link *l)
 {
     struct sockaddr_un sa = { .sun_family = AF_UNIX };
+    l->connect_after_ms = clock_boot_ms() + RECONNECT_MS;
     ensure(strlen(l->socket) < sizeof sa.sun_path);
     strcpy(sa.sun_path, l->socket);
     l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
