@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #define TIMEOUT_MS 20000
 #define UNDER_WAY_MAX 512
@@ -232,84 +233,6 @@ void dns_cancel(struct dns_request *r)
         r->drop(r);
 }
 
-/* ---- plain look-ups ---- */
-
-struct lookup {
-    struct dns_request request;
-    struct dns_ask *ask;
-    int failed; /* asking failed at once */
-    dns_lookup_fn *fn;
-    void *ctx;
-};
-
-static void lookup_drop(struct dns_request *r)
-{
-    struct lookup *l = (struct lookup *)r;
-    dns_ask_cancel(l->ask);
-    dns_request_fini(r);
-    free(l);
-}
-
-static void lookup_finish(struct lookup *l, const struct dns_answer *answer)
-{
-    dns_request_finish(&l->request);
-    l->fn(l->ctx, answer);
-    lookup_drop(&l->request);
-}
-
-static void lookup_due(struct dns_request *r)
-{
-    struct lookup *l = (struct lookup *)r;
-    struct dns_answer answer = { .status = DNS_TEMPORARY, .ttl_s = TTL_MIN_S };
-    if (l->failed == 0)
-        r->d->stats.timed_out++;
-    snprintf(answer.reason, sizeof answer.reason, "%s",
-             l->failed == 0 ? "no answer in time" : err_text(l->failed));
-    lookup_finish(l, &answer);
-}
-
-static void lookup_reply(void *ctx, const struct dns_reply *reply)
-{
-    struct lookup *l = ctx;
-    l->ask = NULL;
-    struct dns_answer answer = { .status = reply->status,
-                                 .secure = reply->secure,
-                                 .bogus = reply->bogus,
-                                 .ttl_s = dns_ttl(reply->ttl_s, reply->status) };
-    snprintf(answer.reason, sizeof answer.reason, "%s", reply->reason == NULL ? "" : reply->reason);
-    struct span *records = reply->n == 0 ? NULL : calloc(reply->n, sizeof *records);
-    if (reply->n > 0 && records == NULL) {
-        answer.status = DNS_TEMPORARY;
-        snprintf(answer.reason, sizeof answer.reason, "out of memory");
-    }
-    for (uint32_t i = 0; records != NULL && i < reply->n; i++)
-        records[i] = span_of(reply->data[i], (size_t)reply->len[i]);
-    answer.records = records;
-    answer.nrecords = records == NULL ? 0 : reply->n;
-    lookup_finish(l, &answer);
-    free(records);
-}
-
-struct dns_request *dns_lookup(struct dns *d, struct span name, int type, dns_lookup_fn *fn, void *ctx)
-{
-    struct lookup *l = calloc(1, sizeof *l);
-    if (l == NULL)
-        return NULL;
-    if (dns_request_init(&l->request, d, lookup_due, lookup_drop) != 0) {
-        free(l);
-        return NULL;
-    }
-    l->fn = fn;
-    l->ctx = ctx;
-    char text[DNS_NAME_MAX];
-    l->failed = dns_name_normalise(name, text);
-    if (l->failed == 0)
-        l->failed = dns_ask(d, text, type, lookup_reply, l, &l->ask);
-    if (l->failed != 0)
-        dns_request_soon(&l->request);
-    return &l->request;
-}
-
 /* ---- the context ---- */
 
 static void poll_cb(uv_poll_t *poll, int status, int events)
@@ -362,9 +285,13 @@ static int set_options(struct dns *d, const struct dns_config *config, struct bu
 static int set_servers(struct dns *d, const struct dns_config *config, struct buf *why)
 {
     int err = 0;
-    if (config->trust_anchor_file != NULL &&
-        (err = ub_ctx_add_ta_file(d->ub, config->trust_anchor_file)) != 0) {
-        buf_printf(why, "trust anchor %s: %s", config->trust_anchor_file, ub_strerror(err));
+    const char *anchor = config->trust_anchor_file;
+    if (anchor != NULL && access(anchor, R_OK) != 0) {
+        buf_printf(why, "trust anchor %s: %s", anchor, uv_strerror(-errno));
+        return ERR_BAD;
+    }
+    if (anchor != NULL && (err = ub_ctx_add_ta_file(d->ub, anchor)) != 0) {
+        buf_printf(why, "trust anchor %s: %s", anchor, ub_strerror(err));
         return ERR_BAD;
     }
     if (config->recursive)
@@ -401,6 +328,28 @@ static int set_own(struct dns *d, const struct dns_config *config)
     for (size_t i = 0; i < config->nown_names; i++) {
         if (dns_name_normalise(span_str(config->own_names[i]), d->own_names[d->nown_names].name) == 0)
             d->nown_names++;
+    }
+    return 0;
+}
+
+static void first_cb(void *mydata, int err, struct ub_result *result)
+{
+    (void)mydata, (void)err;
+    ub_resolve_free(result);
+}
+
+/* libunbound only looks at its settings (the trust anchor's file) when it is first asked: so ask, for a name
+ * that it knows itself. Its thread starts here. */
+static int start_context(struct dns *d, struct buf *why)
+{
+    enum { CLASS_IN = 1 };
+    int id;
+    int err = ub_ctx_async(d->ub, 1);
+    if (err == 0)
+        err = ub_resolve_async(d->ub, "localhost", DNS_TYPE_A, CLASS_IN, NULL, first_cb, &id);
+    if (err != 0) {
+        buf_printf(why, "libunbound: %s", ub_strerror(err));
+        return ERR_BAD;
     }
     return 0;
 }
@@ -454,11 +403,10 @@ int dns_new(uv_loop_t *loop, struct timers *timers, const struct dns_config *con
         err = set_options(d, config, why);
     if (err == 0)
         err = set_servers(d, config, why);
-    if (err == 0 &&
-        (ub_ctx_async(d->ub, 1) != 0 || (err = uv_poll_init(loop, &d->poll, ub_fd(d->ub))) != 0)) {
-        buf_put_str(why, "libunbound gives no descriptor");
-        err = ERR_FAILED;
-    }
+    if (err == 0)
+        err = start_context(d, why);
+    if (err == 0 && (err = uv_poll_init(loop, &d->poll, ub_fd(d->ub))) != 0)
+        buf_printf(why, "libunbound's descriptor: %s", uv_strerror(err));
     if (err != 0) {
         context_free(d);
         return err;
