@@ -101,11 +101,12 @@ static void disconnect(struct dovecot_link *l, const char *why)
         if (c == NULL)
             continue;
         l->under_way--;
-        if (c->again)
+        if (c->again) {
             finish(l, c, DOVECOT_TEMP, (struct span){ "", 0 });
-        else
-            list_push_back(&l->waiting, &c->link);
+            continue;
+        }
         c->again = true;
+        list_push_back(&l->waiting, &c->link);
     }
 }
 

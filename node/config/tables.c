@@ -140,15 +140,16 @@ TABLE(account_rule, config_account_rule,
       LIST(config_account_rule, senders, "senders", TYPE(sender), COUNT(1, 256)));
 
 TABLE(dovecot, config_accounts,
-      VALUE(config_accounts, dovecot.socket, "socket", path, DEFAULT("/run/dovecot/auth-client")),
-      VALUE(config_accounts, dovecot.service, "service", word, DEFAULT("smtp")),
+      VALUE(config_accounts, dovecot.socket, "socket", path, DEFAULT("/run/dovecot/auth-client"), RESTART),
+      VALUE(config_accounts, dovecot.service, "service", word, DEFAULT("smtp"), RESTART),
       VALUE(config_accounts, dovecot.tenant, "tenant", word, DEFAULT("domain")),
-      VALUE(config_accounts, dovecot.timeout_ms, "timeout", duration, DEFAULT("30s"), RANGE(SEC, 5 * MINUTE)),
+      VALUE(config_accounts, dovecot.timeout_ms, "timeout", duration, DEFAULT("30s"), RANGE(SEC, 5 * MINUTE),
+            RESTART),
       LIST_IN(config_accounts, dovecot, rules, "rules", .map = &account_rule_map, COUNT(0, 1000)));
 
 TABLE(checks, config_accounts,
-      VALUE(config_accounts, checks.threads, "threads", u32, DEFAULT("2"), RANGE(1, 64)),
-      VALUE(config_accounts, checks.queue, "queue", u32, DEFAULT("256"), RANGE(1, 65536)),
+      VALUE(config_accounts, checks.threads, "threads", u32, DEFAULT("2"), RANGE(1, 64), RESTART),
+      VALUE(config_accounts, checks.queue, "queue", u32, DEFAULT("256"), RANGE(1, 65536), RESTART),
       VALUE(config_accounts, checks.cache_entries, "cache_entries", u32, DEFAULT("10000"), RANGE(0, 1000000)),
       VALUE(config_accounts, checks.cache_ttl_ms, "cache_time", duration, DEFAULT("5m"), RANGE(0, DAY)));
 
