@@ -57,7 +57,7 @@ static uint64_t key_of(enum kind kind, struct span a, struct span b)
     return h == 0 ? 1 : h;
 }
 
-static uint32_t limit_of(const struct auth_guard *g, uint8_t kind)
+static uint32_t limit_of(const struct auth_guard *g, enum kind kind)
 {
     return kind == KIND_ACCOUNT ? g->config.account_failures : g->config.client_failures;
 }
