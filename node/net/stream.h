@@ -20,6 +20,8 @@
  * loop. What a session leaves unconsumed is kept up to STREAM_IN_MAX; a peer that goes on sending what the
  * session does not consume is closed with ERR_LIMIT. Output is kept up to STREAM_OUT_MAX.
  *
+ * The process must ignore SIGPIPE: libuv writes without MSG_NOSIGNAL.
+ *
  * Output gathers during a turn of the loop and leaves in one write before the loop waits again.
  */
 #ifndef NODE_NET_STREAM_H

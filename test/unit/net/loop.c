@@ -9,6 +9,7 @@
 #include "loop.h"
 
 #include <arpa/inet.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -87,6 +88,7 @@ static void on_accept(struct stream_listener *l)
 void net_open(struct net *n)
 {
     *n = (struct net){ 0 };
+    signal(SIGPIPE, SIG_IGN);
     assert_int_equal(uv_loop_init(&n->uv), 0);
     assert_int_equal(timers_init(&n->timers, &n->uv), 0);
     assert_int_equal(stream_loop_init(&n->streams, &n->uv, &n->timers), 0);
