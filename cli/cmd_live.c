@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define LINE_MAX_BYTES (64 * 1024)
+#define LINE_MAX_BYTES 65536u
 
 struct live {
     struct cli *cli;

@@ -22,7 +22,7 @@ static void query_selector(struct cli *c, struct client_query *q)
     if (c->nargs == 0)
         return;
     struct buf ids;
-    buf_init(&ids, 64 * 1024);
+    buf_init(&ids, 65536);
     for (int i = 0; i < c->nargs; i++)
         buf_printf(&ids, "%s%s", i > 0 ? "," : "", c->args[i]);
     buf_put_char(&ids, '\0');

@@ -198,7 +198,7 @@ static void zsh(void)
 
 /* ---- fish ---------------------------------------------------------------------------------------------- */
 
-static const char *fish_condition; /* of the command whose options are printed */
+static char fish_condition[160]; /* of the command whose options are printed */
 
 static void fish_option(const struct cli_option *o)
 {
@@ -218,7 +218,7 @@ static void fish_option(const struct cli_option *o)
 
 static void fish(void)
 {
-    char word[32], condition[160];
+    char word[32];
     printf("# fish completion for turnpike\ncomplete -c turnpike -f\n");
     for (size_t i = 0; i < cli_ncommands; i++) {
         const struct cli_command *m = &cli_commands[i];
@@ -229,20 +229,19 @@ static void fish(void)
             quoted(second == NULL ? m->summary : "several commands");
             putchar('\n');
         }
-        snprintf(condition, sizeof(condition), "__fish_seen_subcommand_from %s", word);
+        snprintf(fish_condition, sizeof(fish_condition), "__fish_seen_subcommand_from %s", word);
         if (second != NULL) {
             printf("complete -c turnpike -n ");
-            quoted(condition);
+            quoted(fish_condition);
             printf(" -a %s -d ", second + 1);
             quoted(m->summary);
             putchar('\n');
-            snprintf(condition, sizeof(condition),
+            snprintf(fish_condition, sizeof(fish_condition),
                      "__fish_seen_subcommand_from %s; and __fish_seen_subcommand_from %s", word, second + 1);
         }
-        fish_condition = condition;
         if (m->arg_choices != NULL) {
             printf("complete -c turnpike -n ");
-            quoted(condition);
+            quoted(fish_condition);
             if (m->arg_choices[0] == '@') {
                 printf(" -F");
             } else {

@@ -11,7 +11,7 @@
 #define ADMIN_REPLY_MAX (8u << 20)  /* bytes of a reply that is built in memory */
 #define ADMIN_PAGE_BYTES (4u << 20) /* a page of rows ends early at this size */
 #define ADMIN_TRACE_MAX_S 3600
-#define ADMIN_PROBE_MAX_S 300
+#define ADMIN_PROBE_MAX_MS INT64_C(300000)
 
 /* A reply that is produced while it is sent. */
 struct admin_source {

@@ -17,7 +17,7 @@ bool guard_bearer(struct span authorization, struct span *token);
 struct guard_hosts {
     struct span address; /* as in a URL: "127.0.0.1" or "[::1]" */
     uint16_t port;
-    char *const *names;
+    char **names;
     size_t nnames;
 };
 bool guard_host_ok(const struct guard_hosts *hosts, struct span host);

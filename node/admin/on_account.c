@@ -162,7 +162,7 @@ static void import_gather(struct import *im, json_t *list)
             put_refused(im, (uint32_t)i, err, name, e.text);
             continue;
         }
-        im->accounts[im->n] = account_of(item, &im->senders[im->n * SENDERS_MAX]);
+        im->accounts[im->n] = account_of(item, &im->senders[(size_t)im->n * SENDERS_MAX]);
         im->index[im->n++] = (uint32_t)i;
     }
 }

@@ -144,16 +144,16 @@ int admin_on_probe(struct admin_call *c)
         .sender = sender != NULL && strcmp(sender, "<>") == 0 ? NULL : sender,
         .from_ip = admin_arg_str(c->args, "from_ip"),
     };
-    struct feed *f = feed_new(c, ADMIN_PROBE_MAX_S * 1000);
+    struct feed *f = feed_new(c, ADMIN_PROBE_MAX_MS);
     if (f == NULL)
         return -ENOMEM;
-    return feed_start(c, f, ADMIN_PROBE_MAX_S * 1000,
+    return feed_start(c, f, ADMIN_PROBE_MAX_MS,
                       c->ops->probe_start(c->ops->ctx, &p, c->caller, f->stream, &c->e));
 }
 
 /* ---- content ------------------------------------------------------------------------------------------- */
 
-#define CONTENT_MAX_MS (15 * 60 * 1000)
+#define CONTENT_MAX_MS 900000
 
 struct content {
     const struct admin_ops *ops;

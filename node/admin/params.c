@@ -163,12 +163,12 @@ static int compare_strings(const void *a, const void *b)
 static int sort_array(json_t *array)
 {
     size_t n = json_array_size(array);
-    json_t **items = calloc(n + 1, sizeof(*items));
+    json_t **items = calloc(n + 1, sizeof(json_t *));
     if (items == NULL)
         return -ENOMEM;
     for (size_t i = 0; i < n; i++)
         items[i] = json_incref(json_array_get(array, i));
-    qsort(items, n, sizeof(*items), compare_strings);
+    qsort(items, n, sizeof(json_t *), compare_strings);
     for (size_t i = 0; i < n; i++)
         json_array_set_new(array, i, items[i]);
     free(items);
@@ -402,7 +402,7 @@ int admin_args_check(const struct admin_param *table, json_t *object, int64_t no
 int admin_args_body(const struct admin_param *table, struct span body, int64_t now_ms, json_t **out,
                     struct admin_error *e)
 {
-    json_error_t why;
+    json_error_t why = { .line = 0 };
     json_t *args = body.n == 0 ? json_object() : json_loadb(body.p, body.n, JSON_REJECT_DUPLICATES, &why);
     if (args == NULL) /* the library's words may quote the body, which may hold a password */
         return admin_fail(e, ERR_BAD, "the body is not valid JSON: line %d, column %d", why.line, why.column);

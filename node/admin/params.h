@@ -8,7 +8,7 @@
 
 #include <jansson.h>
 
-#define ADMIN_BODY_MAX (64 * 1024)
+#define ADMIN_BODY_MAX 65536u
 
 enum admin_type {
     ADMIN_TYPE_STRING,

@@ -19,7 +19,7 @@
 #include <sys/socket.h>
 
 #define QUERY_MAX 32 /* parameters of a query */
-#define STREAM_BLOCK (16u * 1024)
+#define STREAM_BLOCK 16384u
 
 struct request {
     struct conn *conn;
@@ -71,7 +71,7 @@ static enum MHD_Result send_buf(struct request *rq, unsigned status, const char 
 static enum MHD_Result send_error(struct request *rq, unsigned status, const char *text)
 {
     struct buf out;
-    buf_init(&out, 16 * 1024);
+    buf_init(&out, STREAM_BLOCK);
     admin_error_json(&out, status, text);
     return send_buf(rq, status, NULL, &out);
 }

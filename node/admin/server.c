@@ -115,27 +115,28 @@ static void on_mhd_log(void *cls, const char *fmt, va_list ap)
 
 /* ---- making -------------------------------------------------------------------------------------------- */
 
-static char *copy(const char *s, bool *failed)
+/* A copy that the place owns, or NULL for NULL. */
+static const char *copy(char **place, const char *s, bool *failed)
 {
-    char *c = s == NULL ? NULL : strdup(s);
-    *failed |= s != NULL && c == NULL;
-    return c;
+    *place = s == NULL ? NULL : strdup(s);
+    *failed |= s != NULL && *place == NULL;
+    return *place;
 }
 
 static int copy_config(struct admin *a, const struct admin_config *config, struct admin_error *e)
 {
     bool failed = false;
     a->config = *config;
-    a->config.socket_path = copy(config->socket_path, &failed);
-    a->config.socket_group = copy(config->socket_group, &failed);
-    a->config.tcp_address = copy(config->tcp_address, &failed);
-    a->config.token_file = copy(config->token_file, &failed);
+    a->config.socket_path = copy(&a->copies[0], config->socket_path, &failed);
+    a->config.socket_group = copy(&a->copies[1], config->socket_group, &failed);
+    a->config.tcp_address = copy(&a->copies[2], config->tcp_address, &failed);
+    a->config.token_file = copy(&a->copies[3], config->token_file, &failed);
     a->config.hosts = NULL;
     a->config.nhosts = 0;
     char **names = calloc(config->nhosts + 1, sizeof(*names));
     if (names != NULL)
         for (size_t i = 0; i < config->nhosts; i++)
-            names[i] = copy(config->hosts[i], &failed);
+            (void)copy(&names[i], config->hosts[i], &failed);
     a->hosts.names = names;
     a->hosts.nnames = names != NULL ? config->nhosts : 0;
     if (a->config.socket_mode == 0)
@@ -284,11 +285,9 @@ void admin_free(struct admin *a)
     stop_listener(&a->tcp);
     for (size_t i = 0; i < a->hosts.nnames; i++)
         free(a->hosts.names[i]);
-    free((void *)(uintptr_t)a->hosts.names);
-    free((void *)(uintptr_t)a->config.socket_path);
-    free((void *)(uintptr_t)a->config.socket_group);
-    free((void *)(uintptr_t)a->config.tcp_address);
-    free((void *)(uintptr_t)a->config.token_file);
+    free(a->hosts.names);
+    for (size_t i = 0; i < sizeof(a->copies) / sizeof(a->copies[0]); i++)
+        free(a->copies[i]);
     explicit_bzero(a->token, sizeof(a->token));
     pthread_cond_destroy(&a->wake);
     pthread_mutex_destroy(&a->lock);

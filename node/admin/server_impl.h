@@ -21,6 +21,7 @@ struct listener {
 
 struct admin {
     struct admin_config config; /* strings are copies */
+    char *copies[4];            /* the strings, to be freed */
     const struct admin_ops *ops;
     struct listener unix_socket, tcp;
     struct guard_hosts hosts;
@@ -48,10 +49,9 @@ struct conn {
 void conn_set_deadline(struct conn *c, int64_t ms_from_now);
 
 /* For MHD_start_daemon. */
-enum MHD_Result request_handle(void *listener, struct MHD_Connection *mhd, const char *url,
-                               const char *method, const char *version, const char *upload,
-                               size_t *upload_size, void **state);
-void request_completed(void *listener, struct MHD_Connection *mhd, void **state,
+enum MHD_Result request_handle(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                               const char *version, const char *upload, size_t *upload_size, void **state);
+void request_completed(void *cls, struct MHD_Connection *mhd, void **state,
                        enum MHD_RequestTerminationCode why);
 
 #endif

@@ -65,6 +65,21 @@ void fake_node_fini(struct fake_node *f)
     pthread_mutex_destroy(&f->lock);
 }
 
+/* Every function of the node runs under its lock, so that a test that took the lock since sees what it did.
+ */
+static void unlock(pthread_mutex_t **held)
+{
+    pthread_mutex_unlock(*held);
+}
+#define LOCKED(f)                                                                                            \
+    pthread_mutex_t *held __attribute__((cleanup(unlock))) = &(f)->lock;                                     \
+    pthread_mutex_lock(held)
+
+void fake_node_sync(struct fake_node *f)
+{
+    LOCKED(f);
+}
+
 static void note_caller(struct fake_node *f, const struct admin_caller *by)
 {
     snprintf(f->caller, sizeof(f->caller), "%s", by->text);
@@ -74,6 +89,7 @@ static void note_caller(struct fake_node *f, const struct admin_caller *by)
 
 static int on_status(void *ctx, struct admin_status *s, struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     struct fake_node *f = ctx;
     if (f->status_err != 0)
         return admin_fail(e, f->status_err, "the workers do not answer");
@@ -106,12 +122,14 @@ static int on_status(void *ctx, struct admin_status *s, struct admin_error *e)
 
 static int on_ready(void *ctx, struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     struct fake_node *f = ctx;
     return f->not_ready == 0 ? 0 : admin_fail(e, f->not_ready, "draining");
 }
 
 static int on_metrics(void *ctx, struct buf *out, struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     (void)ctx, (void)e;
     return buf_put_str(out, "# TYPE turnpike_up gauge\nturnpike_up 1\n");
 }
@@ -125,6 +143,7 @@ static bool after_place(const struct admin_row *row, const struct admin_page *pa
 static int on_list(void *ctx, const struct admin_selector *sel, const struct admin_page *page,
                    admin_row_fn *fn, void *arg, struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     (void)e;
     struct fake_node *f = ctx;
     uint32_t n = 0;
@@ -141,6 +160,7 @@ static int on_list(void *ctx, const struct admin_selector *sel, const struct adm
 
 static int on_show(void *ctx, const char *id, admin_row_fn *fn, void *arg, struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     struct fake_node *f = ctx;
     bool found = false;
     for (int i = 0; i < FAKE_ROWS; i++)
@@ -154,13 +174,13 @@ static int on_show(void *ctx, const char *id, admin_row_fn *fn, void *arg, struc
 static int on_act(void *ctx, const struct admin_selector *sel, const struct admin_act_opts *opts,
                   struct admin_act_result *out, struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     static const enum admin_state to[] = { [ADMIN_ACT_RETRY] = ADMIN_STATE_QUEUED,
                                            [ADMIN_ACT_HOLD] = ADMIN_STATE_HELD,
                                            [ADMIN_ACT_RELEASE] = ADMIN_STATE_QUEUED,
                                            [ADMIN_ACT_BOUNCE] = ADMIN_STATE_BOUNCED,
                                            [ADMIN_ACT_DELETE] = ADMIN_STATE_DELETED };
     struct fake_node *f = ctx;
-    pthread_mutex_lock(&f->lock);
     f->act = *opts;
     f->act.by = NULL;
     snprintf(f->act_text, sizeof(f->act_text), "%s", opts->text != NULL ? opts->text : "");
@@ -187,13 +207,13 @@ static int on_act(void *ctx, const struct admin_selector *sel, const struct admi
             row->state = opts->dry_run ? row->state : to[opts->act];
         }
     }
-    pthread_mutex_unlock(&f->lock);
     return err;
 }
 
 static int on_summary(void *ctx, const struct admin_selector *sel, enum admin_group by, uint32_t limit,
                       admin_summary_fn *fn, void *arg, struct admin_summary_row *total, struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     (void)e;
     struct fake_node *f = ctx;
     struct admin_summary_row groups[2] = { { .key = SPAN_LIT("slow.test") },
@@ -224,6 +244,7 @@ struct admin_content {
 static int on_content_open(void *ctx, const char *id, bool headers_only, const struct admin_caller *by,
                            struct admin_content **out, struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     struct fake_node *f = ctx;
     if (strncmp(id, "0000000000", 10) != 0)
         return admin_fail(e, ERR_NOT_FOUND, "there is no message %s in the queue", id);
@@ -231,14 +252,13 @@ static int on_content_open(void *ctx, const char *id, bool headers_only, const s
     (*out)->left = headers_only ? 1 : 40;
     (*out)->fails = strcmp(id, "0000000000DD4") == 0;
     note_caller(f, by);
-    pthread_mutex_lock(&f->lock);
     f->contents_open++;
-    pthread_mutex_unlock(&f->lock);
     return 0;
 }
 
 static int on_content_next(void *ctx, struct admin_content *c, const char **p, size_t *n)
 {
+    LOCKED((struct fake_node *)ctx);
     (void)ctx;
     static char block[30000];
     static const char header[] = "Subject: hello\r\n\r\n";
@@ -257,16 +277,16 @@ static int on_content_next(void *ctx, struct admin_content *c, const char **p, s
 
 static void on_content_close(void *ctx, struct admin_content *c)
 {
+    LOCKED((struct fake_node *)ctx);
     struct fake_node *f = ctx;
-    pthread_mutex_lock(&f->lock);
     f->contents_open--;
-    pthread_mutex_unlock(&f->lock);
     free(c);
 }
 
 static int on_track(void *ctx, const struct admin_track *q, const struct admin_page *page, admin_row_fn *fn,
                     void *arg, struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     (void)e;
     struct fake_node *f = ctx;
     uint32_t n = 0;
@@ -285,6 +305,7 @@ static int on_track(void *ctx, const struct admin_track *q, const struct admin_p
 
 static int on_top(void *ctx, uint32_t limit, admin_top_fn *fn, void *arg, struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     (void)ctx, (void)e;
     struct admin_top_row row = { .key = SPAN_LIT("anna@example.com"), .received = 90, .received_rate = 1.5 };
     struct admin_top_row site = { .key = SPAN_LIT("slow.test"), .deferred = 4, .queued = 4 };
@@ -298,6 +319,7 @@ static int on_top(void *ctx, uint32_t limit, admin_top_fn *fn, void *arg, struct
 static int on_sites(void *ctx, const char *state, const char *after, uint32_t limit, admin_site_fn *fn,
                     void *arg, struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     (void)ctx, (void)e;
     const struct admin_site_row rows[] = {
         { .site = SPAN_LIT("fast.test"), .state = SPAN_LIT("up"), .conns = 2, .conns_limit = 4, .queued = 4 },
@@ -319,6 +341,7 @@ static int on_sites(void *ctx, const char *state, const char *after, uint32_t li
 
 static int on_ip_check(void *ctx, const char *ip, admin_ip_fn *fn, void *arg, struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     (void)ctx;
     const struct admin_ip_row rows[] = {
         { .ip = SPAN_LIT("192.0.2.1"),
@@ -345,14 +368,13 @@ static int on_ip_check(void *ctx, const char *ip, admin_ip_fn *fn, void *arg, st
 static int on_trace_start(void *ctx, const struct admin_trace *t, struct admin_stream *s,
                           struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     (void)e;
     struct fake_node *f = ctx;
-    pthread_mutex_lock(&f->lock);
     snprintf(f->trace_ip, sizeof(f->trace_ip), "%s", t->ip != NULL ? t->ip : "");
     f->traces_open++;
     f->trace = s;
     admin_stream_hold(s);
-    pthread_mutex_unlock(&f->lock);
     for (int i = 0; i < f->trace_lines; i++) {
         struct admin_stream_line line = { .at_ms = clock_wall_ms(),
                                           .session = 1,
@@ -368,11 +390,10 @@ static int on_trace_start(void *ctx, const struct admin_trace *t, struct admin_s
 
 static void on_trace_stop(void *ctx, struct admin_stream *s)
 {
+    LOCKED((struct fake_node *)ctx);
     struct fake_node *f = ctx;
-    pthread_mutex_lock(&f->lock);
     f->traces_open--;
     f->trace = NULL;
-    pthread_mutex_unlock(&f->lock);
     admin_stream_rele(s);
 }
 
@@ -400,6 +421,7 @@ static void *probe_main(void *arg)
 static int on_probe_start(void *ctx, const struct admin_probe *p, const struct admin_caller *by,
                           struct admin_stream *s, struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     struct fake_node *f = ctx;
     if (strchr(p->recipient, '@') == NULL)
         return admin_fail(e, ERR_BAD, "%s is no mailbox", p->recipient);
@@ -414,6 +436,7 @@ static int on_probe_start(void *ctx, const struct admin_probe *p, const struct a
 
 static int on_reload(void *ctx, const struct admin_caller *by, struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     struct fake_node *f = ctx;
     note_caller(f, by);
     return f->reloads++ == 0 ? 0
@@ -422,18 +445,21 @@ static int on_reload(void *ctx, const struct admin_caller *by, struct admin_erro
 
 static int on_config_show(void *ctx, struct buf *out, struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     (void)ctx, (void)e;
     return buf_put_str(out, "name: n1.example.com\npassword: (hidden)\n");
 }
 
 static int on_config_check(void *ctx, struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     (void)ctx;
     return admin_fail(e, ERR_BAD, "/etc/turnpike/node.yaml:3: listeners: no such kind");
 }
 
 static int on_log_get(void *ctx, char level[8], struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     (void)e;
     memcpy(level, ((struct fake_node *)ctx)->log_level, 8);
     return 0;
@@ -441,6 +467,7 @@ static int on_log_get(void *ctx, char level[8], struct admin_error *e)
 
 static int on_log_set(void *ctx, const char *level, const struct admin_caller *by, struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     (void)e;
     struct fake_node *f = ctx;
     note_caller(f, by);
@@ -461,6 +488,7 @@ static struct fake_account *find_account(struct fake_node *f, const char *name)
 static int on_account_list(void *ctx, const char *after, uint32_t limit, admin_account_fn *fn, void *arg,
                            struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     (void)e;
     struct fake_node *f = ctx;
     uint32_t n = 0;
@@ -504,6 +532,7 @@ static int put_account(struct fake_node *f, const struct admin_account *a, bool 
 static int on_account_add(void *ctx, const struct admin_account *a, const struct admin_caller *by,
                           struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     note_caller(ctx, by);
     return put_account(ctx, a, false, e);
 }
@@ -511,6 +540,7 @@ static int on_account_add(void *ctx, const struct admin_account *a, const struct
 static int on_account_passwd(void *ctx, const char *name, const char *password, const struct admin_caller *by,
                              struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     note_caller(ctx, by);
     struct fake_account *at = find_account(ctx, name);
     if (at == NULL)
@@ -522,6 +552,7 @@ static int on_account_passwd(void *ctx, const char *name, const char *password, 
 static int on_account_remove(void *ctx, const char *name, const struct admin_caller *by,
                              struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     struct fake_node *f = ctx;
     note_caller(f, by);
     struct fake_account *at = find_account(f, name);
@@ -535,6 +566,7 @@ static int on_account_import(void *ctx, const struct admin_account *a, uint32_t 
                              const struct admin_caller *by, admin_import_fn *each, void *arg,
                              struct admin_error *e)
 {
+    LOCKED((struct fake_node *)ctx);
     (void)e;
     note_caller(ctx, by);
     for (uint32_t i = 0; i < n; i++) {

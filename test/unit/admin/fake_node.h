@@ -36,6 +36,8 @@ struct fake_node {
 
 void fake_node_init(struct fake_node *f);
 void fake_node_fini(struct fake_node *f);
+/* After an exchange, before its effects are looked at; and before the node's answers are set. */
+void fake_node_sync(struct fake_node *f);
 void fake_node_ops(struct fake_node *f, struct admin_ops *ops);
 
 /* A server for it: a unix socket, and TCP on a free port of 127.0.0.1, in a new directory under /tmp. */

@@ -14,7 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-int http_connect_unix(const struct fake_server *s)
+int http_connect_unix(struct fake_server *s)
 {
     struct sockaddr_un sa = { .sun_family = AF_UNIX };
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -24,7 +24,7 @@ int http_connect_unix(const struct fake_server *s)
     return fd;
 }
 
-int http_connect_tcp(const struct fake_server *s)
+int http_connect_tcp(struct fake_server *s)
 {
     struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(s->port) };
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -126,10 +126,11 @@ void http_reply_free(struct http_reply *r)
     *r = (struct http_reply){ 0 };
 }
 
-void http_local(const struct fake_server *s, const char *method, const char *target, const char *body,
+void http_local(struct fake_server *s, const char *method, const char *target, const char *body,
                 struct http_reply *out)
 {
     char head[2048];
+    fake_node_sync(&s->node);
     int fd = http_connect_unix(s);
     if (body == NULL)
         snprintf(head, sizeof(head), "%s %s HTTP/1.1\r\nHost: x\r\n\r\n", method, target);
@@ -142,12 +143,14 @@ void http_local(const struct fake_server *s, const char *method, const char *tar
         http_write(fd, body, strlen(body));
     http_read(fd, 5000, out);
     close(fd);
+    fake_node_sync(&s->node);
 }
 
-void http_tcp(const struct fake_server *s, const char *request, struct http_reply *out)
+void http_tcp(struct fake_server *s, const char *request, struct http_reply *out)
 {
     int fd = http_connect_tcp(s);
     http_write(fd, request, strlen(request));
     http_read(fd, 5000, out);
     close(fd);
+    fake_node_sync(&s->node);
 }

@@ -13,17 +13,17 @@ struct http_reply {
     char *raw;
 };
 
-int http_connect_unix(const struct fake_server *s);
-int http_connect_tcp(const struct fake_server *s);
+int http_connect_unix(struct fake_server *s);
+int http_connect_tcp(struct fake_server *s);
 bool http_write(int fd, const void *p, size_t n);
 /* Reads until the reply is complete, the peer closes, or timeout_ms pass without a byte. */
 void http_read(int fd, int timeout_ms, struct http_reply *out);
 void http_reply_free(struct http_reply *r);
 
 /* A whole exchange over the unix socket: `body` NULL for GET. */
-void http_local(const struct fake_server *s, const char *method, const char *target, const char *body,
+void http_local(struct fake_server *s, const char *method, const char *target, const char *body,
                 struct http_reply *out);
 /* A whole exchange over TCP with these header lines (each with CRLF) besides none. */
-void http_tcp(const struct fake_server *s, const char *request, struct http_reply *out);
+void http_tcp(struct fake_server *s, const char *request, struct http_reply *out);
 
 #endif

@@ -63,6 +63,7 @@ static int run_with(const char *input, const char *args)
     }
     assert_true(write(in, input, strlen(input)) == (ssize_t)strlen(input));
     lseek(in, 0, SEEK_SET);
+    fake_node_sync(&server.node);
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
@@ -77,6 +78,7 @@ static int run_with(const char *input, const char *args)
     close(in);
     slurp(out, r.out, sizeof(r.out), &r.out_len);
     slurp(err, r.err, sizeof(r.err), &err_len);
+    fake_node_sync(&server.node);
     r.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     return r.code;
 }
