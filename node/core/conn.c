@@ -205,7 +205,7 @@ static bool conn_body(struct conn *c)
 static void conn_begin(struct conn *c)
 {
     const struct envelope *env = &c->attempt->info->env;
-    struct smtp_client_mail mail = {
+    c->mail = (struct smtp_client_mail){
         .from = env->mail_from,
         .envid = env->envid,
         .ret = env->ret,
@@ -219,7 +219,7 @@ static void conn_begin(struct conn *c)
     c->state = CONN_BUSY;
     c->body_done = false;
     c->messages++;
-    smtp_client_send(c->client, &mail);
+    smtp_client_send(c->client, &c->mail);
 }
 
 /* The server is ready for mail: the next item, or idle. False: nothing to do now. */

@@ -41,6 +41,7 @@ struct conn {
     uint16_t port;
     char host[256]; /* MX name */
     struct attempt *attempt; /* the item in hand */
+    struct smtp_client_mail mail; /* the same, for the client */
     struct spool_reader *reader;
     struct smtp_stuff stuff;
     bool body_done;

@@ -1,5 +1,6 @@
 /* turnpiked: options, signals, and the main thread's loop. */
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "node/core/node.h"
 
@@ -186,6 +187,7 @@ int main(int argc, char **argv)
         { "version", no_argument, NULL, 'V' },
         { 0 },
     };
+    hash_seed(); /* before the first table is filled: the configuration has some */
     const char *path = DEFAULT_CONFIG;
     const char *verify = NULL;
     bool check = false;

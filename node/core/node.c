@@ -3,7 +3,6 @@
 
 #include "base/clock.h"
 #include "base/err.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "node/core/clients.h"
 #include "node/core/dispatch.h"
@@ -214,7 +213,6 @@ int node_init(struct node *n, struct config *config)
 {
     *n = (struct node){ .config = config, .nworkers = config->workers, .next_session = 1 };
     n->started_ms = n->config_loaded_ms = clock_wall_ms();
-    hash_seed();
     int err = uv_loop_init(&n->loop);
     if (err == 0)
         err = uv_mutex_init(&n->config_lock);

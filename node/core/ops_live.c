@@ -129,7 +129,7 @@ static bool is_bound(const struct ip_addr *addr)
 static int check_one(struct node *n, const struct config_source *source, admin_ip_fn *fn, void *arg)
 {
     struct ip_check c = { 0 };
-    char ip[IP_TEXT_MAX], problem[700] = "";
+    char ip[IP_TEXT_MAX], problem[1024] = "";
     if (ip_from_sockaddr((const struct sockaddr *)&source->address, &c.addr, NULL) != 0)
         return 0;
     snprintf(c.ehlo, sizeof c.ehlo, "%s", source->ehlo);

@@ -225,6 +225,7 @@ static int track_ended(struct node *n, struct tracking *t)
         return 0;
     if (q->id != NULL && spool_id_parse(span_str(q->id), &hq.id) != 0)
         return ERR_BAD;
+    (void)history_flush(n->history); /* what ended a moment ago; if it cannot be written, what is there must do */
     return history_query(n->history, &hq, track_ended_cb, t);
 }
 

@@ -104,7 +104,7 @@ void service_reopen_logs(struct node *n, const struct config *fresh)
 int service_open_admin(struct node *n)
 {
     const struct config_admin *a = &n->config->admin;
-    struct admin_ops ops;
+    static struct admin_ops ops; /* the server keeps a pointer */
     struct admin_error e = { "" };
     char address[80];
     config_endpoint_format(&a->listen, address, sizeof address);
