@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define SEGMENT_BYTES_DEFAULT (64u << 20)
 #define MIN_FREE_DEFAULT (256u << 20)
@@ -169,6 +170,14 @@ int spool_open(const struct spool_config *config, spool_found_fn *found, void *c
     return spool_open_with(config, true, found, ctx, out);
 }
 
+/* Everything that is queued, on disk; a full disk gets a second to have room again. */
+static void close_flush(struct spool *s)
+{
+    static const int tries = 5;
+    for (int i = 0; i < tries && spool_flush(s) == ERR_DISK_FULL && s->threads; i++)
+        nanosleep(&(struct timespec){ .tv_nsec = SPOOL_FULL_RETRY_NS }, NULL);
+}
+
 void spool_close(struct spool *s)
 {
     if (s == NULL)
@@ -179,6 +188,9 @@ void spool_close(struct spool *s)
         pthread_cond_signal(&s->background_cond);
         pthread_mutex_unlock(&s->lock);
         pthread_join(s->background, NULL);
+    }
+    close_flush(s);
+    if (s->threads) {
         pthread_mutex_lock(&s->lock);
         s->stopping = true;
         pthread_cond_signal(&s->writer_cond);
@@ -186,7 +198,12 @@ void spool_close(struct spool *s)
         pthread_join(s->writer, NULL);
         s->threads = false;
     }
-    (void)spool_flush(s);
+    if (!list_empty(&s->queue)) {
+        /* what is left found no room: those recipients are delivered again rather than never */
+        spool_fail(s, ERR_DISK_FULL, "writing the last states");
+        while (spool_writer_step(s))
+            ;
+    }
     /* sealed and summed up, the next start has nothing to write again and little to read */
     struct segment *last = s->active;
     if (s->failed == 0 && last != NULL) {

@@ -448,13 +448,12 @@ void *spool_writer_main(void *arg)
     for (;;) {
         pthread_mutex_lock(&s->lock);
         wait_for_work(s);
-        bool stop = s->stopping && list_empty(&s->queue);
+        bool stopping = s->stopping;
+        bool stop = stopping && list_empty(&s->queue);
         pthread_mutex_unlock(&s->lock);
         if (stop)
             return NULL;
-        if (!spool_writer_step(s) && s->stopping && s->active == NULL) {
-            /* no room for what is left: the next start delivers it again rather than never */
-            spool_fail(s, ERR_DISK_FULL, "writing the last states");
-        }
+        if (!spool_writer_step(s) && stopping)
+            return NULL; /* no room for what is left: spool_close says so */
     }
 }
