@@ -14,9 +14,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
+#include <pty.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -126,6 +127,44 @@ static int teardown(void **state)
     (void)state;
     fake_server_stop(&server);
     return 0;
+}
+
+/* As run, on a terminal of 100 columns whose user types `typed`, a line after each "? " or ": " that is
+ * shown; what the terminal showed is r.out. */
+static int run_tty(const char *typed, const char *args)
+{
+    char copy[1024], *argv[64] = { (char *)(uintptr_t) "turnpike" };
+    int n = 1, tty, status;
+    struct winsize ws = { .ws_row = 25, .ws_col = 100 };
+    snprintf(copy, sizeof(copy), "%s", args);
+    for (char *p = strtok(copy, " "); p != NULL && n < 63; p = strtok(NULL, " "))
+        argv[n++] = p;
+    fake_node_sync(&server.node);
+    pid_t pid = forkpty(&tty, NULL, NULL, &ws);
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        execv(TURNPIKE_BINARY, argv);
+        _exit(99);
+    }
+    size_t len = 0;
+    for (;;) {
+        ssize_t got = read(tty, r.out + len, sizeof(r.out) - 1 - len);
+        if (got <= 0)
+            break;
+        len += (size_t)got;
+        r.out[len] = '\0';
+        bool asks = len > 2 && (strcmp(r.out + len - 2, ": ") == 0 || strcmp(r.out + len - 2, "] ") == 0);
+        size_t line = strcspn(typed, "\n");
+        if (asks && typed[line] == '\n') {
+            assert_true(write(tty, typed, line + 1) == (ssize_t)line + 1);
+            typed += line + 1;
+        }
+    }
+    close(tty);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    fake_node_sync(&server.node);
+    r.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return r.code;
 }
 
 /* ---- views --------------------------------------------------------------------------------------------- */
@@ -445,6 +484,50 @@ static void test_reaching_the_node(void **state)
     assert_null(strstr(r.out, "root"));
 }
 
+/* ---- on a terminal ------------------------------------------------------------------------------------- */
+
+static void test_colour_and_width(void **state)
+{
+    (void)state;
+    setenv("TERM", "xterm", 1);
+    unsetenv("NO_COLOR");
+    assert_int_equal(run_tty("", "status"), CLI_OK);
+    expect_in(r.out, "\x1b[32mrunning\x1b[0m");
+    assert_int_equal(run_tty("", "status --json"), CLI_OK);
+    assert_null(strchr(r.out, '\x1b'));
+    setenv("NO_COLOR", "1", 1);
+    assert_int_equal(run_tty("", "status"), CLI_OK);
+    assert_null(strchr(r.out, '\x1b'));
+    assert_int_equal(run_tty("", "ip check"), CLI_FAILED);
+    expect_in(r.out, "no PTR record");
+    expect_in(r.out, "~\r\n"); /* cut here, whole in a pipe */
+    assert_null(strstr(r.out, "that says out2"));
+    assert_int_equal(run_tty("", "queue cat 0000000000AA1 --headers"), CLI_OK);
+    assert_string_equal(r.out, "Subject: hello\r\n\r\n"); /* the terminal's own CR */
+}
+
+static void test_passwords_are_not_shown(void **state)
+{
+    (void)state;
+    assert_int_equal(run_tty("hunter2\nhunter2\n", "account add anna@example.com"), CLI_OK);
+    assert_null(strstr(r.out, "hunter2"));
+    expect_in(r.out, "Password: ");
+    assert_string_equal(server.node.accounts[0].password, "hunter2");
+    assert_int_equal(run_tty("one\ntwo\n", "account passwd anna@example.com"), CLI_FAILED);
+    expect_in(r.out, "the two passwords differ");
+    assert_string_equal(server.node.accounts[0].password, "hunter2");
+}
+
+static void test_the_terminal_is_asked(void **state)
+{
+    (void)state;
+    assert_int_equal(run_tty("n\n", "queue delete --site slow.test"), CLI_FAILED);
+    expect_in(r.out, "Delete 4 recipient(s) of 2 message(s)? [y/N]");
+    assert_int_equal(server.node.rows[0].state, ADMIN_STATE_QUEUED);
+    assert_int_equal(run_tty("y\n", "queue delete --site slow.test"), CLI_OK);
+    assert_int_equal(server.node.rows[0].state, ADMIN_STATE_DELETED);
+}
+
 /* ---- usage --------------------------------------------------------------------------------------------- */
 
 static void test_usage(void **state)
@@ -589,6 +672,9 @@ int main(void)
         SERVED(test_node_commands),
         SERVED(test_errors_of_the_node),
         SERVED(test_reaching_the_node),
+        SERVED(test_colour_and_width),
+        SERVED(test_passwords_are_not_shown),
+        SERVED(test_the_terminal_is_asked),
         SERVED(test_usage),
         SERVED(test_every_command_has_help),
         SERVED(test_completion),
