@@ -147,10 +147,13 @@ static int read_salt(struct history_db *db)
     return err;
 }
 
-/* The mode must be right before SQLite sees the file: its -wal and -shm files take it over. */
+/* The mode must be right before SQLite sees the file: its -wal and -shm files take it over. A file that is
+ * there is not opened: closing it would drop the POSIX locks of this process's other connections. */
 static int make_file(struct history_db *db)
 {
-    int fd = open(db->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+    int fd = open(db->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (fd < 0 && errno == EEXIST)
+        return 0;
     if (fd < 0) {
         log_error("history", "%s: %s", db->path, err_text(-errno));
         db->code = SQLITE_CANTOPEN;
