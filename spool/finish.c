@@ -254,8 +254,14 @@ static void finish_rec(struct spool *s, struct rec *r, struct closed_list *close
     }
 }
 
+/* Who hears of endings, as it was when the batch became known. */
+struct ear {
+    spool_ended_fn *fn;
+    void *ctx;
+};
+
 /* Tells the history of the terminal states in one record, in one call. */
-static void report_rec(struct spool *s, const struct rec *r, uint32_t segment)
+static void report_rec(struct spool *s, const struct ear *ear, const struct rec *r, uint32_t segment)
 {
     struct spool_rcpt_update few[16];
     struct updates it;
@@ -270,16 +276,16 @@ static void report_rec(struct spool *s, const struct rec *r, uint32_t segment)
     while ((more = updates_next(&it, &all[n])) > 0)
         n += rcpt_state_terminal(all[n].to.state);
     if (n > 0)
-        s->ended_fn(s->ended_ctx, r->id, all, n, rec_seq(segment, r->offset));
+        ear->fn(ear->ctx, r->id, all, n, rec_seq(segment, r->offset));
     if (all != few)
         free(all);
 }
 
 /* In the order of the log, so that "everything up to this seq" means what it says. */
-static void report(struct spool *s, const struct list *batch, const struct closed_list *closed,
-                   uint32_t segment)
+static void report(struct spool *s, const struct ear *ear, const struct list *batch,
+                   const struct closed_list *closed, uint32_t segment)
 {
-    if (s->ended_fn == NULL)
+    if (ear->fn == NULL)
         return;
     uint32_t k = 0;
     LIST_EACH(link, batch)
@@ -288,9 +294,9 @@ static void report(struct spool *s, const struct list *batch, const struct close
         if (r->status != 0)
             continue;
         if (r->ended)
-            report_rec(s, r, segment);
+            report_rec(s, ear, r, segment);
         for (; k < closed->n && closed->p[k].seq == rec_seq(segment, r->offset); k++)
-            s->ended_fn(s->ended_ctx, closed->p[k].id, &closed->p[k].u, 1, closed->p[k].seq);
+            ear->fn(ear->ctx, closed->p[k].id, &closed->p[k].u, 1, closed->p[k].seq);
     }
 }
 
@@ -363,9 +369,10 @@ void batch_finish(struct spool *s, struct list *batch)
     }
     if (waiters > 0)
         s->busy_waiters = waiters;
+    struct ear ear = { s->ended_fn, s->ended_ctx };
     pthread_mutex_unlock(&s->lock);
     announce_room(s, room);
-    report(s, batch, &closed, segment);
+    report(s, &ear, batch, &closed, segment);
     free(closed.p);
     answer(batch);
     for (struct list *link; (link = list_pop_front(batch)) != NULL;)

@@ -289,7 +289,7 @@ struct spool {
     int64_t lazy_since_ns;
     enum writer_sleep sleep;
     bool stopping;
-    bool background_stop;
+    _Atomic bool background_stop;
     bool rotate; /* seal the active segment at the next step */
     uint64_t history_seq;
     bool history;
