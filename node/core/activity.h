@@ -1,8 +1,9 @@
-/* Who sent and which sites took mail during the last minute: what `turnpike top` shows. Of one worker; its thread.
+/* Who sent and which sites took mail during the last minute: what `turnpike top` shows. Of one worker; its
+ * thread.
  *
- * Counts are kept for the present minute and the one before; what is shown is their mean weighted by how far the
- * present one has gone. Bounded: when a table is full of keys that were busy within two minutes, new ones are
- * not counted.
+ * Counts are kept for the present minute and the one before; what is shown is their mean weighted by how far
+ * the present one has gone. Bounded: when a table is full of keys that were busy within two minutes, new ones
+ * are not counted.
  */
 #ifndef NODE_CORE_ACTIVITY_H
 #define NODE_CORE_ACTIVITY_H
@@ -14,7 +15,14 @@
 
 #define ACTIVITY_KEYS_MAX 20000
 
-enum activity_count { ACTIVITY_RECEIVED, ACTIVITY_DELIVERED, ACTIVITY_DEFERRED, ACTIVITY_BOUNCED, ACTIVITY_BYTES, ACTIVITY_COUNTS };
+enum activity_count {
+    ACTIVITY_RECEIVED,
+    ACTIVITY_DELIVERED,
+    ACTIVITY_DEFERRED,
+    ACTIVITY_BOUNCED,
+    ACTIVITY_BYTES,
+    ACTIVITY_COUNTS
+};
 
 struct activity {
     struct map keys;

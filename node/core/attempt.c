@@ -61,7 +61,8 @@ int attempt_load(struct egress *e, const struct queue_item_view *v, struct attem
     for (uint32_t i = 0; i < n; i++) {
         ensure(a->rcpts[i] < a->info->env.nrcpts);
         const struct envelope_rcpt *r = &a->info->env.rcpts[a->rcpts[i]];
-        a->client_rcpts[i] = (struct smtp_client_rcpt){ .address = r->address, .orcpt = r->orcpt, .notify = r->notify };
+        a->client_rcpts[i] =
+            (struct smtp_client_rcpt){ .address = r->address, .orcpt = r->orcpt, .notify = r->notify };
     }
     *out = a;
     return 0;
@@ -109,8 +110,8 @@ void attempt_result_all(struct attempt *a, const struct smtp_client_result *resu
         a->results[i] = *result;
 }
 
-void attempt_fail_all(struct attempt *a, enum smtp_client_class class, enum smtp_client_stage stage, unsigned code,
-                      const char *enhanced, const char *text)
+void attempt_fail_all(struct attempt *a, enum smtp_client_class class, enum smtp_client_stage stage,
+                      unsigned code, const char *enhanced, const char *text)
 {
     struct smtp_client_result result = { .class = class, .stage = stage, .local = true };
     result.reply.code = (uint16_t)code;

@@ -16,10 +16,10 @@ struct attempt {
     struct spool_info *info;
     char *site; /* its key */
     uint32_t nrcpts;
-    uint32_t *rcpts;                        /* indexes into info's recipients */
-    struct smtp_client_rcpt *client_rcpts;  /* the same, for the client */
-    struct smtp_client_result *results;     /* the same, set before outcome_settle */
-    uint16_t attempts;                      /* this one included, if it counts */
+    uint32_t *rcpts;                       /* indexes into info's recipients */
+    struct smtp_client_rcpt *client_rcpts; /* the same, for the client */
+    struct smtp_client_result *results;    /* the same, set before outcome_settle */
+    uint16_t attempts;                     /* this one included, if it counts */
     int64_t taken_ns;
 };
 
@@ -32,8 +32,8 @@ int attempt_load(struct egress *e, const struct queue_item_view *v, struct attem
 void attempt_free(struct attempt *a);
 
 /* One result for all recipients: class, stage, and a reply of our own. */
-void attempt_fail_all(struct attempt *a, enum smtp_client_class class, enum smtp_client_stage stage, unsigned code,
-                      const char *enhanced, const char *text);
+void attempt_fail_all(struct attempt *a, enum smtp_client_class class, enum smtp_client_stage stage,
+                      unsigned code, const char *enhanced, const char *text);
 /* As attempt_fail_all with a reply that was read. */
 void attempt_result_all(struct attempt *a, const struct smtp_client_result *result);
 

@@ -337,7 +337,8 @@ static void conn_start_tls(struct conn *c)
 {
     conn_flush(c);
     bool literal = c->host[0] == '\0' || c->host[0] == '[';
-    int policy = c->site != NULL && c->site->hop.route != NULL ? c->site->hop.route->tls : c->config->delivery.tls;
+    int policy =
+        c->site != NULL && c->site->hop.route != NULL ? c->site->hop.route->tls : c->config->delivery.tls;
     struct tls_peer peer = {
         .sni = literal ? NULL : c->host,
         .verify_name = literal ? NULL : c->host,
@@ -667,7 +668,8 @@ void conn_quit(struct queue_conn *qc)
 
 void conn_quit_idle(struct egress *e)
 {
-    LIST_EACH_SAFE(link, &e->conns) {
+    LIST_EACH_SAFE(link, &e->conns)
+    {
         struct conn *c = LIST_ITEM(link, struct conn, link);
         if (c->state == CONN_IDLE)
             conn_quit(&c->qc);
@@ -678,7 +680,8 @@ void conn_quit_idle(struct egress *e)
 
 void conn_drop_all(struct egress *e)
 {
-    LIST_EACH_SAFE(link, &e->conns) {
+    LIST_EACH_SAFE(link, &e->conns)
+    {
         struct conn *c = LIST_ITEM(link, struct conn, link);
         conn_release_body(c);
         if (c->attempt != NULL) { /* its states on disk say "queued": the next start tries it */

@@ -1,4 +1,5 @@
-/* One connection to a next hop. See conn.c; outcome.c reads what the log and the history want to know of it. */
+/* One connection to a next hop. See conn.c; outcome.c reads what the log and the history want to know of it.
+ */
 #ifndef NODE_CORE_CONN_H
 #define NODE_CORE_CONN_H
 
@@ -29,7 +30,7 @@ struct conn {
     struct smtp_client *client;
     struct buf out;
     struct timer deadline;
-    uint32_t progress;  /* smtp_client_progress when the deadline was set */
+    uint32_t progress;      /* smtp_client_progress when the deadline was set */
     struct dns_site *found; /* held while targets are tried */
     uint32_t first, tried;  /* targets */
     bool plain;             /* TLS did not come about with this target: without it */
@@ -39,8 +40,8 @@ struct conn {
     struct config *config; /* in force when it was opened */
     struct ip_addr peer;
     uint16_t port;
-    char host[256]; /* MX name */
-    struct attempt *attempt; /* the item in hand */
+    char host[256];               /* MX name */
+    struct attempt *attempt;      /* the item in hand */
     struct smtp_client_mail mail; /* the same, for the client */
     struct spool_reader *reader;
     struct smtp_stuff stuff;

@@ -34,7 +34,8 @@ static int compare_number(int64_t a, int64_t b)
 static int compare_group(const struct placed *a, const struct placed *b)
 {
     static const struct spool_rcpt fresh;
-    const struct spool_rcpt *sa = a->state == NULL ? &fresh : a->state, *sb = b->state == NULL ? &fresh : b->state;
+    const struct spool_rcpt *sa = a->state == NULL ? &fresh : a->state,
+                            *sb = b->state == NULL ? &fresh : b->state;
     int order = compare_number((int64_t)a->key.n, (int64_t)b->key.n);
     if (order == 0)
         order = memcmp(a->key.p, b->key.p, a->key.n);
@@ -72,8 +73,8 @@ static void run_dispatch(struct worker *w, struct worker_msg *msg)
     free(d);
 }
 
-static struct dispatch_item *item_new(const struct envelope *env, const struct spool_rcpt *state, struct span site,
-                                      uint32_t nrcpts)
+static struct dispatch_item *item_new(const struct envelope *env, const struct spool_rcpt *state,
+                                      struct span site, uint32_t nrcpts)
 {
     struct span sender = sender_of(env);
     struct dispatch_item *d = malloc(sizeof *d + nrcpts * sizeof(uint32_t) + site.n + sender.n);

@@ -141,7 +141,8 @@ static int dsn_fill(struct dsn_job *job)
                                   .wall_ms = clock_wall_ms(),
                                   .full = full,
                                   .full_max_bytes = c->bounces.max_full_bytes };
-    return getrandom(&job->dsn.nonce, sizeof job->dsn.nonce, 0) == (ssize_t)sizeof job->dsn.nonce ? 0 : -errno;
+    return getrandom(&job->dsn.nonce, sizeof job->dsn.nonce, 0) == (ssize_t)sizeof job->dsn.nonce ? 0
+                                                                                                  : -errno;
 }
 
 /* The report's text into the spool, block by block. Its size is bounded by bounces.max_full_bytes. */
@@ -247,7 +248,8 @@ static void run_reported(struct worker *w, struct worker_op *op)
         record_told(job);
     else if (a->item != NULL)
         queue_done(a->e->queue, a->item);
-    (void)dispatch_message(w->node, w, w->config, &job->env, NULL); /* an error is in the log; the mail is safe */
+    (void)dispatch_message(w->node, w, w->config, &job->env,
+                           NULL); /* an error is in the log; the mail is safe */
     egress_kick(a->e);
     job_free(job);
 }

@@ -1,5 +1,5 @@
-/* Writing one delivery report into the spool. Its commit record ends the recipients that it reports, so that there
- * is never a recipient that ended without its report, nor one reported twice. The worker's thread.
+/* Writing one delivery report into the spool. Its commit record ends the recipients that it reports, so that
+ * there is never a recipient that ended without its report, nor one reported twice. The worker's thread.
  */
 #ifndef NODE_CORE_DSN_JOB_H
 #define NODE_CORE_DSN_JOB_H
@@ -14,8 +14,9 @@ struct dsn_job_rcpt {
     bool full;
 };
 
-/* Takes the attempt and `rcpts` (NULL, without memory: everything is tried again later). a->item, if any, stays in
- * flight until the report is on disk; if it cannot be written the recipients go back to the queue. */
+/* Takes the attempt and `rcpts` (NULL, without memory: everything is tried again later). a->item, if any,
+ * stays in flight until the report is on disk; if it cannot be written the recipients go back to the queue.
+ */
 void dsn_job_start(struct attempt *a, struct dsn_job_rcpt *rcpts, uint32_t n, const char *remote_mta);
 
 #endif

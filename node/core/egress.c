@@ -167,8 +167,8 @@ void egress_add(struct egress *e, const struct queue_item_info *info)
     egress_kick(e);
 }
 
-struct queue_item *egress_divide(struct egress *e, struct queue_item *item, const uint32_t *take, uint32_t ntake,
-                                 const uint32_t *leave, uint32_t nleave)
+struct queue_item *egress_divide(struct egress *e, struct queue_item *item, const uint32_t *take,
+                                 uint32_t ntake, const uint32_t *leave, uint32_t nleave)
 {
     struct queue_item_view v;
     queue_item_view(e->queue, item, &v);
@@ -310,7 +310,8 @@ fail:
     return err;
 }
 
-/* What was found may have changed with the resolver or the routes; what is asked now dies with the old one. */
+/* What was found may have changed with the resolver or the routes; what is asked now dies with the old one.
+ */
 static void forget_lookup(void *ctx, struct queue_site *qs)
 {
     (void)ctx;
@@ -327,6 +328,13 @@ static void forget_lookup(void *ctx, struct queue_site *qs)
     conn_cancel_waiting(site);
 }
 
+static void forget_lookups(struct egress *e)
+{
+    uint64_t cursor = 0;
+    while (queue_walk_sites(e->queue, &cursor, UINT32_MAX, forget_lookup, e))
+        ;
+}
+
 void egress_reconfigure(struct egress *e)
 {
     struct queue_config config;
@@ -334,9 +342,7 @@ void egress_reconfigure(struct egress *e)
     queue_reconfigure(e->queue, &config, egress_now_ms(e));
     struct dns *fresh;
     if (resolver_new(e->w, &fresh) == 0) {
-        uint64_t cursor = 0;
-        while (queue_walk_sites(e->queue, &cursor, UINT32_MAX, forget_lookup, e))
-            ;
+        forget_lookups(e);
         dns_close(e->w->dns, NULL, NULL); /* its memory goes from the loop */
         e->w->dns = fresh;
     }
@@ -359,6 +365,7 @@ void egress_close(struct egress *e)
 {
     e->stopping = true;
     conn_drop_all(e);
+    forget_lookups(e);
     timer_fini(&e->poll_timer);
     uv_close((uv_handle_t *)&e->prepare, NULL);
 }

@@ -61,8 +61,8 @@ void egress_add(struct egress *e, const struct queue_item_info *info);
 
 /* Makes two items of one that is not in flight: returns the one with the recipients `take`, the other keeps
  * `leave`. NULL: no memory, and nothing has changed. */
-struct queue_item *egress_divide(struct egress *e, struct queue_item *item, const uint32_t *take, uint32_t ntake,
-                                 const uint32_t *leave, uint32_t nleave);
+struct queue_item *egress_divide(struct egress *e, struct queue_item *item, const uint32_t *take,
+                                 uint32_t ntake, const uint32_t *leave, uint32_t nleave);
 
 /* Something changed: the queue is polled before the loop waits. */
 void egress_kick(struct egress *e);

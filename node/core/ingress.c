@@ -61,7 +61,8 @@ static void open_listener(struct ingress *in, struct listener *l)
         err = stream_listener_open(&il->sl, &in->w->streams, *fd, ingress_accept_cb, il);
     }
     if (err != 0) {
-        log_error("listener", "%s: worker %u cannot listen: %s", l->config->name, in->w->index, err_text(err));
+        log_error("listener", "%s: worker %u cannot listen: %s", l->config->name, in->w->index,
+                  err_text(err));
         free(il);
         return;
     }
@@ -73,7 +74,8 @@ static void open_listener(struct ingress *in, struct listener *l)
 
 void ingress_listen(struct ingress *in, struct listeners *ls)
 {
-    LIST_EACH_SAFE(link, &in->listeners) {
+    LIST_EACH_SAFE(link, &in->listeners)
+    {
         struct ingress_listener *il = LIST_ITEM(link, struct ingress_listener, link);
         struct listener *next = listeners_same(ls, il->l);
         if (next == NULL) {
@@ -92,7 +94,7 @@ void ingress_stop(struct ingress *in)
 {
     in->stopping = true;
     LIST_EACH_SAFE(link, &in->listeners)
-        close_listener(LIST_ITEM(link, struct ingress_listener, link));
+    close_listener(LIST_ITEM(link, struct ingress_listener, link));
     session_stop_all(in);
 }
 

@@ -1,7 +1,7 @@
 /* Mail in, on one worker: its listening sockets and the sessions of its clients. The worker's thread only.
  *
- *     accept --> [PROXY header] --> [TLS] --> greeting --> session.c: commands, checks --> receive.c: content,
- *     spool --> 250 --> dispatch
+ *     accept --> [PROXY header] --> [TLS] --> greeting --> session.c: commands, checks --> receive.c:
+ * content, spool --> 250 --> dispatch
  */
 #ifndef NODE_CORE_INGRESS_H
 #define NODE_CORE_INGRESS_H

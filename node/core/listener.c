@@ -66,8 +66,8 @@ static int bind_sockets(struct listener *l, uint32_t nworkers, struct buf *why)
         err = stream_listen_fd(&addr, port, true, BACKLOG, &l->fds[i]);
     if (err != 0) {
         char text[IP_SOCK_TEXT_MAX];
-        buf_printf(why, "listener %s: cannot listen on %s: %s", l->config->name, ip_sock_format(&addr, port, text),
-                   err_text(err));
+        buf_printf(why, "listener %s: cannot listen on %s: %s", l->config->name,
+                   ip_sock_format(&addr, port, text), err_text(err));
     }
     return err;
 }
@@ -85,8 +85,8 @@ struct listener *listeners_same(const struct listeners *ls, const struct listene
     return NULL;
 }
 
-int listeners_new(struct config *config, uint32_t nworkers, const struct listeners *old, struct tls_tickets *tickets,
-                  struct listeners **out, struct buf *why)
+int listeners_new(struct config *config, uint32_t nworkers, const struct listeners *old,
+                  struct tls_tickets *tickets, struct listeners **out, struct buf *why)
 {
     struct listeners *ls = calloc(1, sizeof *ls);
     if (ls == NULL)

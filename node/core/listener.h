@@ -16,7 +16,6 @@
 
 #include <stdatomic.h>
 
-
 struct listener {
     const struct config_listener *config; /* inside set->config */
     struct listeners *set;
@@ -34,10 +33,10 @@ struct listeners {
     struct listener *list;
 };
 
-/* Reads certificates and binds the addresses that `old` (may be NULL) has not. ERR_BAD or -errno with one line
- * in `why`; then nothing is left behind. Main thread. */
-int listeners_new(struct config *config, uint32_t nworkers, const struct listeners *old, struct tls_tickets *tickets,
-                  struct listeners **out, struct buf *why);
+/* Reads certificates and binds the addresses that `old` (may be NULL) has not. ERR_BAD or -errno with one
+ * line in `why`; then nothing is left behind. Main thread. */
+int listeners_new(struct config *config, uint32_t nworkers, const struct listeners *old,
+                  struct tls_tickets *tickets, struct listeners **out, struct buf *why);
 void listeners_hold(struct listeners *ls);
 /* Any thread; the last one closes what sockets were not handed out. */
 void listeners_rele(struct listeners *ls);

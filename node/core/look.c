@@ -14,7 +14,8 @@ const char *look_class_name(uint8_t class)
     return class == ENVELOPE_CLASS_DEVICE ? "device" : class == ENVELOPE_CLASS_BULK ? "bulk" : "person";
 }
 
-/* ---- ids ------------------------------------------------------------------------------------------------ */
+/* ---- ids ------------------------------------------------------------------------------------------------
+ */
 
 struct id_walk {
     const struct admin_selector *sel;
@@ -123,7 +124,8 @@ void look_ids_fini(struct look_ids *l)
     *l = (struct look_ids){ 0 };
 }
 
-/* ---- items ---------------------------------------------------------------------------------------------- */
+/* ---- items ----------------------------------------------------------------------------------------------
+ */
 
 struct item_lookup {
     const uint64_t *ids;
@@ -131,7 +133,8 @@ struct item_lookup {
     struct look_batch *out;
 };
 
-static int batch_add(struct look_batch *b, uint32_t worker, const struct queue *q, const struct queue_item_view *v)
+static int batch_add(struct look_batch *b, uint32_t worker, const struct queue *q,
+                     const struct queue_item_view *v)
 {
     if (b->n == b->cap) {
         size_t cap = b->cap == 0 ? 64 : b->cap * 2;
@@ -148,18 +151,20 @@ static int batch_add(struct look_batch *b, uint32_t worker, const struct queue *
         return -ENOMEM;
     memcpy(rcpts, v->rcpts, v->nrcpts * sizeof *rcpts);
     struct span key = queue_site_key(v->site);
-    struct span error = site.down ? site.last_error : (struct span){ "", 0 };
+    bool trouble = site.failures > 0; /* what is wrong with the site is what is wrong with its items */
+    struct span error = trouble ? site.last_error : (struct span){ "", 0 };
     /* the text may move while it grows: places now, pointers when all is there */
-    b->items[b->n++] = (struct look_item){ .id = v->id,
-                                           .worker = worker,
-                                           .state = (uint8_t)v->state,
-                                           .attempts = v->attempts,
-                                           .next_ms = site.down && site.next_try_ms > v->next_ms ? site.next_try_ms
-                                                                                                  : v->next_ms,
-                                           .site = { (const char *)b->text.len, key.n },
-                                           .site_error = { (const char *)(b->text.len + key.n), error.n },
-                                           .nrcpts = v->nrcpts,
-                                           .rcpts = rcpts };
+    b->items[b->n++] =
+        (struct look_item){ .id = v->id,
+                            .worker = worker,
+                            .state = (uint8_t)v->state,
+                            .attempts = v->attempts,
+                            .next_ms =
+                                trouble && site.next_try_ms > v->next_ms ? site.next_try_ms : v->next_ms,
+                            .site = { (const char *)b->text.len, key.n },
+                            .site_error = { (const char *)(b->text.len + key.n), error.n },
+                            .nrcpts = v->nrcpts,
+                            .rcpts = rcpts };
     buf_put_span(&b->text, key);
     return buf_put_span(&b->text, error);
 }
@@ -211,7 +216,8 @@ void look_batch_fini(struct look_batch *b)
     *b = (struct look_batch){ 0 };
 }
 
-/* ---- rows ----------------------------------------------------------------------------------------------- */
+/* ---- rows -----------------------------------------------------------------------------------------------
+ */
 
 static const struct look_item *item_of(const struct look_batch *b, uint64_t id, uint32_t rcpt)
 {
@@ -248,8 +254,8 @@ static enum admin_state state_of(const struct spool_rcpt *r, const struct look_i
     }
 }
 
-static void row_fill(struct node *n, const struct config *c, const char *id, const struct spool_info *info, uint32_t i,
-                     const struct look_item *item, struct admin_row *row)
+static void row_fill(struct node *n, const struct config *c, const char *id, const struct spool_info *info,
+                     uint32_t i, const struct look_item *item, struct admin_row *row)
 {
     (void)n;
     const struct envelope *e = &info->env;
@@ -282,8 +288,8 @@ static void row_fill(struct node *n, const struct config *c, const char *id, con
     };
 }
 
-int look_message(struct node *n, uint64_t id, const struct look_batch *b, const struct admin_selector *sel, bool ended,
-                 admin_row_fn *fn, void *arg)
+int look_message(struct node *n, uint64_t id, const struct look_batch *b, const struct admin_selector *sel,
+                 bool ended, admin_row_fn *fn, void *arg)
 {
     struct spool_info *info;
     int err = spool_info(n->spool, id, &info);
@@ -319,8 +325,8 @@ static int after_cb(void *arg, const struct admin_row *row)
     return a->first && row->rcpt <= a->rcpt ? 0 : a->fn(a->arg, row);
 }
 
-int look_all(struct node *n, const struct admin_selector *sel, uint64_t after, uint32_t after_rcpt, admin_row_fn *fn,
-             void *arg)
+int look_all(struct node *n, const struct admin_selector *sel, uint64_t after, uint32_t after_rcpt,
+             admin_row_fn *fn, void *arg)
 {
     struct look_ids ids;
     int err = look_ids(n, sel, after, &ids);

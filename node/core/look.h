@@ -1,5 +1,5 @@
-/* Looking into the workers' queues from an admin thread, in bounded steps so that no loop stops for long: first
- * the ids that may match, then what the queues and the spool know of each.
+/* Looking into the workers' queues from an admin thread, in bounded steps so that no loop stops for long:
+ * first the ids that may match, then what the queues and the spool know of each.
  */
 #ifndef NODE_CORE_LOOK_H
 #define NODE_CORE_LOOK_H
@@ -7,7 +7,8 @@
 #include "node/admin/ops.h"
 #include "node/core/node.h"
 
-/* ---- ids ------------------------------------------------------------------------------------------------ */
+/* ---- ids ------------------------------------------------------------------------------------------------
+ */
 
 struct look_ids {
     uint64_t *ids; /* ascending, each once */
@@ -19,7 +20,8 @@ struct look_ids {
 int look_ids(struct node *n, const struct admin_selector *sel, uint64_t after, struct look_ids *out);
 void look_ids_fini(struct look_ids *l);
 
-/* ---- messages ------------------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------------------
+ */
 
 /* An item as a worker's queue had it a moment ago. */
 struct look_item {
@@ -48,12 +50,12 @@ void look_batch_fini(struct look_batch *b);
 
 /* Calls fn for each recipient of a message that the selector matches (NULL: all), living ones only unless
  * `ended`. Returns fn's last answer, ERR_NOT_FOUND, or an error. */
-int look_message(struct node *n, uint64_t id, const struct look_batch *b, const struct admin_selector *sel, bool ended,
-                 admin_row_fn *fn, void *arg);
+int look_message(struct node *n, uint64_t id, const struct look_batch *b, const struct admin_selector *sel,
+                 bool ended, admin_row_fn *fn, void *arg);
 
 /* All messages that match, in order of (id, rcpt) after the place. fn as above; 1 from it ends the walk. */
-int look_all(struct node *n, const struct admin_selector *sel, uint64_t after, uint32_t after_rcpt, admin_row_fn *fn,
-             void *arg);
+int look_all(struct node *n, const struct admin_selector *sel, uint64_t after, uint32_t after_rcpt,
+             admin_row_fn *fn, void *arg);
 
 const char *look_class_name(uint8_t class);
 

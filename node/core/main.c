@@ -30,7 +30,8 @@ static const char usage_text[] =
     "  -h, --help              show this help\n"
     "  -V, --version           show the version\n"
     "\n"
-    "SIGHUP reads the configuration, certificates and accounts again and reopens log files. SIGTERM and SIGINT\n"
+    "SIGHUP reads the configuration, certificates and accounts again and reopens log files. SIGTERM and "
+    "SIGINT\n"
     "finish the transactions in hand, then stop. See turnpiked(8).\n";
 
 struct daemon {
@@ -151,7 +152,8 @@ static int run(const char *path)
     struct config *config = load(path);
     if (config == NULL)
         return EX_CONFIG;
-    static const enum log_level levels[] = { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+    static const enum log_level levels[] = { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO,
+                                             LOG_LEVEL_DEBUG };
     log_set_level(levels[config->log.level]);
     log_set_journal(getenv("JOURNAL_STREAM") != NULL);
     signal(SIGPIPE, SIG_IGN);

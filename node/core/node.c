@@ -109,8 +109,10 @@ static void node_spool_failed_cb(void *ctx, int err)
 {
     struct node *n = ctx;
     atomic_store(&n->spool_error, err);
-    log_error("spool", "stopped: %s. No mail is accepted any more; the node exits, and verifies the spool when it "
-                       "is started again", err_text(err));
+    log_error("spool",
+              "stopped: %s. No mail is accepted any more; the node exits, and verifies the spool when it "
+              "is started again",
+              err_text(err));
     uv_async_send(&n->wake);
 }
 
@@ -142,8 +144,8 @@ static int open_spool(struct node *n)
     service_spool_opened(n);
     struct spool_stats stats;
     spool_stats(n->spool, &stats);
-    log_info("spool", "%s: %llu messages queued, read in %lld ms", c->spool.dir, (unsigned long long)stats.messages,
-             (long long)((clock_mono_ns() - from) / 1000000));
+    log_info("spool", "%s: %llu messages queued, read in %lld ms", c->spool.dir,
+             (unsigned long long)stats.messages, (long long)((clock_mono_ns() - from) / 1000000));
     return 0;
 }
 
@@ -307,7 +309,8 @@ int node_reload(struct node *n, struct buf *why)
     return 0;
 }
 
-/* ---- requests of other threads --------------------------------------------------------------------------- */
+/* ---- requests of other threads ---------------------------------------------------------------------------
+ */
 
 struct request {
     struct list link;

@@ -1,7 +1,7 @@
 /* turnpiked as a whole: what its threads share.
  *
- * Start order: configuration, privileges for ports, spool (recovery fills the workers' queues), workers, admin.
- * Stop order: the reverse; see node_stop. The main thread's loop holds signals and the slow timer.
+ * Start order: configuration, privileges for ports, spool (recovery fills the workers' queues), workers,
+ * admin. Stop order: the reverse; see node_stop. The main thread's loop holds signals and the slow timer.
  */
 #ifndef NODE_CORE_NODE_H
 #define NODE_CORE_NODE_H
@@ -28,12 +28,12 @@ struct meters;
 enum node_state { NODE_STARTING, NODE_RUNNING, NODE_STOPPING, NODE_FAILED };
 
 struct node {
-    struct config *config; /* main thread; workers have references of their own */
+    struct config *config;  /* main thread; workers have references of their own */
     uv_mutex_t config_lock; /* for readers on other threads: node_config */
     struct spool *spool;
-    struct history *history; /* NULL: none is kept */
-    atomic_uint_fast64_t history_seq;     /* durable there */
-    atomic_bool spool_open;               /* `spool` may be used by the history's thread */
+    struct history *history;          /* NULL: none is kept */
+    atomic_uint_fast64_t history_seq; /* durable there */
+    atomic_bool spool_open;           /* `spool` may be used by the history's thread */
     struct events *events;
     struct metrics *metrics;
     struct trace *trace;
@@ -46,17 +46,17 @@ struct node {
     struct worker *workers;
     uint32_t nworkers;
 
-    uv_loop_t loop; /* main's */
+    uv_loop_t loop;  /* main's */
     uv_async_t wake; /* main has something to do: the spool failed, or a request came */
     uv_mutex_t requests_lock;
-    struct list requests; /* under the lock: node_request */
-    bool requests_closed; /* under the lock */
-    atomic_int state;          /* enum node_state */
-    atomic_int spool_error;    /* what stopped the spool, or 0 */
-    atomic_uint_fast64_t sessions_in;  /* of all listeners: the node's limit */
+    struct list requests;             /* under the lock: node_request */
+    bool requests_closed;             /* under the lock */
+    atomic_int state;                 /* enum node_state */
+    atomic_int spool_error;           /* what stopped the spool, or 0 */
+    atomic_uint_fast64_t sessions_in; /* of all listeners: the node's limit */
     atomic_uint_fast64_t sessions_out;
     atomic_uint_fast64_t next_session; /* ids for the logs */
-    int64_t started_ms;        /* wall */
+    int64_t started_ms;                /* wall */
     int64_t config_loaded_ms;
 };
 

@@ -10,21 +10,23 @@
 #include "node/core/meters.h"
 #include "node/core/ops_account.h"
 #include "node/core/ops_live.h"
-#include "node/core/probe.h"
 #include "node/core/ops_look.h"
+#include "node/core/probe.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-/* ---- status --------------------------------------------------------------------------------------------- */
+/* ---- status ---------------------------------------------------------------------------------------------
+ */
 
 static void look_at_worker(struct worker *w, void *arg)
 {
     struct admin_status *out = arg;
     struct queue_totals t;
     queue_totals(w->egress->queue, &t);
-    uint64_t queued = (uint64_t)t.state[QUEUE_STATE_READY] + t.state[QUEUE_STATE_WAITING] + t.state[QUEUE_STATE_IN_FLIGHT];
+    uint64_t queued =
+        (uint64_t)t.state[QUEUE_STATE_READY] + t.state[QUEUE_STATE_WAITING] + t.state[QUEUE_STATE_IN_FLIGHT];
     if (w->index < ADMIN_WORKERS_MAX) {
         out->workers[w->index].sessions_in = w->ingress->nsessions;
         out->workers[w->index].sessions_out = w->egress->nconns;
@@ -48,7 +50,8 @@ static void look_at_listeners(struct node *n, void *arg)
         static const char *const kinds[] = { "submission", "submissions", "relay" };
         snprintf(out->listeners[i].name, sizeof out->listeners[i].name, "%s", l->config->name);
         snprintf(out->listeners[i].kind, sizeof out->listeners[i].kind, "%s", kinds[l->config->kind]);
-        config_endpoint_format(&l->config->address, out->listeners[i].address, sizeof out->listeners[i].address);
+        config_endpoint_format(&l->config->address, out->listeners[i].address,
+                               sizeof out->listeners[i].address);
         out->listeners[i].sessions = atomic_load(&l->sessions);
         out->listeners[i].accepted = atomic_load(&l->accepted);
         out->nlisteners++;
@@ -115,10 +118,10 @@ static int ops_status(void *ctx, struct admin_status *out, struct admin_error *e
     snprintf(out->node, sizeof out->node, "%s", c->name);
     snprintf(out->config_path, sizeof out->config_path, "%s", c->path);
     snprintf(out->state, sizeof out->state, "%s",
-             accepting                              ? "running"
-             : atomic_load(&n->spool_error) != 0    ? "failed"
+             accepting                                 ? "running"
+             : atomic_load(&n->spool_error) != 0       ? "failed"
              : atomic_load(&n->state) == NODE_STOPPING ? "stopping"
-                                                    : "starting");
+                                                       : "starting");
     snprintf(out->reason, sizeof out->reason, "%s", accepting ? "" : why);
     config_rele(c);
     for (uint32_t i = 0; i < n->nworkers; i++)
@@ -151,7 +154,8 @@ static int ops_ready(void *ctx, struct admin_error *e)
     return 0;
 }
 
-/* ---- metrics -------------------------------------------------------------------------------------------- */
+/* ---- metrics --------------------------------------------------------------------------------------------
+ */
 
 static void set_worker_gauges(struct worker *w, void *arg)
 {
@@ -224,7 +228,8 @@ static int ops_metrics(void *ctx, struct buf *out, struct admin_error *e)
     return err == 0 ? 0 : admin_fail(e, err, "cannot render metrics: %s", err_text(err));
 }
 
-/* ---- configuration -------------------------------------------------------------------------------------- */
+/* ---- configuration --------------------------------------------------------------------------------------
+ */
 
 struct reload {
     struct buf why;
@@ -269,7 +274,8 @@ static int ops_config_check(void *ctx, struct admin_error *e)
     if (err == 0)
         config_rele(fresh);
     else if (errors.n > 0)
-        (void)admin_fail(e, err, "%s%s", errors.v[0].text, errors.n > 1 ? " (and more: see 'turnpike config check')" : "");
+        (void)admin_fail(e, err, "%s%s", errors.v[0].text,
+                         errors.n > 1 ? " (and more: see 'turnpike config check')" : "");
     else
         (void)admin_fail(e, err, "%s", err_text(err));
     config_errors_fini(&errors);
@@ -296,7 +302,8 @@ static int ops_log_level_get(void *ctx, char level[8], struct admin_error *e)
     return 0;
 }
 
-static int ops_log_level_set(void *ctx, const char *level, const struct admin_caller *by, struct admin_error *e)
+static int ops_log_level_set(void *ctx, const char *level, const struct admin_caller *by,
+                             struct admin_error *e)
 {
     (void)ctx;
     for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++)

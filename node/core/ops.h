@@ -9,12 +9,13 @@
 
 void ops_fill(struct node *n, struct admin_ops *out);
 
-int ops_queue_list(void *ctx, const struct admin_selector *sel, const struct admin_page *page, admin_row_fn *fn,
-                   void *arg, struct admin_error *e);
+int ops_queue_list(void *ctx, const struct admin_selector *sel, const struct admin_page *page,
+                   admin_row_fn *fn, void *arg, struct admin_error *e);
 int ops_queue_show(void *ctx, const char *id, admin_row_fn *fn, void *arg, struct admin_error *e);
 int ops_queue_act(void *ctx, const struct admin_selector *sel, const struct admin_act_opts *opts,
                   struct admin_act_result *out, struct admin_error *e);
 int ops_queue_summary(void *ctx, const struct admin_selector *sel, enum admin_group by, uint32_t limit,
-                      admin_summary_fn *fn, void *arg, struct admin_summary_row *total, struct admin_error *e);
+                      admin_summary_fn *fn, void *arg, struct admin_summary_row *total,
+                      struct admin_error *e);
 
 #endif

@@ -1,8 +1,8 @@
 /* The admin API: accounts in the local file. Admin threads; the file is locked against other writers, and the
  * new table is in force when the call returns.
  */
-#include "node/core/ops.h"
 #include "node/core/ops_account.h"
+#include "node/core/ops.h"
 
 #include "base/err.h"
 #include "base/log.h"
@@ -18,7 +18,8 @@ static int account_file(struct node *n, char **path, struct admin_error *e)
     struct config *c = node_config(n);
     int err = 0;
     if (c->accounts.source != CONFIG_ACCOUNTS_FILE)
-        err = admin_fail(e, ERR_DENIED, "accounts are kept by Dovecot here (accounts.source): change them there");
+        err = admin_fail(e, ERR_DENIED,
+                         "accounts are kept by Dovecot here (accounts.source): change them there");
     else if ((*path = strdup(c->accounts.file)) == NULL)
         err = admin_fail(e, -ENOMEM, "no memory");
     config_rele(c);
@@ -66,8 +67,8 @@ static void join_senders(const struct admin_account *a, struct buf *out)
 }
 
 /* The account's line; `hash` has room for a new one, `senders` owns the list's text. */
-static int spec_fill(const struct admin_account *a, char *hash, struct buf *senders, struct account_spec *spec,
-                     struct buf *why)
+static int spec_fill(const struct admin_account *a, char *hash, struct buf *senders,
+                     struct account_spec *spec, struct buf *why)
 {
     *spec = (struct account_spec){ .name = span_str(a->name),
                                    .tenant = span_str(a->tenant),
@@ -85,7 +86,8 @@ static int spec_fill(const struct admin_account *a, char *hash, struct buf *send
     } else if (a->password != NULL) {
         int err = account_hash_password(span_str(a->password), hash);
         if (err != 0) {
-            buf_printf(why, "%s: the password cannot be used: empty, or over %d bytes", a->name, ACCOUNT_PASSWORD_MAX);
+            buf_printf(why, "%s: the password cannot be used: empty, or over %d bytes", a->name,
+                       ACCOUNT_PASSWORD_MAX);
             return err;
         }
         spec->hash = span_str(hash);
@@ -108,7 +110,8 @@ static int add_one(struct accounts_edit *edit, const struct admin_account *a, bo
     return err;
 }
 
-int ops_account_add(void *ctx, const struct admin_account *a, const struct admin_caller *by, struct admin_error *e)
+int ops_account_add(void *ctx, const struct admin_account *a, const struct admin_caller *by,
+                    struct admin_error *e)
 {
     struct accounts_edit *edit;
     struct buf why;
@@ -133,11 +136,13 @@ int ops_account_passwd(void *ctx, const char *name, const char *password, const 
     struct accounts_edit *edit;
     struct buf why;
     if (account_hash_password(span_str(password), hash) != 0)
-        return admin_fail(e, ERR_BAD, "the password cannot be used: empty, or over %d bytes", ACCOUNT_PASSWORD_MAX);
+        return admin_fail(e, ERR_BAD, "the password cannot be used: empty, or over %d bytes",
+                          ACCOUNT_PASSWORD_MAX);
     int err = open_edit(ctx, &edit, &why, e);
     if (err == 0 && (err = accounts_edit_passwd(edit, span_str(name), span_str(hash), &why)) != 0) {
         accounts_edit_close(edit);
-        err = err == ERR_NOT_FOUND ? admin_fail(e, err, "there is no account %s", name) : fail_with(e, err, &why);
+        err = err == ERR_NOT_FOUND ? admin_fail(e, err, "there is no account %s", name)
+                                   : fail_with(e, err, &why);
     } else if (err == 0) {
         err = finish(ctx, edit, &why, e);
     }
@@ -154,7 +159,8 @@ int ops_account_remove(void *ctx, const char *name, const struct admin_caller *b
     int err = open_edit(ctx, &edit, &why, e);
     if (err == 0 && (err = accounts_edit_remove(edit, span_str(name))) != 0) {
         accounts_edit_close(edit);
-        err = err == ERR_NOT_FOUND ? admin_fail(e, err, "there is no account %s", name) : fail_with(e, err, &why);
+        err = err == ERR_NOT_FOUND ? admin_fail(e, err, "there is no account %s", name)
+                                   : fail_with(e, err, &why);
     } else if (err == 0) {
         err = finish(ctx, edit, &why, e);
     }
@@ -190,7 +196,8 @@ int ops_account_import(void *ctx, const struct admin_account *a, uint32_t n, boo
     return err;
 }
 
-/* ---- list ----------------------------------------------------------------------------------------------- */
+/* ---- list -----------------------------------------------------------------------------------------------
+ */
 
 static int compare_accounts(const void *a, const void *b)
 {

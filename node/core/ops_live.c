@@ -12,7 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* ---- traces --------------------------------------------------------------------------------------------- */
+/* ---- traces ---------------------------------------------------------------------------------------------
+ */
 
 static bool trace_put_cb(void *ctx, const struct trace_line *line)
 {
@@ -57,7 +58,8 @@ void ops_trace_stop(void *ctx, struct admin_stream *s)
     trace_unlisten(n->trace, s);
 }
 
-/* ---- source addresses ----------------------------------------------------------------------------------- */
+/* ---- source addresses -----------------------------------------------------------------------------------
+ */
 
 /* Both directions of one address, asked on a worker's resolver. */
 struct ip_check {
@@ -148,8 +150,8 @@ static int check_one(struct node *n, const struct config_source *source, admin_i
     else if (c.client.status != DNS_OK)
         snprintf(problem, sizeof problem, "%s has no PTR record: have it point to %s", ip, c.ehlo);
     else if (!ptr_ok)
-        snprintf(problem, sizeof problem, "the PTR record of %s names %s: have it name %s, or greet as %s", ip,
-                 c.client.name, c.ehlo, c.client.name);
+        snprintf(problem, sizeof problem, "the PTR record of %s names %s: have it name %s, or greet as %s",
+                 ip, c.client.name, c.ehlo, c.client.name);
     else if (!c.forward_ok)
         snprintf(problem, sizeof problem, "%s does not have the address %s: add it", c.ehlo, ip);
     struct admin_ip_row row = { .ip = span_str(ip),
@@ -182,8 +184,10 @@ int ops_ip_check(void *ctx, const char *ip, admin_ip_fn *fn, void *arg, struct a
             break;
     }
     if (err == 0 && checked == 0)
-        err = ip == NULL ? admin_fail(e, ERR_NOT_FOUND, "no source addresses are configured (sources): mail leaves from "
-                                                        "whatever address the system chooses, as %s", c->hostname)
+        err = ip == NULL ? admin_fail(e, ERR_NOT_FOUND,
+                                      "no source addresses are configured (sources): mail leaves from "
+                                      "whatever address the system chooses, as %s",
+                                      c->hostname)
                          : admin_fail(e, ERR_NOT_FOUND, "%s is not among the configured sources", ip);
     config_rele(c);
     return err;

@@ -11,7 +11,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* ---- content -------------------------------------------------------------------------------------------- */
+/* ---- content --------------------------------------------------------------------------------------------
+ */
 
 struct admin_content {
     struct spool_reader *reader;
@@ -67,7 +68,8 @@ void ops_content_close(void *ctx, struct admin_content *c)
     free(c);
 }
 
-/* ---- track ---------------------------------------------------------------------------------------------- */
+/* ---- track ----------------------------------------------------------------------------------------------
+ */
 
 /* Rows of one kind gather here, sorted before they are given: their strings are copied. */
 struct track_row {
@@ -124,10 +126,10 @@ static int track_add(struct tracking *t, uint64_t id, const struct admin_row *ro
     }
     struct track_row *r = &t->rows[t->n];
     *r = (struct track_row){ .id = id, .rcpt = row->rcpt, .row = *row };
-    struct span *spans[] = { &r->row.sender,    &r->row.recipient,   &r->row.account, &r->row.tenant,
-                             &r->row.site,      &r->row.class,       &r->row.message_id, &r->row.client_ip,
-                             &r->row.client_name, &r->row.helo,      &r->row.protocol, &r->row.listener,
-                             &r->row.reply,     &r->row.mx,          &r->row.mx_ip,   &r->row.source_ip };
+    struct span *spans[] = { &r->row.sender,      &r->row.recipient, &r->row.account,    &r->row.tenant,
+                             &r->row.site,        &r->row.class,     &r->row.message_id, &r->row.client_ip,
+                             &r->row.client_name, &r->row.helo,      &r->row.protocol,   &r->row.listener,
+                             &r->row.reply,       &r->row.mx,        &r->row.mx_ip,      &r->row.source_ip };
     size_t bytes = 1;
     for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
         bytes += spans[i]->n;
@@ -156,7 +158,8 @@ static int track_living_cb(void *arg, const struct admin_row *row)
 {
     struct tracking *t = arg;
     uint64_t id;
-    if (!track_match(t->q, row) || spool_id_parse(span_str(row->id), &id) != 0 || !wanted_place(t, id, row->rcpt))
+    if (!track_match(t->q, row) || spool_id_parse(span_str(row->id), &id) != 0 ||
+        !wanted_place(t, id, row->rcpt))
         return 0;
     return t->err = track_add(t, id, row);
 }
@@ -225,12 +228,13 @@ static int track_ended(struct node *n, struct tracking *t)
         return 0;
     if (q->id != NULL && spool_id_parse(span_str(q->id), &hq.id) != 0)
         return ERR_BAD;
-    (void)history_flush(n->history); /* what ended a moment ago; if it cannot be written, what is there must do */
+    (void)history_flush(
+        n->history); /* what ended a moment ago; if it cannot be written, what is there must do */
     return history_query(n->history, &hq, track_ended_cb, t);
 }
 
-int ops_track(void *ctx, const struct admin_track *q, const struct admin_page *page, admin_row_fn *fn, void *arg,
-              struct admin_error *e)
+int ops_track(void *ctx, const struct admin_track *q, const struct admin_page *page, admin_row_fn *fn,
+              void *arg, struct admin_error *e)
 {
     struct tracking t = { .q = q, .before_rcpt = page->after_rcpt, .limit = page->limit };
     if (page->after_id != NULL && spool_id_parse(span_str(page->after_id), &t.before_id) != 0)
@@ -258,7 +262,8 @@ int ops_track(void *ctx, const struct admin_track *q, const struct admin_page *p
     return err == 0 ? 0 : admin_fail(e, err, "cannot look it up: %s", err_text(err));
 }
 
-/* ---- top ------------------------------------------------------------------------------------------------ */
+/* ---- top ------------------------------------------------------------------------------------------------
+ */
 
 struct top_entry {
     uint64_t counts[ACTIVITY_COUNTS];
@@ -386,7 +391,8 @@ int ops_top(void *ctx, uint32_t limit, admin_top_fn *fn, void *arg, struct admin
     return err >= 0 ? 0 : admin_fail(e, err, "%s", err_text(err));
 }
 
-/* ---- sites ---------------------------------------------------------------------------------------------- */
+/* ---- sites ----------------------------------------------------------------------------------------------
+ */
 
 struct site_entry {
     char *key, *error;
@@ -432,7 +438,8 @@ static void site_walk_cb(void *ctx, struct queue_site *site)
     *entry = (struct site_entry){ .worker = walk->w->index, .state = state };
     entry->key = strndup(key.p, key.n);
     entry->error = strndup(state.last_error.n == 0 ? "" : state.last_error.p, state.last_error.n);
-    if (entry->key == NULL || entry->error == NULL || (walk->after != NULL && strcmp(entry->key, walk->after) <= 0)) {
+    if (entry->key == NULL || entry->error == NULL ||
+        (walk->after != NULL && strcmp(entry->key, walk->after) <= 0)) {
         if (entry->key == NULL || entry->error == NULL)
             walk->err = -ENOMEM;
         free(entry->key);
@@ -454,8 +461,8 @@ static int compare_sites(const void *a, const void *b)
     return strcmp(((const struct site_entry *)a)->key, ((const struct site_entry *)b)->key);
 }
 
-int ops_site_list(void *ctx, const char *state, const char *after, uint32_t limit, admin_site_fn *fn, void *arg,
-                  struct admin_error *e)
+int ops_site_list(void *ctx, const char *state, const char *after, uint32_t limit, admin_site_fn *fn,
+                  void *arg, struct admin_error *e)
 {
     struct node *n = ctx;
     struct site_walk walk = { .state = state, .after = after };
@@ -477,7 +484,8 @@ int ops_site_list(void *ctx, const char *state, const char *after, uint32_t limi
                                       .worker = s->worker,
                                       .conns = s->state.conns,
                                       .conns_limit = s->state.conns_limit,
-                                      .queued = (uint64_t)c->state[QUEUE_STATE_READY] + c->state[QUEUE_STATE_WAITING],
+                                      .queued = (uint64_t)c->state[QUEUE_STATE_READY] +
+                                                c->state[QUEUE_STATE_WAITING],
                                       .active = c->state[QUEUE_STATE_IN_FLIGHT],
                                       .held = c->state[QUEUE_STATE_HELD],
                                       .next_ms = s->state.next_try_ms,

@@ -13,7 +13,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* ---- list and show -------------------------------------------------------------------------------------- */
+/* ---- list and show --------------------------------------------------------------------------------------
+ */
 
 struct listing {
     uint32_t left;
@@ -28,8 +29,8 @@ static int listing_cb(void *arg, const struct admin_row *row)
     return enough != 0 ? enough : --l->left == 0;
 }
 
-int ops_queue_list(void *ctx, const struct admin_selector *sel, const struct admin_page *page, admin_row_fn *fn,
-                   void *arg, struct admin_error *e)
+int ops_queue_list(void *ctx, const struct admin_selector *sel, const struct admin_page *page,
+                   admin_row_fn *fn, void *arg, struct admin_error *e)
 {
     uint64_t after = 0;
     if (page->after_id != NULL && spool_id_parse(span_str(page->after_id), &after) != 0)
@@ -55,7 +56,8 @@ int ops_queue_show(void *ctx, const char *id, admin_row_fn *fn, void *arg, struc
     return err == 0 || err == 1 ? 0 : admin_fail(e, err, "cannot read %s: %s", id, err_text(err));
 }
 
-/* ---- acts ----------------------------------------------------------------------------------------------- */
+/* ---- acts -----------------------------------------------------------------------------------------------
+ */
 
 /* Recipients of one message that are meant. */
 struct meant {
@@ -119,8 +121,9 @@ static int record_state(struct egress *e, struct queue_item *item, uint8_t state
                                                    .delay_told = v.delay_told,
                                                    .attempts = v.attempts,
                                                    .changed_ms = clock_wall_ms(),
-                                                   .reply = state == RCPT_HELD ? SPAN_LIT("held by an operator")
-                                                                               : SPAN_LIT("released by an operator") } };
+                                                   .reply = state == RCPT_HELD
+                                                                ? SPAN_LIT("held by an operator")
+                                                                : SPAN_LIT("released by an operator") } };
     int err = spool_update(e->w->node->spool, v.id, u, v.nrcpts, NULL);
     free(u);
     return err;
@@ -155,7 +158,8 @@ static void act_on_item(struct act *act, struct egress *e, struct queue_item *it
         }
         break;
     case ADMIN_ACT_BOUNCE:
-        err = outcome_bounce(e, item, act->opts->text == NULL ? "5.7.1 returned by an operator" : act->opts->text);
+        err = outcome_bounce(e, item,
+                             act->opts->text == NULL ? "5.7.1 returned by an operator" : act->opts->text);
         break;
     case ADMIN_ACT_DELETE:
         err = outcome_delete(e, item);
@@ -264,7 +268,8 @@ int ops_queue_act(void *ctx, const struct admin_selector *sel, const struct admi
     return err == 0 ? 0 : admin_fail(e, err, "stopped half way: %s", err_text(err));
 }
 
-/* ---- summary -------------------------------------------------------------------------------------------- */
+/* ---- summary --------------------------------------------------------------------------------------------
+ */
 
 struct group {
     char *key;

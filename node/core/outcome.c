@@ -1,7 +1,8 @@
 /* What came of an attempt is recorded.
  *
- * Recipients go one of four ways: ended without a report (one record in the spool), ended with one (the report's
- * own commit record ends them, dsn_job.c), deferred, or not tried. The queue's item is divided accordingly.
+ * Recipients go one of four ways: ended without a report (one record in the spool), ended with one (the
+ * report's own commit record ends them, dsn_job.c), deferred, or not tried. The queue's item is divided
+ * accordingly.
  */
 #include "node/core/outcome.h"
 
@@ -57,7 +58,8 @@ static int settling_init(struct settling *s, struct attempt *a, const struct con
     return -ENOMEM;
 }
 
-static struct mail_dsn_decision decide(const struct attempt *a, uint32_t i, enum mail_dsn_event event, bool next_hop_dsn)
+static struct mail_dsn_decision decide(const struct attempt *a, uint32_t i, enum mail_dsn_event event,
+                                       bool next_hop_dsn)
 {
     const struct envelope *env = &a->info->env;
     struct mail_dsn_case c = { .event = event,
@@ -77,7 +79,8 @@ static void classify(struct settling *s, enum mail_dsn_event failed)
         enum way way = WAY_AGAIN;
         switch (a->results[i].class) {
         case SMTP_CLIENT_OK:
-            s->decisions[i] = decide(a, i, MAIL_DSN_EVENT_ACCEPTED, s->c != NULL && smtp_client_has_dsn(s->c->client));
+            s->decisions[i] =
+                decide(a, i, MAIL_DSN_EVENT_ACCEPTED, s->c != NULL && smtp_client_has_dsn(s->c->client));
             way = s->decisions[i].report ? WAY_REPORTED : WAY_ENDED;
             break;
         case SMTP_CLIENT_PERMANENT:
@@ -178,9 +181,10 @@ static void report(struct settling *s, struct queue_item *item)
     struct dsn_job_rcpt *rcpts = calloc(s->count[WAY_REPORTED], sizeof *rcpts);
     for (uint32_t i = 0; rcpts != NULL && i < a->nrcpts; i++)
         if (s->ways[i] == WAY_REPORTED)
-            rcpts[n++] = (struct dsn_job_rcpt){
-                .at = i, .action = s->decisions[i].action, .state = s->decisions[i].state, .full = s->decisions[i].full
-            };
+            rcpts[n++] = (struct dsn_job_rcpt){ .at = i,
+                                                .action = s->decisions[i].action,
+                                                .state = s->decisions[i].state,
+                                                .full = s->decisions[i].full };
     a->item = item;
     for (uint32_t i = 0; i < n; i++)
         report_recipient(a->e->w, a, rcpts[i].at, s->c, rcpts[i].state, 0);
@@ -226,7 +230,8 @@ void outcome_settle(struct attempt *a, const struct conn *c)
     settle(a, c, MAIL_DSN_EVENT_FAILED);
 }
 
-/* ---- without a connection ------------------------------------------------------------------------------- */
+/* ---- without a connection -------------------------------------------------------------------------------
+ */
 
 /* "451 4.2.1 text" as it was recorded, or nothing. */
 static void reply_parse(struct span text, struct smtp_reply_text *out)
@@ -289,7 +294,8 @@ void outcome_delayed(struct egress *e, struct queue_item *item)
     for (uint32_t i = 0; rcpts != NULL && i < a->nrcpts; i++) {
         struct mail_dsn_decision d = decide(a, i, MAIL_DSN_EVENT_DELAYED, false);
         if (d.report)
-            rcpts[n++] = (struct dsn_job_rcpt){ .at = i, .action = d.action, .state = RCPT_QUEUED, .full = d.full };
+            rcpts[n++] =
+                (struct dsn_job_rcpt){ .at = i, .action = d.action, .state = RCPT_QUEUED, .full = d.full };
     }
     if (n == 0) {
         free(rcpts);
@@ -312,7 +318,9 @@ int outcome_bounce(struct egress *e, struct queue_item *item, const char *text)
     if (err != 0)
         return err;
     a->attempts--;
-    struct smtp_client_result result = { .class = SMTP_CLIENT_PERMANENT, .stage = SMTP_CLIENT_STAGE_CONNECT, .local = true };
+    struct smtp_client_result result = { .class = SMTP_CLIENT_PERMANENT,
+                                         .stage = SMTP_CLIENT_STAGE_CONNECT,
+                                         .local = true };
     result.reply.code = 550;
     size_t used = smtp_enhanced_parse(span_str(text), result.reply.enhanced);
     smtp_reply_text_add(&result.reply, span_sub(span_str(text), used));
@@ -335,7 +343,8 @@ int outcome_delete(struct egress *e, struct queue_item *item)
     if (err != 0)
         return err;
     a->attempts--;
-    attempt_fail_all(a, SMTP_CLIENT_PERMANENT, SMTP_CLIENT_STAGE_CONNECT, 550, "5.7.1", "deleted by an operator");
+    attempt_fail_all(a, SMTP_CLIENT_PERMANENT, SMTP_CLIENT_STAGE_CONNECT, 550, "5.7.1",
+                     "deleted by an operator");
     (void)queue_remove(e->queue, item);
     settle(a, NULL, MAIL_DSN_EVENT_DELETED);
     return 0;

@@ -6,8 +6,8 @@
 
 #include "node/core/attempt.h"
 
-/* The results are set. Takes the attempt and ends its item: done, deferred, or put back; recipients that need a
- * report stay in flight until the report is on disk. `c` is the connection that was used, or NULL. */
+/* The results are set. Takes the attempt and ends its item: done, deferred, or put back; recipients that need
+ * a report stay in flight until the report is on disk. `c` is the connection that was used, or NULL. */
 void outcome_settle(struct attempt *a, const struct conn *c);
 
 /* The queue found an item too old (it is in flight), or waiting for long (it stays where it is). */

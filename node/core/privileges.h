@@ -6,8 +6,8 @@
 
 #include "node/config/config.h"
 
-/* Makes data_dir and the spool's directory if they are missing, owned by the user, and raises the limit of open
- * files as far as allowed. Errors are in the log. */
+/* Makes data_dir and the spool's directory if they are missing, owned by the user, and raises the limit of
+ * open files as far as allowed. Errors are in the log. */
 int privileges_prepare(const struct config *c);
 /* Root only: becomes user and group, for good. */
 int privileges_drop(const struct config *c);

@@ -1,6 +1,6 @@
-/* A dialogue with a recipient's server up to RCPT, then QUIT. It runs on a worker, apart from the queue: it is no
- * attempt, and nothing is learnt from it. Its client speaks plain commands, one at a time, so that each reply can
- * be read with what it answers. The worker's thread, but for ops_probe_start.
+/* A dialogue with a recipient's server up to RCPT, then QUIT. It runs on a worker, apart from the queue: it
+ * is no attempt, and nothing is learnt from it. Its client speaks plain commands, one at a time, so that each
+ * reply can be read with what it answers. The worker's thread, but for ops_probe_start.
  */
 #include "node/core/probe.h"
 
@@ -19,7 +19,15 @@
 
 #define PROBE_TIMEOUT_MS 30000
 
-enum probe_step { PROBE_GREETING, PROBE_EHLO, PROBE_STARTTLS, PROBE_EHLO_TLS, PROBE_MAIL, PROBE_RCPT, PROBE_QUIT };
+enum probe_step {
+    PROBE_GREETING,
+    PROBE_EHLO,
+    PROBE_STARTTLS,
+    PROBE_EHLO_TLS,
+    PROBE_MAIL,
+    PROBE_RCPT,
+    PROBE_QUIT
+};
 
 struct probe {
     struct worker_msg msg;
@@ -47,7 +55,9 @@ struct probe {
 
 static void say(struct probe *p, enum admin_dir dir, struct span text)
 {
-    struct admin_stream_line line = { .at_ms = clock_wall_ms(), .dir = dir, .peer = span_str(p->peer), .text = text };
+    struct admin_stream_line line = {
+        .at_ms = clock_wall_ms(), .dir = dir, .peer = span_str(p->peer), .text = text
+    };
     (void)admin_stream_put(p->out, &line); /* a reader that left is seen at the end */
 }
 
@@ -86,7 +96,8 @@ static void probe_end(struct probe *p, int err, const char *text)
     probe_free(p);
 }
 
-static void command(struct probe *p, enum probe_step step, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void command(struct probe *p, enum probe_step step, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 static void command(struct probe *p, enum probe_step step, const char *fmt, ...)
 {
@@ -183,9 +194,10 @@ static size_t probe_data_cb(void *ctx, const char *bytes, size_t n)
             return n;
         }
         char line[SMTP_REPLY_LINE_MAX + 8];
-        int len = snprintf(line, sizeof line, "%u%c%.*s", p->parser.reply.code, event == SMTP_REPLY_LINE ? '-' : ' ',
-                           (int)p->parser.text.n, p->parser.text.p);
-        say(p, ADMIN_DIR_IN, span_of(line, (size_t)(len < 0 ? 0 : len) < sizeof line ? (size_t)len : sizeof line - 1));
+        int len = snprintf(line, sizeof line, "%u%c%.*s", p->parser.reply.code,
+                           event == SMTP_REPLY_LINE ? '-' : ' ', (int)p->parser.text.n, p->parser.text.p);
+        say(p, ADMIN_DIR_IN,
+            span_of(line, (size_t)(len < 0 ? 0 : len) < sizeof line ? (size_t)len : sizeof line - 1));
         if (span_eq_nocase(p->parser.text, SPAN_LIT("STARTTLS")))
             p->starttls = true;
         if (event != SMTP_REPLY_DONE)
@@ -220,8 +232,8 @@ static void probe_tls_cb(void *ctx, bool ok, const char *why)
         return; /* the stream closes */
     }
     const struct tls_info *info = stream_tls_info(p->stream);
-    note(p, "%s, certificate %s%s", tls_info_format(info, text), info->verified ? "verified" : "not verified: ",
-         info->verified ? "" : info->verify_error);
+    note(p, "%s, certificate %s%s", tls_info_format(info, text),
+         info->verified ? "verified" : "not verified: ", info->verified ? "" : info->verify_error);
     smtp_reply_parser_init(&p->parser);
     command(p, PROBE_EHLO_TLS, "EHLO %s", p->ehlo);
 }
@@ -261,7 +273,9 @@ static void next_target(struct probe *p)
         ip_sock_format(&t->addr, p->port, p->peer);
         if (p->source.family != 0 && p->source.family != t->addr.family)
             continue;
-        struct stream_connect to = { .addr = t->addr, .port = p->port, .source = p->source, .timeout_ms = PROBE_TIMEOUT_MS };
+        struct stream_connect to = {
+            .addr = t->addr, .port = p->port, .source = p->source, .timeout_ms = PROBE_TIMEOUT_MS
+        };
         smtp_reply_parser_init(&p->parser);
         p->step = PROBE_GREETING;
         int err = stream_connect(&p->w->streams, &to, &probe_ops, p, &p->stream);
@@ -286,7 +300,8 @@ static void probe_site_cb(void *ctx, struct dns_site *site)
         probe_end(p, site->status == DNS_TEMPORARY ? ERR_TIMEOUT : ERR_NOT_FOUND, text);
         return;
     }
-    note(p, "site %.*s: %u addresses of %u hosts", (int)p->key.len, p->key.text, site->ntargets, site->nhosts);
+    note(p, "site %.*s: %u addresses of %u hosts", (int)p->key.len, p->key.text, site->ntargets,
+         site->nhosts);
     next_target(p);
 }
 
@@ -298,7 +313,8 @@ static void run_probe(struct worker *w, struct worker_msg *msg)
     buf_init(&why, 512);
     p->w = w;
     struct tls_client_config tc = { 0 };
-    if (timer_init(&p->deadline, &w->timers, probe_deadline_cb) != 0 || tls_client_new(&tc, &p->tls, &why) != 0) {
+    if (timer_init(&p->deadline, &w->timers, probe_deadline_cb) != 0 ||
+        tls_client_new(&tc, &p->tls, &why) != 0) {
         buf_fini(&why);
         probe_end(p, -ENOMEM, "no memory");
         return;
@@ -315,8 +331,8 @@ static void run_probe(struct worker *w, struct worker_msg *msg)
         ip_from_sockaddr((const struct sockaddr *)&r->hop.address, &addr, NULL) == 0)
         host = span_str(ip_addr_format(&addr, text));
     bool named = r != NULL && (r->hop.kind == CONFIG_HOP_HOST || r->hop.kind == CONFIG_HOP_ADDRESS);
-    struct dns_request *request = named ? dns_host(w->dns, host, p->port, probe_site_cb, p)
-                                        : dns_site(w->dns, host, probe_site_cb, p);
+    struct dns_request *request =
+        named ? dns_host(w->dns, host, p->port, probe_site_cb, p) : dns_site(w->dns, host, probe_site_cb, p);
     if (request == NULL)
         probe_end(p, -ENOMEM, "no memory");
 }
@@ -340,8 +356,8 @@ static int choose_source(struct probe *p, const char *from_ip, struct admin_erro
     return 0;
 }
 
-int ops_probe_start(void *ctx, const struct admin_probe *want, const struct admin_caller *by, struct admin_stream *s,
-                    struct admin_error *e)
+int ops_probe_start(void *ctx, const struct admin_probe *want, const struct admin_caller *by,
+                    struct admin_stream *s, struct admin_error *e)
 {
     (void)by;
     struct node *n = ctx;

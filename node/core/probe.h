@@ -5,7 +5,7 @@
 #include "node/admin/ops.h"
 
 /* As struct admin_ops says. */
-int ops_probe_start(void *ctx, const struct admin_probe *p, const struct admin_caller *by, struct admin_stream *s,
-                    struct admin_error *e);
+int ops_probe_start(void *ctx, const struct admin_probe *p, const struct admin_caller *by,
+                    struct admin_stream *s, struct admin_error *e);
 
 #endif

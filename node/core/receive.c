@@ -1,5 +1,6 @@
 /* One transaction of a session: its envelope gathers, its content streams through the header scanner into the
- * spool, and its commit record's answer becomes the 250. A message is never whole in memory. The worker's thread.
+ * spool, and its commit record's answer becomes the 250. A message is never whole in memory. The worker's
+ * thread.
  */
 #include "node/core/session.h"
 
@@ -33,7 +34,7 @@ struct receiving {
     bool eight_bit;
     bool committing;
     struct mail_header header;
-    struct worker_msg room; /* "the spool takes content again" */
+    struct worker_msg room;  /* "the spool takes content again" */
     atomic_bool room_posted; /* it is on its way through the inbox */
     char message_id[320];
     char client_ip[IP_TEXT_MAX];
@@ -205,13 +206,15 @@ static const struct smtp_reply *check_header(struct receiving *rx)
     static const struct smtp_reply unclear = { 550, "5.6.0", "The From header cannot be understood" };
     static const struct smtp_reply owner = { 553, "5.7.1", "From header address not owned by this account" };
     const struct config *c = rx->s->config;
-    if (c->accounts.sender_check != CONFIG_SENDER_ENVELOPE_AND_HEADER || rx->s->l->config->kind == CONFIG_RELAY)
+    if (c->accounts.sender_check != CONFIG_SENDER_ENVELOPE_AND_HEADER ||
+        rx->s->l->config->kind == CONFIG_RELAY)
         return NULL;
     int err = mail_header_addresses(&rx->header, SPAN_LIT("From"), header_owner_cb, rx);
     return err == ERR_DENIED ? &owner : err != 0 ? &unclear : NULL;
 }
 
-static void received_fill(struct receiving *rx, struct mail_received *r, char tls[160], char id[SPOOL_ID_TEXT])
+static void received_fill(struct receiving *rx, struct mail_received *r, char tls[160],
+                          char id[SPOOL_ID_TEXT])
 {
     const struct session *s = rx->s;
     const struct tls_info *info = s->stream == NULL ? NULL : stream_tls_info(s->stream);
@@ -417,7 +420,8 @@ static void run_committed(struct worker *w, struct worker_op *op)
     if (op->op.status == 0) {
         s->messages++;
         report_received(s, &rx->env, op->op.commit_ms);
-        (void)dispatch_message(w->node, w, w->config, &rx->env, NULL); /* an error is in the log; the mail is safe */
+        (void)dispatch_message(w->node, w, w->config, &rx->env,
+                               NULL); /* an error is in the log; the mail is safe */
     } else {
         final = op->op.status == ERR_DISK_FULL ? &full : &failed;
         report_rejected(s, "commit", final, rx->env.mail_from, (struct span){ "", 0 });

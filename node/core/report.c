@@ -165,8 +165,9 @@ static uint32_t stage_label(const char *stage)
         const char *name;
         uint32_t label;
     } stages[] = {
-        { "connect", METRICS_STAGE_CONNECT }, { "mail", METRICS_STAGE_MAIL },       { "rcpt", METRICS_STAGE_RCPT },
-        { "data", METRICS_STAGE_DATA },       { "content", METRICS_STAGE_CONTENT }, { "commit", METRICS_STAGE_CONTENT },
+        { "connect", METRICS_STAGE_CONNECT }, { "mail", METRICS_STAGE_MAIL },
+        { "rcpt", METRICS_STAGE_RCPT },       { "data", METRICS_STAGE_DATA },
+        { "content", METRICS_STAGE_CONTENT }, { "commit", METRICS_STAGE_CONTENT },
     };
     for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++)
         if (strcmp(stages[i].name, stage) == 0)
@@ -216,7 +217,8 @@ void report_received(struct session *s, const struct envelope *env, int64_t comm
     count(w, METRICS_BYTES_RECEIVED, METRICS_NONE, (int64_t)env->size);
     activity_add(&w->senders, commit_ms, env->account, ACTIVITY_RECEIVED, env->nrcpts);
     activity_add(&w->senders, commit_ms, env->account, ACTIVITY_BYTES, env->size);
-    metrics_observe_us(w->node->metrics, w->index, METRICS_COMMIT_SECONDS, (clock_wall_ms() - commit_ms) * 1000);
+    metrics_observe_us(w->node->metrics, w->index, METRICS_COMMIT_SECONDS,
+                       (clock_wall_ms() - commit_ms) * 1000);
 }
 
 /* ---- mail out ------------------------------------------------------------------------------------------ */
@@ -312,7 +314,8 @@ void report_ready(struct conn *c)
     struct worker *w = c->e->w;
     count(w, METRICS_CONNECTIONS_OUT, METRICS_RESULT_OK, 1);
     const struct tls_info *info = stream_tls_info(c->stream);
-    count(w, METRICS_TLS_HANDSHAKES, info == NULL ? METRICS_TLS_OUT_NONE : tls_label(info, METRICS_TLS_OUT_12), 1);
+    count(w, METRICS_TLS_HANDSHAKES,
+          info == NULL ? METRICS_TLS_OUT_NONE : tls_label(info, METRICS_TLS_OUT_12), 1);
     metrics_observe_us(w->node->metrics, w->index, METRICS_CONNECT_SECONDS, c->connecting_ns / 1000);
 }
 
@@ -346,8 +349,8 @@ static void count_activity(struct worker *w, const struct attempt *a, uint8_t st
     activity_add(&w->sites, now, span_str(a->site), ACTIVITY_BYTES, a->info->env.size);
 }
 
-void report_recipient(struct worker *w, const struct attempt *a, uint32_t i, const struct conn *c, uint8_t state,
-                      int64_t next_ms)
+void report_recipient(struct worker *w, const struct attempt *a, uint32_t i, const struct conn *c,
+                      uint8_t state, int64_t next_ms)
 {
     const struct envelope *env = &a->info->env;
     const struct smtp_client_result *r = &a->results[i];
@@ -384,12 +387,17 @@ void report_recipient(struct worker *w, const struct attempt *a, uint32_t i, con
     count_activity(w, a, state);
     if (state == RCPT_DELIVERED || state == RCPT_RELAYED) {
         metrics_observe_us(w->node->metrics, w->index, METRICS_QUEUE_SECONDS, e.queue_delay_ms * 1000);
-        metrics_observe_us(w->node->metrics, w->index, METRICS_TRANSFER_SECONDS, (now_ns - a->taken_ns) / 1000);
+        metrics_observe_us(w->node->metrics, w->index, METRICS_TRANSFER_SECONDS,
+                           (now_ns - a->taken_ns) / 1000);
     }
     if (!rcpt_state_terminal(state))
         return;
-    struct history_rcpt note = { .rcpt = a->rcpts[i], .site = e.site, .mx = e.mx, .mx_ip = e.mx_ip,
-                                 .source_ip = e.source_ip, .tls = e.tls };
+    struct history_rcpt note = { .rcpt = a->rcpts[i],
+                                 .site = e.site,
+                                 .mx = e.mx,
+                                 .mx_ip = e.mx_ip,
+                                 .source_ip = e.source_ip,
+                                 .tls = e.tls };
     if (w->node->history != NULL)
         history_note(w->node->history, env, &note, 1);
 }

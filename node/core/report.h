@@ -1,5 +1,5 @@
-/* What happened to mail and sessions goes from here to the event log, the counters, the history and to those who
- * follow a dialogue. One place, so that an event has the same fields wherever it comes from. The worker's
+/* What happened to mail and sessions goes from here to the event log, the counters, the history and to those
+ * who follow a dialogue. One place, so that an event has the same fields wherever it comes from. The worker's
  * thread; nothing here blocks.
  */
 #ifndef NODE_CORE_REPORT_H
@@ -35,8 +35,8 @@ void report_ready(struct conn *c);
 /* A transaction has its results. */
 void report_attempt(struct worker *w, const struct attempt *a);
 /* What came of recipient i of the attempt: state is its new one (RCPT_QUEUED: deferred until next_ms). */
-void report_recipient(struct worker *w, const struct attempt *a, uint32_t i, const struct conn *c, uint8_t state,
-                      int64_t next_ms);
+void report_recipient(struct worker *w, const struct attempt *a, uint32_t i, const struct conn *c,
+                      uint8_t state, int64_t next_ms);
 /* A report was queued for the sender of `about`. */
 void report_dsn(struct worker *w, const struct envelope *dsn, uint64_t about, const char *kind);
 /* An operator's act on a message. */

@@ -81,7 +81,8 @@ void route_hop_find(const struct config *c, struct span key, struct route_hop *o
     if (span_starts(key, via)) {
         struct span hop = span_sub(key, via.n);
         for (uint32_t i = 0; i < c->nroutes; i++)
-            if (c->routes[i].hop.kind != CONFIG_HOP_MX_OF_DOMAIN && span_eq(span_str(c->routes[i].via), hop)) {
+            if (c->routes[i].hop.kind != CONFIG_HOP_MX_OF_DOMAIN &&
+                span_eq(span_str(c->routes[i].via), hop)) {
                 hop_of_route(&c->routes[i], out);
                 return;
             }

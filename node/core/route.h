@@ -1,10 +1,10 @@
-/* Which site a recipient belongs to, and how that site is reached. Pure: configuration and addresses in, names
- * out. Any thread.
+/* Which site a recipient belongs to, and how that site is reached. Pure: configuration and addresses in,
+ * names out. Any thread.
  *
  * A site's key is what people see in `queue list`: the recipient's domain in lower case and A-labels
- * ("example.org"), an address literal ("[192.0.2.1]"), or, where a route names the next hop, "via:" and the hop
- * as the route writes it ("via:smtp.example.net:587"), so that all domains of a smarthost share its connections. A
- * route that only changes the port keeps the domain: "example.org:2525".
+ * ("example.org"), an address literal ("[192.0.2.1]"), or, where a route names the next hop, "via:" and the
+ * hop as the route writes it ("via:smtp.example.net:587"), so that all domains of a smarthost share its
+ * connections. A route that only changes the port keeps the domain: "example.org:2525".
  */
 #ifndef NODE_CORE_ROUTE_H
 #define NODE_CORE_ROUTE_H

@@ -60,10 +60,9 @@ static int open_history(struct node *n)
 int service_open_telemetry(struct node *n)
 {
     const struct config *c = n->config;
-    struct events_config ec = { .target = events_target(c),
-                                .path = events_path(c),
-                                .node = c->name,
-                                .nshards = n->nworkers };
+    struct events_config ec = {
+        .target = events_target(c), .path = events_path(c), .node = c->name, .nshards = n->nworkers
+    };
     int err = events_open(&ec, &n->events);
     if (err != 0) {
         log_error("events", "%s: %s", c->log.events, err_text(err));
@@ -90,7 +89,8 @@ void service_close_telemetry(struct node *n)
 
 void service_reopen_logs(struct node *n, const struct config *fresh)
 {
-    static const enum log_level levels[] = { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+    static const enum log_level levels[] = { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO,
+                                             LOG_LEVEL_DEBUG };
     log_set_level(levels[fresh->log.level]);
     events_reopen(n->events);
     int err = events_retarget(n->events, events_target(fresh), events_path(fresh));

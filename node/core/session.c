@@ -214,7 +214,8 @@ static bool on_auth(struct session *s)
 
 static const struct smtp_reply *check_mail(struct session *s, const struct smtp_server_mail *mail)
 {
-    static const struct smtp_reply denied = { 550, "5.7.1", "Relaying denied: this client is not known here" };
+    static const struct smtp_reply denied = { 550, "5.7.1",
+                                              "Relaying denied: this client is not known here" };
     static const struct smtp_reply gone = { 535, "5.7.8", "Error: the account has changed, log in again" };
     static const struct smtp_reply owner = { 553, "5.7.1", "Sender address not owned by this account" };
     static const struct smtp_reply closed = { 421, "4.3.2", "Not accepting mail just now" };
@@ -235,7 +236,8 @@ static const struct smtp_reply *check_mail(struct session *s, const struct smtp_
 static void on_mail(struct session *s)
 {
     static const struct smtp_reply memory = { 451, "4.3.0", "Insufficient memory" };
-    static const struct smtp_reply unqualified = { 553, "5.1.7", "Sender address needs a fully qualified domain" };
+    static const struct smtp_reply unqualified = { 553, "5.1.7",
+                                                   "Sender address needs a fully qualified domain" };
     const struct smtp_server_mail *mail = smtp_server_mail(s->smtp);
     const struct smtp_reply *refusal = check_mail(s, mail);
     int err = refusal == NULL ? receive_start(s, &mail->from) : 0;
@@ -249,7 +251,8 @@ static void on_mail(struct session *s)
 static void on_rcpt(struct session *s)
 {
     static const struct smtp_reply full = { 452, "4.5.3", "Too many recipients" };
-    static const struct smtp_reply unqualified = { 550, "5.1.2", "Recipient address needs a fully qualified domain" };
+    static const struct smtp_reply unqualified = { 550, "5.1.2",
+                                                   "Recipient address needs a fully qualified domain" };
     const struct smtp_server_rcpt *rcpt = smtp_server_rcpt(s->smtp);
     const struct smtp_reply *refusal = NULL;
     int err = receive_rcpt(s, rcpt);
@@ -486,7 +489,8 @@ void session_accept(struct ingress_listener *il)
     s->l = il->l;
     buf_init(&s->reply, REPLY_MAX);
     s->smtp = smtp_server_new(&s->l->smtp, &s->reply);
-    if (s->smtp == NULL || stream_accept(&w->streams, (uv_stream_t *)&il->sl.tcp, &session_ops, s, &s->stream) != 0)
+    if (s->smtp == NULL ||
+        stream_accept(&w->streams, (uv_stream_t *)&il->sl.tcp, &session_ops, s, &s->stream) != 0)
         goto fail_lifetime;
     listeners_hold(s->l->set);
     s->config = config_hold(w->config);
@@ -522,7 +526,8 @@ fail:
 
 void session_stop_all(struct ingress *in)
 {
-    LIST_EACH_SAFE(link, &in->sessions) {
+    LIST_EACH_SAFE(link, &in->sessions)
+    {
         struct session *s = LIST_ITEM(link, struct session, link);
         if (s->rx == NULL && s->auth == NULL)
             session_quit(s, &reply_shutdown);
@@ -531,7 +536,8 @@ void session_stop_all(struct ingress *in)
 
 void session_drop_all(struct ingress *in)
 {
-    LIST_EACH_SAFE(link, &in->sessions) {
+    LIST_EACH_SAFE(link, &in->sessions)
+    {
         struct session *s = LIST_ITEM(link, struct session, link);
         if (s->stream == NULL)
             continue; /* awaits the spool */

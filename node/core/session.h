@@ -4,10 +4,10 @@
 #ifndef NODE_CORE_SESSION_H
 #define NODE_CORE_SESSION_H
 
-#include "node/smtp/arena.h"
 #include "node/auth/auth.h"
 #include "node/core/ingress.h"
 #include "node/net/dns.h"
+#include "node/smtp/arena.h"
 #include "node/smtp/server.h"
 #include "node/telemetry/trace.h"
 
@@ -29,7 +29,7 @@ struct session {
     bool counted;          /* among its client's sessions */
     bool greeted;
     bool closing;
-    bool partial; /* part of a command has come */
+    bool partial;        /* part of a command has come */
     struct ip_addr peer; /* the client: behind a load balancer, the balancer's client */
     uint16_t port;
     char peer_text[IP_TEXT_MAX];

@@ -108,8 +108,8 @@ static void close_streams(void *ctx)
 static void worker_stop_timer_cb(uv_timer_t *timer)
 {
     struct worker *w = timer->data;
-    if (w->stopping == STOP_FINISHING &&
-        ((!ingress_busy(w->ingress) && !egress_busy(w->egress)) || timers_now_ms(&w->timers) >= w->stop_by_ms)) {
+    if (w->stopping == STOP_FINISHING && ((!ingress_busy(w->ingress) && !egress_busy(w->egress)) ||
+                                          timers_now_ms(&w->timers) >= w->stop_by_ms)) {
         ingress_close(w->ingress);
         egress_close(w->egress);
         w->stopping = STOP_CUTTING;

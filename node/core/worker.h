@@ -1,8 +1,8 @@
 /* A worker: one thread with one libuv loop, its own listeners, and the delivery of the sites hashed to it.
  *
  * What a worker holds is touched by its thread only. Others reach it through its inbox: a message carries the
- * function that the worker runs for it. Answers of the spool come through an inbox of their own, so that those
- * of one sync arrive with one wake-up.
+ * function that the worker runs for it. Answers of the spool come through an inbox of their own, so that
+ * those of one sync arrive with one wake-up.
  */
 #ifndef NODE_CORE_WORKER_H
 #define NODE_CORE_WORKER_H
@@ -49,7 +49,7 @@ struct worker {
     struct ingress *ingress;
     struct egress *egress;
     struct activity senders, sites; /* of the last minute */
-    bool running; /* the thread was started */
+    bool running;                   /* the thread was started */
     uv_timer_t stop_timer;
     int64_t stop_by_ms; /* loop time: what is not finished then is cut */
     int stopping;       /* enum in worker.c */
