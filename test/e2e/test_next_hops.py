@@ -30,7 +30,8 @@ def delivered(hop):
 
 
 def deferred(node):
-    return next((r for r in node.queue() if r["recipient"] == "r@hop.test" and r["attempts"] > 0), None)
+    """Tried, and waiting: of a site that is down, the attempt is the site's, not each message's."""
+    return next((r for r in node.queue() if r["recipient"] == "r@hop.test" and r["reply"]), None)
 
 
 def bounce(hop, node):
@@ -79,10 +80,10 @@ def test_452_on_later_recipients_sends_the_rest_at_once(node, hop):
     assert len(set(hop.recipients())) == 120
 
 
-def test_tls_failure_where_tls_is_opportunistic(node, hop, sink_certificate):
+def test_tls_failure_where_tls_is_opportunistic(node, hop):
     """It says STARTTLS and then talks nonsense: plain text is better than no mail."""
     hop.extensions.append("STARTTLS")
-    hop.hooks["starttls"] = lambda s, a: b"220 2.0.0 go ahead\r\nthis is no handshake at all, is it?\r\n" * 3
+    hop.hooks["starttls"] = lambda s, a: iter([b"220 2.0.0 go ahead\r\n", 0.3, b"this is no handshake, is it?\r\n" * 9, CLOSE])
     node.send("r@hop.test")
     wait_until("it is delivered in plain text", delivered(hop), 20)
     assert hop.messages[-1].session.tls is None
@@ -171,8 +172,7 @@ def test_the_connection_ends_at_every_stage(node, hop, stage, what):
 
 
 @pytest.mark.parametrize("nonsense", [
-    b"999 what\r\n", b"no code at all\r\n", b"2\r\n", b"250\0nul 250 ok\r\n", b"\r\n", b"250-a\r\n550 b\r\n",
-    b"\xff\xfe\xfd\r\n", b"25 0 x\r\n"])
+    b"999 what\r\n", b"no code at all\r\n", b"2\r\n", b"250\0nul 250 ok\r\n", b"\r\n", b"\xff\xfe\xfd\r\n", b"25 0 x\r\n"])
 def test_nonsense_replies_are_temporary(node, hop, nonsense):
     hop.hooks["rcpt"] = lambda s, a: nonsense
     node.send("r@hop.test")

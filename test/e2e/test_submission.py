@@ -192,7 +192,7 @@ def test_starttls_command_injection(node, raw):
             client.wrap(node.certificate)
         except (ssl.SSLError, OSError):
             continue # the bytes were taken for a handshake and refused: fine
-        client.command("MAIL FROM:<user@example.com>", "50")
+        client.command("MAIL FROM:<user@example.com>", "5")
         client.command("EHLO c.example.com", "250")
 
 
@@ -200,8 +200,12 @@ def test_state_is_reset_by_starttls(node, raw):
     client = raw("relay")
     client.command("EHLO before.example.com", "250")
     client.command("MAIL FROM:<user@example.com>", "250")
+    client.command("STARTTLS", "503")
+    client.command("RSET", "250")
     client.starttls(node.certificate)
-    client.command("RCPT TO:<b@example.net>", "503")
+    client.command("MAIL FROM:<user@example.com>", "503")
+    client.command("EHLO after.example.com", "250")
+    client.command("MAIL FROM:<user@example.com>", "250")
 
 
 def test_early_talkers(node, raw):

@@ -96,7 +96,11 @@ class Dns:
     def fill(self, reply, name, kind):
         for _ in range(8): # a chain of aliases, or a loop of them
             for text in self.records.get((name, kind), []):
-                reply.add_answer(*dnslib.RR.fromZone(f"{name}. 1 IN {kind} {text}"))
+                if kind == "AAAA": # dnslib's zone parser does not know all ways to write one
+                    octets = tuple(socket.inet_pton(socket.AF_INET6, text))
+                    reply.add_answer(dnslib.RR(name, dnslib.QTYPE.AAAA, ttl=1, rdata=dnslib.AAAA(octets)))
+                else:
+                    reply.add_answer(*dnslib.RR.fromZone(f"{name}. 1 IN {kind} {text}"))
             alias = self.records.get((name, "CNAME"))
             if kind == "CNAME" or not alias:
                 break

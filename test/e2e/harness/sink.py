@@ -7,7 +7,7 @@ session and the command's argument and returns the reply line(s), or:
     RESET           the same with a TCP reset
     HANG            never answer
     bytes           written as they are
-    an iterator     of bytes, written until it ends or the client leaves
+    an iterator     of bytes, pauses (float, seconds) and CLOSE, until it ends or the client leaves
 """
 import asyncio
 import dataclasses
@@ -87,7 +87,12 @@ class Session:
                 raise Ended
             return data[:1] in (b"2", b"3")
         for piece in reply:
-            await self.write(piece)
+            if piece is CLOSE:
+                raise Ended
+            if isinstance(piece, float):
+                await asyncio.sleep(piece)
+            else:
+                await self.write(piece)
         return False
 
     # ---- the session
