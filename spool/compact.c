@@ -201,10 +201,10 @@ static int want_tombstone(struct copy *c, const struct replay_record *r)
 {
     struct spool *s = c->s;
     struct updates it;
-    if (updates_open(&it, RECORD_TOMBSTONE, r->payload) != 0 || it.target == r->segment)
+    if (updates_open(&it, RECORD_TOMBSTONE, r->payload) != 0)
         return 0;
     pthread_mutex_lock(&s->lock);
-    bool wanted = segments_find(s, it.target) != NULL;
+    bool wanted = tombstone_needed(s, c->seg, it.target);
     pthread_mutex_unlock(&s->lock);
     if (!wanted)
         return 0;

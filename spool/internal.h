@@ -130,6 +130,10 @@ void segments_remove(struct spool *s, struct segment *seg);      /* lock; frees 
 int segment_hold(struct spool *s, struct segment *seg);
 void segment_rele(struct spool *s, struct segment *seg); /* lock */
 int segment_tomb_add(struct segment *seg, uint32_t target, uint32_t bytes);
+/* Whether a tombstone in `seg` still has something to keep dead: the segment that it names exists, or one
+ * that may hold an older copy of the commit does (a stale one; it stays when damage keeps it from being
+ * removed). Lock. */
+bool tombstone_needed(struct spool *s, const struct segment *seg, uint32_t target);
 uint64_t segment_needed(struct spool *s,
                         const struct segment *seg); /* lock: bytes that compaction would copy */
 /* Writer: makes the next segment, its header and its directory entry durable. */

@@ -165,6 +165,11 @@ static int on_tombstone(struct recovery *rc, struct segment *seg, const struct r
         return err;
     struct msg *m = index_find(s, r->head.id);
     if (m != NULL) {
+        /* the newest commit was elsewhere and has gone: what is here could come back to life */
+        struct segment *older =
+            m->segment == 0 || m->segment == it.target ? NULL : segments_find(s, m->segment);
+        if (older != NULL)
+            older->stale = true;
         index_remove(s, m);
         account_ended(s, m);
         msg_free(s, m);
@@ -277,7 +282,9 @@ static int on_commit(struct recovery *rc, struct segment *seg, const struct repl
     if (err != 0)
         return err == ERR_TORN ? ERR_CORRUPT : err;
     err = d.env.id != r->head.id ? ERR_CORRUPT : on_closes(rc, seg, r, &d.env);
-    if (err == 0 && !dead_has(&rc->dead, r->head.id))
+    if (dead_has(&rc->dead, r->head.id))
+        seg->stale = true; /* a copy that compaction left; see on_tombstone */
+    else if (err == 0)
         err = place_msg(rc, seg, r, full_len, &c, &d.env);
     envelope_decoded_fini(&d);
     return err;
@@ -621,6 +628,22 @@ static int load_all(struct recovery *rc)
     return 0;
 }
 
+/* A summary that outlived its segment: a crash came between the two removals. */
+static int each_orphan(void *arg, const char *name)
+{
+    struct recovery *rc = arg;
+    struct spool *s = rc->s;
+    unsigned number;
+    char tail[16];
+    char path[SPOOL_PATH_MAX];
+    if (sscanf(name, "%8x.%15s", &number, tail) == 2 && strcmp(tail, "sum") == 0 &&
+        segments_find(s, number) == NULL) {
+        segment_path(s, number, tail, path);
+        (void)s->disk->unlink(s->disk->ctx, path);
+    }
+    return 0;
+}
+
 int recovery_load(struct recovery *rc)
 {
     rc->s->next_segment = 1;
@@ -646,6 +669,8 @@ int recover(struct spool *s, spool_found_fn *found, void *ctx)
     for (uint32_t i = 0; err == 0 && found != NULL && i < s->nsegments; i++)
         err = report_found(&rc, s->segments[i]);
     recovery_fini(&rc);
+    if (err == 0)
+        err = s->disk->list(s->disk->ctx, s->dir, each_orphan, &rc);
     if (err == 0)
         err = segment_create(s);
     if (err == 0)

@@ -153,11 +153,21 @@ int segment_tomb_add(struct segment *seg, uint32_t target, uint32_t bytes)
     return 0;
 }
 
+bool tombstone_needed(struct spool *s, const struct segment *seg, uint32_t target)
+{
+    if (target != seg->number && segments_find(s, target) != NULL)
+        return true;
+    for (uint32_t i = 0; i < s->nsegments && s->segments[i]->number < target; i++)
+        if (s->segments[i]->stale && s->segments[i] != seg)
+            return true;
+    return false;
+}
+
 uint64_t segment_needed(struct spool *s, const struct segment *seg)
 {
     uint64_t needed = seg->live + seg->states;
     for (uint32_t i = 0; i < seg->ntombs; i++)
-        if (seg->tombs[i].target != seg->number && segments_find(s, seg->tombs[i].target) != NULL)
+        if (tombstone_needed(s, seg, seg->tombs[i].target))
             needed += seg->tombs[i].bytes;
     return needed;
 }

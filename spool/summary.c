@@ -12,6 +12,7 @@
 #define HEADER_BYTES 64
 #define ENTRY_BYTES 28
 #define SUMMARY_MAX (1u << 30)
+#define SINK_BYTES (1u << 20)
 
 static const uint8_t magic[8] = { 'T', 'P', 'S', 'U', 'M', 'M', '1', '\n' };
 
@@ -32,9 +33,39 @@ static void put_commit(struct buf *out, struct span payload)
     buf_put_span(out, c.table);
 }
 
+/* A summary being written: memory does not grow with the segment. */
+struct sink {
+    struct spool *s;
+    struct buf b; /* entries not yet written */
+    int fd;
+    uint64_t at; /* in the file */
+    uint32_t crc;
+};
+
+static int sink_write(struct sink *k, const void *p, size_t n, uint64_t at)
+{
+    struct iovec iov = { (void *)(uintptr_t)p, n };
+    ssize_t done = k->s->disk->pwritev(k->s->disk->ctx, k->fd, &iov, 1, at);
+    if (done < 0)
+        return (int)done;
+    return (size_t)done == n ? 0 : -ENOSPC;
+}
+
+static int sink_flush(struct sink *k)
+{
+    if (k->b.len == 0)
+        return 0;
+    int err = sink_write(k, k->b.data, k->b.len, k->at);
+    k->crc = crc_more(k->crc, k->b.data, k->b.len);
+    k->at += k->b.len;
+    buf_reset(&k->b);
+    return err;
+}
+
 static int collect(void *ctx, const struct replay_record *r)
 {
-    struct buf *out = ctx;
+    struct sink *k = ctx;
+    struct buf *out = &k->b;
     if (r->head.type == RECORD_CHUNK)
         return 0;
     size_t at = out->len;
@@ -49,15 +80,15 @@ static int collect(void *ctx, const struct replay_record *r)
         put_commit(out, r->payload);
     else
         buf_put_span(out, r->payload);
-    if (buf_err(out) == 0)
-        put_u32(out->data + at, (uint32_t)(out->len - at - ENTRY_BYTES));
-    return buf_err(out);
+    if (buf_err(out) != 0)
+        return buf_err(out);
+    put_u32(out->data + at, (uint32_t)(out->len - at - ENTRY_BYTES));
+    return out->len >= SINK_BYTES ? sink_flush(k) : 0;
 }
 
-static void finish_header(struct buf *b, const struct replay *r)
+static int sink_header(struct sink *k, const struct replay *r)
 {
-    uint8_t *h = (uint8_t *)b->data;
-    memset(h, 0, HEADER_BYTES);
+    uint8_t h[HEADER_BYTES] = { 0 };
     memcpy(h, magic, sizeof magic);
     put_u32(h + 8, FORMAT_VERSION);
     put_u32(h + 12, r->number);
@@ -66,31 +97,48 @@ static void finish_header(struct buf *b, const struct replay *r)
     put_u64(h + 32, r->id_floor);
     put_u64(h + 40, r->batch);
     put_u32(h + 48, (uint32_t)r->records);
-    put_u32(h + 56, crc_of(h + HEADER_BYTES, b->len - HEADER_BYTES));
+    put_u32(h + 56, ~k->crc);
     put_u32(h + 60, crc_of(h, 60));
+    return sink_write(k, h, sizeof h, 0);
+}
+
+/* The segment is read through a descriptor of its own, held. */
+static int fill(struct sink *k, const struct segment *seg, int fd)
+{
+    struct replay r = { .disk = k->s->disk, .fd = fd, .number = seg->number, .fn = collect, .ctx = k };
+    int err = replay_run(&r);
+    if (err == 0 && (r.damaged > 0 || r.torn > 0 || r.end != seg->size))
+        err = ERR_CORRUPT; /* then the segment itself is what is read at start, and says where it is bad */
+    if (err == 0)
+        err = sink_flush(k);
+    if (err == 0 && k->at > SUMMARY_MAX)
+        err = ERR_LIMIT;
+    return err == 0 ? sink_header(k, &r) : err;
 }
 
 /* Under a temporary name, synced, renamed, the directory synced: a summary with its name is whole. */
-static int store(struct spool *s, uint32_t number, const struct buf *b)
+static int store(struct spool *s, const struct segment *seg, int from)
 {
     char temp[SPOOL_PATH_MAX], path[SPOOL_PATH_MAX];
-    segment_path(s, number, "sum.tmp", temp);
-    segment_path(s, number, "sum", path);
+    segment_path(s, seg->number, "sum.tmp", temp);
+    segment_path(s, seg->number, "sum", path);
     const struct disk *d = s->disk;
     (void)d->unlink(d->ctx, temp);
-    int fd = d->create(d->ctx, temp);
-    if (fd < 0)
-        return fd;
-    struct iovec iov = { b->data, b->len };
-    ssize_t n = d->pwritev(d->ctx, fd, &iov, 1, 0);
-    int err = n < 0 ? (int)n : (size_t)n != b->len ? -ENOSPC : d->datasync(d->ctx, fd);
-    d->close(d->ctx, fd);
+    struct sink k = { .s = s, .fd = d->create(d->ctx, temp), .at = HEADER_BYTES, .crc = CRC_INIT };
+    if (k.fd < 0)
+        return k.fd;
+    buf_init(&k.b, SINK_BYTES + 2 * (size_t)RECORD_PAYLOAD_MAX);
+    int err = fill(&k, seg, from);
+    if (err == 0)
+        err = d->datasync(d->ctx, k.fd);
+    buf_fini(&k.b);
+    d->close(d->ctx, k.fd);
     if (err == 0)
         err = d->rename(d->ctx, temp, path);
-    if (err != 0)
+    if (err != 0) {
         (void)d->unlink(d->ctx, temp);
-    if (err != 0)
         return err;
+    }
     /* The file could be spared, but an error of the directory is told once only, and here that was: a
      * segment's name may be lost with it. */
     err = d->sync_dir(d->ctx, s->dir);
@@ -106,19 +154,7 @@ int summary_write(struct spool *s, struct segment *seg)
     pthread_mutex_unlock(&s->lock);
     if (fd < 0)
         return fd;
-    struct buf b;
-    buf_init(&b, SUMMARY_MAX);
-    buf_reserve(&b, HEADER_BYTES);
-    b.len = HEADER_BYTES;
-    struct replay r = { .disk = s->disk, .fd = fd, .number = seg->number, .fn = collect, .ctx = &b };
-    int err = replay_run(&r);
-    if (err == 0 && (r.damaged > 0 || r.torn > 0 || r.end != seg->size))
-        err = ERR_CORRUPT; /* then the segment itself is what is read at start, and says where it is bad */
-    if (err == 0) {
-        finish_header(&b, &r);
-        err = store(s, seg->number, &b);
-    }
-    buf_fini(&b);
+    int err = store(s, seg, fd);
     pthread_mutex_lock(&s->lock);
     segment_rele(s, seg);
     seg->summarised = true; /* or not to be tried again by this process */

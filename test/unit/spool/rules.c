@@ -549,6 +549,54 @@ static void test_unlink_that_is_not_synced_resurrects_nothing(void **state)
     (void)data;
 }
 
+static void test_tombstone_names_a_copy_that_it_overtook(void **state)
+{
+    struct bench *b = *state;
+    uint64_t id;
+    assert_int_equal(put_message(b->s, 2, 700, 1, &id), 0);
+    uint32_t number = index_find(b->s, id)->segment;
+    struct segment *data = segments_find(b->s, number);
+    fill_dead(b, 10);
+    assert_ptr_not_equal(data, b->s->active);
+    /* the copy is queued, not written, when the message ends */
+    assert_int_equal(compact_copy(b->s, data, COPY_ALL), 0);
+    assert_int_equal(set_state(b->s, id, 0, RCPT_DELIVERED, "250 ok"), 0);
+    const struct segment *now = b->s->active;
+    bool named = false;
+    for (uint32_t i = 0; i < now->ntombs; i++)
+        named |= now->tombs[i].target == now->number;
+    assert_true(named);
+    background(b);
+    assert_null(segments_find(b->s, number));
+    fill_dead(b, 30);
+    background(b);
+    crash(b, SIMDISK_SYNCED_ONLY);
+    assert_int_equal(b->found, 0);
+}
+
+static void test_damaged_segment_keeps_its_dead(void **state)
+{
+    struct bench *b = *state;
+    uint64_t rotten, moved;
+    assert_int_equal(put_message(b->s, 2, 700, 1, &rotten), 0);
+    assert_int_equal(put_message(b->s, 4, 700, 1, &moved), 0);
+    uint32_t data = index_find(b->s, moved)->segment;
+    assert_true(simdisk_rot(b->disk, "00000001.seg", index_find(b->s, rotten)->offset + 90));
+    fill_dead(b, 20);
+    background(b);
+    /* one moved away, the other cannot be read: the segment stays for it, and with it the commit of the one
+     * that moved */
+    assert_non_null(segments_find(b->s, data));
+    assert_true(index_find(b->s, moved)->segment != data);
+    assert_int_equal(set_state(b->s, moved, 0, RCPT_DELIVERED, "250 ok"), 0);
+    for (int life = 0; life < 3; life++) {
+        fill_dead(b, 30);
+        background(b);
+        crash(b, SIMDISK_SYNCED_ONLY);
+        assert_false(was_found(b, moved));
+    }
+}
+
 static void test_compaction_waits_for_history(void **state)
 {
     struct bench *b = *state;
@@ -921,6 +969,8 @@ int main(void)
         RULE(test_order_of_records_does_not_matter),
         RULE(test_tombstone_outlives_its_segment),
         RULE(test_unlink_that_is_not_synced_resurrects_nothing),
+        RULE(test_tombstone_names_a_copy_that_it_overtook),
+        RULE(test_damaged_segment_keeps_its_dead),
         RULE(test_compaction_waits_for_history),
         RULE(test_report_closes_in_one_record),
         RULE(test_ids_do_not_go_back_with_the_clock),
