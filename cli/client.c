@@ -267,7 +267,7 @@ static void set_options(struct http *h, const char *url, char *post, struct exch
 static int exchange(struct cli *c, const char *target, const json_t *body, client_piece_fn *fn, void *arg,
                     bool live)
 {
-    struct http *h;
+    struct http *h = NULL;
     int code = open_http(c, &h);
     if (code != 0)
         return code;
