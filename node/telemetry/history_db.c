@@ -1,7 +1,10 @@
 /* The history's file: its tables, writing a batch, deleting what is old. The history's thread.
  *
- * Looking up goes by 64-bit keys instead of text: five narrow indexes of which all but two grow at their
- * right end or nearly so. A key is a salted hash; equal keys are compared as text by the reader.
+ * Looking up goes by short keys (salted hashes) instead of text; the reader compares the text. An index over
+ * such keys takes each new row at another place, and with millions of rows each row of a batch would dirty a
+ * page of each index of its own. So the ids are cut into stretches of about 32768 recipients, and every index
+ * leads with the stretch: a batch works on the few pages of the newest, and a reader asks stretch after
+ * stretch, newest first, which is the order of the answer.
  */
 #include "node/telemetry/history_impl.h"
 
@@ -15,25 +18,27 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define SCHEMA_VERSION 1
+#define STRETCH_ROWS 32768
 
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;"
     "INSERT OR IGNORE INTO meta VALUES('salt', random());"
+    "CREATE TABLE IF NOT EXISTS stretch(seq INTEGER PRIMARY KEY, start INTEGER, first INTEGER, last INTEGER,"
+    " rows INTEGER);"
     "CREATE TABLE IF NOT EXISTS message(id INTEGER PRIMARY KEY, arrival INTEGER, size INTEGER, class INTEGER,"
-    " nrcpts INTEGER, sender_key INTEGER, message_key INTEGER, account_key INTEGER, sender TEXT, account "
+    " nrcpts INTEGER, stretch INTEGER, sender_key INTEGER, message_key INTEGER, account_key INTEGER, sender "
     "TEXT,"
-    " tenant TEXT, message_id TEXT, client_ip TEXT, client_name TEXT, helo TEXT, protocol TEXT, listener "
-    "TEXT);"
-    "CREATE INDEX IF NOT EXISTS message_arrival ON message(arrival);"
-    "CREATE INDEX IF NOT EXISTS message_sender ON message(sender_key);"
-    "CREATE INDEX IF NOT EXISTS message_account ON message(account_key);"
-    "CREATE INDEX IF NOT EXISTS message_message ON message(message_key);"
-    "CREATE TABLE IF NOT EXISTS recipient(id INTEGER, rcpt INTEGER, key INTEGER, state INTEGER, attempts "
+    " account TEXT, tenant TEXT, message_id TEXT, client_ip TEXT, client_name TEXT, helo TEXT, protocol TEXT,"
+    " listener TEXT);"
+    "CREATE INDEX IF NOT EXISTS message_sender ON message(stretch, sender_key);"
+    "CREATE INDEX IF NOT EXISTS message_account ON message(stretch, account_key);"
+    "CREATE INDEX IF NOT EXISTS message_message ON message(stretch, message_key);"
+    "CREATE TABLE IF NOT EXISTS recipient(id INTEGER, rcpt INTEGER, stretch INTEGER, key INTEGER, state "
     "INTEGER,"
-    " ended INTEGER, address TEXT, reply TEXT, site TEXT, mx TEXT, mx_ip TEXT, source_ip TEXT, tls TEXT,"
-    " PRIMARY KEY(id, rcpt)) WITHOUT ROWID;"
-    "CREATE INDEX IF NOT EXISTS recipient_key ON recipient(key);";
+    " attempts INTEGER, ended INTEGER, address TEXT, reply TEXT, site TEXT, mx TEXT, mx_ip TEXT, source_ip "
+    "TEXT,"
+    " tls TEXT, PRIMARY KEY(id, rcpt)) WITHOUT ROWID;"
+    "CREATE INDEX IF NOT EXISTS recipient_key ON recipient(stretch, key);";
 
 /* ---- keys: FNV-1a, since it must stay the same from one process to the next ---- */
 
@@ -55,25 +60,24 @@ static uint32_t fold32(uint64_t h)
     return (uint32_t)(h >> 32);
 }
 
-uint64_t history_key_domain(uint64_t salt, struct span domain)
+uint32_t history_key_domain(uint64_t salt, struct span domain)
 {
-    return (uint64_t)fold32(fnv(salt, domain, true)) << 32;
+    return fold32(fnv(salt, domain, true)) & ~(uint32_t)UINT16_MAX;
 }
 
-uint64_t history_key_address(uint64_t salt, struct span address)
+uint32_t history_key_address(uint64_t salt, struct span address)
 {
     size_t at = address.n;
     while (at > 0 && address.p[at - 1] != '@')
         at--;
     struct span domain = at == 0 ? SPAN_LIT("") : span_sub(address, at);
     struct span local = at == 0 ? address : span_of(address.p, at - 1);
-    return history_key_domain(salt, domain) | fold32(fnv(salt, local, true));
+    return history_key_domain(salt, domain) | fold32(fnv(salt, local, true)) >> 16;
 }
 
-uint64_t history_key_text(uint64_t salt, struct span text)
+uint32_t history_key_text(uint64_t salt, struct span text)
 {
-    uint64_t h = fnv(salt, text, false);
-    return (h ^ h >> 31) * UINT64_C(0x94d049bb133111eb);
+    return fold32(fnv(salt, text, false));
 }
 
 /* ---- open and close ---- */
@@ -110,17 +114,19 @@ static int prepare_all(struct history_db *db)
         { &db->rollback, "ROLLBACK" },
         /* a row that was made without knowing more than the id takes what is known later */
         { &db->put_message,
-          "INSERT INTO message VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)"
-          " ON CONFLICT(id) DO UPDATE SET arrival=?2, size=?3, class=?4, nrcpts=?5, sender_key=?6, "
-          "message_key=?7,"
-          " account_key=?8, sender=?9, account=?10, tenant=?11, message_id=?12, client_ip=?13, "
-          "client_name=?14,"
-          " helo=?15, protocol=?16, listener=?17 WHERE nrcpts=0 AND ?5>0" },
+          "INSERT INTO message VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18)"
+          " ON CONFLICT(id) DO UPDATE SET arrival=?2, size=?3, class=?4, nrcpts=?5, sender_key=?7, "
+          "message_key=?8,"
+          " account_key=?9, sender=?10, account=?11, tenant=?12, message_id=?13, client_ip=?14, "
+          "client_name=?15,"
+          " helo=?16, protocol=?17, listener=?18 WHERE nrcpts=0 AND ?5>0" },
         { &db->put_rcpt,
-          "INSERT OR IGNORE INTO recipient VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)" },
-        { &db->oldest, "SELECT id FROM message WHERE arrival<?1 ORDER BY arrival LIMIT ?2" },
+          "INSERT OR IGNORE INTO recipient VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)" },
+        { &db->oldest, "SELECT id, arrival FROM message ORDER BY id LIMIT ?1" },
         { &db->delete_rcpts, "DELETE FROM recipient WHERE id=?1" },
         { &db->delete_message, "DELETE FROM message WHERE id=?1" },
+        { &db->put_stretch, "INSERT OR REPLACE INTO stretch VALUES(?1,?2,?3,?4,?5)" },
+        { &db->delete_stretch, "DELETE FROM stretch WHERE seq=?1" },
         { &db->size,
           "SELECT (page_count-freelist_count)*page_size FROM pragma_page_count, pragma_freelist_count,"
           " pragma_page_size" },
@@ -145,6 +151,85 @@ static int read_salt(struct history_db *db)
         db->salt = (uint64_t)sqlite3_column_int64(stmt, 0);
     sqlite3_finalize(stmt);
     return err;
+}
+
+/* ---- stretches ---- */
+
+static int stretch_add(struct history_stretches *all, const struct history_stretch *s)
+{
+    if (all->n == all->cap) {
+        uint32_t cap = all->cap == 0 ? 16 : all->cap * 2;
+        struct history_stretch *p = realloc(all->p, cap * sizeof *p);
+        if (p == NULL)
+            return -ENOMEM;
+        all->p = p;
+        all->cap = cap;
+    }
+    all->p[all->n++] = *s;
+    return 0;
+}
+
+int history_stretches_read(sqlite3 *sql, struct history_stretches *out)
+{
+    static const char text[] = "SELECT seq, start, first, last, rows FROM stretch ORDER BY start";
+    sqlite3_stmt *stmt = NULL;
+    int code, err = 0;
+    *out = (struct history_stretches){ 0 };
+    if (sqlite3_prepare_v2(sql, text, -1, &stmt, NULL) != SQLITE_OK)
+        return ERR_FAILED;
+    while (err == 0 && (code = sqlite3_step(stmt)) != SQLITE_DONE) {
+        struct history_stretch s = { .seq = sqlite3_column_int64(stmt, 0),
+                                     .start = (uint64_t)sqlite3_column_int64(stmt, 1),
+                                     .first_ms = sqlite3_column_int64(stmt, 2),
+                                     .last_ms = sqlite3_column_int64(stmt, 3),
+                                     .rows = (uint32_t)sqlite3_column_int64(stmt, 4) };
+        err = code != SQLITE_ROW ? ERR_FAILED : stretch_add(out, &s);
+    }
+    sqlite3_finalize(stmt);
+    if (err != 0) {
+        free(out->p);
+        *out = (struct history_stretches){ 0 };
+    }
+    return err;
+}
+
+static int read_stretches(struct history_db *db)
+{
+    sqlite3_stmt *stmt = NULL;
+    int err = history_stretches_read(db->sql, &db->stretches);
+    if (err != 0)
+        return failed(db, "reading");
+    err = prepare(db, &stmt, "SELECT max(id) FROM message");
+    if (err == 0 && sqlite3_step(stmt) == SQLITE_ROW)
+        db->newest = (uint64_t)sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+    struct history_stretch first = { .seq = 1, .first_ms = INT64_MAX };
+    if (err == 0 && db->stretches.n == 0)
+        err = stretch_add(&db->stretches, &first);
+    return err;
+}
+
+/* The one that the id belongs to. */
+static struct history_stretch *stretch_of(struct history_db *db, uint64_t id)
+{
+    uint32_t low = 0, high = db->stretches.n;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (db->stretches.p[middle].start <= id)
+            low = middle;
+        else
+            high = middle;
+    }
+    return &db->stretches.p[low];
+}
+
+/* What comes from now on goes into a new one, once the newest is full. */
+static void stretch_turn(struct history_db *db)
+{
+    struct history_stretch last = db->stretches.p[db->stretches.n - 1];
+    struct history_stretch next = { .seq = last.seq + 1, .start = db->newest + 1, .first_ms = INT64_MAX };
+    if (last.rows >= STRETCH_ROWS && next.start > last.start)
+        (void)stretch_add(&db->stretches, &next); /* without memory the old one grows on */
 }
 
 /* The mode must be right before SQLite sees the file: its -wal and -shm files take it over. A file that is
@@ -180,20 +265,26 @@ static int open_once(struct history_db *db)
     if (sqlite3_exec(db->sql, schema, NULL, NULL, NULL) != SQLITE_OK)
         return failed(db, "making tables");
     err = read_salt(db);
-    return err != 0 ? err : prepare_all(db);
+    if (err == 0)
+        err = prepare_all(db);
+    if (err == 0)
+        err = read_stretches(db);
+    return err;
 }
 
 void history_db_close(struct history_db *db)
 {
-    sqlite3_stmt **all[] = { &db->begin,        &db->commit,         &db->rollback,
-                             &db->put_message,  &db->put_rcpt,       &db->oldest,
-                             &db->delete_rcpts, &db->delete_message, &db->size };
+    sqlite3_stmt **all[] = { &db->begin,       &db->commit,         &db->rollback,     &db->put_message,
+                             &db->put_rcpt,    &db->oldest,         &db->delete_rcpts, &db->delete_message,
+                             &db->put_stretch, &db->delete_stretch, &db->size };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         sqlite3_finalize(*all[i]);
         *all[i] = NULL;
     }
     sqlite3_close(db->sql);
     db->sql = NULL;
+    free(db->stretches.p);
+    db->stretches = (struct history_stretches){ 0 };
     memset(db->recent, 0, sizeof db->recent);
 }
 
@@ -254,9 +345,28 @@ int history_db_begin(struct history_db *db)
     return run(db, db->begin, "beginning");
 }
 
+static int put_stretch(struct history_db *db, struct history_stretch *s)
+{
+    sqlite3_bind_int64(db->put_stretch, 1, s->seq);
+    sqlite3_bind_int64(db->put_stretch, 2, (int64_t)s->start);
+    sqlite3_bind_int64(db->put_stretch, 3, s->first_ms);
+    sqlite3_bind_int64(db->put_stretch, 4, s->last_ms);
+    sqlite3_bind_int64(db->put_stretch, 5, s->rows);
+    s->changed = false;
+    return run(db, db->put_stretch, "writing");
+}
+
 int history_db_commit(struct history_db *db)
 {
-    return run(db, db->commit, "committing");
+    int err = 0;
+    for (uint32_t i = 0; err == 0 && i < db->stretches.n; i++)
+        if (db->stretches.p[i].changed)
+            err = put_stretch(db, &db->stretches.p[i]);
+    if (err == 0)
+        err = run(db, db->commit, "committing");
+    if (err == 0)
+        stretch_turn(db);
+    return err;
 }
 
 void history_db_rollback(struct history_db *db)
@@ -275,10 +385,10 @@ static void bind_text(sqlite3_stmt *stmt, int at, struct span s)
         sqlite3_bind_text(stmt, at, s.p, (int)s.n, SQLITE_STATIC);
 }
 
-static void bind_key(sqlite3_stmt *stmt, int at, bool given, uint64_t key)
+static void bind_key(sqlite3_stmt *stmt, int at, bool given, uint32_t key)
 {
     if (given)
-        sqlite3_bind_int64(stmt, at, (int64_t)key);
+        sqlite3_bind_int64(stmt, at, (int32_t)key);
     else
         sqlite3_bind_null(stmt, at);
 }
@@ -288,19 +398,28 @@ int history_db_put_message(struct history_db *db, const struct history_message *
     uint64_t *recent = &db->recent[(m->id ^ m->id >> 16) & (HISTORY_RECENT - 1)];
     if (*recent == m->id)
         return 0;
+    struct history_stretch *stretch = stretch_of(db, m->id);
+    if (m->arrival_ms < stretch->first_ms)
+        stretch->first_ms = m->arrival_ms;
+    if (m->arrival_ms > stretch->last_ms)
+        stretch->last_ms = m->arrival_ms;
+    stretch->changed = true;
+    if (m->id > db->newest)
+        db->newest = m->id;
     sqlite3_stmt *s = db->put_message;
     sqlite3_bind_int64(s, 1, (int64_t)m->id);
     sqlite3_bind_int64(s, 2, m->arrival_ms);
     sqlite3_bind_int64(s, 3, (int64_t)m->size);
     sqlite3_bind_int(s, 4, m->class);
     sqlite3_bind_int64(s, 5, m->nrcpts);
-    bind_key(s, 6, m->nrcpts > 0, history_key_address(db->salt, m->sender));
-    bind_key(s, 7, m->message_id.n > 0, history_key_text(db->salt, m->message_id));
-    bind_key(s, 8, m->account.n > 0, history_key_text(db->salt, m->account));
+    sqlite3_bind_int64(s, 6, stretch->seq);
+    bind_key(s, 7, m->nrcpts > 0, history_key_address(db->salt, m->sender));
+    bind_key(s, 8, m->message_id.n > 0, history_key_text(db->salt, m->message_id));
+    bind_key(s, 9, m->account.n > 0, history_key_text(db->salt, m->account));
     const struct span texts[] = { m->sender,      m->account, m->tenant,   m->message_id, m->client_ip,
                                   m->client_name, m->helo,    m->protocol, m->listener };
     for (int i = 0; i < 9; i++)
-        bind_text(s, 9 + i, texts[i]);
+        bind_text(s, 10 + i, texts[i]);
     int err = run(db, s, "writing");
     if (err == 0 && m->nrcpts > 0)
         *recent = m->id;
@@ -309,17 +428,21 @@ int history_db_put_message(struct history_db *db, const struct history_message *
 
 int history_db_put_end(struct history_db *db, const struct history_end *e)
 {
+    struct history_stretch *stretch = stretch_of(db, e->id);
     sqlite3_stmt *s = db->put_rcpt;
     sqlite3_bind_int64(s, 1, (int64_t)e->id);
     sqlite3_bind_int64(s, 2, e->rcpt);
-    bind_key(s, 3, e->address.n > 0, history_key_address(db->salt, e->address));
-    sqlite3_bind_int(s, 4, e->state);
-    sqlite3_bind_int(s, 5, e->attempts);
-    sqlite3_bind_int64(s, 6, e->ended_ms);
+    sqlite3_bind_int64(s, 3, stretch->seq);
+    bind_key(s, 4, e->address.n > 0, history_key_address(db->salt, e->address));
+    sqlite3_bind_int(s, 5, e->state);
+    sqlite3_bind_int(s, 6, e->attempts);
+    sqlite3_bind_int64(s, 7, e->ended_ms);
     const struct span texts[] = { e->address, e->reply, e->site, e->mx, e->mx_ip, e->source_ip, e->tls };
     for (int i = 0; i < 7; i++)
-        bind_text(s, 7 + i, texts[i]);
+        bind_text(s, 8 + i, texts[i]);
     db->rows++;
+    stretch->rows++;
+    stretch->changed = true;
     return run(db, s, "writing");
 }
 
@@ -342,26 +465,52 @@ static int delete_message(struct history_db *db, int64_t id)
     return err != 0 ? err : run(db, db->delete_message, "deleting");
 }
 
+/* Stretches of which nothing is left. */
+static int drop_stretches(struct history_db *db, uint64_t oldest_id)
+{
+    struct history_stretches *all = &db->stretches;
+    uint32_t n = 0;
+    while (n + 1 < all->n && all->p[n + 1].start <= oldest_id) {
+        sqlite3_bind_int64(db->delete_stretch, 1, all->p[n++].seq);
+        int err = run(db, db->delete_stretch, "deleting");
+        if (err != 0)
+            return err;
+    }
+    if (n > 0)
+        memmove(all->p, all->p + n, (all->n - n) * sizeof *all->p);
+    all->n -= n;
+    return 0;
+}
+
 int history_db_prune(struct history_db *db, int64_t before_ms, uint64_t max_bytes, uint32_t max)
 {
     int64_t ids[PRUNE_MAX];
     uint32_t n = 0;
+    uint64_t oldest_id = db->newest + 1; /* of those that stay */
     if (max > PRUNE_MAX)
         max = PRUNE_MAX;
     if (max_bytes != 0 && history_db_bytes(db) > max_bytes)
         before_ms = INT64_MAX;
     if (before_ms <= 0)
         return 0;
-    sqlite3_bind_int64(db->oldest, 1, before_ms);
-    sqlite3_bind_int64(db->oldest, 2, max);
+    sqlite3_bind_int64(db->oldest, 1, (int64_t)max + 1);
     int code;
-    while ((code = sqlite3_step(db->oldest)) == SQLITE_ROW && n < max)
-        ids[n++] = sqlite3_column_int64(db->oldest, 0);
+    while ((code = sqlite3_step(db->oldest)) == SQLITE_ROW) {
+        int64_t id = sqlite3_column_int64(db->oldest, 0);
+        if (n == max || sqlite3_column_int64(db->oldest, 1) >= before_ms) {
+            oldest_id = (uint64_t)id;
+            break;
+        }
+        ids[n++] = id;
+    }
     int err = code == SQLITE_ROW || code == SQLITE_DONE ? 0 : failed(db, "deleting");
     sqlite3_reset(db->oldest);
     for (uint32_t i = 0; err == 0 && i < n; i++)
         err = delete_message(db, ids[i]);
-    if (n > 0)
+    if (n > 0) {
         memset(db->recent, 0, sizeof db->recent);
+        if (err == 0)
+            err = drop_stretches(db, oldest_id);
+    }
     return err != 0 ? err : (int)n;
 }

@@ -15,12 +15,28 @@
 
 #define HISTORY_RECENT 1024 /* a power of two */
 
+/* A stretch of ids, and the arrivals of what is in it. */
+struct history_stretch {
+    int64_t seq;    /* its name in the indexes */
+    uint64_t start; /* first id; the oldest stretch takes what is below it, too */
+    int64_t first_ms, last_ms;
+    uint32_t rows; /* of recipients, about */
+    bool changed;  /* in this batch */
+};
+
+struct history_stretches {
+    struct history_stretch *p; /* by ascending start; never empty once the file is open */
+    uint32_t n, cap;
+};
+
 struct history_db {
     char *path;
     uint64_t salt; /* of the keys; of this file */
     sqlite3 *sql;
     sqlite3_stmt *begin, *commit, *rollback, *put_message, *put_rcpt, *oldest, *delete_rcpts, *delete_message,
-        *size;
+        *put_stretch, *delete_stretch, *size;
+    struct history_stretches stretches;
+    uint64_t newest;                 /* id */
     uint64_t recent[HISTORY_RECENT]; /* ids of messages that have their row */
     uint32_t rows;                   /* in this transaction */
     int code;                        /* SQLite's, of the last failure */
@@ -58,11 +74,15 @@ int history_db_commit(struct history_db *db);
 void history_db_rollback(struct history_db *db);
 uint64_t history_db_bytes(struct history_db *db);
 
-/* Sorted so that all addresses of a domain lie side by side: the domain's hash above the local part's. */
-uint64_t history_key_address(uint64_t salt, struct span address);
-/* Of "@domain": the keys of its addresses are from this one to it | UINT32_MAX. */
-uint64_t history_key_domain(uint64_t salt, struct span domain);
-uint64_t history_key_text(uint64_t salt, struct span text);
+/* Reads them; the array is to be freed. 0, -ENOMEM or ERR_FAILED. */
+int history_stretches_read(sqlite3 *sql, struct history_stretches *out);
+
+/* 32-bit keys: all that a stretch of some ten thousand rows needs. Those of the addresses of a domain lie
+ * side by side: its hash is the upper half, the local part's the lower. Of "@domain": from this one to it |
+ * UINT16_MAX. */
+uint32_t history_key_address(uint64_t salt, struct span address);
+uint32_t history_key_domain(uint64_t salt, struct span domain);
+uint32_t history_key_text(uint64_t salt, struct span text);
 
 /* ---- history.c ---- */
 

@@ -1,9 +1,9 @@
 /* Looking things up in the history. The caller's thread, with a connection of its own.
  *
- * The answer is wanted newest first, and at most `limit` of it. So one condition drives: an index that gives
- * its rows in that order already (a message, a Message-ID, one sender, one account, one recipient), or, for a
- * whole domain or a span of time, an index if it holds few such rows and else a walk from the newest row
- * down. Whatever else is asked for is checked row by row, as is the text behind each key.
+ * The answer is wanted newest first, and at most `limit` of it: so the stretches of ids are asked one after
+ * the other from the newest down, each by the most telling index that the question allows, and those that
+ * hold nothing of the time asked for are left out. Whatever else is asked for is checked row by row, as is
+ * the text behind each key.
  */
 #include "node/telemetry/history_impl.h"
 
@@ -11,21 +11,21 @@
 #include "base/err.h"
 #include "base/log.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #define LIMIT_DEFAULT 1000
 #define TIME_MAX_MS 10000
-#define FEW 20000 /* rows that may be sorted */
 
-enum drive { DRIVE_WALK, DRIVE_ID, DRIVE_MESSAGE_ID, DRIVE_SENDER, DRIVE_ACCOUNT, DRIVE_RCPT, DRIVE_ARRIVAL };
+enum drive { DRIVE_WALK, DRIVE_MESSAGE_ID, DRIVE_RCPT, DRIVE_SENDER, DRIVE_ACCOUNT };
 
 struct query {
     const struct history_query *ask;
     sqlite3 *sql;
     uint64_t salt;
     int64_t deadline_ms; /* of clock_boot_ms */
-    uint64_t low, high;  /* keys of the condition that drives */
+    uint32_t low, high;  /* keys of the condition that drives */
+    uint32_t left;       /* of the limit */
+    bool enough;
 };
 
 static int out_of_time(void *arg)
@@ -47,113 +47,58 @@ static void address_range(struct query *q, struct span text)
 {
     if (text.p[0] == '@') {
         q->low = history_key_domain(q->salt, span_sub(text, 1));
-        q->high = q->low | UINT32_MAX;
+        q->high = q->low | UINT16_MAX;
     } else {
         bool null = span_eq(text, SPAN_LIT("<>"));
         q->low = q->high = history_key_address(q->salt, null ? SPAN_LIT("") : text);
     }
 }
 
-/* Whether the range holds few enough rows to be sorted. */
-static bool few(const struct query *q, const char *table_and_column)
-{
-    char text[256];
-    sqlite3_stmt *stmt = NULL;
-    snprintf(text, sizeof text, "SELECT count(*) FROM (SELECT 1 FROM %s BETWEEN ?1 AND ?2 LIMIT %d)",
-             table_and_column, FEW);
-    bool yes = false;
-    if (sqlite3_prepare_v2(q->sql, text, -1, &stmt, NULL) == SQLITE_OK) {
-        sqlite3_bind_int64(stmt, 1, (int64_t)q->low);
-        sqlite3_bind_int64(stmt, 2, (int64_t)q->high);
-        yes = sqlite3_step(stmt) == SQLITE_ROW && sqlite3_column_int(stmt, 0) < FEW;
-    }
-    sqlite3_finalize(stmt);
-    return yes;
-}
-
 static enum drive choose(struct query *q)
 {
     const struct history_query *a = q->ask;
-    if (a->id != 0) {
-        q->low = q->high = a->id;
-        return DRIVE_ID;
-    }
+    if (a->id != 0)
+        return DRIVE_WALK;
     if (a->message_id.n > 0) {
         q->low = q->high = history_key_text(q->salt, a->message_id);
         return DRIVE_MESSAGE_ID;
     }
     if (a->recipient.n > 0) {
         address_range(q, a->recipient);
-        if (q->low == q->high || few(q, "recipient WHERE key"))
-            return DRIVE_RCPT;
+        return DRIVE_RCPT;
     }
     if (a->sender.n > 0) {
         address_range(q, a->sender);
-        if (q->low == q->high || few(q, "message WHERE sender_key"))
-            return DRIVE_SENDER;
+        return DRIVE_SENDER;
     }
     if (a->account.n > 0) {
         q->low = q->high = history_key_text(q->salt, a->account);
         return DRIVE_ACCOUNT;
     }
-    if (a->since_ms != 0 || a->until_ms != 0) {
-        q->low = (uint64_t)a->since_ms;
-        q->high = a->until_ms != 0 ? (uint64_t)a->until_ms - 1 : INT64_MAX;
-        if (few(q, "message WHERE arrival"))
-            return DRIVE_ARRIVAL;
-    }
     return DRIVE_WALK;
 }
 
 #define COLUMNS                                                                                              \
-    "r.id, r.rcpt, r.state, r.attempts, r.ended, r.address, r.reply, r.site, r.mx, r.mx_ip, r.source_ip, "   \
-    "r.tls,"                                                                                                 \
-    " m.arrival, m.size, m.class, m.nrcpts, m.sender, m.account, m.tenant, m.message_id, m.client_ip,"       \
+    "SELECT r.id, r.rcpt, r.state, r.attempts, r.ended, r.address, r.reply, r.site, r.mx, r.mx_ip, "         \
+    "r.source_ip,"                                                                                           \
+    " r.tls, m.arrival, m.size, m.class, m.nrcpts, m.sender, m.account, m.tenant, m.message_id, "            \
+    "m.client_ip,"                                                                                           \
     " m.client_name, m.helo, m.protocol, m.listener"
 
-/* CROSS JOIN: the left one drives (SQLite keeps its order). A row of a recipient always has its message's. */
-#define BY_RCPT " FROM recipient r CROSS JOIN message m ON m.id=r.id WHERE "
-#define BY_MESSAGE " FROM message m CROSS JOIN recipient r ON r.id=m.id WHERE "
+/* CROSS JOIN: the left one drives (SQLite keeps its order). A row of a recipient always has its message's. ?1
+ * is the stretch, ?2 to ?3 the keys, ?4 to ?5 the ids. */
+#define BY_RCPT COLUMNS " FROM recipient r CROSS JOIN message m ON m.id=r.id WHERE "
+#define BY_MESSAGE COLUMNS " FROM message m CROSS JOIN recipient r ON r.id=m.id WHERE m.stretch=?1 AND "
+#define RCPT_IDS " AND r.id BETWEEN ?4 AND ?5 ORDER BY r.id DESC, r.rcpt DESC"
+#define MESSAGE_IDS " AND m.id BETWEEN ?4 AND ?5 ORDER BY m.id DESC, r.rcpt DESC"
 
 static const char *const drives[] = {
-    [DRIVE_WALK] = BY_RCPT "?1 IS ?1 AND ?2 IS ?2",
-    [DRIVE_ID] = BY_RCPT "r.id BETWEEN ?1 AND ?2",
-    [DRIVE_MESSAGE_ID] = BY_MESSAGE "m.message_key=?1 AND ?2 IS ?2",
-    [DRIVE_SENDER] = BY_MESSAGE "m.sender_key BETWEEN ?1 AND ?2",
-    [DRIVE_ACCOUNT] = BY_MESSAGE "m.account_key=?1 AND ?2 IS ?2",
-    [DRIVE_RCPT] = BY_RCPT "r.key BETWEEN ?1 AND ?2",
-    [DRIVE_ARRIVAL] = BY_MESSAGE "m.arrival BETWEEN ?1 AND ?2",
+    [DRIVE_WALK] = BY_RCPT "?1 IS ?1 AND ?2 IS ?2 AND ?3 IS ?3" RCPT_IDS,
+    [DRIVE_MESSAGE_ID] = BY_MESSAGE "m.message_key BETWEEN ?2 AND ?3" MESSAGE_IDS,
+    [DRIVE_RCPT] = BY_RCPT "r.stretch=?1 AND r.key BETWEEN ?2 AND ?3" RCPT_IDS,
+    [DRIVE_SENDER] = BY_MESSAGE "m.sender_key BETWEEN ?2 AND ?3" MESSAGE_IDS,
+    [DRIVE_ACCOUNT] = BY_MESSAGE "m.account_key BETWEEN ?2 AND ?3" MESSAGE_IDS,
 };
-
-static int prepare(const struct query *q, enum drive drive, sqlite3_stmt **stmt)
-{
-    const struct history_query *a = q->ask;
-    char text[1536];
-    const char *cond = drives[drive];
-    bool one = q->low == q->high; /* "=" lets SQLite see that the index has the wanted order */
-    if (one && drive == DRIVE_SENDER)
-        cond = BY_MESSAGE "m.sender_key=?1 AND ?2 IS ?2";
-    else if (one && drive == DRIVE_RCPT)
-        cond = BY_RCPT "r.key=?1 AND ?2 IS ?2";
-    bool by_message = strstr(cond, "FROM message") != NULL;
-    const char *id = by_message ? "m.id" : "r.id";
-    snprintf(text, sizeof text, "SELECT " COLUMNS "%s%s%s%s%s ORDER BY %s DESC, r.rcpt DESC", cond,
-             a->after ? " AND " : "", a->after ? id : "", a->after ? "<=?3 AND (r.id<?3 OR r.rcpt<?4)" : "",
-             a->since_ms != 0 || a->until_ms != 0 ? " AND m.arrival>=?5 AND m.arrival<?6" : "", id);
-    if (sqlite3_prepare_v2(q->sql, text, -1, stmt, NULL) != SQLITE_OK)
-        return failed(q);
-    sqlite3_bind_int64(*stmt, 1, (int64_t)q->low);
-    sqlite3_bind_int64(*stmt, 2, (int64_t)q->high);
-    if (a->after) {
-        sqlite3_bind_int64(*stmt, 3, (int64_t)a->after_id);
-        sqlite3_bind_int64(*stmt, 4, a->after_rcpt);
-    }
-    if (a->since_ms != 0 || a->until_ms != 0) {
-        sqlite3_bind_int64(*stmt, 5, a->since_ms);
-        sqlite3_bind_int64(*stmt, 6, a->until_ms != 0 ? a->until_ms : INT64_MAX);
-    }
-    return 0;
-}
 
 static struct span column_text(sqlite3_stmt *stmt, int at)
 {
@@ -216,44 +161,88 @@ static bool row_matches(const struct history_query *a, const struct history_row 
     return address_matches(a->recipient, row->recipient);
 }
 
-static int answer(const struct query *q, sqlite3_stmt *stmt, history_row_fn *fn, void *arg)
+static bool row_follows(const struct history_query *a, const struct history_row *row)
 {
-    uint32_t left = q->ask->limit != 0 ? q->ask->limit : LIMIT_DEFAULT;
+    return !a->after || row->id < a->after_id || (row->id == a->after_id && row->rcpt < a->after_rcpt);
+}
+
+static bool row_in_time(const struct history_query *a, const struct history_row *row)
+{
+    return row->arrival_ms >= a->since_ms && (a->until_ms == 0 || row->arrival_ms < a->until_ms);
+}
+
+/* One stretch's rows, ids from `first` to `last`. */
+static int answer(struct query *q, sqlite3_stmt *stmt, int64_t seq, uint64_t first, uint64_t last,
+                  history_row_fn *fn, void *arg)
+{
+    const struct history_query *a = q->ask;
     int code = SQLITE_DONE;
-    while (left > 0 && (code = sqlite3_step(stmt)) == SQLITE_ROW) {
+    sqlite3_reset(stmt);
+    sqlite3_bind_int64(stmt, 1, seq);
+    sqlite3_bind_int64(stmt, 2, (int32_t)q->low);
+    sqlite3_bind_int64(stmt, 3, (int32_t)q->high);
+    sqlite3_bind_int64(stmt, 4, (int64_t)first);
+    sqlite3_bind_int64(stmt, 5, (int64_t)last);
+    while (!q->enough && (code = sqlite3_step(stmt)) == SQLITE_ROW) {
         struct history_row row;
         read_row(stmt, &row);
-        if (!row_matches(q->ask, &row))
+        if (!row_matches(a, &row) || !row_in_time(a, &row) || !row_follows(a, &row))
             continue;
-        left--;
-        if (fn(arg, &row) != 0)
-            return 0;
+        q->left--;
+        q->enough = fn(arg, &row) != 0 || q->left == 0;
     }
-    return left == 0 || code == SQLITE_DONE ? 0 : failed(q);
+    return q->enough || code == SQLITE_DONE ? 0 : failed(q);
+}
+
+static int ask_all(struct query *q, const struct history_stretches *all, history_row_fn *fn, void *arg)
+{
+    const struct history_query *a = q->ask;
+    sqlite3_stmt *stmt = NULL;
+    int err = 0;
+    if (sqlite3_prepare_v2(q->sql, drives[choose(q)], -1, &stmt, NULL) != SQLITE_OK)
+        return failed(q);
+    for (uint32_t i = all->n; i-- > 0 && err == 0 && !q->enough;) {
+        const struct history_stretch *s = &all->p[i];
+        uint64_t first = i == 0 ? 0 : s->start;
+        uint64_t last = i + 1 < all->n ? all->p[i + 1].start - 1 : INT64_MAX;
+        if (a->after && last > a->after_id)
+            last = a->after_id;
+        if (a->id != 0 && (a->id < first || a->id > last))
+            continue;
+        if (a->id != 0)
+            first = last = a->id;
+        if (first > last || s->last_ms < a->since_ms || (a->until_ms != 0 && s->first_ms >= a->until_ms))
+            continue;
+        err = answer(q, stmt, s->seq, first, last, fn, arg);
+    }
+    sqlite3_finalize(stmt);
+    return err;
 }
 
 int history_query(struct history *h, const struct history_query *ask, history_row_fn *fn, void *arg)
 {
+    static const char begin[] = "PRAGMA query_only=1; PRAGMA cache_size=-4096; BEGIN";
     struct query q = { .ask = ask,
                        .salt = atomic_load(&h->salt),
-                       .deadline_ms = clock_boot_ms() + TIME_MAX_MS };
+                       .deadline_ms = clock_boot_ms() + TIME_MAX_MS,
+                       .left = ask->limit != 0 ? ask->limit : LIMIT_DEFAULT };
+    struct history_stretches all = { 0 };
     int err = ERR_FAILED;
-    sqlite3_stmt *stmt = NULL;
     if (sqlite3_open_v2(h->db.path, &q.sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
         log_error("history", "%s: %s", h->db.path, q.sql != NULL ? sqlite3_errmsg(q.sql) : "no memory");
         goto out;
     }
     sqlite3_busy_timeout(q.sql, 2000);
     sqlite3_progress_handler(q.sql, 10000, out_of_time, &q);
-    if (sqlite3_exec(q.sql, "PRAGMA query_only=1; PRAGMA cache_size=-4096", NULL, NULL, NULL) != SQLITE_OK) {
+    if (sqlite3_exec(q.sql, begin, NULL, NULL, NULL) != SQLITE_OK) {
         err = failed(&q);
         goto out;
     }
-    err = prepare(&q, choose(&q), &stmt);
+    err = history_stretches_read(q.sql, &all);
     if (err == 0)
-        err = answer(&q, stmt, fn, arg);
+        err = ask_all(&q, &all, fn, arg);
+    free(all.p);
 out:
-    sqlite3_finalize(stmt);
     sqlite3_close(q.sql);
     return err;
 }
