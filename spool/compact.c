@@ -327,8 +327,8 @@ static bool history_has(const struct spool *s, const struct segment *seg)
     return !s->history || seg->ended_seq <= s->history_seq;
 }
 
-/* The segment that gains most, or a stale one before any other: while a second copy of a commit exists, no
- * tombstone may go that says it is dead. Under lock. */
+/* The segment that gains most; but a stale one before any other: while it exists, tombstones must be kept
+ * that nothing else needs. Under lock. */
 static struct segment *choose(struct spool *s)
 {
     struct segment *best = NULL;
@@ -337,11 +337,10 @@ static struct segment *choose(struct spool *s)
         struct segment *seg = s->segments[i];
         if (seg == s->active || !seg->sealed || seg->damaged)
             continue;
-        bool ready = seg->pins == 0 && history_has(s, seg);
-        if (seg->stale)
-            return ready ? seg : NULL;
-        if (!ready)
+        if (seg->pins > 0 || !history_has(s, seg))
             continue;
+        if (seg->stale)
+            return seg;
         double share = (double)segment_needed(s, seg) / (double)(seg->size + 1);
         if (share < best_share) {
             best = seg;

@@ -55,6 +55,7 @@ static int fill(uint64_t messages, size_t bytes, const char *dir)
     static struct window win;
     uint8_t *body = malloc(bytes);
     ensure(body != NULL);
+    body_fill(2, bytes, body); /* incompressible */
     struct spool *s;
     int64_t from = clock_mono_ns();
     ensure(spool_open(&(struct spool_config){ .dir = dir, .min_free_bytes = 1 }, NULL, NULL, &s) == 0);
@@ -62,13 +63,14 @@ static int fill(uint64_t messages, size_t bytes, const char *dir)
         struct waited *w = &win.w[i % 256];
         if (i >= 256)
             ensure(waited_wait(s, w) == 0);
-        body_fill(2 * i, bytes < 64 ? bytes : 64, body);
+        memcpy(body, &i, bytes < sizeof i ? bytes : sizeof i);
+        uint64_t earlier = w->op.id;
         put_one(s, body, bytes, w, i);
         if (i % 3 == 0 && i >= 256) {
             struct spool_rcpt_update u = {
                 .to = { .attempts = 1, .next_ms = 1, .reply = SPAN_LIT("451 4.2.1 mailbox busy, try later") }
             };
-            ensure(spool_update(s, w->op.id, &u, 1, NULL) != 0 || true);
+            ensure(spool_update(s, earlier, &u, 1, NULL) == 0);
         }
     }
     for (uint64_t i = 0; i < (messages < 256 ? messages : 256); i++)

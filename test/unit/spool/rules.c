@@ -295,6 +295,28 @@ static void test_torn_tail_is_no_damage(void **state)
     assert_false(was_found(b, ids[2]));
 }
 
+static void test_torn_chunk_takes_its_commit_along(void **state)
+{
+    struct bench *b = *state;
+    static uint8_t body[100000];
+    struct spool_ingest *in;
+    struct waited w;
+    uint64_t at = b->s->active->size + RECORD_HEAD_BYTES + BATCH_BYTES;
+    char name[32];
+    snprintf(name, sizeof name, "%08x.seg", b->s->active->number);
+    memset(body, 'x', sizeof body);
+    assert_int_equal(spool_ingest_open(b->s, &in), 0);
+    assert_int_equal(spool_ingest_write(in, body, sizeof body), 0);
+    waited_init(&w);
+    spool_ingest_commit(in, envelope_make(1, 1), &w.op);
+    simdisk_crash_at(b->disk, simdisk_calls(b->disk) + 2); /* chunk and commit written, not synced */
+    assert_true(waited_wait(b->s, &w) != 0);
+    assert_true(simdisk_rot(b->disk, name, at + RECORD_HEAD_BYTES + CHUNK_PREFIX_BYTES + 4));
+    crash(b, SIMDISK_EVERYTHING);
+    assert_int_equal(b->found, 0);
+    assert_int_equal(corrupt(b), 0);
+}
+
 static void test_a_body_is_never_taken_for_a_record(void **state)
 {
     struct bench *b = *state;
@@ -559,13 +581,17 @@ static void test_tombstone_names_a_copy_that_it_overtook(void **state)
     fill_dead(b, 10);
     assert_ptr_not_equal(data, b->s->active);
     /* the copy is queued, not written, when the message ends */
+    const struct segment *now = b->s->active;
+    uint64_t before = 0;
+    for (uint32_t i = 0; i < now->ntombs; i++)
+        before += now->tombs[i].target == now->number ? now->tombs[i].bytes : 0;
     assert_int_equal(compact_copy(b->s, data, COPY_ALL), 0);
     assert_int_equal(set_state(b->s, id, 0, RCPT_DELIVERED, "250 ok"), 0);
-    const struct segment *now = b->s->active;
-    bool named = false;
+    assert_ptr_equal(b->s->active, now);
+    uint64_t here = 0;
     for (uint32_t i = 0; i < now->ntombs; i++)
-        named |= now->tombs[i].target == now->number;
-    assert_true(named);
+        here += now->tombs[i].target == now->number ? now->tombs[i].bytes : 0;
+    assert_true(here > before);
     background(b);
     assert_null(segments_find(b->s, number));
     fill_dead(b, 30);
@@ -672,6 +698,41 @@ static void test_report_closes_in_one_record(void **state)
     background(b);
     crash(b, SIMDISK_SYNCED_ONLY);
     assert_false(was_found(b, about));
+}
+
+static void test_reported_end_outlives_the_report(void **state)
+{
+    struct bench *b = *state;
+    uint64_t keeper, about;
+    assert_int_equal(put_message(b->s, 2, 11000, 1, &keeper), 0);
+    assert_int_equal(put_message(b->s, 4, 500, 1, &about), 0);
+    uint32_t data = index_find(b->s, about)->segment;
+    assert_int_equal(index_find(b->s, keeper)->segment, data);
+    fill_dead(b, 10);
+    background(b); /* its summary says that it is sealed, so it is not written again */
+    struct envelope_close close = { about, 0, RCPT_BOUNCED, SPAN_LIT("550 5.1.1 no such user") };
+    struct spool_ingest *in;
+    struct waited w;
+    assert_int_equal(spool_ingest_open(b->s, &in), 0);
+    struct envelope *e = envelope_make(9, 1);
+    e->closes = &close;
+    e->ncloses = 1;
+    waited_init(&w);
+    spool_ingest_commit(in, e, &w.op);
+    assert_int_equal(waited_wait(b->s, &w), 0);
+    /* here the report's record alone says that the other message ended; the start writes the tombstone */
+    crash(b, SIMDISK_SYNCED_ONLY);
+    assert_false(was_found(b, about));
+    assert_true(was_found(b, w.op.id));
+    assert_int_equal(set_state(b->s, w.op.id, 0, RCPT_DELIVERED, "250 ok"), 0);
+    for (int life = 0; life < 3; life++) {
+        fill_dead(b, 30);
+        background(b);
+        assert_non_null(segments_find(b->s, data));
+        crash(b, SIMDISK_SYNCED_ONLY);
+        assert_int_equal(b->found, 1);
+        assert_true(was_found(b, keeper));
+    }
 }
 
 /* ---- ids -------------------------------------------------------------------------------------------------
@@ -962,6 +1023,7 @@ int main(void)
         RULE(test_damage_is_not_a_torn_tail),
         RULE(test_damaged_head_is_skipped),
         RULE(test_torn_tail_is_no_damage),
+        RULE(test_torn_chunk_takes_its_commit_along),
         RULE(test_a_body_is_never_taken_for_a_record),
         RULE(test_nothing_is_appended_to_an_earlier_segment),
         RULE(test_unsynced_tail_is_durable_before_it_is_served),
@@ -973,6 +1035,7 @@ int main(void)
         RULE(test_damaged_segment_keeps_its_dead),
         RULE(test_compaction_waits_for_history),
         RULE(test_report_closes_in_one_record),
+        RULE(test_reported_end_outlives_the_report),
         RULE(test_ids_do_not_go_back_with_the_clock),
         RULE(test_nearly_full_refuses_mail_not_states),
         RULE(test_full_disk_keeps_states_until_there_is_room),
