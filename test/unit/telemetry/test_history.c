@@ -305,6 +305,60 @@ static void the_envelope_alone_gives_the_address(void **state)
     history_close(h);
 }
 
+/* So much that the ids fall into several stretches: order, late endings of old messages, and deletion. */
+static void many_stretches(void **state)
+{
+    (void)state;
+    enum { MESSAGES = 45000 };
+    struct history *h = open_plain();
+    for (uint64_t k = 2; k <= MESSAGES; k++) {
+        tell(h, k, k, true);
+        if (k % 2000 == 0)
+            assert_int_equal(history_flush(h), 0);
+    }
+    tell(h, 1, MESSAGES + 1, true);
+    assert_int_equal(history_flush(h), 0);
+
+    struct history_query q = { .sender = SPAN_LIT("user5@s1.example"), .limit = 4000 };
+    uint32_t n = 0;
+    uint64_t last = UINT64_MAX;
+    for (struct found *f; (f = ask(h, q))->n > 0; n += f->n) {
+        assert_true(f->ids[0] <= last);
+        q.after = true;
+        q.after_id = last = f->ids[f->n - 1];
+        q.after_rcpt = f->rcpts[f->n - 1];
+    }
+    assert_int_equal(n, MESSAGES / 10 * 2);
+    assert_int_equal(ask(h, (struct history_query){ .message_id = SPAN_LIT("<1@x>") })->n, 2);
+    assert_int_equal(ask(h, (struct history_query){ .message_id = SPAN_LIT("<45000@x>") })->n, 2);
+    assert_int_equal(ask(h, (struct history_query){ .id = UINT64_C(20000) << 20 })->n, 2);
+    struct found *f = ask(h, (struct history_query){ .since_ms = T0 + 100000, .until_ms = T0 + 110000 });
+    assert_int_equal(f->n, 20);
+    assert_int_equal(f->ids[0], UINT64_C(109) << 20);
+    history_close(h);
+
+    sqlite3 *other;
+    char path[256];
+    assert_int_equal(sqlite3_open(in_dir(path, "history.db"), &other), SQLITE_OK);
+    sqlite3_stmt *stmt;
+    assert_int_equal(sqlite3_prepare_v2(other, "SELECT count(*) FROM stretch", -1, &stmt, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    assert_in_range(sqlite3_column_int(stmt, 0), 2, 3);
+    sqlite3_finalize(stmt);
+    sqlite3_close(other);
+
+    h = open_with((struct history_config){ .keep_bytes = 100000 });
+    for (int i = 0; i < 400; i++)
+        assert_int_equal(history_flush(h), 0);
+    struct history_stats s;
+    history_stats(h, &s);
+    assert_in_range(s.file_bytes, 1, 100000);
+    tell(h, MESSAGES + 1, MESSAGES + 1, true); /* and it goes on */
+    assert_int_equal(history_flush(h), 0);
+    assert_int_equal(ask(h, (struct history_query){ .message_id = SPAN_LIT("<45001@x>") })->n, 2);
+    history_close(h);
+}
+
 /* Without being asked to flush: batches of a second, then all is confirmed. */
 static void commits_by_itself(void **state)
 {
@@ -555,6 +609,7 @@ int main(void)
         TEST(told_again_it_stays_one),
         TEST(a_note_without_an_ending_claims_nothing),
         TEST(the_envelope_alone_gives_the_address),
+        TEST(many_stretches),
         TEST(commits_by_itself),
         TEST(old_rows_go),
         TEST(full_and_behind),
