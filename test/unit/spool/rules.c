@@ -724,6 +724,9 @@ static void test_reported_end_outlives_the_report(void **state)
     crash(b, SIMDISK_SYNCED_ONLY);
     assert_false(was_found(b, about));
     assert_true(was_found(b, w.op.id));
+    struct spool_stats st;
+    spool_stats(b->s, &st);
+    assert_int_equal(st.messages, 2);
     assert_int_equal(set_state(b->s, w.op.id, 0, RCPT_DELIVERED, "250 ok"), 0);
     for (int life = 0; life < 3; life++) {
         fill_dead(b, 30);
