@@ -129,7 +129,7 @@ def test_the_sync_comes_before_each_250(make_node, dns, sink, folder):
         "trace=openat,write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,sendto,sendmsg"])
     messages = 20
     for number in range(messages):
-        node.send(f"r{number}@example.net", f"Subject: n{number}\r\n\r\n{'x' * 3000}\r\n")
+        node.send(f"r{number}@example.net", f"Subject: n{number}\r\n\r\n" + ("x" * 70 + "\r\n") * 40)
     node.stop()
     spool = str(node.folder / "data/spool")
     written = synced = False

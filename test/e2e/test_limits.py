@@ -52,20 +52,16 @@ def test_slow_command_has_a_deadline_as_a_whole(make_node, sink, state):
         client.reply()
         STATES[state](client)
         start = time.monotonic()
-        with pytest.raises(OSError):
-            for _ in range(30):
-                client.send("N")
-                time.sleep(0.7)
-        assert time.monotonic() - start <= 8 * STRETCH
-        assert client.rest().startswith(b"421 4.4.2") or True
-
-
-def test_slow_session_ends(make_node, sink):
-    node = make_node({"smtp": {"session_timeout": "1m", "idle_timeout": "5m"}}, start=False)
-    node.config["smtp"]["session_timeout"] = "1m"
-    node.write_config()
-    done = node.cli("config", "check", node.config_path)
-    assert done.returncode == 0
+        client.sock.settimeout(0.5)
+        data = b""
+        while not data and time.monotonic() < start + 30:
+            client.send("N")
+            try:
+                data = client.sock.recv(1000)
+            except TimeoutError:
+                pass
+        assert data.startswith(b"421 4.4.2"), data
+        assert 2.5 <= time.monotonic() - start <= 5 * STRETCH
 
 
 def test_message_size(make_node, sink):
@@ -88,10 +84,10 @@ def test_message_size(make_node, sink):
 @pytest.mark.parametrize("parameters, code", [
     ("AUTH=\"", "501"), ("BODY=8BITMIME BODY=8BITMIME", "501"), ("FOO=bar", "555"), ("SIZE=-1", "501"),
     ("RET=SOMETHING", "501"), ("BODY=9BIT", "501"), ("ENVID=a+b", "501"), ("AUTH=<>", "250")])
-def test_mail_parameters(node, raw, parameters, code):
-    client = raw()
-    client.command("EHLO c.example.com", "250")
-    client.command(f"MAIL FROM:<user@example.com> {parameters}", code)
+def test_mail_parameters(node, parameters, code):
+    node.add_account()
+    with node.smtp("submissions", "user@example.com") as client:
+        assert str(client.docmd(f"MAIL FROM:<user@example.com> {parameters}")[0]) == code
 
 
 def test_recipients_per_message(make_node, sink):
@@ -157,13 +153,11 @@ def test_sessions_per_client(make_node):
 def test_line_without_end(node, raw):
     client = raw()
     before = node.resident_mib()
-    try:
-        for _ in range(64):
-            client.send(b"X" * 65536)
-    except OSError:
-        pass
-    assert b"500 5.5.2" in client.rest()
+    for _ in range(64):
+        client.send(b"X" * 65536)
     assert node.resident_mib() - before < 8
+    client.send("\r\n")
+    assert client.reply().startswith("500 5.5.2")
 
 
 @pytest.mark.parametrize("count, code", [(51, "250"), (100, "250"), (101, "554 5.4.6")])
@@ -200,7 +194,7 @@ def test_header_size(make_node, sink):
 ADDRESSES = {
     "<;sleep 5;>": "5", "<${run{x}}@localhost>": "5", '<"x@evil.test y"@in.test>': None, "<u@in.test(x)evil.test>": "5",
     "<" + "l" * 65 + "@example.net>": "2", "<" + "l" * 256 + "@example.net>": "5",
-    "<u@" + ".".join(["d" * 63] * 4) + ">": "5", "<u@unqualified>": None, "<u@[192.0.2.1]>": None,
+    "<u@" + ".".join(["d" * 63] * 4) + ".d>": "5", "<u@unqualified>": None, "<u@[192.0.2.1]>": None,
     "<@a.test,@b.test:u@example.net>": "2", "<u@exämple.net>": "5", "<u@.net>": "5", "<u@a..b>": "5", "<@>": "5",
     "<a@b@c>": "5", "<\"unclosed@example.net>": "5", "u@example.net>": "5", "<u@example.net": "5",
 }

@@ -110,6 +110,19 @@ def test_sigterm_finishes_what_is_in_hand(node, sink, raw):
     wait_until("it is delivered", lambda: len(sink.find("Subject: last")) == 1)
 
 
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("moment", range(12))
+def test_stop_at_any_moment_of_a_delivery(make_node, sink, moment):
+    """It stops cleanly, and the message is delivered then or after the next start."""
+    node = make_node()
+    node.send("r@example.net")
+    time.sleep(moment * 0.0007)
+    node.stop()
+    node.check_clean()
+    node.restart()
+    wait_until("it is delivered", lambda: sink.recipients() == ["r@example.net"])
+
+
 def test_log_is_reopened(node, sink):
     node.send("r@example.net")
     wait_until("there are events", lambda: node.events("delivered"))
@@ -175,9 +188,10 @@ def test_queue_commands(node, hop, deferred):
     wait_until("its sender is told", lambda: any(m.sender == "" and m.recipients == ["b@example.com"]
                                                  for m in hop.messages))
     node.wait_empty()
-    states = {r["recipient"]: r["state"] for n in range(5) for r in node.track(recipient=f"r{n}@hop.test")}
-    assert states == {"r0@hop.test": "delivered", "r1@hop.test": "delivered", "r2@hop.test": "delivered",
-                      "r3@hop.test": "deleted", "r4@hop.test": "bounced"}
+    wanted = {"r0@hop.test": "delivered", "r1@hop.test": "delivered", "r2@hop.test": "delivered",
+              "r3@hop.test": "deleted", "r4@hop.test": "bounced"}
+    wait_until("the history has them", lambda: wanted == {
+        r["recipient"]: r["state"] for n in range(5) for r in node.track(recipient=f"r{n}@hop.test")})
 
 
 def test_held_mail_survives_a_restart(node, hop, deferred):
@@ -210,7 +224,7 @@ def test_trace_shows_the_dialogue(node, sink):
     node.add_account()
     node.send("r@example.net")
     node.smtp("submissions", "user@example.com").quit()
-    wait_until("it shows the recipient", lambda: any("RCPT TO:<r@example.net>" in line for line in lines))
+    wait_until("it shows the recipient", lambda: any("<r@example.net>" in line for line in lines))
     trace.terminate()
     trace.wait(10)
     assert PASSWORD not in "".join(lines)
@@ -283,6 +297,10 @@ def nullable(schema):
 
 def test_answers_match_the_openapi_file(node, hop, deferred):
     jsonschema = pytest.importorskip("jsonschema")
+    node.config["sources"] = [{"address": "127.0.0.1", "ehlo": "relay.example.com"}]
+    node.write_config()
+    node.reload()
+    wait_until("the source is known", lambda: node.http("GET", "/v1/ip/check")[0] == 200)
     document = json.loads((ROOT / "docs/openapi.json").read_text())
     assert node.api("GET", "/v1/openapi.json") == document
     checked = 0
@@ -343,7 +361,7 @@ def test_api_over_tcp_needs_its_token(make_node, folder):
     assert status() == 401
     assert status(Authorization="Bearer wrong") == 401
     assert status(Authorization="Bearer 0123456789abcdef0123456789abcdef") == 200
-    assert status(Authorization="Bearer 0123456789abcdef0123456789abcdef", Host="evil.example") in (400, 403)
+    assert status(Authorization="Bearer 0123456789abcdef0123456789abcdef", Host="evil.example") in (400, 403, 421)
     assert node.process.poll() is None
 
 
@@ -357,7 +375,7 @@ def test_api_over_tcp_needs_its_token(make_node, folder):
     (lambda c: c + "\n  bad: [indent\n", ["node.yaml:"]),
     (lambda c: c.replace("127.0.0.0/8", "0.0.0.0/0", 1), ["open relay"]),
     (lambda c: c.replace("retry:", "retry: soon\n  other:"), ["soon"]),
-    (lambda c: "", ["hostname"]),
+    (lambda c: "", ["is empty"]),
     (lambda c: c.replace("certificate: ", "certificate: /nonexistent"), ["/nonexistent"]),
 ])
 def test_configuration_errors_name_file_line_and_reason(make_node, change, words):
