@@ -230,7 +230,8 @@ static bool conn_mail(struct conn *c)
         report_ready(c);
         queue_conn_opened(e->queue, &c->qc, egress_now_ms(e));
     }
-    if (c->site == NULL || e->stopping || c->messages >= c->config->delivery.messages_per_connection) {
+    if (c->site == NULL || e->stopping || c->config != e->w->config ||
+        c->messages >= c->config->delivery.messages_per_connection) {
         conn_quit(&c->qc);
         return false;
     }
@@ -337,8 +338,7 @@ static void conn_start_tls(struct conn *c)
 {
     conn_flush(c);
     bool literal = c->host[0] == '\0' || c->host[0] == '[';
-    int policy =
-        c->site != NULL && c->site->hop.route != NULL ? c->site->hop.route->tls : c->config->delivery.tls;
+    int policy = c->hop.route != NULL ? c->hop.route->tls : c->config->delivery.tls;
     struct tls_peer peer = {
         .sni = literal ? NULL : c->host,
         .verify_name = literal ? NULL : c->host,
@@ -412,7 +412,7 @@ static void conn_tls_cb(void *ctx, bool ok, const char *why)
 
 static enum smtp_client_tls tls_mode(const struct conn *c)
 {
-    const struct config_route *r = c->site->hop.route;
+    const struct config_route *r = c->hop.route;
     int policy = r != NULL ? r->tls : c->config->delivery.tls;
     if (policy == CONFIG_TLS_NONE)
         return SMTP_CLIENT_TLS_NONE;
@@ -427,7 +427,7 @@ static void conn_open_cb(void *ctx)
 {
     struct conn *c = ctx;
     const struct config *config = c->config;
-    const struct config_route *r = c->site->hop.route;
+    const struct config_route *r = c->hop.route;
     c->connecting_ns = clock_mono_ns() - c->connecting_ns;
     struct smtp_client_config cc = {
         .ehlo_name = c->source != NULL ? c->source->ehlo : config->hostname,
@@ -514,11 +514,13 @@ static const struct dns_target *target_at(const struct conn *c, uint32_t i)
 
 static void conn_next_target(struct conn *c)
 {
+    timer_stop(&c->deadline); /* it was the last target's, and so is what waited to be sent */
+    buf_reset(&c->out);
     while (c->tried < c->found->ntargets) {
         const struct dns_target *t = target_at(c, c->tried++);
         struct ip_addr source;
         c->peer = t->addr;
-        c->port = c->site->hop.port;
+        c->port = c->hop.port;
         snprintf(c->host, sizeof c->host, "%s", t->host < c->found->nhosts ? c->found->hosts[t->host] : "");
         if (!choose_source(c, t->addr.family, &source)) {
             set_trouble(c, 451, "4.4.1", "no source address of the next hop's family");
@@ -545,7 +547,8 @@ static void conn_next_target(struct conn *c)
 static void conn_bounce_some(struct conn *c)
 {
     struct egress *e = c->e;
-    for (int i = 0; i < BOUNCES_PER_TURN && !e->stopping; i++) {
+    bool over = e->stopping || c->config != e->w->config; /* another one may find another next hop */
+    for (int i = 0; i < BOUNCES_PER_TURN && !over; i++) {
         struct queue_item *item = queue_take(e->queue, &c->qc, egress_now_ms(e));
         if (item == NULL) {
             conn_over(c, (struct span){ "", 0 });
@@ -559,7 +562,7 @@ static void conn_bounce_some(struct conn *c)
         queue_conn_success(e->queue, &c->qc, egress_now_ms(e));
         outcome_settle(a, NULL);
     }
-    if (e->stopping)
+    if (over)
         conn_over(c, (struct span){ "", 0 });
     else
         timer_set(&c->deadline, 0);
@@ -570,6 +573,7 @@ static void conn_start(struct conn *c)
     struct dns_site *f = c->site->found;
     dns_site_hold(f);
     c->found = f;
+    (void)route_hop_find(c->config, queue_site_key(c->site->qs), &c->hop); /* the look-up found it, too */
     if (f->status == DNS_PERMANENT) {
         c->state = CONN_BOUNCING;
         queue_conn_opened(c->e->queue, &c->qc, egress_now_ms(c->e));
@@ -603,11 +607,16 @@ void conn_open(struct egress_site *site)
     e->nconns++;
     atomic_fetch_add(&e->w->node->sessions_out, 1);
     queue_conn_init(e->queue, site->qs, &c->qc);
-    if (egress_site_resolve(site)) {
+    int err = egress_site_resolve(site);
+    if (err == 0) {
         conn_start(c);
-    } else if (site->request != NULL) {
+    } else if (err == ERR_BUSY) {
         c->state = CONN_RESOLVING;
         list_push_back(&site->waiting, &c->wait);
+    } else if (err == ERR_NOT_FOUND) {
+        set_trouble(c, 451, "4.4.0", "the route to this next hop has gone: its mail is routed anew");
+        conn_failed(c);
+        reroute_start(&e->reroute);
     } else {
         set_trouble(c, 451, "4.3.0", "no memory");
         conn_failed(c);
@@ -664,7 +673,7 @@ void conn_quit(struct queue_conn *qc)
         conn_set_deadline(c);
 }
 
-/* ---- stopping ------------------------------------------------------------------------------------------ */
+/* ---- reload and stop ----------------------------------------------------------------------------------- */
 
 void conn_quit_idle(struct egress *e)
 {

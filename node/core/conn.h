@@ -32,6 +32,7 @@ struct conn {
     struct timer deadline;
     uint32_t progress;      /* smtp_client_progress when the deadline was set */
     struct dns_site *found; /* held while targets are tried */
+    struct route_hop hop;   /* of `config`, with the targets */
     uint32_t first, tried;  /* targets */
     bool plain;             /* TLS did not come about with this target: without it */
     uint32_t messages;

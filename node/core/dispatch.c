@@ -11,8 +11,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define SITELESS "unroutable" /* recipients whose address has no usable domain: they bounce from there */
-
 /* One recipient's place while a message is grouped. */
 struct placed {
     size_t key_at; /* in the buffer of keys */
@@ -56,7 +54,7 @@ static int compare_placed(const void *a, const void *b)
 }
 
 /* Who takes turns: the account; for our own reports and unauthenticated relays the reverse-path's domain. */
-static struct span sender_of(const struct envelope *env)
+struct span dispatch_sender(const struct envelope *env)
 {
     if (env->account.n > 0)
         return env->account;
@@ -76,7 +74,7 @@ static void run_dispatch(struct worker *w, struct worker_msg *msg)
 static struct dispatch_item *item_new(const struct envelope *env, const struct spool_rcpt *state,
                                       struct span site, uint32_t nrcpts)
 {
-    struct span sender = sender_of(env);
+    struct span sender = dispatch_sender(env);
     struct dispatch_item *d = malloc(sizeof *d + nrcpts * sizeof(uint32_t) + site.n + sender.n);
     if (d == NULL)
         return NULL;
@@ -114,7 +112,7 @@ static int dispatch_group(struct node *node, struct worker *self, const struct e
     for (uint32_t i = 0; i < n; i++)
         rcpts[i] = group[i].rcpt;
     struct worker *owner = dispatch_owner(node, d->info.site);
-    if (owner == self || !owner->running) /* at start the threads don't run yet */
+    if (owner == self || self == NULL) /* at start the threads don't run yet */
         run_dispatch(owner, &d->msg);
     else
         worker_post_always(owner, &d->msg);
@@ -129,7 +127,7 @@ static int place_all(const struct config *config, const struct envelope *env, co
         if (states != NULL && rcpt_state_terminal(states[i].state))
             continue;
         struct route_key key;
-        struct span site = SPAN_LIT(SITELESS);
+        struct span site = SPAN_LIT(ROUTE_UNROUTABLE);
         if (route_site_key(config, env->rcpts[i].address, &key) == 0)
             site = span_of(key.text, key.len);
         placed[(*n)++] = (struct placed){

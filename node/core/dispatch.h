@@ -13,11 +13,15 @@ struct dispatch_item {
     struct queue_item_info info; /* spans and arrays point behind this structure */
 };
 
-/* Groups by site and posts to the workers; `self` is the calling worker, or NULL; `rcpts` NULL: all are new.
+/* Groups by site and posts to the workers; `self` is the calling worker; NULL: at start, no worker runs yet;
+ * `rcpts` NULL: all are new.
  * Recipients that are terminal are left out. The memory of the items is bounded by the spool's max_messages.
  * -ENOMEM: nothing lost on disk, what was not dispatched waits for the next start; told in the log. */
 int dispatch_message(struct node *node, struct worker *self, const struct config *config,
                      const struct envelope *env, const struct spool_rcpt *rcpts);
+
+/* Who takes turns with a message: its account, or the reverse-path's domain. Points into the envelope. */
+struct span dispatch_sender(const struct envelope *env);
 
 /* The worker that owns a site. */
 struct worker *dispatch_owner(struct node *node, struct span site);

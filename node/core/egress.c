@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #define POLLS_PER_TURN 512     /* then the loop gets to its other work */
+#define RESOLVER_LOOK_MS 500   /* until an old resolver is looked at again */
 #define TLS_SESSIONS_MAX 10000 /* remembered for resumption, per worker */
 
 int64_t egress_now_ms(const struct egress *e)
@@ -64,34 +65,38 @@ static void egress_site_found_cb(void *ctx, struct dns_site *found)
     conn_resolved(site);
 }
 
-bool egress_site_resolve(struct egress_site *site)
+int egress_site_resolve(struct egress_site *site)
 {
     if (site->request != NULL)
-        return false;
+        return ERR_BUSY;
     int64_t now = timers_now_ms(&site->e->w->timers);
     if (site->found != NULL && site->found->status == DNS_OK && now < site->found_until_ms)
-        return true;
+        return 0;
     if (site->found != NULL) {
         dns_site_rele(site->found);
         site->found = NULL;
     }
     struct dns *dns = site->e->w->dns;
-    route_hop_find(site->e->w->config, queue_site_key(site->qs), &site->hop);
-    const struct config_route *r = site->hop.route;
+    struct route_hop hop;
+    int err = route_hop_find(site->e->w->config, queue_site_key(site->qs), &hop);
+    if (err != 0)
+        return err;
+    const struct config_route *r = hop.route;
     if (r != NULL && (r->hop.kind == CONFIG_HOP_HOST || r->hop.kind == CONFIG_HOP_ADDRESS)) {
         char text[IP_TEXT_MAX];
-        struct span host = site->hop.domain;
+        struct span host = hop.domain;
         struct ip_addr addr;
         if (r->hop.kind == CONFIG_HOP_ADDRESS &&
             ip_from_sockaddr((const struct sockaddr *)&r->hop.address, &addr, NULL) == 0)
             host = span_str(ip_addr_format(&addr, text));
-        site->request = dns_host(dns, host, site->hop.port, egress_site_found_cb, site);
+        site->request = dns_host(dns, host, hop.port, egress_site_found_cb, site);
     } else {
-        site->request = dns_site(dns, site->hop.domain, egress_site_found_cb, site);
+        site->request = dns_site(dns, hop.domain, egress_site_found_cb, site);
     }
-    if (site->request == NULL)
-        log_error("egress", "no memory to look up %.*s", (int)site->hop.domain.n, site->hop.domain.p);
-    return false;
+    if (site->request != NULL)
+        return ERR_BUSY;
+    log_error("egress", "no memory to look up %.*s", (int)hop.domain.n, hop.domain.p);
+    return -ENOMEM;
 }
 
 /* ---- the queue's wishes -------------------------------------------------------------------------------- */
@@ -289,6 +294,7 @@ int egress_new(struct worker *w, struct egress **out)
         return -ENOMEM;
     e->w = w;
     list_init(&e->conns);
+    list_init(&e->resolvers);
     struct queue_config config;
     queue_settings(w, &config);
     int err = -ENOMEM;
@@ -296,6 +302,8 @@ int egress_new(struct worker *w, struct egress **out)
         goto fail;
     queue_on_site_gone(e->queue, egress_site_gone_cb, e);
     if ((err = timer_init(&e->poll_timer, &w->timers, egress_poll_timer_cb)) != 0)
+        goto fail;
+    if ((err = reroute_init(&e->reroute, e)) != 0)
         goto fail;
     if ((err = tls_new(e)) != 0 || (err = resolver_new(w, &w->dns)) != 0)
         goto fail;
@@ -335,17 +343,64 @@ static void forget_lookups(struct egress *e)
         ;
 }
 
-void egress_reconfigure(struct egress *e)
+/* A resolver of an earlier configuration: sessions, probes and operators may still wait for its answers. */
+struct resolver {
+    struct list link;
+    struct egress *e;
+    struct dns *dns;
+    struct timer timer;
+};
+
+static void resolver_close(struct resolver *r)
 {
+    dns_close(r->dns, NULL, NULL); /* its memory goes from the loop */
+    timer_fini(&r->timer);
+    list_remove(&r->link);
+    free(r);
+}
+
+static void resolver_timer_cb(struct timer *t)
+{
+    struct resolver *r = TIMER_ITEM(t, struct resolver, timer);
+    if (dns_idle(r->dns))
+        resolver_close(r);
+    else
+        timer_set(t, RESOLVER_LOOK_MS);
+}
+
+static void change_resolver(struct egress *e)
+{
+    struct dns *fresh;
+    struct resolver *r = calloc(1, sizeof *r);
+    if (r == NULL || timer_init(&r->timer, &e->w->timers, resolver_timer_cb) != 0) {
+        log_error("dns", "no memory: the old resolver stays");
+        free(r);
+        return;
+    }
+    if (resolver_new(e->w, &fresh) != 0) {
+        timer_fini(&r->timer);
+        free(r);
+        return; /* told in the log; the old one stays */
+    }
+    r->e = e;
+    r->dns = e->w->dns;
+    e->w->dns = fresh;
+    list_push_back(&e->resolvers, &r->link);
+    timer_set(&r->timer, 0);
+}
+
+void egress_reconfigure(struct egress *e, const struct config *old)
+{
+    if (e->stopping)
+        return;
     struct queue_config config;
     queue_settings(e->w, &config);
     queue_reconfigure(e->queue, &config, egress_now_ms(e));
-    struct dns *fresh;
-    if (resolver_new(e->w, &fresh) == 0) {
-        forget_lookups(e);
-        dns_close(e->w->dns, NULL, NULL); /* its memory goes from the loop */
-        e->w->dns = fresh;
-    }
+    forget_lookups(e);
+    conn_quit_idle(e);
+    change_resolver(e);
+    if (!route_same(old, e->w->config))
+        reroute_start(&e->reroute);
     egress_kick(e);
 }
 
@@ -353,6 +408,7 @@ void egress_stop(struct egress *e)
 {
     e->stopping = true;
     timer_stop(&e->poll_timer);
+    reroute_stop(&e->reroute);
     conn_quit_idle(e);
 }
 
@@ -366,6 +422,9 @@ void egress_close(struct egress *e)
     e->stopping = true;
     conn_drop_all(e);
     forget_lookups(e);
+    for (struct list *link; (link = list_first(&e->resolvers)) != NULL;)
+        resolver_close(LIST_ITEM(link, struct resolver, link));
+    reroute_fini(&e->reroute);
     timer_fini(&e->poll_timer);
     uv_close((uv_handle_t *)&e->prepare, NULL);
 }

@@ -9,6 +9,7 @@
 #define NODE_CORE_EGRESS_H
 
 #include "base/list.h"
+#include "node/core/reroute.h"
 #include "node/core/route.h"
 #include "node/core/worker.h"
 #include "node/net/dns.h"
@@ -29,13 +30,14 @@ struct egress {
     uint32_t nconns;
     uint32_t njobs; /* reports under way */
     uint32_t next_source;
+    struct reroute reroute;
+    struct list resolvers; /* of earlier configurations, until their last look-up has ended */
 };
 
 /* What we know of a site beside the queue: hung on the queue's site. */
 struct egress_site {
     struct egress *e;
     struct queue_site *qs;
-    struct route_hop hop;
     struct dns_request *request; /* under way */
     struct dns_site *found;      /* NULL: not asked, or too old */
     int64_t found_until_ms;      /* loop time */
@@ -53,8 +55,9 @@ bool egress_busy(const struct egress *e);
 void egress_close(struct egress *e);
 void egress_free(struct egress *e);
 
-/* New configuration on this worker. */
-void egress_reconfigure(struct egress *e);
+/* New configuration on this worker; `old` is the one before. Connections end with the message in hand, so
+ * that all that follows goes by the new one. */
+void egress_reconfigure(struct egress *e, const struct config *old);
 
 /* An item for one of this worker's sites. */
 void egress_add(struct egress *e, const struct queue_item_info *info);
@@ -77,10 +80,12 @@ void conn_use(struct queue_conn *qc);
 void conn_quit(struct queue_conn *qc);
 /* All of them, at once. */
 void conn_drop_all(struct egress *e);
+/* Those without a message in hand. */
 void conn_quit_idle(struct egress *e);
 
-/* Asks for the site's addresses if need be; true: site->found is good now. */
-bool egress_site_resolve(struct egress_site *site);
+/* Asks for the site's addresses if need be. 0: site->found is good now; ERR_BUSY: conn_resolved follows;
+ * ERR_NOT_FOUND: the route that named this next hop is no more; -ENOMEM. */
+int egress_site_resolve(struct egress_site *site);
 
 int64_t egress_now_ms(const struct egress *e); /* wall clock, as the queue is told */
 

@@ -27,7 +27,7 @@ static void smtp_config(const struct config *c, struct listener *l)
         .max_errors = c->smtp.max_errors,
         .max_line_bytes = 4096,
         .max_header_lines = HEADER_LINES_MAX,
-        .max_body_line_bytes = c->smtp.max_line_bytes,
+        .max_body_line_bytes = c->smtp.max_line_bytes - 2, /* the setting counts CRLF */
         .offer_starttls = tls && cl->kind != CONFIG_SUBMISSIONS,
         .require_tls = cl->require_tls,
         .offer_auth = !relay,

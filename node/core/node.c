@@ -185,9 +185,10 @@ static void run_listen(struct worker *w, struct worker_msg *msg)
 {
     struct listen_msg *m = (struct listen_msg *)msg;
     if (m->config != NULL) {
-        config_rele(w->config);
+        struct config *old = w->config;
         w->config = m->config;
-        egress_reconfigure(w->egress);
+        egress_reconfigure(w->egress, old);
+        config_rele(old);
     }
     ingress_listen(w->ingress, m->listeners);
     listeners_rele(m->listeners);
@@ -214,12 +215,15 @@ static void publish(struct node *n, struct config *config)
 int node_init(struct node *n, struct config *config)
 {
     *n = (struct node){ .config = config, .nworkers = config->workers, .next_session = 1 };
-    n->started_ms = n->config_loaded_ms = clock_wall_ms();
+    n->started_ms = clock_wall_ms();
+    atomic_store(&n->config_loaded_ms, n->started_ms);
     int err = uv_loop_init(&n->loop);
     if (err == 0)
         err = uv_mutex_init(&n->config_lock);
     if (err == 0)
         err = uv_mutex_init(&n->requests_lock);
+    if (err == 0)
+        err = uv_mutex_init(&n->history_lock);
     list_init(&n->requests);
     if (err == 0 && (n->clients = clients_new()) == NULL)
         err = -ENOMEM;
@@ -286,9 +290,10 @@ int node_reload(struct node *n, struct buf *why)
     }
     buf_fini(&names);
     fresh->workers = n->nworkers;
-    struct listeners *listeners = NULL;
-    if ((err = node_load_accounts(n, fresh, why)) != 0 || (err = configure_auth(n, fresh)) != 0 ||
-        (err = listeners_new(fresh, n->nworkers, n->listeners, n->tickets, &listeners, why)) != 0) {
+    struct listeners *listeners = NULL; /* first: most of what can fail is there */
+    if ((err = listeners_new(fresh, n->nworkers, n->listeners, n->tickets, &listeners, why)) != 0 ||
+        (err = node_load_accounts(n, fresh, why)) != 0 || (err = configure_auth(n, fresh)) != 0) {
+        listeners_rele(listeners);
         if (why->len == 0)
             buf_put_str(why, err_text(err));
         log_error("config", "nothing was changed: %.*s", (int)why->len, why->data);
@@ -301,7 +306,7 @@ int node_reload(struct node *n, struct buf *why)
     uv_mutex_lock(&n->config_lock);
     struct config *old = n->config;
     n->config = fresh;
-    n->config_loaded_ms = clock_wall_ms();
+    atomic_store(&n->config_loaded_ms, clock_wall_ms());
     uv_mutex_unlock(&n->config_lock);
     publish(n, fresh);
     config_rele(old);
@@ -366,6 +371,7 @@ void node_stop(struct node *n, int64_t grace_ms)
     for (uint32_t i = 0; i < n->nworkers; i++)
         worker_join(&n->workers[i]);
     auth_free(n->auth);
+    service_spool_closing(n);
     spool_close(n->spool);
     for (uint32_t i = 0; i < n->nworkers; i++)
         worker_fini(&n->workers[i]);
@@ -377,4 +383,5 @@ void node_stop(struct node *n, int64_t grace_ms)
     config_rele(n->config);
     uv_mutex_destroy(&n->config_lock);
     uv_mutex_destroy(&n->requests_lock);
+    uv_mutex_destroy(&n->history_lock);
 }

@@ -33,7 +33,8 @@ struct node {
     struct spool *spool;
     struct history *history;          /* NULL: none is kept */
     atomic_uint_fast64_t history_seq; /* durable there */
-    atomic_bool spool_open;           /* `spool` may be used by the history's thread */
+    uv_mutex_t history_lock;
+    bool spool_open; /* under the lock: `spool` may be used by the history's thread */
     struct events *events;
     struct metrics *metrics;
     struct trace *trace;
@@ -57,7 +58,7 @@ struct node {
     atomic_uint_fast64_t sessions_out;
     atomic_uint_fast64_t next_session; /* ids for the logs */
     int64_t started_ms;                /* wall */
-    int64_t config_loaded_ms;
+    atomic_llong config_loaded_ms;     /* wall */
 };
 
 /* Takes the reference of `config`. Errors of these are in the log. */

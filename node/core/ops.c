@@ -114,7 +114,7 @@ static int ops_status(void *ctx, struct admin_status *out, struct admin_error *e
                                   .sessions_in_max = c->smtp.max_sessions,
                                   .sessions_out = atomic_load(&n->sessions_out),
                                   .sessions_out_max = c->delivery.connections_total,
-                                  .config_loaded_ms = n->config_loaded_ms };
+                                  .config_loaded_ms = atomic_load(&n->config_loaded_ms) };
     snprintf(out->node, sizeof out->node, "%s", c->name);
     snprintf(out->config_path, sizeof out->config_path, "%s", c->path);
     snprintf(out->state, sizeof out->state, "%s",

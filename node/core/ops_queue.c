@@ -75,16 +75,22 @@ struct act {
     int err;
 };
 
-static bool is_meant(const struct meant *m, uint32_t rcpt)
+static int compare_rcpts(const void *a, const void *b)
 {
-    for (uint32_t i = 0; i < m->n; i++)
-        if (m->rcpts[i] == rcpt)
-            return true;
-    return false;
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
 }
 
-/* An item of which only some recipients are meant becomes two. NULL: none is meant, or no memory. */
-static struct queue_item *carve(struct egress *e, struct queue_item *item, const struct meant *m, int *err)
+/* They came in ascending order. */
+static bool is_meant(const struct meant *m, uint32_t rcpt)
+{
+    return bsearch(&rcpt, m->rcpts, m->n, sizeof *m->rcpts, compare_rcpts) != NULL;
+}
+
+/* An item of which only some recipients are meant becomes two; one in flight cannot, and they are counted as
+ * busy. NULL: nothing to do with it, or no memory. */
+static struct queue_item *carve(struct egress *e, struct queue_item *item, const struct meant *m,
+                                uint64_t *busy, int *err)
 {
     struct queue_item_view v;
     queue_item_view(e->queue, item, &v);
@@ -101,8 +107,13 @@ static struct queue_item *carve(struct egress *e, struct queue_item *item, const
             leave[nleave++] = v.rcpts[i];
     }
     struct queue_item *out = ntake == 0 ? NULL : item;
-    if (ntake > 0 && nleave > 0 && v.state != QUEUE_STATE_IN_FLIGHT)
-        out = egress_divide(e, item, take, ntake, leave, nleave);
+    if (ntake > 0 && nleave > 0) {
+        bool in_flight = v.state == QUEUE_STATE_IN_FLIGHT;
+        *busy += in_flight ? ntake : 0;
+        out = in_flight ? NULL : egress_divide(e, item, take, ntake, leave, nleave);
+        if (out == NULL && !in_flight)
+            *err = -ENOMEM;
+    }
     free(take);
     return out;
 }
@@ -173,30 +184,48 @@ static void act_on_item(struct act *act, struct egress *e, struct queue_item *it
     egress_kick(e);
 }
 
+/* The items of a message, all of them: an act may divide, add and remove items. NULL: none, or no memory. */
+static struct queue_item **items_of(struct egress *e, uint64_t id, uint32_t *n, int *err)
+{
+    *n = 0;
+    for (struct queue_item *item = queue_find(e->queue, id); item != NULL;
+         item = queue_find_next(e->queue, item))
+        ++*n;
+    struct queue_item **items = *n == 0 ? NULL : malloc(*n * sizeof *items);
+    if (*n > 0 && items == NULL)
+        *err = -ENOMEM;
+    *n = 0;
+    if (items != NULL)
+        for (struct queue_item *item = queue_find(e->queue, id); item != NULL;
+             item = queue_find_next(e->queue, item))
+            items[(*n)++] = item;
+    return items;
+}
+
+static void act_on_message(struct act *act, struct worker *w, const struct meant *m)
+{
+    static const char *const names[] = { "retry", "hold", "release", "bounce", "delete" };
+    bool any = false;
+    uint32_t n;
+    struct queue_item **items = items_of(w->egress, m->id, &n, &act->err);
+    for (uint32_t k = 0; k < n; k++) {
+        struct queue_item *item = carve(w->egress, items[k], m, &act->out->busy, &act->err);
+        if (item == NULL)
+            continue;
+        act_on_item(act, w->egress, item);
+        any = true;
+    }
+    free(items);
+    if (any)
+        report_operator(w, m->id, names[act->opts->act], act->opts->by->text,
+                        act->opts->text == NULL ? "" : act->opts->text);
+}
+
 static void act_on_worker(struct worker *w, void *arg)
 {
     struct act *act = arg;
-    struct egress *e = w->egress;
-    static const char *const names[] = { "retry", "hold", "release", "bounce", "delete" };
-    for (uint32_t i = 0; i < act->n && act->err == 0; i++) {
-        bool any = false;
-        /* an act may divide, add and remove items: gather them first */
-        struct queue_item *items[64];
-        uint32_t n = 0;
-        for (struct queue_item *item = queue_find(e->queue, act->batch[i].id); item != NULL && n < 64;
-             item = queue_find_next(e->queue, item))
-            items[n++] = item;
-        for (uint32_t k = 0; k < n; k++) {
-            struct queue_item *item = carve(e, items[k], &act->batch[i], &act->err);
-            if (item == NULL)
-                continue;
-            act_on_item(act, e, item);
-            any = true;
-        }
-        if (any)
-            report_operator(w, act->batch[i].id, names[act->opts->act], act->opts->by->text,
-                            act->opts->text == NULL ? "" : act->opts->text);
-    }
+    for (uint32_t i = 0; i < act->n && act->err == 0; i++)
+        act_on_message(act, w, &act->batch[i]);
 }
 
 static int act_flush(struct act *act)

@@ -146,7 +146,7 @@ static struct span reply_text(struct settling *s, const struct smtp_reply_text *
 }
 
 /* One record for what ended without a report and what is deferred. */
-static void record(struct settling *s, int64_t next_ms)
+static void record(struct settling *s, int64_t next_ms, bool held, bool delay_told)
 {
     struct attempt *a = s->a;
     struct egress *e = a->e;
@@ -157,14 +157,16 @@ static void record(struct settling *s, int64_t next_ms)
         bool ended = s->ways[i] == WAY_ENDED;
         s->updates[n++] = (struct spool_rcpt_update){
             .rcpt = a->rcpts[i],
-            .to = { .state = ended ? s->decisions[i].state : RCPT_QUEUED,
-                    .delay_told = a->info->rcpts[a->rcpts[i]].delay_told,
+            .to = { .state = ended  ? s->decisions[i].state
+                             : held ? RCPT_HELD /* an operator's, while it was in flight */
+                                    : RCPT_QUEUED,
+                    .delay_told = delay_told,
                     .attempts = a->attempts,
                     .next_ms = ended ? 0 : next_ms,
                     .changed_ms = clock_wall_ms(),
                     .reply = reply_text(s, &a->results[i].reply) },
         };
-        report_recipient(e->w, a, i, s->c, s->updates[n - 1].to.state, next_ms);
+        report_recipient(e->w, a, i, s->c, ended ? s->decisions[i].state : RCPT_QUEUED, next_ms);
     }
     for (uint32_t i = 0; i < n; i++)
         s->updates[i].to.reply.p = s->replies.data + (size_t)s->updates[i].to.reply.p;
@@ -206,17 +208,27 @@ static void settle(struct attempt *a, const struct conn *c, enum mail_dsn_event 
     classify(&s, failed);
     struct queue_item *again = part(&s, WAY_AGAIN);
     struct queue_item *reported = part(&s, WAY_REPORTED);
+    struct queue_item *deferred = NULL;
+    struct queue_item_view v = { .delay_told = false };
     int64_t next_ms = 0;
     if (again != NULL)
         queue_requeue(e->queue, again, now);
     if (a->item != NULL && s.count[WAY_DEFERRED] > 0) {
         uint32_t n = pick(&s, WAY_DEFERRED);
-        next_ms = queue_defer(e->queue, a->item, s.picked, n, 0, now);
+        deferred = a->item;
+        next_ms = queue_defer(e->queue, deferred, s.picked, n, 0, now);
+        queue_item_view(e->queue, deferred, &v);
     } else if (a->item != NULL) {
         queue_done(e->queue, a->item);
     }
     a->item = NULL;
-    record(&s, next_ms);
+    record(&s, next_ms, v.state == QUEUE_STATE_HELD, v.delay_told);
+    if (c != NULL && c->config != e->w->config) { /* the routes may be others by now */
+        if (again != NULL)
+            (void)reroute_item(e, again, a->info);
+        if (deferred != NULL)
+            (void)reroute_item(e, deferred, a->info);
+    }
     if (s.count[WAY_REPORTED] > 0)
         report(&s, reported);
     else

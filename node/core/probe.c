@@ -320,7 +320,7 @@ static void run_probe(struct worker *w, struct worker_msg *msg)
         return;
     }
     buf_fini(&why);
-    route_hop_find(p->config, span_of(p->key.text, p->key.len), &hop);
+    (void)route_hop_find(p->config, span_of(p->key.text, p->key.len), &hop);
     p->port = hop.port;
     const struct config_route *r = hop.route;
     p->use_tls = (r == NULL ? p->config->delivery.tls : r->tls) != CONFIG_TLS_NONE;

@@ -48,12 +48,8 @@ static int key_set(struct route_key *out, const char *fmt, int n, const char *s,
     return 0;
 }
 
-int route_site_key(const struct config *c, struct span address, struct route_key *out)
+static int domain_key(const struct config *c, struct span domain, struct route_key *out)
 {
-    const char *at = address.n == 0 ? NULL : memrchr(address.p, '@', address.n);
-    if (at == NULL)
-        return ERR_BAD;
-    struct span domain = span_of(at + 1, (size_t)(address.p + address.n - at - 1));
     if (domain.n > 1 && domain.p[domain.n - 1] == '.')
         domain.n--;
     char name[256];
@@ -70,34 +66,70 @@ int route_site_key(const struct config *c, struct span address, struct route_key
     return key_set(out, VIA "%.*s", (int)strlen(r->via), r->via, 0);
 }
 
+int route_site_key(const struct config *c, struct span address, struct route_key *out)
+{
+    const char *at = address.n == 0 ? NULL : memrchr(address.p, '@', address.n);
+    if (at == NULL)
+        return ERR_BAD;
+    return domain_key(c, span_of(at + 1, (size_t)(address.p + address.n - at - 1)), out);
+}
+
 static void hop_of_route(const struct config_route *r, struct route_hop *out)
 {
     *out = (struct route_hop){ .route = r, .domain = span_str(r->hop.host), .port = r->hop.port };
 }
 
-void route_hop_find(const struct config *c, struct span key, struct route_hop *out)
+bool route_key_is_hop(struct span key)
 {
-    struct span via = SPAN_LIT(VIA);
-    if (span_starts(key, via)) {
-        struct span hop = span_sub(key, via.n);
+    return span_starts(key, SPAN_LIT(VIA));
+}
+
+/* "example.org:2525" without the port; a literal's colons are inside its brackets. */
+static struct span key_domain(struct span key)
+{
+    const char *colon = key.n > 0 && key.p[key.n - 1] != ']' ? memrchr(key.p, ':', key.n) : NULL;
+    return colon == NULL ? key : span_of(key.p, (size_t)(colon - key.p));
+}
+
+bool route_key_current(const struct config *c, struct span key)
+{
+    if (span_eq(key, SPAN_LIT(ROUTE_UNROUTABLE)))
+        return true;
+    struct route_key now;
+    int err = domain_key(c, key_domain(key), &now);
+    return err == 0 && span_eq(span_of(now.text, now.len), key);
+}
+
+bool route_same(const struct config *a, const struct config *b)
+{
+    if (a->nroutes != b->nroutes)
+        return false;
+    for (uint32_t i = 0; i < a->nroutes; i++)
+        if (strcmp(a->routes[i].domain, b->routes[i].domain) != 0 ||
+            strcmp(a->routes[i].via, b->routes[i].via) != 0)
+            return false;
+    return true;
+}
+
+int route_hop_find(const struct config *c, struct span key, struct route_hop *out)
+{
+    if (route_key_is_hop(key)) {
+        struct span hop = span_sub(key, sizeof VIA - 1);
         for (uint32_t i = 0; i < c->nroutes; i++)
             if (c->routes[i].hop.kind != CONFIG_HOP_MX_OF_DOMAIN &&
                 span_eq(span_str(c->routes[i].via), hop)) {
                 hop_of_route(&c->routes[i], out);
-                return;
+                return 0;
             }
-        /* the route went with a reload: an empty domain says so */
         *out = (struct route_hop){ .domain = span_of("", 0) };
-        return;
+        return ERR_NOT_FOUND;
     }
-    struct span domain = key;
-    const char *colon = key.n > 0 && key.p[key.n - 1] != ']' ? memrchr(key.p, ':', key.n) : NULL;
-    if (colon != NULL)
-        domain.n = (size_t)(colon - key.p);
+    struct span domain = key_domain(key);
     const struct config_route *r = config_route_find(c, domain);
     if (r != NULL && r->hop.kind != CONFIG_HOP_MX_OF_DOMAIN)
         r = NULL; /* queued before the route was written: goes by MX, as it was queued */
     *out = (struct route_hop){ .route = r, .domain = domain, .port = 25 };
     if (r != NULL)
         out->port = r->hop.port;
+    return 0;
 }

@@ -28,6 +28,17 @@ struct route_hop {
     struct span domain;               /* whose MX, or the host; points into the key or the configuration */
     uint16_t port;
 };
-void route_hop_find(const struct config *c, struct span key, struct route_hop *out);
+/* ERR_NOT_FOUND: no route names this next hop (any more). */
+int route_hop_find(const struct config *c, struct span key, struct route_hop *out);
+
+/* Whether a site's key is a next hop that a route names: such a key does not tell the recipients' domains. */
+bool route_key_is_hop(struct span key);
+/* Of any other key: would recipients of its domain still be put there? */
+bool route_key_current(const struct config *c, struct span key);
+/* Two configurations send every recipient to the same site. */
+bool route_same(const struct config *a, const struct config *b);
+
+#define ROUTE_UNROUTABLE "unroutable" /* the site of recipients without a usable domain; they bounce there   \
+                                       */
 
 #endif

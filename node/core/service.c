@@ -33,15 +33,26 @@ static void service_history_committed_cb(void *ctx, uint64_t seq)
 {
     struct node *n = ctx;
     atomic_store(&n->history_seq, seq);
-    if (atomic_load(&n->spool_open))
+    uv_mutex_lock(&n->history_lock);
+    if (n->spool_open)
         spool_history_done(n->spool, seq);
+    uv_mutex_unlock(&n->history_lock);
 }
 
 void service_spool_opened(struct node *n)
 {
-    atomic_store(&n->spool_open, true);
+    uv_mutex_lock(&n->history_lock);
+    n->spool_open = true;
     if (n->history != NULL)
         spool_history_done(n->spool, atomic_load(&n->history_seq));
+    uv_mutex_unlock(&n->history_lock);
+}
+
+void service_spool_closing(struct node *n)
+{
+    uv_mutex_lock(&n->history_lock);
+    n->spool_open = false;
+    uv_mutex_unlock(&n->history_lock);
 }
 
 static int open_history(struct node *n)

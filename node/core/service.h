@@ -7,6 +7,8 @@
 int service_open_telemetry(struct node *n);
 /* The spool is open: the history may tell it what is safe. */
 void service_spool_opened(struct node *n);
+/* It is about to go: the history takes what ends to the last, but tells it nothing any more. */
+void service_spool_closing(struct node *n);
 /* Binds the admin sockets, before any thread exists; then, when the node runs, serves them. */
 int service_open_admin(struct node *n);
 int service_run_admin(struct node *n);

@@ -364,6 +364,8 @@ static const struct smtp_reply *check_client(struct session *s)
     struct node *node = s->in->w->node;
     struct sockaddr_storage peer;
     ip_to_sockaddr(&s->peer, s->port, &peer);
+    if (cl->proxy_protocol.nfrom > 0 && !s->proxied)
+        return &denied;
     if (cl->nnetworks > 0 && !config_nets_contain(cl->networks, cl->nnetworks, (struct sockaddr *)&peer))
         return &denied;
     if (s->in->stopping || !node_accepting(node, NULL))
@@ -425,6 +427,7 @@ static size_t session_proxy(struct session *s, const char *p, size_t n)
         s->port = header.source_port;
     }
     s->proxy_wait = false;
+    timer_stop(&s->deadline); /* it was the header's; a handshake has its own */
     session_greet(s);
     return (size_t)used;
 }
@@ -502,7 +505,8 @@ void session_accept(struct ingress_listener *il)
     atomic_fetch_add(&s->l->accepted, 1);
     stream_peer(s->stream, &s->peer, &s->port);
     timer_set(&s->lifetime, s->config->smtp.session_timeout_ms);
-    s->proxy_wait = s->l->config->proxy_protocol.nfrom > 0 && behind_proxy(s);
+    s->proxied = s->l->config->proxy_protocol.nfrom > 0 && behind_proxy(s);
+    s->proxy_wait = s->proxied;
     if (s->proxy_wait)
         timer_set(&s->deadline, PROXY_WAIT_MS);
     else

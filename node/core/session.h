@@ -25,6 +25,7 @@ struct session {
     struct timer lifetime; /* of the session */
     uint64_t id;           /* in logs and traces */
     uint64_t elements;     /* smtp_server_elements when the deadline was set */
+    bool proxied;          /* by a load balancer that we know */
     bool proxy_wait;       /* a PROXY header must come first */
     bool counted;          /* among its client's sessions */
     bool greeted;

@@ -153,8 +153,19 @@ void worker_join(struct worker *w)
         uv_thread_join(&w->thread);
 }
 
+/* What came after the loop had ended: mail that another worker handed over (it is on disk, and dispatched at
+ * the next start), checks of clients that are gone. */
+static void drop_late(struct inbox *in)
+{
+    for (struct list *link; (link = list_pop_front(&in->queue)) != NULL;)
+        in->fn(in->ctx, LIST_ITEM(link, struct inbox_msg, link));
+}
+
 void worker_fini(struct worker *w)
 {
+    drop_late(&w->inbox);
+    drop_late(&w->auths);
+    ensure(list_empty(&w->answers.queue)); /* their owners were waited for */
     activity_fini(&w->senders);
     activity_fini(&w->sites);
     ingress_free(w->ingress);

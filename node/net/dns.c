@@ -440,6 +440,11 @@ void dns_close(struct dns *d, void (*closed)(void *ctx), void *ctx)
     uv_close((uv_handle_t *)&d->poll, poll_closed);
 }
 
+bool dns_idle(const struct dns *d)
+{
+    return list_empty(&d->requests);
+}
+
 void dns_stats_get(const struct dns *d, struct dns_stats *out)
 {
     *out = d->stats;

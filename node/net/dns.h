@@ -131,6 +131,9 @@ int dns_txt_join(struct span rdata, struct buf *out);
 /* The callback will not come. */
 void dns_cancel(struct dns_request *r);
 
+/* No look-up is under way. */
+bool dns_idle(const struct dns *d);
+
 struct dns_stats {
     uint32_t under_way, waiting;
     uint64_t asked, answered, failed, timed_out, refused;

@@ -1,0 +1,135 @@
+/* After a reload that changed the routes, what is queued moves to the sites where the new routes put it. */
+#include "node/core/reroute.h"
+
+#include "base/log.h"
+#include "node/core/dispatch.h"
+#include "node/core/egress.h"
+#include "node/core/node.h"
+
+#include <stdlib.h>
+
+#define STEP_ITEMS 256 /* in one turn of the loop */
+#define STEP_READS 32  /* of envelopes among them; under 2 ms */
+#define SECOND_PASS_MS 5000
+#define PASSES 2
+
+/* Whether all its recipients still belong to the item's site. */
+static bool in_place(const struct config *c, const struct queue_item_view *v, const struct spool_info *info)
+{
+    struct span site = queue_site_key(v->site);
+    for (uint32_t i = 0; i < v->nrcpts; i++) {
+        struct route_key key;
+        if (v->rcpts[i] < info->env.nrcpts &&
+            (route_site_key(c, info->env.rcpts[v->rcpts[i]].address, &key) != 0 ||
+             !span_eq(span_of(key.text, key.len), site)))
+            return false;
+    }
+    return true;
+}
+
+/* The item goes, its recipients are handed out anew. They are on disk: whatever fails here, nothing is lost.
+ */
+static void move(struct egress *e, struct queue_item *item, const struct queue_item_view *v,
+                 const struct spool_info *info)
+{
+    const struct envelope *env = &info->env;
+    struct spool_rcpt *states = calloc(env->nrcpts, sizeof *states);
+    if (states == NULL)
+        return; /* it stays where it is */
+    for (uint32_t i = 0; i < env->nrcpts; i++)
+        states[i].state = RCPT_DELETED; /* not this item's: left out */
+    for (uint32_t i = 0; i < v->nrcpts; i++)
+        if (v->rcpts[i] < env->nrcpts)
+            states[v->rcpts[i]] =
+                (struct spool_rcpt){ .state = v->state == QUEUE_STATE_HELD ? RCPT_HELD : RCPT_QUEUED,
+                                     .delay_told = v->delay_told,
+                                     .attempts = v->attempts,
+                                     .next_ms = v->next_ms };
+    if (queue_remove(e->queue, item) == 0)
+        (void)dispatch_message(e->w->node, e->w, e->w->config, env, states); /* an error is in the log */
+    free(states);
+}
+
+bool reroute_item(struct egress *e, struct queue_item *item, const struct spool_info *info)
+{
+    struct queue_item_view v;
+    struct spool_info *own = NULL;
+    queue_item_view(e->queue, item, &v);
+    if (v.state == QUEUE_STATE_IN_FLIGHT)
+        return false;
+    struct span site = queue_site_key(v.site);
+    if (!route_key_is_hop(site) && route_key_current(e->w->config, site))
+        return false;
+    if (info == NULL) {
+        if (spool_info(e->w->node->spool, v.id, &own) != 0)
+            return false; /* gone, or damaged: the next attempt says so */
+        info = own;
+    }
+    bool stays = in_place(e->w->config, &v, info);
+    if (!stays)
+        move(e, item, &v, info);
+    spool_info_free(own);
+    return !stays;
+}
+
+struct step {
+    struct reroute *r;
+    uint32_t reads;
+};
+
+static void reroute_walk_cb(void *ctx, struct queue_item *item)
+{
+    struct step *s = ctx;
+    struct egress *e = s->r->e;
+    struct span site = queue_site_key(queue_item_site(e->queue, item));
+    s->reads += route_key_is_hop(site) || !route_key_current(e->w->config, site);
+    s->r->moved += reroute_item(e, item, NULL);
+}
+
+static void reroute_timer_cb(struct timer *t)
+{
+    struct reroute *r = TIMER_ITEM(t, struct reroute, timer);
+    struct egress *e = r->e;
+    struct step s = { .r = r };
+    bool more = true;
+    for (uint32_t seen = 0; more && seen < STEP_ITEMS && s.reads < STEP_READS; seen += 8)
+        more = queue_walk(e->queue, &r->cursor, 8, reroute_walk_cb, &s);
+    egress_kick(e);
+    if (more) {
+        timer_set(t, 0);
+        return;
+    }
+    if (r->moved > 0)
+        log_info("egress", "worker %u: %llu queued items took the new routes", e->w->index,
+                 (unsigned long long)r->moved);
+    r->moved = 0;
+    r->cursor = 0;
+    if (--r->passes > 0)
+        timer_set(t, SECOND_PASS_MS);
+}
+
+int reroute_init(struct reroute *r, struct egress *e)
+{
+    *r = (struct reroute){ .e = e };
+    return timer_init(&r->timer, &e->w->timers, reroute_timer_cb);
+}
+
+void reroute_fini(struct reroute *r)
+{
+    timer_fini(&r->timer);
+}
+
+void reroute_start(struct reroute *r)
+{
+    if (r->e->stopping)
+        return;
+    r->passes = PASSES;
+    r->cursor = 0;
+    timer_set(&r->timer, 0);
+}
+
+void reroute_stop(struct reroute *r)
+{
+    r->passes = 0;
+    timer_stop(&r->timer);
+}
