@@ -384,8 +384,9 @@ static const struct smtp_reply *check_client(struct session *s)
     return NULL;
 }
 
-/* The connection is the client's from here on: PROXY header read, or none due. */
-static void session_greet(struct session *s)
+/* The connection is the client's from here on: PROXY header read, or none due. `early`: more came behind it.
+ */
+static void session_greet(struct session *s, bool early)
 {
     s->greeted = true;
     ip_addr_format(&s->peer, s->peer_text);
@@ -403,7 +404,7 @@ static void session_greet(struct session *s)
         stream_close(s->stream, 0); /* nobody to talk to before the handshake */
         return;
     }
-    if (refusal == NULL && stream_unread(s->stream) > 0)
+    if (refusal == NULL && (early || stream_has_input(s->stream)))
         smtp_server_greet_early(s->smtp);
     else
         smtp_server_greet(s->smtp, refusal);
@@ -428,7 +429,7 @@ static size_t session_proxy(struct session *s, const char *p, size_t n)
     }
     s->proxy_wait = false;
     timer_stop(&s->deadline); /* it was the header's; a handshake has its own */
-    session_greet(s);
+    session_greet(s, (size_t)used < n);
     return (size_t)used;
 }
 
@@ -510,7 +511,7 @@ void session_accept(struct ingress_listener *il)
     if (s->proxy_wait)
         timer_set(&s->deadline, PROXY_WAIT_MS);
     else
-        session_greet(s);
+        session_greet(s, false);
     return;
 fail_lifetime:
     if (s->smtp != NULL)

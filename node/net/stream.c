@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 static const struct stream_ops no_ops;
 
@@ -262,6 +263,14 @@ bool stream_paused(const struct stream *s)
 size_t stream_unread(const struct stream *s)
 {
     return s->in.len;
+}
+
+bool stream_has_input(const struct stream *s)
+{
+    char byte;
+    uv_os_fd_t fd;
+    return uv_fileno((const uv_handle_t *)&s->tcp, &fd) == 0 &&
+           recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
 /* ---- output ---- */

@@ -142,6 +142,8 @@ void stream_resume(struct stream *s);
 bool stream_paused(const struct stream *s);
 /* Unconsumed bytes that are kept (of TLS: decrypted ones). */
 size_t stream_unread(const struct stream *s);
+/* The peer has sent what nobody has read yet, nor the stream itself: for telling who speaks out of turn. */
+bool stream_has_input(const struct stream *s);
 
 /* At once; queued output is lost. `err` is handed to on_closed. */
 void stream_close(struct stream *s, int err);
