@@ -1,6 +1,7 @@
 """What the security tests share: sessions as an attacker would open them."""
 import base64
 import ssl
+import time
 
 from harness.node import PASSWORD, Raw
 
@@ -46,3 +47,9 @@ def silent_end(client, timeout=10):
         return client.rest(timeout) == b""
     except (ssl.SSLError, TimeoutError):
         return False
+
+
+def so_far(node, kind=None):
+    """The events up to now: they are written shortly after they happen."""
+    time.sleep(0.4)
+    return node.events(kind)

@@ -12,7 +12,7 @@ import pytest
 
 from harness.node import PASSWORD, Raw
 from harness.util import STRETCH, wait_until
-from security import greet, log_in, plain, submit
+from security import greet, log_in, plain, so_far, submit
 
 pytestmark = pytest.mark.sanitizer
 
@@ -33,11 +33,12 @@ def test_commands_in_the_segment_of_starttls_are_dropped(node, raw, kind, inject
     assert client.reply().startswith("220 ")
     assert client.pending == b""
     client.wrap(node.certificate)
-    client.command("RCPT TO:<friend@example.net>", "503")
-    client.command("MAIL FROM:<user@example.com>", "530" if kind == "submission" else "503")
+    due = "530" if kind == "submission" else "503"
+    client.command("RCPT TO:<friend@example.net>", due)
+    client.command("MAIL FROM:<user@example.com>", due)
     client.command("EHLO c.example.com", "250")
-    client.command("RCPT TO:<friend@example.net>", "5")
-    assert node.events("received") == []
+    client.command("RCPT TO:<friend@example.net>", due)
+    assert not so_far(node, "received")
 
 
 @pytest.mark.parametrize("cut", range(1, len(b"STARTTLS\r\nNOOP\r\n")))
@@ -106,7 +107,7 @@ def test_auth_at_the_wrong_moment(node, raw):
     client.command("RCPT TO:<friend@example.net>", "5")
     client.command("DATA", "5")
     client.command("BDAT 4 LAST\r\nx\r\n", "5")
-    assert node.events("auth_failed") == [], "a password sent in the clear was looked at"
+    assert not so_far(node, "auth_failed"), "a password sent in the clear was looked at"
     client = greet(node, "submission")
     client.command("MAIL FROM:<user@example.com>", "530 5.7.0")
     client.command("MAIL FROM:<>", "530 5.7.0")
@@ -154,7 +155,7 @@ def test_malformed_responses(make_node):
         for mechanism in ("NTLM", "CRAM-MD5", "XOAUTH2", "EXTERNAL", "ANONYMOUS", "PLAIN\0"):
             client.command(f"AUTH {mechanism}", "5")
         client.command(plain("user@example.com"), "235")
-    assert node.events("auth_failed") == [], "what was never a password was counted"
+    assert not so_far(node, "auth_failed"), "what was never a password was counted"
 
 
 @pytest.mark.parametrize("how", ["initial", "answer"])
@@ -255,10 +256,10 @@ def test_guessing_blocks_the_account(make_node):
             assert attempt("127.0.0.1", user, f"guess-{number}").startswith("535"), (user, number)
     for user, password in (("user@example.com", PASSWORD), ("user@example.com", "guess"),
                            ("nobody@example.com", "guess")):
-        assert attempt("127.0.0.1", user, password)[:9] in ("421 4.7.0", "454 4.7.0"), user
+        assert attempt("127.0.0.1", user, password).startswith("421 4.7.0"), user
     assert attempt("127.0.0.1", "other@example.com", PASSWORD).startswith("235")
     assert attempt("127.0.0.1", "known@example.com", PASSWORD).startswith("235"), "its owner is locked out"
-    assert any("too many" in e.get("text", "") for e in node.events("auth_failed"))
+    assert any("too many" in str(e) for e in so_far(node, "auth_failed"))
 
 
 def test_guessing_blocks_the_network(make_node):
@@ -269,9 +270,10 @@ def test_guessing_blocks_the_network(make_node):
     for number in range(12):
         with greet(node, "submissions") as client:
             answers.append(client.command(plain(f"u{number}@example.com", "Summer2024!"))[:9])
-    assert answers[:10] == ["535 5.7.8"] * 10 and set(answers[10:]) <= {"421 4.7.0", "454 4.7.0"}, answers
+    assert answers[:10] == ["535 5.7.8"] * 10 and answers[10:] == ["421 4.7.0"] * 2, answers
     with greet(node, "submissions") as client:
-        assert client.command(plain("user@example.com"))[:9] in ("421 4.7.0", "454 4.7.0")
+        client.command(plain("user@example.com"), "421 4.7.0")
+        assert client.closed()
 
 
 def test_a_block_ends(make_node):
@@ -282,7 +284,7 @@ def test_a_block_ends(make_node):
         with greet(node, "submissions") as client:
             client.command(plain("user@example.com", f"guess-{number}"), "535")
     with greet(node, "submissions") as client:
-        assert client.command(plain("user@example.com"))[0] == "4"
+        client.command(plain("user@example.com"), "421 4.7.0")
     time.sleep(2.2)
     log_in(node).close()
 
