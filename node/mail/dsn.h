@@ -92,14 +92,26 @@ enum mail_dsn_phase {
     MAIL_DSN_END
 };
 
+#define MAIL_DSN_BASE64_LINE 57 /* bytes that make a line of 76 */
+
+/* What is not a whole line yet. */
+struct mail_dsn_base64 {
+    unsigned char line[MAIL_DSN_BASE64_LINE];
+    size_t n;
+};
+
 struct mail_dsn_builder {
     const struct mail_dsn *dsn;
     mail_dsn_read_fn *read;
     void *read_ctx;
     enum mail_dsn_phase phase;
     uint32_t rcpt;
-    uint64_t left; /* of the content */
-    bool utf8, full;
+    uint64_t left;     /* of the content */
+    struct span block; /* what was read of it, and is not written yet */
+    struct mail_dsn_base64 base64;
+    bool utf8;   /* RFC 6533's types, 8-bit; else everything of our own is ASCII */
+    bool quoted; /* not utf8, but the text for people has other characters */
+    bool full;
 };
 
 /* `dsn` and what it points to must live until the end. `read` may be NULL: then no content is returned. */
@@ -110,9 +122,12 @@ void mail_dsn_start(struct mail_dsn_builder *b, const struct mail_dsn *dsn, mail
  * 0 at the end, or an error of the reader or of `out`. */
 int mail_dsn_next(struct mail_dsn_builder *b, struct buf *out);
 
-/* The report is in UTF-8 (RFC 6533) and needs SMTPUTF8: an address of it, or the original, does. */
+/* The report needs SMTPUTF8, as the address that it goes to does; it has the types of RFC 6533 then. To an
+ * address in ASCII it can go through servers that know nothing of SMTPUTF8, often the very ones that made the
+ * report necessary: UTF-8 is then in encoded parts only. */
 bool mail_dsn_is_utf8(const struct mail_dsn *dsn);
-/* It has octets over 127: BODY=8BITMIME. */
+/* It has octets over 127: BODY=8BITMIME. With an address in ASCII only where the original, no message in
+ * UTF-8 itself, has them. */
 bool mail_dsn_is_8bit(const struct mail_dsn *dsn);
 
 const char *mail_dsn_action_name(enum mail_dsn_action action);

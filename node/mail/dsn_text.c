@@ -3,65 +3,10 @@
  */
 #include "node/mail/dsn_impl.h"
 
-#include "base/text.h"
 #include "node/mail/date.h"
 
-enum { LINE = 76, WORD_MAX = 900 };
-
-/* Length of the character at p when it may be shown, else 0. */
-static size_t shown_len(const char *p, size_t n, bool utf8)
-{
-    unsigned char c = (unsigned char)*p;
-    if (c < 0x80)
-        return c >= ' ' && c != 0x7f;
-    size_t len = utf8 ? text_utf8_len(p, n) : 0;
-    if (len == 2 && c == 0xc2 && (unsigned char)p[1] < 0xa0)
-        return 0;
-    return len;
-}
-
-void mail_dsn_put_plain(struct buf *out, struct span s, bool utf8)
-{
-    if (s.n > WORD_MAX)
-        s.n = WORD_MAX;
-    for (size_t i = 0; i < s.n;) {
-        size_t len = shown_len(s.p + i, s.n - i, utf8);
-        if (len > 0)
-            buf_put(out, s.p + i, len);
-        else
-            buf_put_char(out, '?');
-        i += len > 0 ? len : 1;
-    }
-}
-
-void mail_dsn_put_folded(struct buf *out, struct span s, bool utf8, size_t column, const char *indent)
-{
-    while (s.n > 0 && s.p[0] == ' ')
-        s = span_sub(s, 1);
-    while (s.n > 0) {
-        size_t word = 0, blanks;
-        while (word < s.n && s.p[word] != ' ')
-            word++;
-        if (word > WORD_MAX)
-            word = WORD_MAX;
-        mail_dsn_put_plain(out, span_of(s.p, word), utf8);
-        column += word;
-        for (blanks = 0; word + blanks < s.n && s.p[word + blanks] == ' '; blanks++)
-            ;
-        s = span_sub(s, word + blanks);
-        size_t next = 0;
-        while (next < s.n && s.p[next] != ' ')
-            next++;
-        if (next > 0 && column + 1 + next > LINE) {
-            buf_put_str(out, "\r\n");
-            buf_put_str(out, indent);
-            column = strlen(indent);
-        } else if (next > 0) {
-            buf_put_char(out, ' ');
-            column++;
-        }
-    }
-}
+/* An address type; the longest in use is "unknown". */
+enum { TYPE_MAX = 64 };
 
 bool mail_dsn_has(const struct mail_dsn *d, enum mail_dsn_action action)
 {
@@ -80,40 +25,38 @@ const char *mail_dsn_subject(const struct mail_dsn *d)
     return "Your mail was passed on";
 }
 
-void mail_dsn_put_intro(struct buf *out, const struct mail_dsn *d, bool utf8)
+void mail_dsn_put_intro(struct buf *out, const struct mail_dsn *d)
 {
     char date[MAIL_DATE_TEXT];
     mail_date_format(d->original->arrival_ms, 0, date);
     buf_put_str(out, "This is the mail system at ");
-    mail_dsn_put_plain(out, d->reporting_mta, utf8);
+    mail_dsn_put_plain(out, d->reporting_mta, MAIL_DSN_UTF8);
     buf_put_str(out, ".\r\n\r\nIt is about the message that you sent on\r\n");
     buf_put_str(out, date);
     if (d->original->message_id.n > 0 && d->original->message_id.n < 200) {
         buf_put_str(out, "\r\n(Message-ID ");
-        mail_dsn_put_plain(out, d->original->message_id, utf8);
+        mail_dsn_put_plain(out, d->original->message_id, MAIL_DSN_UTF8);
         buf_put_char(out, ')');
     }
     buf_put_str(out, ".\r\n");
     if (mail_dsn_has(d, MAIL_DSN_FAILED))
-        buf_put_str(out,
-                    "\r\nIt could NOT be delivered to those marked so below, for the reason given there,\r\n"
-                    "and will not be tried again. Please correct what is wrong and send it to them\r\n"
-                    "again, or reach them in another way.\r\n");
+        buf_put_str(out, "\r\nIt could NOT be delivered to those marked so below, for the reason given\r\n"
+                         "there, and will not be tried again. Please correct what is wrong and send it\r\n"
+                         "to them again, or reach them in another way.\r\n");
     if (mail_dsn_has(d, MAIL_DSN_DELAYED))
-        buf_put_str(out,
-                    "\r\nIt could not YET be delivered to those marked so below. This is a notice only:\r\n"
-                    "you need not send it again. It will be tried further, and you will hear again\r\n"
-                    "if that fails.\r\n");
+        buf_put_str(out, "\r\nIt could not YET be delivered to those marked so below. This is a notice\r\n"
+                         "only: you need not send it again. It will be tried further, and you will\r\n"
+                         "hear again if that fails.\r\n");
     if (mail_dsn_has(d, MAIL_DSN_RELAYED))
         buf_put_str(out,
                     "\r\nYou asked for a confirmation. The message was handed to the next mail server,\r\n"
-                    "which sends no confirmations itself; whether it reaches its reader is not known\r\n"
-                    "here.\r\n");
+                    "which sends no confirmations itself; whether it reaches its reader is not\r\n"
+                    "known here.\r\n");
     if (mail_dsn_has(d, MAIL_DSN_DELIVERED) || mail_dsn_has(d, MAIL_DSN_EXPANDED))
         buf_put_str(out, "\r\nYou asked for a confirmation: the message was delivered as listed below.\r\n");
     if (d->postmaster.n > 0) {
         buf_put_str(out, "\r\nIf you need help, forward this report to\r\n<");
-        mail_dsn_put_plain(out, d->postmaster, utf8);
+        mail_dsn_put_plain(out, d->postmaster, MAIL_DSN_UTF8);
         buf_put_str(out, ">.\r\n");
     }
 }
@@ -162,20 +105,20 @@ static const char *reason(const struct mail_dsn_rcpt *r)
     return subjects[r->status[1] < 8 ? r->status[1] : 0];
 }
 
-void mail_dsn_put_person(struct buf *out, const struct mail_dsn_rcpt *r, bool utf8)
+void mail_dsn_put_person(struct buf *out, const struct mail_dsn_rcpt *r)
 {
     static const char *const done[] = { "NOT delivered", "not YET delivered", "delivered", "handed on",
                                         "expanded" };
     char date[MAIL_DATE_TEXT];
     bool trouble = r->action == MAIL_DSN_FAILED || r->action == MAIL_DSN_DELAYED;
     buf_put_str(out, "\r\n<");
-    mail_dsn_put_plain(out, r->address, utf8);
+    mail_dsn_put_plain(out, r->address, MAIL_DSN_UTF8);
     buf_put_str(out, ">: ");
     buf_put_str(out, done[r->action]);
     buf_put_str(out, "\r\n");
     if (trouble) {
         buf_put_str(out, "    ");
-        mail_dsn_put_folded(out, span_str(reason(r)), utf8, 4, "    ");
+        mail_dsn_put_folded(out, span_str(reason(r)), MAIL_DSN_UTF8, 4, "    ");
         buf_put_str(out, "\r\n");
     }
     if (r->action == MAIL_DSN_DELAYED && r->retry_until_ms > 0) {
@@ -191,11 +134,11 @@ void mail_dsn_put_person(struct buf *out, const struct mail_dsn_rcpt *r, bool ut
         buf_put_str(out, "In detail:");
     } else {
         buf_put_str(out, "The server ");
-        mail_dsn_put_plain(out, r->remote_mta, utf8);
+        mail_dsn_put_plain(out, r->remote_mta, MAIL_DSN_UTF8);
         buf_put_str(out, " said:");
     }
     buf_put_str(out, "\r\n        ");
-    mail_dsn_put_folded(out, r->diagnostic, utf8, 8, "        ");
+    mail_dsn_put_folded(out, r->diagnostic, MAIL_DSN_UTF8, 8, "        ");
     buf_put_str(out, "\r\n");
 }
 
@@ -210,43 +153,57 @@ static void put_date_field(struct buf *out, const char *name, int64_t ms)
     buf_put_str(out, "\r\n");
 }
 
-static void put_field(struct buf *out, const char *name, struct span value, bool utf8)
+static void put_field(struct buf *out, const char *name, struct span value, enum mail_dsn_form form)
 {
     if (value.n == 0)
         return;
     buf_put_str(out, name);
-    mail_dsn_put_folded(out, value, utf8, strlen(name), "    ");
+    mail_dsn_put_folded(out, value, form, strlen(name), "    ");
     buf_put_str(out, "\r\n");
 }
 
-void mail_dsn_put_message_fields(struct buf *out, const struct mail_dsn *d, bool utf8)
+void mail_dsn_put_message_fields(struct buf *out, const struct mail_dsn *d, enum mail_dsn_form form)
 {
     buf_put_str(out, "\r\n");
-    put_field(out, "Original-Envelope-Id: ", d->original->envid, utf8);
-    put_field(out, "Reporting-MTA: dns; ", d->reporting_mta, utf8);
+    put_field(out, "Original-Envelope-Id: ", d->original->envid, form);
+    put_field(out, "Reporting-MTA: dns; ", d->reporting_mta, form);
     put_date_field(out, "Arrival-Date: ", d->original->arrival_ms);
-    put_field(out, "X-Turnpike-Queue-ID: ", d->queue_id, utf8);
+    put_field(out, "X-Turnpike-Queue-ID: ", d->queue_id, form);
 }
 
-void mail_dsn_put_rcpt_fields(struct buf *out, const struct mail_dsn_rcpt *r, bool utf8)
+/* RFC 6533 section 3: what is in UTF-8 is of the type utf-8, also where an ORCPT called it rfc822; between
+ * fields in ASCII such an address is a utf-8-addr-xtext. */
+static void put_address_field(struct buf *out, const char *name, struct span type, struct span address,
+                              enum mail_dsn_form form)
+{
+    if (span_eq_nocase(type, SPAN_LIT("rfc822")) && mail_dsn_text_utf8(address))
+        type = SPAN_LIT("utf-8");
+    if (type.n > TYPE_MAX)
+        type.n = TYPE_MAX;
+    if (form == MAIL_DSN_ESCAPED && span_eq_nocase(type, SPAN_LIT("utf-8")))
+        form = MAIL_DSN_XTEXT;
+    buf_put_str(out, name);
+    mail_dsn_put_plain(out, type, MAIL_DSN_ASCII);
+    buf_put_str(out, "; ");
+    mail_dsn_put_plain(out, address, form);
+    buf_put_str(out, "\r\n");
+}
+
+void mail_dsn_put_rcpt_fields(struct buf *out, const struct mail_dsn_rcpt *r, enum mail_dsn_form form)
 {
     buf_put_str(out, "\r\n");
     const char *semi = r->orcpt.n == 0 ? NULL : memchr(r->orcpt.p, ';', r->orcpt.n);
     if (semi != NULL) {
-        buf_put_str(out, "Original-Recipient: ");
-        mail_dsn_put_plain(out, span_of(r->orcpt.p, (size_t)(semi - r->orcpt.p)), utf8);
-        buf_put_str(out, "; ");
-        mail_dsn_put_plain(out, span_sub(r->orcpt, (size_t)(semi - r->orcpt.p) + 1), utf8);
-        buf_put_str(out, "\r\n");
+        size_t n = (size_t)(semi - r->orcpt.p);
+        put_address_field(out, "Original-Recipient: ", span_of(r->orcpt.p, n), span_sub(r->orcpt, n + 1),
+                          form);
     }
-    /* RFC 6533 section 3: the type utf-8 for what is not ASCII only */
-    buf_put_str(out, text_ascii(r->address) ? "Final-Recipient: rfc822; " : "Final-Recipient: utf-8; ");
-    mail_dsn_put_plain(out, r->address, utf8);
-    buf_printf(out, "\r\nAction: %s\r\nStatus: %u.%u.%u\r\n", mail_dsn_action_name(r->action), r->status[0],
+    put_address_field(out, "Final-Recipient: ", SPAN_LIT("rfc822"), r->address, form);
+    buf_printf(out, "Action: %s\r\nStatus: %u.%u.%u\r\n", mail_dsn_action_name(r->action), r->status[0],
                r->status[1], r->status[2]);
-    put_field(out, "Remote-MTA: dns; ", r->remote_mta, utf8);
+    put_field(out, "Remote-MTA: dns; ", r->remote_mta, form);
     put_field(out, r->diagnostic_local ? "Diagnostic-Code: X-Turnpike; " : "Diagnostic-Code: smtp; ",
-              r->diagnostic, utf8);
+              r->diagnostic, form);
     put_date_field(out, "Last-Attempt-Date: ", r->last_attempt_ms);
     if (r->action == MAIL_DSN_DELAYED)
         put_date_field(out, "Will-Retry-Until: ", r->retry_until_ms);

@@ -80,6 +80,69 @@ static void blocks(void **state)
     assert_in_range(bytes, 100, 4096);
 }
 
+/* To an address in ASCII a message in UTF-8 goes encoded: in steps of a size of our own then. */
+static void encoded_blocks(void **state)
+{
+    (void)state;
+    struct envelope global = original;
+    struct mail_dsn d = report();
+    struct reader r = { .left = 1 << 20 };
+    size_t bytes, largest, lines = ((1 << 20) + 56) / 57, encoded = ((1 << 20) + 2) / 3 * 4 + 2 * lines;
+    global.flags = ENVELOPE_SMTPUTF8;
+    d.original = &global;
+    assert_int_equal(run(&d, &r, 32768, &bytes, &largest), 0);
+    assert_int_equal(r.left, 0);
+    assert_in_range(bytes, encoded, encoded + 4096);
+
+    /* less content than was announced, and an error after some of it */
+    r = (struct reader){ .left = 1000 };
+    assert_int_equal(run(&d, &r, 32768, &bytes, &largest), 0);
+    assert_in_range(bytes, 1336 + 36, 4096);
+    r = (struct reader){ .left = 70000, .err = ERR_CORRUPT };
+    assert_int_equal(run(&d, &r, 32768, &bytes, &largest), ERR_CORRUPT);
+
+    global.mail_from = SPAN_LIT("\xc3\xa9@t.test");
+    r = (struct reader){ .left = 1 << 20 };
+    assert_int_equal(run(&d, &r, 1 << 17, &bytes, &largest), 0);
+    assert_int_equal(largest, 65536);
+}
+
+/* Which transport it needs is decided by the address that it goes to, then by what is returned. */
+static void needs(void **state)
+{
+    static const struct {
+        const char *from;
+        uint8_t flags, body;
+        bool utf8, eight_bit;
+    } cases[] = {
+        { "s@t.test", 0, ENVELOPE_BODY_7BIT, false, false },
+        { "s@t.test", ENVELOPE_BODY_IS_8BIT, ENVELOPE_BODY_7BIT, false, true },
+        { "s@t.test", 0, ENVELOPE_BODY_8BITMIME, false, true },
+        { "s@t.test", ENVELOPE_SMTPUTF8, ENVELOPE_BODY_7BIT, false, false },
+        { "s@t.test", ENVELOPE_SMTPUTF8 | ENVELOPE_BODY_IS_8BIT, ENVELOPE_BODY_8BITMIME, false, false },
+        { "\xc3\xa9@t.test", ENVELOPE_SMTPUTF8, ENVELOPE_BODY_7BIT, true, true },
+        { "s@t\xc3\xa9.test", 0, ENVELOPE_BODY_7BIT, true, true },
+        { "\xff@t.test", 0, ENVELOPE_BODY_7BIT, false, false },
+    };
+    static const struct mail_dsn_rcpt utf8 = { .address = SPAN_LIT("\xc3\xa9@b.test"),
+                                               .orcpt = SPAN_LIT("utf-8;\xc3\xa9@b.test"),
+                                               .diagnostic = SPAN_LIT("550 \xc3\xa9") };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct envelope e = original;
+        struct mail_dsn d = report();
+        d.original = &e;
+        e.mail_from = span_str(cases[i].from);
+        e.flags = cases[i].flags;
+        e.body = cases[i].body;
+        for (int j = 0; j < 2; j++) {
+            d.rcpts = j == 0 ? &rcpt : &utf8;
+            assert_int_equal(mail_dsn_is_utf8(&d), cases[i].utf8);
+            assert_int_equal(mail_dsn_is_8bit(&d), cases[i].eight_bit);
+        }
+    }
+}
+
 static void content_ends_early(void **state)
 {
     (void)state;
@@ -102,7 +165,8 @@ static void errors_come_through(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(blocks), cmocka_unit_test(content_ends_early),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(blocks), cmocka_unit_test(encoded_blocks),
+                                        cmocka_unit_test(needs), cmocka_unit_test(content_ends_early),
                                         cmocka_unit_test(errors_come_through) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
