@@ -9,12 +9,14 @@
 #include "node/core/node.h"
 #include "node/core/report.h"
 #include "node/mail/status.h"
+#include "node/smtp/reply_parser.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
 #define BLOCK_MAX (1u << 20)
+#define RETRY_MS 60000 /* of what could not be reported on */
 
 struct dsn_job {
     struct worker_op op;
@@ -47,28 +49,72 @@ static void job_free(struct dsn_job *job)
     free(job);
 }
 
-/* No item of the queue has them (an operator took them out): they get one again. */
-static void queue_again(struct attempt *a, const struct dsn_job_rcpt *rcpts, uint32_t n)
+/* No item of the queue has them (an operator took them out): they get one again, held if they were. */
+static void queue_again(struct attempt *a, const uint32_t *rcpts, uint32_t n)
 {
     const struct envelope *env = &a->info->env;
-    uint32_t *indexes = calloc(n, sizeof *indexes);
-    for (uint32_t i = 0; indexes != NULL && i < n; i++)
-        indexes[i] = a->rcpts[rcpts[i].at];
     struct queue_item_info info = { .id = env->id,
                                     .site = span_str(a->site),
-                                    .sender = env->account.n > 0 ? env->account : SPAN_LIT("<>"),
+                                    .sender = dispatch_sender(env),
                                     .class = env->class,
                                     .arrival_ms = env->arrival_ms,
-                                    .next_ms = egress_now_ms(a->e) + 60000,
+                                    .next_ms = egress_now_ms(a->e) + RETRY_MS,
                                     .attempts = a->attempts,
+                                    .held = a->info->rcpts[rcpts[0]].state == RCPT_HELD,
+                                    .delay_told = a->info->rcpts[rcpts[0]].delay_told != 0,
                                     .nrcpts = n,
-                                    .rcpts = indexes };
-    if (indexes != NULL && n > 0)
-        egress_add(a->e, &info);
+                                    .rcpts = rcpts };
+    egress_add(a->e, &info);
+}
+
+static bool was_taken(const struct dsn_job_rcpt *r)
+{
+    return r->state == RCPT_DELIVERED || r->state == RCPT_RELAYED;
+}
+
+/* What the next hop took has ended, report or not: to try it again would be to send it twice. */
+static void end_taken(struct attempt *a, const struct dsn_job_rcpt *rcpts, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (!was_taken(&rcpts[i]))
+            continue;
+        struct buf reply;
+        buf_init(&reply, SMTP_REPLY_TEXT_MAX + 64);
+        (void)smtp_reply_text_put(&reply, &a->results[rcpts[i].at].reply);
+        struct spool_rcpt_update u = { .rcpt = a->rcpts[rcpts[i].at],
+                                       .to = { .state = rcpts[i].state,
+                                               .attempts = a->attempts,
+                                               .changed_ms = clock_wall_ms(),
+                                               .reply =
+                                                   span_of(reply.data, reply.len > 512 ? 512 : reply.len) } };
+        int err = spool_update(a->e->w->node->spool, a->info->env.id, &u, 1, NULL);
+        if (err != 0 && err != ERR_NOT_FOUND && atomic_load(&a->e->w->node->spool_error) == 0)
+            log_error("spool", "an outcome could not be recorded: %s", err_text(err));
+        buf_fini(&reply);
+    }
+}
+
+/* The others are tried again, and end then, with a report. */
+static void try_again(struct attempt *a, const struct dsn_job_rcpt *rcpts, uint32_t n)
+{
+    struct queue *q = a->e->queue;
+    uint32_t left = 0, *indexes = n == 0 ? NULL : calloc(n, sizeof *indexes);
+    for (uint32_t i = 0; indexes != NULL && i < n; i++)
+        if (!was_taken(&rcpts[i]))
+            indexes[left++] = a->rcpts[rcpts[i].at];
+    int64_t now = egress_now_ms(a->e);
+    if (a->item != NULL && indexes == NULL)
+        queue_defer(q, a->item, NULL, 0, now + RETRY_MS, now);
+    else if (a->item != NULL && left > 0)
+        queue_defer(q, a->item, indexes, left, now + RETRY_MS, now);
+    else if (a->item != NULL)
+        queue_done(q, a->item);
+    else if (left > 0)
+        queue_again(a, indexes, left);
     free(indexes);
 }
 
-/* The report cannot be written: its recipients are tried again, and end then. */
+/* The report cannot be written, for want of memory or of room on the disk. */
 static void give_up(struct attempt *a, const struct dsn_job_rcpt *rcpts, uint32_t n, bool notice, int err)
 {
     char id[SPOOL_ID_TEXT];
@@ -78,10 +124,9 @@ static void give_up(struct attempt *a, const struct dsn_job_rcpt *rcpts, uint32_
         for (struct queue_item *item = queue_find(a->e->queue, a->info->env.id); item != NULL;
              item = queue_find_next(a->e->queue, item))
             queue_set_delay_told(a->e->queue, item, false);
-    } else if (a->item != NULL) {
-        queue_defer(a->e->queue, a->item, NULL, 0, 0, egress_now_ms(a->e));
     } else {
-        queue_again(a, rcpts, n);
+        end_taken(a, rcpts, n);
+        try_again(a, rcpts, n);
     }
     egress_kick(a->e);
 }

@@ -15,7 +15,8 @@ struct dsn_job_rcpt {
 };
 
 /* Takes the attempt and `rcpts` (NULL, without memory: everything is tried again later). a->item, if any,
- * stays in flight until the report is on disk; if it cannot be written the recipients go back to the queue.
+ * stays in flight until the report is on disk. If it cannot be written, recipients that the next hop took end
+ * without one, and the others go back to the queue.
  */
 void dsn_job_start(struct attempt *a, struct dsn_job_rcpt *rcpts, uint32_t n, const char *remote_mta);
 

@@ -147,6 +147,17 @@ static int start_signals(struct daemon *d)
     return uv_async_init(&d->node.loop, &d->node.wake, daemon_wake_cb);
 }
 
+static void close_loop(struct daemon *d)
+{
+    uv_close((uv_handle_t *)&d->hup, NULL);
+    uv_close((uv_handle_t *)&d->term, NULL);
+    uv_close((uv_handle_t *)&d->intr, NULL);
+    uv_close((uv_handle_t *)&d->node.wake, NULL);
+    uv_run(&d->node.loop, UV_RUN_DEFAULT);
+    if (uv_loop_close(&d->node.loop) != 0)
+        log_warn("node", "the main loop has handles left");
+}
+
 static int run(const char *path)
 {
     struct config *config = load(path);
@@ -170,10 +181,10 @@ static int run(const char *path)
         return EX_UNAVAILABLE; /* the process ends here: nothing is taken apart */
     }
     log_info("node", "%s is ready", config->name);
-    sd_notify(0, "READY=1");
     uv_run(&d.node.loop, UV_RUN_DEFAULT);
     int failed = atomic_load(&d.node.spool_error);
     node_stop(&d.node, failed != 0 ? STOP_GRACE_FAILED_MS : STOP_GRACE_MS);
+    close_loop(&d);
     log_info("node", "stopped");
     return failed != 0 ? EX_IOERR : 0;
 }

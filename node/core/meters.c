@@ -82,11 +82,16 @@ int meters_new(struct node *n, struct meters **out)
     return 0;
 }
 
-void meters_free(struct meters *m)
+static void meters_closed_cb(uv_handle_t *handle)
 {
-    uv_timer_stop(&m->timer); /* the loop is over, and the process with it */
+    struct meters *m = handle->data;
     uv_mutex_destroy(&m->lock);
     free(m);
+}
+
+void meters_free(struct meters *m)
+{
+    uv_close((uv_handle_t *)&m->timer, meters_closed_cb);
 }
 
 void meters_read(struct meters *m, enum meter which, struct meter_value *out)

@@ -25,6 +25,7 @@ struct meters;
 
 /* Starts a timer on the node's loop. */
 int meters_new(struct node *n, struct meters **out);
+/* Its memory goes with the loop's next turn. */
 void meters_free(struct meters *m);
 void meters_read(struct meters *m, enum meter which, struct meter_value *out);
 

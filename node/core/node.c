@@ -11,6 +11,7 @@
 #include "node/core/listener.h"
 #include "node/core/privileges.h"
 #include "node/core/service.h"
+#include "node/core/watch.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -261,12 +262,13 @@ int node_start(struct node *n)
         return err;
     atomic_store(&n->state, NODE_RUNNING);
     publish(n, NULL);
-    return service_run_admin(n);
+    err = service_run_admin(n);
+    return err == 0 ? watch_new(n, &n->watch) : err;
 }
 
 /* ---- reload -------------------------------------------------------------------------------------------- */
 
-int node_reload(struct node *n, struct buf *why)
+static int reload(struct node *n, struct buf *why)
 {
     struct config_errors errors;
     struct config *fresh;
@@ -312,6 +314,14 @@ int node_reload(struct node *n, struct buf *why)
     config_rele(old);
     log_info("config", "%s is in force", fresh->path);
     return 0;
+}
+
+int node_reload(struct node *n, struct buf *why)
+{
+    watch_reloading(n->watch);
+    int err = reload(n, why);
+    watch_reloaded(n->watch);
+    return err;
 }
 
 /* ---- requests of other threads ---------------------------------------------------------------------------
@@ -361,6 +371,7 @@ void node_run_requests(struct node *n)
 void node_stop(struct node *n, int64_t grace_ms)
 {
     atomic_store(&n->state, NODE_STOPPING);
+    watch_stop(n->watch);
     uv_mutex_lock(&n->requests_lock);
     n->requests_closed = true;
     uv_mutex_unlock(&n->requests_lock);
@@ -376,6 +387,7 @@ void node_stop(struct node *n, int64_t grace_ms)
     for (uint32_t i = 0; i < n->nworkers; i++)
         worker_fini(&n->workers[i]);
     free(n->workers);
+    watch_free(n->watch);
     service_close_telemetry(n);
     listeners_rele(n->listeners);
     clients_free(n->clients);

@@ -24,6 +24,7 @@ struct admin;
 struct listeners;
 struct clients;
 struct meters;
+struct watch;
 
 enum node_state { NODE_STARTING, NODE_RUNNING, NODE_STOPPING, NODE_FAILED };
 
@@ -44,6 +45,7 @@ struct node {
     struct tls_tickets *tickets;
     struct admin *admin;
     struct meters *meters;
+    struct watch *watch; /* NULL until it runs */
     struct worker *workers;
     uint32_t nworkers;
 

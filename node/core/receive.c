@@ -419,7 +419,7 @@ static void run_committed(struct worker *w, struct worker_op *op)
     snprintf(text, sizeof text, "Ok: queued as %s", id);
     if (op->op.status == 0) {
         s->messages++;
-        report_received(s, &rx->env, op->op.commit_ms);
+        report_received(s, &rx->env, mail_header_info(&rx->header)->subject, op->op.commit_ms);
         (void)dispatch_message(w->node, w, w->config, &rx->env,
                                NULL); /* an error is in the log; the mail is safe */
     } else {

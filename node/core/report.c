@@ -8,8 +8,26 @@
 
 #include <stdlib.h>
 
-static void put(struct worker *w, const struct event *e)
+/* What the configuration wants kept out of the log is left out here. A client's name and an address literal
+ * in HELO tell the address too. */
+static void put(struct worker *w, struct event *e)
 {
+    const struct config_log *log = &w->config->log;
+    struct ip_addr client;
+    char net[IP_TEXT_MAX + 4];
+    if (log->hide_subject)
+        e->subject = (struct span){ "", 0 };
+    if (log->hide_message_id)
+        e->message_id = (struct span){ "", 0 };
+    if (log->hide_client) {
+        bool known = ip_addr_parse(e->client_ip, &client) == 0;
+        struct ip_net around =
+            known ? ip_net_around(&client, client.family == 6 ? 48 : 24) : (struct ip_net){ 0 };
+        e->client_ip = known ? span_str(ip_net_format(&around, net)) : (struct span){ "", 0 };
+        e->client_name = (struct span){ "", 0 };
+        if (e->helo.n > 0 && e->helo.p[0] == '[')
+            e->helo = (struct span){ "", 0 };
+    }
     events_put(w->node->events, w->index, e);
 }
 
@@ -192,9 +210,20 @@ void report_rejected(struct session *s, const char *stage, const struct smtp_rep
     count(s->in->w, METRICS_REJECTED, stage_label(stage), 1);
 }
 
-void report_received(struct session *s, const struct envelope *env, int64_t commit_ms)
+/* Folded lines made one. */
+static struct span unfold(struct span raw, char *out, size_t cap)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < raw.n && n < cap; i++)
+        if (raw.p[i] != '\r' && raw.p[i] != '\n')
+            out[n++] = raw.p[i];
+    return span_of(out, n);
+}
+
+void report_received(struct session *s, const struct envelope *env, struct span subject, int64_t commit_ms)
 {
     struct worker *w = s->in->w;
+    char text[EVENTS_TEXT_MAX];
     struct event e = EVENT_INIT(EVENT_RECEIVED);
     client_fill(s, &e);
     e.id = env->id;
@@ -207,6 +236,7 @@ void report_received(struct session *s, const struct envelope *env, int64_t comm
     e.size = env->size;
     e.message_id = env->message_id;
     e.protocol = env->protocol;
+    e.subject = unfold(subject, text, sizeof text);
     char tls[80];
     const struct tls_info *info = s->stream == NULL ? NULL : stream_tls_info(s->stream);
     if (info != NULL)

@@ -21,7 +21,7 @@ void report_auth(struct session *s, const struct auth_request *r, enum auth_resu
 void report_rejected(struct session *s, const char *stage, const struct smtp_reply *reply, struct span sender,
                      struct span rcpt);
 /* Accepted: the 250 goes out now. */
-void report_received(struct session *s, const struct envelope *env, int64_t commit_ms);
+void report_received(struct session *s, const struct envelope *env, struct span subject, int64_t commit_ms);
 
 /* ---- mail out ------------------------------------------------------------------------------------------ */
 

@@ -38,7 +38,8 @@ bool route_key_current(const struct config *c, struct span key);
 /* Two configurations send every recipient to the same site. */
 bool route_same(const struct config *a, const struct config *b);
 
-#define ROUTE_UNROUTABLE "unroutable" /* the site of recipients without a usable domain; they bounce there   \
-                                       */
+#define ROUTE_UNROUTABLE                                                                                     \
+    "unroutable" /* the site of recipients without a usable domain; they bounce there                        \
+                  */
 
 #endif

@@ -20,6 +20,9 @@
 #define CLOSE_MS 5000
 #define TLS_HANDSHAKE_MS 30000
 #define PROXY_WAIT_MS 5000
+#define CONTENT_RATE_MIN 100          /* octets per second, over the whole content: slower ones are let go */
+#define CONTENT_READ_MORE (64u << 10) /* refused content is read to twice the largest message, and this */
+#define COMMIT_RETRY_MS 1000          /* a session whose time is over waits for its commit */
 
 static const struct smtp_reply reply_timeout = { 421, "4.4.2", "Error: timeout exceeded" };
 static const struct smtp_reply reply_shutdown = { 421, "4.3.2", "Service shutting down" };
@@ -76,8 +79,10 @@ static void session_flush(struct session *s)
 {
     if (s->reply.len > 0 && s->stream != NULL) {
         report_server_out(s, buf_span(&s->reply));
-        if (stream_write(s->stream, s->reply.data, s->reply.len) < 0)
+        int r = stream_write(s->stream, s->reply.data, s->reply.len);
+        if (r < 0)
             stream_close(s->stream, ERR_LIMIT);
+        s->full = s->full || r == STREAM_FULL;
     }
     buf_reset(&s->reply);
     buf_shrink(&s->reply, 1024);
@@ -118,21 +123,45 @@ static void session_deadline_cb(struct timer *t)
 static void session_lifetime_cb(struct timer *t)
 {
     static const struct smtp_reply reply = { 421, "4.4.2", "Session lasted too long" };
-    session_quit(TIMER_ITEM(t, struct session, lifetime), &reply);
+    struct session *s = TIMER_ITEM(t, struct session, lifetime);
+    if (receive_committing(s)) /* a 421 now, and the message would come twice */
+        timer_set(t, COMMIT_RETRY_MS);
+    else
+        session_quit(s, &reply);
 }
 
-/* A command has one deadline from its first byte to its last; content has one for each arrival. */
+/* Content has a deadline for each arrival, and one as a whole that grows with what came. */
+static int64_t content_left_ms(struct session *s, int64_t now_ms)
+{
+    int64_t quiet_ms = s->config->smtp.data_timeout_ms;
+    if (!s->in_content) {
+        s->in_content = true;
+        s->content_ms = now_ms;
+        s->content_bytes = 0;
+    }
+    int64_t whole_ms = quiet_ms + (int64_t)(s->content_bytes * 1000 / CONTENT_RATE_MIN);
+    int64_t left_ms = s->content_ms + whole_ms - now_ms;
+    return left_ms < quiet_ms ? left_ms : quiet_ms;
+}
+
+/* A command has one deadline from its first byte to its last. */
 static void session_set_deadline(struct session *s, bool partial)
 {
     if (s->closing || s->stream == NULL)
         return;
+    int64_t now_ms = timers_now_ms(&s->in->w->timers);
+    if (s->rx == NULL && smtp_server_phase(s->smtp) != SMTP_SERVER_PHASE_BODY)
+        s->in_content = false;
     uint64_t elements = smtp_server_elements(s->smtp);
     switch (smtp_server_phase(s->smtp)) {
     case SMTP_SERVER_PHASE_WAIT:
         timer_stop(&s->deadline);
         break;
     case SMTP_SERVER_PHASE_BODY:
-        timer_set(&s->deadline, s->config->smtp.data_timeout_ms);
+        if (s->no_room_ms != 0)
+            timer_stop(&s->deadline); /* the disk keeps it waiting, not the client */
+        else
+            timer_set(&s->deadline, content_left_ms(s, now_ms));
         break;
     case SMTP_SERVER_PHASE_COMMAND:
     case SMTP_SERVER_PHASE_AUTH:
@@ -216,7 +245,9 @@ static const struct smtp_reply *check_mail(struct session *s, const struct smtp_
 {
     static const struct smtp_reply denied = { 550, "5.7.1",
                                               "Relaying denied: this client is not known here" };
-    static const struct smtp_reply gone = { 535, "5.7.8", "Error: the account has changed, log in again" };
+    /* Not 535, which is about AUTH and final: a mail server would bounce what it has for us, though its next
+     * session may have the new password. */
+    static const struct smtp_reply gone = { 421, "4.7.0", "The account has changed, log in again" };
     static const struct smtp_reply owner = { 553, "5.7.1", "Sender address not owned by this account" };
     static const struct smtp_reply closed = { 421, "4.3.2", "Not accepting mail just now" };
     const struct config *c = s->config;
@@ -265,10 +296,11 @@ static void on_rcpt(struct session *s)
 
 /* ---- stepping ------------------------------------------------------------------------------------------ */
 
-static void session_start_tls(struct session *s)
+/* `first`: what came behind a proxy's header; else empty. */
+static void session_start_tls(struct session *s, struct span first)
 {
     session_flush(s);
-    int err = stream_tls_server(s->stream, s->l->tls, TLS_HANDSHAKE_MS);
+    int err = stream_tls_server_with(s->stream, s->l->tls, TLS_HANDSHAKE_MS, first.p, first.n);
     if (err != 0)
         stream_close(s->stream, err);
 }
@@ -280,7 +312,7 @@ static bool session_perform(struct session *s, enum smtp_server_want want)
     case SMTP_SERVER_WANT_INPUT:
         return true;
     case SMTP_SERVER_WANT_TLS:
-        session_start_tls(s);
+        session_start_tls(s, (struct span){ "", 0 });
         return false;
     case SMTP_SERVER_WANT_AUTH:
         return on_auth(s);
@@ -305,25 +337,44 @@ static bool session_perform(struct session *s, enum smtp_server_want want)
     return false;
 }
 
+/* Content that was refused is read so that the reply to it is heard; but not for ever. */
+static bool content_endless(const struct session *s)
+{
+    uint64_t max = s->l->config->max_message_bytes;
+    return max > 0 && s->content_bytes > 2 * max + CONTENT_READ_MORE;
+}
+
+static void session_wait_for_room(struct session *s)
+{
+    if (s->no_room_ms == 0)
+        s->no_room_ms = timers_now_ms(&s->in->w->timers);
+    if (s->stream != NULL)
+        stream_pause(s->stream);
+}
+
 /* Steps through the input until more is needed, or something is waited for. */
 static void session_pump(struct session *s, const char *p, size_t n, size_t *used)
 {
+    static const struct smtp_reply endless = { 552, "5.3.4", "Message size exceeds the limit" };
     *used = 0;
     struct smtp_server_result r;
     do {
+        bool content = smtp_server_phase(s->smtp) == SMTP_SERVER_PHASE_BODY;
         smtp_server_step(s->smtp, p == NULL ? "" : p + *used, n - *used, &r);
         *used += r.consumed;
+        s->content_bytes += content ? r.consumed : 0;
         bool room = r.nspans == 0 || receive_content(s, r.spans, r.nspans);
         if (!session_perform(s, r.want))
             break;
         if (!room) {
-            if (s->stream != NULL)
-                stream_pause(s->stream);
+            session_wait_for_room(s);
             break;
         }
         if (s->reply.len > REPLY_HIGH)
             session_flush(s);
-    } while (r.consumed > 0 || r.want != SMTP_SERVER_WANT_INPUT);
+        if (content && content_endless(s))
+            smtp_server_quit(s->smtp, &endless);
+    } while (!s->full && (r.consumed > 0 || r.want != SMTP_SERVER_WANT_INPUT));
     session_flush(s);
     if (!s->closing)
         session_set_deadline(s, *used < n);
@@ -335,11 +386,15 @@ void session_go_on(struct session *s)
         session_flush(s);
         return;
     }
+    if (s->no_room_ms != 0)
+        s->content_ms += timers_now_ms(&s->in->w->timers) - s->no_room_ms;
+    s->no_room_ms = 0;
     size_t used;
     session_pump(s, NULL, 0, &used);
     if (s->in->stopping && s->rx == NULL && s->auth == NULL)
         session_quit(s, &reply_shutdown);
-    if (s->stream != NULL && !s->closing && smtp_server_phase(s->smtp) != SMTP_SERVER_PHASE_WAIT)
+    if (s->stream != NULL && !s->closing && !s->full && s->no_room_ms == 0 &&
+        smtp_server_phase(s->smtp) != SMTP_SERVER_PHASE_WAIT)
         stream_resume(s->stream);
 }
 
@@ -384,9 +439,9 @@ static const struct smtp_reply *check_client(struct session *s)
     return NULL;
 }
 
-/* The connection is the client's from here on: PROXY header read, or none due. `early`: more came behind it.
- */
-static void session_greet(struct session *s, bool early)
+/* The connection is the client's from here on: PROXY header read, or none due. `first` is what came behind
+ * the header. */
+static void session_greet(struct session *s, struct span first)
 {
     s->greeted = true;
     ip_addr_format(&s->peer, s->peer_text);
@@ -397,17 +452,20 @@ static void session_greet(struct session *s, bool early)
     else if (ip_addr_class(&s->peer) != IP_CLASS_LOOPBACK)
         s->ptr = dns_client(s->in->w->dns, &s->peer, session_client_name_cb, s);
     if (s->l->config->kind == CONFIG_SUBMISSIONS && refusal == NULL) {
-        session_start_tls(s);
+        session_start_tls(s, first);
         return;
     }
     if (s->l->config->kind == CONFIG_SUBMISSIONS) {
         stream_close(s->stream, 0); /* nobody to talk to before the handshake */
         return;
     }
-    if (refusal == NULL && (early || stream_has_input(s->stream)))
+    if (refusal == NULL && (first.n > 0 || stream_has_input(s->stream))) {
+        static const struct smtp_reply early = { 554, "5.5.0", "spoke before the greeting" };
+        report_rejected(s, "connect", &early, (struct span){ "", 0 }, (struct span){ "", 0 });
         smtp_server_greet_early(s->smtp);
-    else
+    } else {
         smtp_server_greet(s->smtp, refusal);
+    }
     size_t used;
     session_pump(s, NULL, 0, &used);
 }
@@ -429,7 +487,7 @@ static size_t session_proxy(struct session *s, const char *p, size_t n)
     }
     s->proxy_wait = false;
     timer_stop(&s->deadline); /* it was the header's; a handshake has its own */
-    session_greet(s, (size_t)used < n);
+    session_greet(s, span_of(p + used, n - (size_t)used));
     return (size_t)used;
 }
 
@@ -447,9 +505,19 @@ static size_t session_data_cb(void *ctx, const char *p, size_t n)
     report_server_in(s, span_of(p, n));
     size_t used;
     session_pump(s, p, n, &used);
-    if (used < n && !s->closing && smtp_server_phase(s->smtp) == SMTP_SERVER_PHASE_WAIT)
+    if (s->in->stopping && s->rx == NULL && s->auth == NULL)
+        session_quit(s, &reply_shutdown);
+    if (!s->closing && (s->full || (used < n && smtp_server_phase(s->smtp) == SMTP_SERVER_PHASE_WAIT)))
         stream_pause(s->stream);
     return used;
+}
+
+static void session_writable_cb(void *ctx)
+{
+    struct session *s = ctx;
+    s->full = false;
+    if (!s->closing)
+        session_go_on(s);
 }
 
 static void session_tls_cb(void *ctx, bool ok, const char *why)
@@ -467,6 +535,7 @@ static void session_tls_cb(void *ctx, bool ok, const char *why)
 
 static const struct stream_ops session_ops = {
     .on_data = session_data_cb,
+    .on_writable = session_writable_cb,
     .on_tls = session_tls_cb,
     .on_closed = session_closed_cb,
 };
@@ -511,7 +580,7 @@ void session_accept(struct ingress_listener *il)
     if (s->proxy_wait)
         timer_set(&s->deadline, PROXY_WAIT_MS);
     else
-        session_greet(s, false);
+        session_greet(s, (struct span){ "", 0 });
     return;
 fail_lifetime:
     if (s->smtp != NULL)
@@ -548,6 +617,9 @@ void session_drop_all(struct ingress *in)
             continue; /* awaits the spool */
         stream_detach(s->stream);
         s->stream = NULL;
+        if (s->ptr != NULL)
+            dns_cancel(s->ptr); /* the resolver goes before the spool's answer comes */
+        s->ptr = NULL;
         if (receive_committing(s))
             continue;
         receive_abort(s);

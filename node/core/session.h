@@ -30,7 +30,12 @@ struct session {
     bool counted;          /* among its client's sessions */
     bool greeted;
     bool closing;
-    bool partial;        /* part of a command has come */
+    bool partial;       /* part of a command has come */
+    bool full;          /* the client takes its replies too slowly: nothing is read from it */
+    bool in_content;    /* of a message, or octets that are skipped */
+    int64_t content_ms; /* loop time when that began */
+    int64_t no_room_ms; /* loop time since when the spool takes no more; 0: it does */
+    uint64_t content_bytes;
     struct ip_addr peer; /* the client: behind a load balancer, the balancer's client */
     uint16_t port;
     char peer_text[IP_TEXT_MAX];

@@ -127,6 +127,10 @@ int stream_connect(struct stream_loop *sl, const struct stream_connect *to, cons
  * (CVE-2011-0411). Output written before leaves in the clear, later output inside TLS. Reading is resumed. 0
  * or ERR_FAILED, ERR_CLOSED, or ERR_EXISTS when there is TLS already: then nothing changed. */
 int stream_tls_server(struct stream *s, struct tls_server *tls, uint32_t timeout_ms);
+/* The same inside on_data of a connection that a proxy announced: `p`, what came behind the proxy's header, is
+ * the beginning of the handshake. */
+int stream_tls_server_with(struct stream *s, struct tls_server *tls, uint32_t timeout_ms, const char *p,
+                           size_t n);
 int stream_tls_client(struct stream *s, struct tls_client *tls, const struct tls_peer *peer,
                       uint32_t timeout_ms);
 

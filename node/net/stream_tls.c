@@ -117,6 +117,13 @@ int stream_tls_server(struct stream *s, struct tls_server *server, uint32_t time
     return err != 0 ? err : start(s, tls_server_ssl(server), timeout_ms);
 }
 
+int stream_tls_server_with(struct stream *s, struct tls_server *server, uint32_t timeout_ms, const char *p,
+                           size_t n)
+{
+    int err = stream_tls_server(s, server, timeout_ms);
+    return err != 0 || n == 0 ? err : stream_tls_keep(s, p, n);
+}
+
 int stream_tls_client(struct stream *s, struct tls_client *client, const struct tls_peer *peer,
                       uint32_t timeout_ms)
 {

@@ -68,6 +68,7 @@ struct smtp_server_config { /* shared by the sessions of a listener; outlives th
     bool normalise_bare_lf; /* old devices only: a bare LF in content becomes CRLF, and never ends it; a
                                command may end with it too */
     bool offer_smtputf8;
+    bool offer_requiretls; /* under TLS (RFC 8689): only where it will be honoured on the way out */
     bool allow_unqualified; /* "<joe>" reaches WANT_MAIL and WANT_RCPT, for the shell to complete; else 501 */
 };
 

@@ -214,7 +214,7 @@ static void on_ehlo(struct smtp_server *s, struct span args)
     snprintf(text, sizeof text,
              "%s\nPIPELINING\nSIZE%s\n8BITMIME%s\nDSN\nENHANCEDSTATUSCODES\nCHUNKING%s%s%s%s", c->hostname,
              size, c->offer_smtputf8 ? "\nSMTPUTF8" : "", offers_starttls(s) ? "\nSTARTTLS" : "",
-             offers_auth(s) ? "\nAUTH PLAIN LOGIN" : "", s->tls ? "\nREQUIRETLS" : "", limits);
+             offers_auth(s) ? "\nAUTH PLAIN LOGIN" : "", s->tls && c->offer_requiretls ? "\nREQUIRETLS" : "", limits);
     smtpd_reply(s, REPLY(250, NULL, text));
     greeted(s, true);
 }
@@ -264,7 +264,7 @@ static struct smtp_param_offer offer(const struct smtp_server *s)
     return (struct smtp_param_offer){
         .smtputf8 = s->config->offer_smtputf8,
         .auth = s->config->offer_auth,
-        .requiretls = s->tls,
+        .requiretls = s->tls && s->config->offer_requiretls,
         .allow_unqualified = s->config->allow_unqualified,
         .max_message_bytes = s->config->max_message_bytes,
     };

@@ -102,6 +102,7 @@ enum metrics_id {
     METRICS_HISTORY_BYTES,
     METRICS_HISTORY_BEHIND, /* gauges */
     METRICS_READY,          /* gauge: 1 if mail is accepted */
+    METRICS_CERTIFICATE_END, /* gauge: seconds since 1970, of the one that ends first; 0: none */
     METRICS_IDS
 };
 

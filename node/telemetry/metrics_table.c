@@ -107,4 +107,6 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
     [METRICS_HISTORY_BEHIND] =
         GAUGE("history_behind", "1 when the history cannot keep up with the spool.", NULL),
     [METRICS_READY] = GAUGE("ready", "1 when mail is accepted.", NULL),
+    [METRICS_CERTIFICATE_END] = GAUGE("tls_certificate_end_seconds",
+                                      "When the first certificate ends, in seconds since 1970.", NULL),
 };

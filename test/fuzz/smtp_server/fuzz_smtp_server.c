@@ -62,6 +62,7 @@ static struct smtp_server_config configure(const uint8_t *data)
         .auth_without_tls = (data[1] & 16) != 0,
         .normalise_bare_lf = (data[1] & 64) != 0,
         .offer_smtputf8 = (data[1] & 128) != 0,
+        .offer_requiretls = true,
         .allow_unqualified = (data[1] & 32) != 0,
     };
 }

@@ -170,6 +170,7 @@ static void parse_setting(struct dialog *d, unsigned line, char *setting)
         { "auth_without_tls", &c->auth_without_tls, NULL },
         { "normalise_bare_lf", &c->normalise_bare_lf, NULL },
         { "offer_smtputf8", &c->offer_smtputf8, NULL },
+        { "offer_requiretls", &c->offer_requiretls, NULL },
         { "allow_unqualified", &c->allow_unqualified, NULL },
     };
     char *eq = strchr(setting, '=');
@@ -293,6 +294,7 @@ static struct dialog *dialog_load(const char *path)
         .max_header_lines = 1000,
         .max_body_line_bytes = 2000,
         .offer_smtputf8 = true,
+        .offer_requiretls = true,
     };
     FILE *f = fopen(path, "r");
     assert_non_null(f);
