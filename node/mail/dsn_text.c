@@ -48,10 +48,9 @@ void mail_dsn_put_intro(struct buf *out, const struct mail_dsn *d)
                          "only: you need not send it again. It will be tried further, and you will\r\n"
                          "hear again if that fails.\r\n");
     if (mail_dsn_has(d, MAIL_DSN_RELAYED))
-        buf_put_str(out,
-                    "\r\nYou asked for a confirmation. The message was handed to the next mail server,\r\n"
-                    "which sends no confirmations itself; whether it reaches its reader is not\r\n"
-                    "known here.\r\n");
+        buf_put_str(out, "\r\nYou asked for a confirmation. The message was handed to the next mail\r\n"
+                         "server, which sends no confirmations itself; whether it reaches its reader is\r\n"
+                         "not known here.\r\n");
     if (mail_dsn_has(d, MAIL_DSN_DELIVERED) || mail_dsn_has(d, MAIL_DSN_EXPANDED))
         buf_put_str(out, "\r\nYou asked for a confirmation: the message was delivered as listed below.\r\n");
     if (d->postmaster.n > 0) {

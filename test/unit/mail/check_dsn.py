@@ -193,6 +193,9 @@ def check_utf8_recipient_of_an_ascii_sender():
         assert rcpt["Original-Recipient"] == "rfc822; orig+x@b.test"
         assert original.get_content_type() == kind
         assert returned(original).decode() == octets
+    # our own lines stay whole
+    text = parts_of(sample("failed", "delayed", "relayed", "delivered", "utf8-rcpt")[0])[0]
+    assert not [line for line in text.get_payload().splitlines() if line.endswith("=")]
     # an original in ASCII is marked so too: the Received field written here may have the recipient
     message, raw, flags = sample("failed", "full", "utf8-rcpt")
     assert flags == [] and parts_of(message)[2].get_content_type() == "message/global"
