@@ -49,8 +49,8 @@ void mail_dsn_put_intro(struct buf *out, const struct mail_dsn *d)
                          "hear again if that fails.\r\n");
     if (mail_dsn_has(d, MAIL_DSN_RELAYED))
         buf_put_str(out, "\r\nYou asked for a confirmation. The message was handed to the next mail\r\n"
-                         "server, which sends no confirmations itself; whether it reaches its reader is\r\n"
-                         "not known here.\r\n");
+                         "server, which sends no confirmations itself; whether it reaches its reader\r\n"
+                         "is not known here.\r\n");
     if (mail_dsn_has(d, MAIL_DSN_DELIVERED) || mail_dsn_has(d, MAIL_DSN_EXPANDED))
         buf_put_str(out, "\r\nYou asked for a confirmation: the message was delivered as listed below.\r\n");
     if (d->postmaster.n > 0) {
