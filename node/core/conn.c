@@ -98,7 +98,7 @@ static void conn_failed(struct conn *c)
     buf_init(&why, 1024);
     (void)smtp_reply_text_put(&why, &c->trouble);
     report_site_failed(c, buf_span(&why));
-    c->site->found_until_ms = 0; /* ask the DNS again next time */
+    egress_site_forget(c->site); /* ask the DNS again next time */
     c->site = NULL;
     queue_conn_failed(c->e->queue, &c->qc, buf_span(&why), egress_now_ms(c->e));
     buf_fini(&why);
@@ -568,9 +568,8 @@ static void conn_bounce_some(struct conn *c)
         timer_set(&c->deadline, 0);
 }
 
-static void conn_start(struct conn *c)
+static void conn_start(struct conn *c, struct dns_site *f)
 {
-    struct dns_site *f = c->site->found;
     dns_site_hold(f);
     c->found = f;
     (void)route_hop_find(c->config, queue_site_key(c->site->qs), &c->hop); /* the look-up found it, too */
@@ -609,7 +608,7 @@ void conn_open(struct egress_site *site)
     queue_conn_init(e->queue, site->qs, &c->qc);
     int err = egress_site_resolve(site);
     if (err == 0) {
-        conn_start(c);
+        conn_start(c, site->found);
     } else if (err == ERR_BUSY) {
         c->state = CONN_RESOLVING;
         list_push_back(&site->waiting, &c->wait);
@@ -628,8 +627,11 @@ void conn_resolved(struct egress_site *site)
     struct list waiting;
     list_init(&waiting);
     list_splice(&waiting, &site->waiting);
+    struct dns_site *found = site->found; /* the first that fails has the site forget it */
+    dns_site_hold(found);
     for (struct list *link; (link = list_pop_front(&waiting)) != NULL;)
-        conn_start(LIST_ITEM(link, struct conn, wait));
+        conn_start(LIST_ITEM(link, struct conn, wait), found);
+    dns_site_rele(found);
 }
 
 static void conn_cancel(struct conn *c)

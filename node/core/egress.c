@@ -39,6 +39,13 @@ static struct egress_site *site_of(struct egress *e, struct queue_site *qs)
     return site;
 }
 
+void egress_site_forget(struct egress_site *site)
+{
+    if (site->found != NULL)
+        dns_site_rele(site->found);
+    site->found = NULL;
+}
+
 static void egress_site_gone_cb(void *ctx, struct queue_site *qs, void *data)
 {
     (void)ctx;
@@ -48,8 +55,7 @@ static void egress_site_gone_cb(void *ctx, struct queue_site *qs, void *data)
         return;
     if (site->request != NULL)
         dns_cancel(site->request);
-    if (site->found != NULL)
-        dns_site_rele(site->found);
+    egress_site_forget(site);
     free(site);
 }
 
@@ -57,8 +63,7 @@ static void egress_site_found_cb(void *ctx, struct dns_site *found)
 {
     struct egress_site *site = ctx;
     site->request = NULL;
-    if (site->found != NULL)
-        dns_site_rele(site->found);
+    egress_site_forget(site);
     dns_site_hold(found);
     site->found = found;
     site->found_until_ms = timers_now_ms(&site->e->w->timers) + (int64_t)found->ttl_s * 1000;
@@ -72,10 +77,7 @@ int egress_site_resolve(struct egress_site *site)
     int64_t now = timers_now_ms(&site->e->w->timers);
     if (site->found != NULL && site->found->status == DNS_OK && now < site->found_until_ms)
         return 0;
-    if (site->found != NULL) {
-        dns_site_rele(site->found);
-        site->found = NULL;
-    }
+    egress_site_forget(site);
     struct dns *dns = site->e->w->dns;
     struct route_hop hop;
     int err = route_hop_find(site->e->w->config, queue_site_key(site->qs), &hop);
@@ -326,9 +328,7 @@ static void forget_lookup(void *ctx, struct queue_site *qs)
     struct egress_site *site = queue_site_data(qs);
     if (site == NULL)
         return;
-    if (site->found != NULL)
-        dns_site_rele(site->found);
-    site->found = NULL;
+    egress_site_forget(site);
     if (site->request == NULL)
         return;
     dns_cancel(site->request);

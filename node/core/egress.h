@@ -87,6 +87,9 @@ void conn_quit_idle(struct egress *e);
  * ERR_NOT_FOUND: the route that named this next hop is no more; -ENOMEM. */
 int egress_site_resolve(struct egress_site *site);
 
+/* Lets go of what was found: it did not serve, and 50,000 dead sites would hold as many of it. */
+void egress_site_forget(struct egress_site *site);
+
 int64_t egress_now_ms(const struct egress *e); /* wall clock, as the queue is told */
 
 #endif
