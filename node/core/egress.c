@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "node/core/node.h"
 #include "node/core/outcome.h"
+#include "node/core/report.h"
 #include "node/smtp/client.h"
 
 #include <errno.h>
@@ -63,6 +64,7 @@ static void egress_site_found_cb(void *ctx, struct dns_site *found)
 {
     struct egress_site *site = ctx;
     site->request = NULL;
+    report_lookup(site->e->w, found->status != DNS_TEMPORARY, clock_mono_ns() - site->asked_ns);
     egress_site_forget(site);
     dns_site_hold(found);
     site->found = found;
@@ -78,6 +80,7 @@ int egress_site_resolve(struct egress_site *site)
     if (site->found != NULL && site->found->status == DNS_OK && now < site->found_until_ms)
         return 0;
     egress_site_forget(site);
+    site->asked_ns = clock_mono_ns();
     struct dns *dns = site->e->w->dns;
     struct route_hop hop;
     int err = route_hop_find(site->e->w->config, queue_site_key(site->qs), &hop);

@@ -39,6 +39,7 @@ struct egress_site {
     struct egress *e;
     struct queue_site *qs;
     struct dns_request *request; /* under way */
+    int64_t asked_ns;            /* since when */
     struct dns_site *found;      /* NULL: not asked, or too old */
     int64_t found_until_ms;      /* loop time */
     int64_t plain_until_ms;      /* opportunistic TLS failed here: not tried before */

@@ -317,6 +317,12 @@ static void reply_fill(const struct smtp_reply_text *r, struct event *e)
     e->text = span_of(r->text, r->len);
 }
 
+void report_lookup(struct worker *w, bool ok, int64_t took_ns)
+{
+    count(w, METRICS_DNS_QUERIES, ok ? METRICS_RESULT_OK : METRICS_RESULT_FAILED, 1);
+    metrics_observe_us(w->node->metrics, w->index, METRICS_DNS_SECONDS, took_ns / 1000);
+}
+
 void report_target_failed(struct conn *c, enum smtp_client_stage stage)
 {
     char ip[IP_TEXT_MAX], source[IP_TEXT_MAX];

@@ -25,6 +25,8 @@ void report_received(struct session *s, const struct envelope *env, struct span 
 
 /* ---- mail out ------------------------------------------------------------------------------------------ */
 
+/* A next hop was looked up; a temporary failure counts as failed. */
+void report_lookup(struct worker *w, bool ok, int64_t took_ns);
 void report_target_failed(struct conn *c, enum smtp_client_stage stage);
 void report_site_failed(struct conn *c, struct span why);
 void report_dialogue_in(struct conn *c, struct span bytes);
