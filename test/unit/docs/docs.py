@@ -1,0 +1,130 @@
+"""Keeps the pages true where a machine can: events and metrics against the program's tables, alert rules against
+promtool, links against the files."""
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[3])
+DOCS = ROOT / "docs"
+faults = []
+
+
+def expect(good, what):
+    if not good:
+        faults.append(what)
+
+
+def same(what, documented, real):
+    for name in sorted(real - documented):
+        faults.append(f"{what} {name} is in the program, but not on the page")
+    for name in sorted(documented - real):
+        faults.append(f"{what} {name} is on the page, but not in the program")
+
+
+def section(text, title):
+    """What stands below a heading of level two."""
+    return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", text, re.M | re.S).group(1)
+
+
+def rows(text):
+    """The names in backquotes of each table row's first column."""
+    found = []
+    for line in text.splitlines():
+        if line.startswith("| `"):
+            found.extend(re.findall(r"`([^`]+)`", line.split(" | ")[0]))
+    return found
+
+
+def check_events():
+    source = (ROOT / "node/telemetry/events_json.c").read_text()
+    fields = set(re.findall(r'(?:KEY|TEXT|NUMBER)\(out, "(\w+)"', source)) | {"ts"}
+    kinds = set(re.findall(r'\[EVENT_\w+\] = "(\w+)"', source)) | {"dropped"}
+    expect(len(fields) > 30 and len(kinds) > 15, "the tables of events_json.c are not found where they were")
+    page = (DOCS / "events.md").read_text()
+    same("event", set(rows(section(page, "Events"))[1:]), kinds)  # the first is the column's own head
+    same("event field", set(rows(section(page, "Fields"))), fields)
+    unwritten = {"held", "released", "delayed", "site_up", "dropped"}
+    shown = set()
+    for line in re.search(r"```json\n(.*?)```", page, re.S).group(1).splitlines():
+        event = json.loads(line)
+        shown.add(event["event"])
+        for name in event.keys() - fields:
+            faults.append(f"an example of {event['event']} has the unknown field {name}")
+    for kind in sorted(kinds - shown - unwritten):
+        faults.append(f"event {kind} has no example")
+
+
+def metrics_table():
+    source = (ROOT / "node/telemetry/metrics_table.c").read_text()
+    kinds = re.findall(r'(COUNTER|GAUGE|HISTOGRAM)\(\s*"(\w+)"', source)
+    return {f"turnpike_{name}": kind for kind, name in kinds}
+
+
+def check_metrics(table):
+    expect(len(table) > 40, "the table of metrics_table.c is not found where it was")
+    page = (DOCS / "monitoring.md").read_text()
+    named = rows(section(page, "Metrics"))
+    same("metric", {name.split("{")[0] for name in named}, set(table))
+
+
+def check_rules(table):
+    rules = ROOT / "deploy/prometheus/turnpike.rules.yaml"
+    text = rules.read_text()
+    series = set(table)
+    for name, kind in table.items():
+        if kind == "HISTOGRAM":
+            series |= {f"{name}_bucket", f"{name}_sum", f"{name}_count"}
+    for expression in re.findall(r"expr: (.*)", text):
+        for name in set(re.findall(r"turnpike_\w+", expression)) - series:
+            faults.append(f"the rules use {name}, which there is not")
+    alerts = set(re.findall(r"alert: (\w+)", text))
+    same("alert", set(re.findall(r"`(Turnpike\w+)`", section((DOCS / "monitoring.md").read_text(), "Alerts"))), alerts)
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        print("promtool is not installed: the rules' syntax and sense are not checked")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        test = pathlib.Path(folder) / "test.yaml"
+        test.write_text((pathlib.Path(__file__).parent / "rules_test.yaml").read_text().replace("RULES", str(rules)))
+        for arguments in (["check", "rules", rules], ["test", "rules", test]):
+            done = subprocess.run([promtool, *arguments], capture_output=True, text=True, timeout=60)
+            expect(done.returncode == 0, f"promtool {arguments[0]}: {done.stdout}{done.stderr}")
+
+
+def anchor(heading):
+    """As the usual renderers make it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def check_links():
+    for page in [*ROOT.glob("*.md"), *DOCS.glob("*.md")]:
+        text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if re.match(r"[a-z]+:", target):
+                continue
+            path, _, fragment = target.partition("#")
+            where = page if path == "" else page.parent / path
+            expect(where.exists(), f"{page.name} links to {target}, which is not there")
+            if fragment and where.suffix == ".md" and where.exists():
+                headings = re.findall(r"^#+ (.*)$", where.read_text(), re.M)
+                expect(fragment in {anchor(h) for h in headings}, f"{page.name}: {target} has no such heading")
+
+
+def check_index():
+    index = (DOCS / "README.md").read_text()
+    for page in sorted(DOCS.glob("*.md")):
+        expect(page.name == "README.md" or f"({page.name})" in index, f"docs/README.md does not list {page.name}")
+
+
+check_events()
+check_metrics(metrics_table())
+check_rules(metrics_table())
+check_links()
+check_index()
+for fault in faults:
+    print(fault)
+sys.exit(1 if faults else 0)
