@@ -116,6 +116,9 @@ static int open_http(struct cli *c, struct http **out)
         c->http = h;
         /* An explicit option beats the environment, whatever kind it is of. */
         const char *socket = cli_opt(c, "socket"), *url = cli_opt(c, "url"), *token;
+        if (socket != NULL && url != NULL)
+            return cli_fail(c, CLI_USAGE,
+                            "--socket and --url name different ways to a node: give one of them");
         if (socket == NULL && url == NULL) {
             url = setting(c, "url", "TURNPIKE_URL");
             socket = url == NULL ? setting(c, "socket", "TURNPIKE_SOCKET") : NULL;

@@ -465,6 +465,8 @@ static void test_reaching_the_node(void **state)
     assert_string_equal(cli_str(json_object_get(j, "error"), "code"), "unreachable");
     json_decref(j);
     assert_int_equal(run("status --url http://127.0.0.1:1"), CLI_UNREACHABLE);
+    assert_int_equal(run("status --url http://127.0.0.1:1 --socket /nonexistent/admin.sock"), CLI_USAGE);
+    expect_in(r.err, "--socket and --url name different ways to a node");
     snprintf(args, sizeof(args), "status --url http://127.0.0.1:%u/", server.port);
     assert_int_equal(run(args), CLI_FAILED);
     expect_in(r.err, "refuses the token: give the right one with --token-file");
