@@ -6,7 +6,7 @@
 
 packages_build='
     gcc libc6-dev cmake ninja-build pkg-config
-    libuv1-dev liblz4-dev libssl-dev libunbound-dev libevent-dev nettle-dev libcyaml-dev libjansson-dev
+    libuv1-dev liblz4-dev libssl-dev libunbound-dev libevent-dev nettle-dev libyaml-dev libjansson-dev
     libmicrohttpd-dev libcurl4-openssl-dev libpcre2-dev libidn2-dev libcrypt-dev libsqlite3-dev libsystemd-dev
     libisal-dev libcmocka-dev'
 
