@@ -133,7 +133,7 @@ static int open_spool(struct node *n)
         .max_messages = c->spool.max_messages,
         .on_failed = node_spool_failed_cb,
         .ctx = n,
-        .on_ended = n->history == NULL ? NULL : history_ended,
+        .on_ended = n->history == NULL ? NULL : service_spool_ended_cb,
         .ended_ctx = n->history,
     };
     int64_t from = clock_mono_ns();

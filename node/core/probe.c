@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #define PROBE_TIMEOUT_MS 30000
+#define PROBE_LOOK_MS 250 /* whether somebody still reads */
 
 enum probe_step {
     PROBE_GREETING,
@@ -31,12 +32,14 @@ enum probe_step {
 
 struct probe {
     struct worker_msg msg;
+    struct list link; /* of worker->probes */
     struct worker *w;
     struct admin_stream *out;
     struct config *config;
     struct stream *stream;
     struct tls_client *tls;
-    struct timer deadline;
+    struct timer deadline, look;
+    struct dns_request *request;
     struct dns_site *found;
     struct smtp_reply_parser parser;
     enum probe_step step;
@@ -76,6 +79,10 @@ static void note(struct probe *p, const char *fmt, ...)
 static void probe_free(struct probe *p)
 {
     timer_fini(&p->deadline);
+    timer_fini(&p->look);
+    list_remove(&p->link);
+    if (p->request != NULL)
+        dns_cancel(p->request);
     if (p->found != NULL)
         dns_site_rele(p->found);
     if (p->tls != NULL)
@@ -265,6 +272,21 @@ static void probe_deadline_cb(struct timer *t)
     probe_end(p, ERR_TIMEOUT, "the server did not answer in time");
 }
 
+static void probe_look_cb(struct timer *t)
+{
+    struct probe *p = TIMER_ITEM(t, struct probe, look);
+    if (admin_stream_closed(p->out))
+        probe_end(p, ERR_CLOSED, "nobody reads any more");
+    else
+        timer_set(t, PROBE_LOOK_MS);
+}
+
+void probe_stop_all(struct worker *w)
+{
+    LIST_EACH_SAFE(link, &w->probes)
+    probe_end(LIST_ITEM(link, struct probe, link), ERR_CLOSED, "the node is stopping");
+}
+
 static void next_target(struct probe *p)
 {
     while (p->target < p->found->ntargets) {
@@ -292,6 +314,7 @@ static void next_target(struct probe *p)
 static void probe_site_cb(void *ctx, struct dns_site *site)
 {
     struct probe *p = ctx;
+    p->request = NULL;
     dns_site_hold(site);
     p->found = site;
     if (site->status != DNS_OK) {
@@ -312,9 +335,10 @@ static void run_probe(struct worker *w, struct worker_msg *msg)
     struct buf why;
     buf_init(&why, 512);
     p->w = w;
+    list_push_back(&w->probes, &p->link);
     struct tls_client_config tc = { 0 };
     if (timer_init(&p->deadline, &w->timers, probe_deadline_cb) != 0 ||
-        tls_client_new(&tc, &p->tls, &why) != 0) {
+        timer_init(&p->look, &w->timers, probe_look_cb) != 0 || tls_client_new(&tc, &p->tls, &why) != 0) {
         buf_fini(&why);
         probe_end(p, -ENOMEM, "no memory");
         return;
@@ -331,9 +355,10 @@ static void run_probe(struct worker *w, struct worker_msg *msg)
         ip_from_sockaddr((const struct sockaddr *)&r->hop.address, &addr, NULL) == 0)
         host = span_str(ip_addr_format(&addr, text));
     bool named = r != NULL && (r->hop.kind == CONFIG_HOP_HOST || r->hop.kind == CONFIG_HOP_ADDRESS);
-    struct dns_request *request =
+    timer_set(&p->look, PROBE_LOOK_MS);
+    p->request =
         named ? dns_host(w->dns, host, p->port, probe_site_cb, p) : dns_site(w->dns, host, probe_site_cb, p);
-    if (request == NULL)
+    if (p->request == NULL)
         probe_end(p, -ENOMEM, "no memory");
 }
 

@@ -3,9 +3,13 @@
 #define NODE_CORE_PROBE_H
 
 #include "node/admin/ops.h"
+#include "node/core/worker.h"
 
 /* As struct admin_ops says. */
 int ops_probe_start(void *ctx, const struct admin_probe *p, const struct admin_caller *by,
                     struct admin_stream *s, struct admin_error *e);
+
+/* The node stops: they end now. The worker's thread. */
+void probe_stop_all(struct worker *w);
 
 #endif

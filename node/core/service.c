@@ -39,6 +39,28 @@ static void service_history_committed_cb(void *ctx, uint64_t seq)
     uv_mutex_unlock(&n->history_lock);
 }
 
+/* At start all that the spool still holds is told in one go: more than the history has room for, so that it
+ * is waited for now and then. Not when it cannot write: a start does not depend on it. */
+static void history_follow(struct history *h)
+{
+    static const uint64_t ahead_bytes = 16u << 20;
+    struct history_stats stats;
+    history_stats(h, &stats);
+    if (stats.queued_bytes > ahead_bytes && !stats.behind)
+        (void)history_flush(h);
+}
+
+void service_spool_ended_cb(void *history, uint64_t id, const struct envelope *env,
+                            const struct spool_rcpt_update *u, uint32_t n, uint64_t seq)
+{
+    if (env == NULL) {
+        history_ended(history, id, u, n, seq);
+        return;
+    }
+    history_follow(history);
+    history_ended_env(history, env, u, n, seq);
+}
+
 void service_spool_opened(struct node *n)
 {
     uv_mutex_lock(&n->history_lock);

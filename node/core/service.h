@@ -5,6 +5,10 @@
 #include "node/core/node.h"
 
 int service_open_telemetry(struct node *n);
+/* What ended, from the spool to the history: at start with the envelope, later the workers' notes bring it.
+ */
+void service_spool_ended_cb(void *history, uint64_t id, const struct envelope *env,
+                            const struct spool_rcpt_update *u, uint32_t n, uint64_t seq);
 /* The spool is open: the history may tell it what is safe. */
 void service_spool_opened(struct node *n);
 /* It is about to go: the history takes what ends to the last, but tells it nothing any more. */

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define STEP_BYTES (16u << 10) /* given to the machine at once: its replies fit into REPLY_MAX */
 #define REPLY_MAX (64u << 10)
 #define REPLY_HIGH (16u << 10) /* replies waiting; over it stepping pauses */
 #define CLOSE_MS 5000
@@ -360,7 +361,8 @@ static void session_pump(struct session *s, const char *p, size_t n, size_t *use
     struct smtp_server_result r;
     do {
         bool content = smtp_server_phase(s->smtp) == SMTP_SERVER_PHASE_BODY;
-        smtp_server_step(s->smtp, p == NULL ? "" : p + *used, n - *used, &r);
+        size_t some = n - *used < STEP_BYTES ? n - *used : STEP_BYTES;
+        smtp_server_step(s->smtp, p == NULL ? "" : p + *used, some, &r);
         *used += r.consumed;
         s->content_bytes += content ? r.consumed : 0;
         bool room = r.nspans == 0 || receive_content(s, r.spans, r.nspans);

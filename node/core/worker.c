@@ -7,6 +7,7 @@
 #include "node/core/egress.h"
 #include "node/core/ingress.h"
 #include "node/core/node.h"
+#include "node/core/probe.h"
 #include "node/core/session.h"
 
 #include <stdlib.h>
@@ -35,6 +36,7 @@ static void worker_auths_cb(void *ctx, struct inbox_msg *in)
 int worker_init(struct worker *w, struct node *node, uint32_t index)
 {
     *w = (struct worker){ .node = node, .index = index, .config = config_hold(node->config) };
+    list_init(&w->probes);
     activity_init(&w->senders);
     activity_init(&w->sites);
     int err = uv_loop_init(&w->loop);
@@ -135,6 +137,7 @@ static void run_stop(struct worker *w, struct worker_msg *msg)
     free(stop);
     ingress_stop(w->ingress);
     egress_stop(w->egress);
+    probe_stop_all(w);
     w->stop_timer.data = w;
     uv_timer_start(&w->stop_timer, worker_stop_timer_cb, 0, STOP_TICK_MS);
 }

@@ -8,6 +8,7 @@
 #define NODE_CORE_WORKER_H
 
 #include "base/inbox.h"
+#include "base/list.h"
 #include "node/config/config.h"
 #include "node/core/activity.h"
 #include "node/net/stream.h"
@@ -49,6 +50,7 @@ struct worker {
     struct ingress *ingress;
     struct egress *egress;
     struct activity senders, sites; /* of the last minute */
+    struct list probes;             /* see probe.c */
     bool running;                   /* the thread was started */
     uv_timer_t stop_timer;
     int64_t stop_by_ms; /* loop time: what is not finished then is cut */
