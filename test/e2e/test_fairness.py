@@ -20,7 +20,7 @@ def test_another_sender_is_among_the_next_fifty(make_node, folder, backlog):
         (folder / "password").write_text(PASSWORD + "\n")
         node.add_account("bulk@example.com", **{"class": "person"})
         node.add_account("person@example.com")
-        load = node.bench("--messages", backlog, "--sessions", 50, "--size", "600", "--tls", "wrapped", "--auth",
+        load = node.bench("--messages", backlog, "--sessions", 50, "--per-connection", 900, "--size", "600", "--tls", "wrapped", "--auth",
                           "bulk@example.com", "--password-file", folder / "password", "--to", "r{n}@slow.test",
                           port=node.ports["submissions"])
         assert json.loads(load.communicate(timeout=300)[0])["accepted"] == backlog

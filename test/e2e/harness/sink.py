@@ -154,10 +154,11 @@ class Session:
             return
         if not await self.answer("data", argument, "354 go ahead"):
             return
-        raw = b"\r\n"
+        raw = bytearray(b"\r\n")
         while not raw.endswith(b"\r\n.\r\n"):
             piece = await self.reader.readuntil(b"\n")
             raw += piece
+        raw = bytes(raw)
         self.transcript.append(("D", raw[2:]))
         self.content = re.sub(rb"(?m)^\.", b"", raw[2:-3])
         await self.finish()
