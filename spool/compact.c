@@ -1,5 +1,6 @@
 /* Compaction: copies what a segment still has to say to the active one, then removes it. Runs on the
- * background thread; spool_open uses the copying half for segments that an earlier process left unsealed.
+ * background thread; spool_open uses the copying half for the tails of segments that an earlier process left
+ * unsealed.
  *
  * What must be copied of a segment: living messages with their commit or chunks in it, as a whole; states of
  * living messages, as a snapshot; tombstones, as long as the segment with the commit that they end exists. It
@@ -277,7 +278,7 @@ static int copy_record(void *ctx, const struct replay_record *r)
     return err != 0 ? err : s->failed;
 }
 
-int compact_copy(struct spool *s, struct segment *seg, enum copy_what what)
+int compact_copy(struct spool *s, struct segment *seg, enum copy_what what, uint64_t from)
 {
     struct copy c = { .s = s, .seg = seg, .what = what };
     pthread_mutex_lock(&s->lock);
@@ -286,7 +287,9 @@ int compact_copy(struct spool *s, struct segment *seg, enum copy_what what)
     pthread_mutex_unlock(&s->lock);
     if (fd < 0)
         return fd;
-    struct replay r = { .disk = s->disk, .fd = fd, .number = seg->number, .fn = copy_record, .ctx = &c };
+    struct replay r = {
+        .disk = s->disk, .fd = fd, .number = seg->number, .from = from, .fn = copy_record, .ctx = &c
+    };
     int err = replay_run(&r);
     pthread_mutex_lock(&s->lock);
     segment_rele(s, seg);
@@ -357,7 +360,7 @@ static bool compact_one(struct spool *s)
     pthread_mutex_unlock(&s->lock);
     if (seg == NULL || s->failed != 0)
         return false;
-    int err = compact_copy(s, seg, COPY_ALL);
+    int err = compact_copy(s, seg, COPY_ALL, 0);
     /* also behind this: tombstones of messages that ended before they were looked at */
     if (err == 0)
         err = spool_flush(s);
@@ -369,13 +372,14 @@ static bool compact_one(struct spool *s)
     }
     pthread_mutex_lock(&s->lock);
     bool empty = seg->live == 0;
+    bool told = history_has(s, seg); /* messages of it may have ended meanwhile */
     pthread_mutex_unlock(&s->lock);
     if (!empty) {
         log_error(SPOOL_AREA, "segment %08x still has living mail after compaction; it is kept", seg->number);
         seg->damaged = true;
         return false;
     }
-    return segment_remove(s, seg) == 0;
+    return told && segment_remove(s, seg) == 0;
 }
 
 static struct segment *wants_summary(struct spool *s)

@@ -156,7 +156,7 @@ static void finish_closes(struct spool *s, const struct rec *r, struct segment *
         if (!msg_apply(s, m, &u))
             continue;
         account_state(s, m, seg, ACCOUNT_CLOSE_BYTES, false);
-        seg->ended_seq = rec_seq(seg->number, r->offset);
+        s->ended_seq = seg->ended_seq = rec_seq(seg->number, r->offset);
         closed_add(list, (struct closed){ m->id, seg->ended_seq, u });
         if (msg_all_terminal(m) && tombstone_queue(s, m) != 0)
             spool_fail(s, -ENOMEM, "ending a reported message");
@@ -193,6 +193,15 @@ static void finish_commit(struct spool *s, struct rec *r, struct segment *seg, s
     }
 }
 
+/* The segment with the envelope of a message that ended stays until the history has the ending: a start after
+ * a crash tells the two together. */
+static void envelope_keep(struct spool *s, uint32_t number)
+{
+    struct segment *seg = segments_find(s, number);
+    if (seg != NULL && seg->ended_seq < s->ended_seq)
+        seg->ended_seq = s->ended_seq;
+}
+
 static void finish_state(struct spool *s, struct rec *r, struct segment *seg)
 {
     bool end = r->type == RECORD_TOMBSTONE;
@@ -200,7 +209,7 @@ static void finish_state(struct spool *s, struct rec *r, struct segment *seg)
         if ((r->flags & RECORD_COPY) == 0)
             s->stats.updates++;
         if (r->ended)
-            seg->ended_seq = rec_seq(seg->number, r->offset);
+            s->ended_seq = seg->ended_seq = rec_seq(seg->number, r->offset);
         if (!end) {
             if ((r->flags & RECORD_COPY) != 0)
                 r->msg->flags &= ~(uint32_t)MSG_SNAPPING;
@@ -212,6 +221,8 @@ static void finish_state(struct spool *s, struct rec *r, struct segment *seg)
         }
     }
     if (end && r->msg != NULL) {
+        envelope_keep(s, r->msg->segment);
+        envelope_keep(s, r->msg->placed);
         account_ended(s, r->msg);
         msg_free(s, r->msg);
     }
@@ -276,7 +287,7 @@ static void report_rec(struct spool *s, const struct ear *ear, const struct rec 
     while ((more = updates_next(&it, &all[n])) > 0)
         n += rcpt_state_terminal(all[n].to.state);
     if (n > 0)
-        ear->fn(ear->ctx, r->id, all, n, rec_seq(segment, r->offset));
+        ear->fn(ear->ctx, r->id, NULL, all, n, rec_seq(segment, r->offset));
     if (all != few)
         free(all);
 }
@@ -296,7 +307,7 @@ static void report(struct spool *s, const struct ear *ear, const struct list *ba
         if (r->ended)
             report_rec(s, ear, r, segment);
         for (; k < closed->n && closed->p[k].seq == rec_seq(segment, r->offset); k++)
-            ear->fn(ear->ctx, closed->p[k].id, &closed->p[k].u, 1, closed->p[k].seq);
+            ear->fn(ear->ctx, closed->p[k].id, NULL, &closed->p[k].u, 1, closed->p[k].seq);
     }
 }
 

@@ -105,18 +105,20 @@ struct segment {
     uint32_t pins; /* lock: unfinished messages with chunks here */
     int fd;        /* lock; -1: not open */
     uint64_t salt;
-    uint64_t size;      /* end of what is good (active: writer) */
-    uint64_t synced;    /* writer */
-    uint64_t live;      /* lock: bytes of commits and chunks of living messages */
-    uint64_t states;    /* lock: bytes of states that living messages need */
-    uint64_t ended_seq; /* lock: newest ending in it, for the history */
-    uint32_t records;   /* written by this process */
-    bool sealed;        /* lock */
-    bool summarised;    /* lock */
-    bool earlier;       /* of an earlier process and without a seal: rewritten at open, never read again */
-    bool gone;          /* lock: out of the table, freed with the last reference */
-    bool stale;         /* lock: may hold commits that were copied: goes before any other */
-    bool damaged;       /* lock: could not be copied whole; stays */
+    uint64_t size;   /* end of what is good (active: writer) */
+    uint64_t synced; /* writer; at open of an earlier one: what was on disk for certain */
+    uint64_t live;   /* lock: bytes of commits and chunks of living messages */
+    uint64_t states; /* lock: bytes of states that living messages need */
+    uint64_t
+        ended_seq;    /* lock: newest ending in it, or of a message whose commit is in it; for the history */
+    uint32_t records; /* written by this process */
+    bool sealed;      /* lock */
+    bool summarised;  /* lock */
+    bool earlier;     /* of an earlier process and without a seal: its tail is rewritten at open */
+    bool endings;     /* at open: it holds some */
+    bool gone;        /* lock: out of the table, freed with the last reference */
+    bool stale;       /* lock: may hold commits that were copied: goes before any other */
+    bool damaged;     /* lock: could not be copied whole; stays */
     struct tomb_count *tombs; /* lock: tombstones in it by the segment whose end they wait for */
     uint32_t ntombs, tombs_cap;
 };
@@ -296,6 +298,7 @@ struct spool {
     _Atomic bool background_stop;
     bool rotate; /* seal the active segment at the next step */
     uint64_t history_seq;
+    uint64_t ended_seq; /* the newest ending */
     bool history;
     spool_ended_fn *ended_fn;
     void *ended_ctx;
@@ -334,9 +337,10 @@ void *spool_background_main(void *arg);
 int spool_open_with(const struct spool_config *config, bool threads, spool_found_fn *found, void *ctx,
                     struct spool **out);
 
-/* Copies whatever is needed of a segment to the active one; it may be removed once spool_flush returned 0. */
+/* Copies whatever is needed of a segment, of its records at `from` and after it, to the active one; it may be
+ * removed once spool_flush returned 0 (and from was 0). */
 enum copy_what { COPY_COMMITS = 1, COPY_STATES = 2, COPY_ALL = 3 };
-int compact_copy(struct spool *s, struct segment *seg, enum copy_what what);
+int compact_copy(struct spool *s, struct segment *seg, enum copy_what what, uint64_t from);
 
 /* Everything about a message's recipients that is not as at arrival, as a record to queue; NULL: no memory.
  * Lock. */

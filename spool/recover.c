@@ -1,7 +1,7 @@
 /* What spool_open does with what it finds: reads summaries and segments in the order of their numbers,
- * rebuilds the messages in memory, reports endings and living messages, and rewrites what an earlier process
- * left unsealed. Runs on the thread that opens, before there are others (so nothing here takes the lock, but
- * for what is shared with them).
+ * rebuilds the messages in memory, has them and the endings told (tell.c), and rewrites the tails that an
+ * earlier process left unsealed. Runs on the thread that opens, before there are others (so nothing here
+ * takes the lock, but for what is shared with them).
  */
 #include "spool/recover.h"
 
@@ -13,44 +13,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* ---- the set of the dead ------------------------------------------------------------------------------- */
-
-/* Ids with a tombstone: whatever is read of them later (a copy that compaction made, a record out of order)
- * they stay dead. Open addressing; 0 is no id. */
-static int dead_add(struct dead *d, uint64_t id)
-{
-    if ((d->len + 1) * 2 > d->cap) {
-        size_t cap = d->cap == 0 ? 1024 : d->cap * 2;
-        uint64_t *slots = calloc(cap, sizeof *slots);
-        if (slots == NULL)
-            return -ENOMEM;
-        struct dead bigger = { slots, cap, 0 };
-        for (size_t i = 0; i < d->cap; i++)
-            if (d->slots[i] != 0)
-                (void)dead_add(&bigger, d->slots[i]);
-        free(d->slots);
-        *d = bigger;
-    }
-    size_t i = (size_t)(id * 0x9e3779b97f4a7c15u >> 20) & (d->cap - 1);
-    for (; d->slots[i] != 0; i = (i + 1) & (d->cap - 1))
-        if (d->slots[i] == id)
-            return 0;
-    d->slots[i] = id;
-    d->len++;
-    return 0;
-}
-
-static bool dead_has(const struct dead *d, uint64_t id)
-{
-    if (d->cap == 0)
-        return false;
-    size_t i = (size_t)(id * 0x9e3779b97f4a7c15u >> 20) & (d->cap - 1);
-    for (; d->slots[i] != 0; i = (i + 1) & (d->cap - 1))
-        if (d->slots[i] == id)
-            return true;
-    return false;
-}
 
 /* ---- findings ------------------------------------------------------------------------------------------ */
 
@@ -79,7 +41,7 @@ static int msg_or_stub(struct recovery *rc, uint64_t id, uint32_t nrcpts, struct
 {
     struct spool *s = rc->s;
     *out = NULL;
-    if (dead_has(&rc->dead, id))
+    if (dead_find(&rc->dead, id) != NULL)
         return 0;
     struct msg *m = index_find(s, id);
     if (m != NULL && m->nrcpts >= nrcpts) {
@@ -92,6 +54,7 @@ static int msg_or_stub(struct recovery *rc, uint64_t id, uint32_t nrcpts, struct
     if (bigger == NULL)
         return -ENOMEM;
     bigger->flags = MSG_STUB;
+    rc->stubs++;
     if (m != NULL) {
         struct msg_rcpt *rcpts = bigger->rcpts;
         memcpy(rcpts, m->rcpts, m->nrcpts * sizeof *rcpts);
@@ -111,15 +74,14 @@ static int msg_or_stub(struct recovery *rc, uint64_t id, uint32_t nrcpts, struct
     return 0;
 }
 
-static void report(struct recovery *rc, struct segment *seg, const struct replay_record *r, uint64_t id,
-                   const struct spool_rcpt_update *u, uint32_t n)
+/* The segment stays until the history has its endings; they are told when all is read (tell.c). */
+static void note_ended(struct recovery *rc, struct segment *seg, const struct replay_record *r, bool ended)
 {
-    if (n == 0 || (r->head.flags & RECORD_COPY) != 0)
+    rc->unburied |= ended && r->head.type != RECORD_TOMBSTONE;
+    if (!ended || (r->head.flags & RECORD_COPY) != 0)
         return;
-    uint64_t seq = rec_seq(r->segment, r->offset);
-    seg->ended_seq = seq;
-    if (rc->s->ended_fn != NULL)
-        rc->s->ended_fn(rc->s->ended_ctx, id, u, n, seq);
+    seg->endings = true;
+    seg->ended_seq = rec_seq(r->segment, r->offset);
 }
 
 static int on_updates(struct recovery *rc, struct segment *seg, const struct replay_record *r)
@@ -132,22 +94,19 @@ static int on_updates(struct recovery *rc, struct segment *seg, const struct rep
         err = msg_or_stub(rc, r->head.id, it.nrcpts, &m);
     if (err != 0)
         return err;
-    struct spool_rcpt_update *all = malloc((it.n + 1) * sizeof *all);
-    if (all == NULL)
-        return -ENOMEM;
-    uint32_t ended = 0;
-    while ((err = updates_next(&it, &all[ended])) > 0) {
+    struct spool_rcpt_update u;
+    bool ended = false;
+    while ((err = updates_next(&it, &u)) > 0) {
         if (m != NULL)
-            (void)msg_apply(s, m, &all[ended]);
-        ended += rcpt_state_terminal(all[ended].to.state);
+            (void)msg_apply(s, m, &u);
+        ended |= rcpt_state_terminal(u.to.state);
     }
-    if (err == 0) {
-        report(rc, seg, r, r->head.id, all, ended);
-        if (m != NULL)
-            account_state(s, m, seg, record_bytes(r->head.len), (r->head.flags & RECORD_FULL) != 0);
-    }
-    free(all);
-    return err;
+    if (err != 0)
+        return err;
+    note_ended(rc, seg, r, ended);
+    if (m != NULL)
+        account_state(s, m, seg, record_bytes(r->head.len), (r->head.flags & RECORD_FULL) != 0);
+    return 0;
 }
 
 static int on_tombstone(struct recovery *rc, struct segment *seg, const struct replay_record *r)
@@ -157,13 +116,13 @@ static int on_tombstone(struct recovery *rc, struct segment *seg, const struct r
     int err = on_updates(rc, seg, r);
     if (err == 0)
         err = updates_open(&it, RECORD_TOMBSTONE, r->payload);
+    struct msg *m = index_find(s, r->head.id);
     if (err == 0)
-        err = dead_add(&rc->dead, r->head.id);
+        err = dead_add(&rc->dead, r->head.id, m == NULL ? 0 : m->segment, m == NULL ? 0 : m->offset);
     if (err == 0)
         err = segment_tomb_add(seg, it.target, record_bytes(r->head.len));
     if (err != 0)
         return err;
-    struct msg *m = index_find(s, r->head.id);
     if (m != NULL) {
         /* the newest commit was elsewhere and has gone: what is here could come back to life */
         struct segment *older =
@@ -180,6 +139,7 @@ static int on_tombstone(struct recovery *rc, struct segment *seg, const struct r
 static int on_closes(struct recovery *rc, struct segment *seg, const struct replay_record *r,
                      const struct envelope *env)
 {
+    rc->closes |= env->ncloses > 0;
     for (uint32_t i = 0; i < env->ncloses; i++) {
         const struct envelope_close *cl = &env->closes[i];
         struct spool_rcpt_update u = {
@@ -196,7 +156,7 @@ static int on_closes(struct recovery *rc, struct segment *seg, const struct repl
                 continue;
             account_state(rc->s, m, seg, ACCOUNT_CLOSE_BYTES, false);
         }
-        report(rc, seg, r, cl->id, &u, 1);
+        note_ended(rc, seg, r, true);
     }
     return 0;
 }
@@ -282,10 +242,12 @@ static int on_commit(struct recovery *rc, struct segment *seg, const struct repl
     if (err != 0)
         return err == ERR_TORN ? ERR_CORRUPT : err;
     err = d.env.id != r->head.id ? ERR_CORRUPT : on_closes(rc, seg, r, &d.env);
-    if (dead_has(&rc->dead, r->head.id))
+    if (err == 0 && dead_find(&rc->dead, r->head.id) != NULL) {
         seg->stale = true; /* a copy that compaction left; see on_tombstone */
-    else if (err == 0)
+        err = dead_add(&rc->dead, r->head.id, seg->number, r->offset);
+    } else if (err == 0) {
         err = place_msg(rc, seg, r, full_len, &c, &d.env);
+    }
     envelope_decoded_fini(&d);
     return err;
 }
@@ -354,7 +316,7 @@ static bool chunks_whole(struct recovery *rc, const struct replay_record *r)
 static int segment_record(void *ctx, const struct replay_record *r)
 {
     struct recovery *rc = ctx;
-    if (r->head.type == RECORD_COMMIT && rc->seg->earlier && r->offset >= rc->synced &&
+    if (r->head.type == RECORD_COMMIT && rc->seg->earlier && r->offset >= rc->seg->synced &&
         !chunks_whole(rc, r)) {
         note(rc, false, "segment %08x: an unanswered message at %u lost its chunks; it is dropped",
              rc->seg->number, r->offset);
@@ -425,7 +387,7 @@ static int load_segment(struct recovery *rc, struct segment *seg)
         seg->earlier = !r.sealed;
         seg->sealed = true; /* nothing is ever appended to it */
         rc->seg = seg;
-        rc->synced = r.synced;
+        seg->synced = r.synced;
         note_ids(rc, r.id_floor, r.batch);
         r.fn = segment_record;
         r.bad = NULL;
@@ -445,78 +407,10 @@ static int load_segment(struct recovery *rc, struct segment *seg)
         if (r.unborn && !rc->verify) /* its making did not finish, so nothing in it was ever answered */
             (void)s->disk->unlink(s->disk->ctx, path);
     } else if (seg->earlier && !rc->verify) {
-        log_info(SPOOL_AREA, "segment %08x was not sealed; what lives in it is written again", seg->number);
+        log_info(SPOOL_AREA, "segment %08x was not sealed; what lives behind %llu of %llu is written again",
+                 seg->number, (unsigned long long)seg->synced, (unsigned long long)seg->size);
     }
     return 0;
-}
-
-/* ---- living messages ----------------------------------------------------------------------------------- */
-
-static int found_record(void *ctx, const struct replay_record *r, uint32_t full_len)
-{
-    struct recovery *rc = ctx;
-    struct spool *s = rc->s;
-    (void)full_len;
-    if (r->head.type != RECORD_COMMIT)
-        return 0;
-    struct msg *m = index_find(s, r->head.id);
-    if (m == NULL || m->segment != r->segment || m->offset != r->offset || msg_all_terminal(m))
-        return 0;
-    struct commit c;
-    struct envelope_decoded d;
-    struct cursor cur;
-    int err = commit_decode(r->payload, &c);
-    ensure(err == 0);
-    cursor_init(&cur, c.envelope.p, c.envelope.n);
-    err = envelope_decode(&cur, &d);
-    if (err != 0)
-        return err;
-    if (m->nrcpts > rc->rcpts_cap) {
-        free(rc->rcpts);
-        free(rc->scratch);
-        rc->rcpts_cap = m->nrcpts + 64;
-        rc->rcpts = malloc(rc->rcpts_cap * sizeof *rc->rcpts);
-        rc->scratch = malloc(rc->rcpts_cap * sizeof *rc->scratch);
-        if (rc->rcpts == NULL || rc->scratch == NULL) {
-            rc->rcpts_cap = 0;
-            envelope_decoded_fini(&d);
-            return -ENOMEM;
-        }
-    }
-    for (uint32_t i = 0; i < m->nrcpts; i++)
-        msg_rcpt_export(s, &m->rcpts[i], rc->scratch[i], &rc->rcpts[i]);
-    err = rc->found(rc->found_ctx, &d.env, rc->rcpts);
-    envelope_decoded_fini(&d);
-    return err;
-}
-
-static int found_segment_record(void *ctx, const struct replay_record *r)
-{
-    return found_record(ctx, r, 0);
-}
-
-static int report_found(struct recovery *rc, struct segment *seg)
-{
-    struct spool *s = rc->s;
-    struct summary m;
-    char path[SPOOL_PATH_MAX];
-    if (seg->live == 0)
-        return 0;
-    segment_path(s, seg->number, "sum", path);
-    if (seg->summarised && summary_load(s->disk, path, seg->number, &m) == 0) {
-        int err = summary_each(&m, found_record, rc);
-        summary_unload(&m);
-        return err;
-    }
-    int fd = segment_hold(s, seg);
-    if (fd < 0)
-        return fd;
-    struct replay r = {
-        .disk = s->disk, .fd = fd, .number = seg->number, .fn = found_segment_record, .ctx = rc
-    };
-    int err = replay_run(&r);
-    segment_rele(s, seg);
-    return err;
 }
 
 /* Stubs: states of messages whose commit is gone, so they ended and their segment was removed. */
@@ -569,7 +463,9 @@ static int bury(struct spool *s)
 }
 
 /* The tail of an unsealed segment may be in the page cache only, and be lost yet: all of it that lives is
- * written again. Commits first, and synced: what a report in the tail closed must not outlive the report. */
+ * written again. What stands before `synced` was on disk when a later batch was written, so it waits for
+ * compaction, which takes such a segment before any other. Commits first, and synced: what a report in the
+ * tail closed must not outlive the report. */
 static int rewrite_unsealed(struct spool *s, enum copy_what what)
 {
     /* the table grows while copying: by number, not by place */
@@ -578,7 +474,7 @@ static int rewrite_unsealed(struct spool *s, enum copy_what what)
         struct segment *seg = s->segments[i];
         if (!seg->earlier)
             continue;
-        int err = compact_copy(s, seg, what);
+        int err = compact_copy(s, seg, what, seg->synced);
         if (err != 0)
             return err;
     }
@@ -650,24 +546,23 @@ int recovery_load(struct recovery *rc)
     int err = rc->s->disk->list(rc->s->disk->ctx, rc->s->dir, each_name, rc);
     if (err == 0)
         err = load_all(rc);
-    if (err == 0)
+    if (err == 0 && rc->stubs > 0)
         drop_stubs(rc->s);
     return err;
 }
 
 void recovery_fini(struct recovery *rc)
 {
-    free(rc->dead.slots);
-    free(rc->rcpts);
-    free(rc->scratch);
+    dead_fini(&rc->dead);
+    recovery_tell_fini(rc);
 }
 
 int recover(struct spool *s, spool_found_fn *found, void *ctx)
 {
     struct recovery rc = { .s = s, .found = found, .found_ctx = ctx };
     int err = recovery_load(&rc);
-    for (uint32_t i = 0; err == 0 && found != NULL && i < s->nsegments; i++)
-        err = report_found(&rc, s->segments[i]);
+    for (uint32_t i = 0; err == 0 && i < s->nsegments; i++)
+        err = recovery_tell(&rc, s->segments[i]);
     recovery_fini(&rc);
     if (err == 0)
         err = s->disk->list(s->disk->ctx, s->dir, each_orphan, &rc);
@@ -675,7 +570,7 @@ int recover(struct spool *s, spool_found_fn *found, void *ctx)
         err = segment_create(s);
     if (err == 0)
         err = rewrite_unsealed(s, COPY_COMMITS);
-    if (err == 0)
+    if (err == 0 && rc.unburied)
         err = bury(s);
     if (err == 0)
         err = rewrite_unsealed(s, COPY_STATES);

@@ -1,13 +1,37 @@
-/* What the recovery of one spool carries along; for recover.c and its tests. */
+/* What the opening of one spool carries along; for recover.c, tell.c, dead.c and verify.c. */
 #ifndef SPOOL_RECOVER_H
 #define SPOOL_RECOVER_H
 
 #include "spool/internal.h"
 #include "spool/summary.h"
 
+/* ---- the dead: ids with a tombstone -------------------------------------------------------------------- */
+
+struct dead_slot {
+    uint64_t id;
+    uint32_t segment, offset; /* of the newest commit that was read; segment 0: none was */
+};
+
 struct dead {
-    uint64_t *slots;
+    struct dead_slot *slots;
     size_t cap, len;
+};
+
+/* A commit read later replaces the place of an earlier one; segment 0 leaves it. */
+int dead_add(struct dead *d, uint64_t id, uint32_t segment, uint32_t offset);
+const struct dead_slot *dead_find(const struct dead *d, uint64_t id); /* until the next dead_add */
+void dead_fini(struct dead *d);
+
+/* ---- opening ------------------------------------------------------------------------------------------- */
+
+/* Envelopes of messages that ended, as they were read last: endings of one message, or of a few with many
+ * recipients each, come close together. */
+#define TELL_ENVELOPES 16
+
+struct told_envelope {
+    uint64_t id; /* 0: empty */
+    uint8_t *bytes;
+    struct envelope_decoded d; /* points into bytes */
 };
 
 struct recovery {
@@ -16,10 +40,15 @@ struct recovery {
     void *found_ctx;
     struct dead dead;
     struct segment *seg; /* being read */
-    uint64_t synced;     /* of it */
+    uint64_t stubs;      /* were made */
+    bool closes;         /* there are reports that close recipients */
+    bool unburied;       /* there may be messages that ended without a tombstone */
     struct spool_rcpt *rcpts;
     char (*scratch)[64];
     uint32_t rcpts_cap;
+    uint8_t *record; /* a commit, read for its envelope */
+    uint32_t record_cap;
+    struct told_envelope envelopes[TELL_ENVELOPES];
     /* spool_verify: read every segment, no summary, change nothing, tell what is found instead of logging it
      */
     bool verify;
@@ -31,5 +60,10 @@ struct recovery {
 /* Reads everything there is into s's index. */
 int recovery_load(struct recovery *rc);
 void recovery_fini(struct recovery *rc);
+
+/* After recovery_load: tells of the living messages and the endings in one segment. Segments must come in the
+ * order of their numbers. */
+int recovery_tell(struct recovery *rc, struct segment *seg);
+void recovery_tell_fini(struct recovery *rc);
 
 #endif

@@ -189,7 +189,8 @@ static int read_records(struct state *st)
 {
     struct record_head head;
     uint64_t next;
-    for (uint64_t at = SEGMENT_HEADER_BYTES;; at = next) {
+    uint64_t first = st->r->from > SEGMENT_HEADER_BYTES ? st->r->from : SEGMENT_HEADER_BYTES;
+    for (uint64_t at = first;; at = next) {
         int err = 0;
         switch (classify(st, at, &head, &next)) {
         case STRETCH_END:

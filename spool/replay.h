@@ -23,6 +23,7 @@ struct replay {
     const struct disk *disk;
     int fd;
     uint32_t number;    /* as its name says */
+    uint64_t from;      /* a record's place to begin at; 0: the first */
     replay_fn *fn;      /* may be NULL; not called for batch headers and seals */
     replay_bad_fn *bad; /* may be NULL; called at the end, in order */
     void *ctx;

@@ -50,7 +50,8 @@ struct spool_config {
     void *ctx;
     /* Terminal states, for the history (below); set here, spool_open reports those that the segments still
      * hold and no segment is removed before spool_history_done covers it. NULL: nobody keeps a history. */
-    void (*on_ended)(void *ctx, uint64_t id, const struct spool_rcpt_update *u, uint32_t n, uint64_t seq);
+    void (*on_ended)(void *ctx, uint64_t id, const struct envelope *env, const struct spool_rcpt_update *u,
+                     uint32_t n, uint64_t seq);
     void *ended_ctx;
 };
 
@@ -117,12 +118,14 @@ int spool_update(struct spool *s, uint64_t id, const struct spool_rcpt_update *u
                  struct spool_op *op);
 
 /* Terminal states that were recorded, for the history: spool_config.on_ended. `u` is valid during the call
- * only. Called on the writer thread after the sync (at spool_open on the opening thread, for every ending
- * that the segments still hold, since the history may have missed it: so the same one can come again after a
- * restart). Calls come in the order of seq, one for each message that the record ends recipients of. Without
- * threads of its own the callee must only pass the news on. */
-typedef void spool_ended_fn(void *ctx, uint64_t id, const struct spool_rcpt_update *u, uint32_t n,
-                            uint64_t seq);
+ * only, and so is `env`: at spool_open the message's envelope (NULL only when the history had the ending
+ * before, or its commit is damaged), later NULL, since whoever ended it knows it. Called on the writer thread
+ * after the sync (at spool_open on the opening thread, for every ending that the segments still hold, since
+ * the history may have missed it: so the same one can come again after a restart). Calls come in the order of
+ * seq, one for each message that the record ends recipients of. Without threads of its own the callee must
+ * only pass the news on. */
+typedef void spool_ended_fn(void *ctx, uint64_t id, const struct envelope *env,
+                            const struct spool_rcpt_update *u, uint32_t n, uint64_t seq);
 /* The same for a spool that is open already: only of what ends from now on. */
 void spool_on_ended(struct spool *s, spool_ended_fn *fn, void *ctx);
 /* Everything up to this seq is durable in the history. */

@@ -1,6 +1,6 @@
 /* Measures the spool: restart time and memory with many messages, syncs and CPU per message under load. Not
- * run by ctest; `spool_measure fill N BYTES DIR`, `spool_measure open DIR`, `spool_measure load SESSIONS
- * MESSAGES BYTES DIR`. Prints what docs/performance.md quotes.
+ * run by ctest; `spool_measure fill N BYTES DIR` (`crash`: the same without closing), `spool_measure open
+ * DIR`, `spool_measure load SESSIONS MESSAGES BYTES DIR`. Prints what docs/performance.md quotes.
  */
 #include "base/clock.h"
 #include "base/ensure.h"
@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 static double seconds_since(int64_t ns)
 {
@@ -50,7 +51,7 @@ static void put_one(struct spool *s, const uint8_t *body, size_t n, struct waite
     spool_ingest_commit(in, envelope_make(tag, 1), &w->op);
 }
 
-static int fill(uint64_t messages, size_t bytes, const char *dir)
+static int fill(uint64_t messages, size_t bytes, const char *dir, bool crash)
 {
     static struct window win;
     uint8_t *body = malloc(bytes);
@@ -80,6 +81,9 @@ static int fill(uint64_t messages, size_t bytes, const char *dir)
     printf("filled %" PRIu64 " in %.1f s, %" PRIu64 " syncs, %" PRIu64 " segments\n", messages,
            seconds_since(from), st.syncs, st.segments);
     printf("resident %ld MiB, heap in use %zu MiB\n", resident_kib() / 1024, mallinfo2().uordblks >> 20);
+    fflush(stdout);
+    if (crash)
+        _exit(0);
     from = clock_mono_ns();
     spool_close(s);
     printf("closed in %.2f s\n", seconds_since(from));
@@ -217,14 +221,14 @@ static int load(uint32_t sessions, uint64_t messages, size_t bytes, const char *
 
 int main(int argc, char **argv)
 {
-    if (argc == 5 && strcmp(argv[1], "fill") == 0)
-        return fill(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10), argv[4]);
+    if (argc == 5 && (strcmp(argv[1], "fill") == 0 || strcmp(argv[1], "crash") == 0))
+        return fill(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10), argv[4], argv[1][0] == 'c');
     if (argc == 3 && strcmp(argv[1], "open") == 0)
         return reopen(argv[2]);
     if (argc == 6 && strcmp(argv[1], "load") == 0)
         return load((uint32_t)strtoul(argv[2], NULL, 10), strtoull(argv[3], NULL, 10),
                     strtoull(argv[4], NULL, 10), argv[5]);
-    fprintf(stderr, "usage: %s fill MESSAGES BYTES DIR | open DIR | load SESSIONS MESSAGES BYTES DIR\n",
+    fprintf(stderr, "usage: %s fill|crash MESSAGES BYTES DIR | open DIR | load SESSIONS MESSAGES BYTES DIR\n",
             argv[0]);
     return 2;
 }

@@ -73,13 +73,21 @@ static void on_failed(void *ctx, int err)
     ((struct model *)ctx)->failed = err;
 }
 
-static void on_ended(void *ctx, uint64_t id, const struct spool_rcpt_update *u, uint32_t n, uint64_t seq)
+static void on_ended(void *ctx, uint64_t id, const struct envelope *env, const struct spool_rcpt_update *u,
+                     uint32_t n, uint64_t seq)
 {
     struct model *m = ctx;
     if (simdisk_dead(m->sim))
         return;
     if (seq < m->seq_seen)
         wrong(m, "endings told out of order");
+    const struct model_msg *msg = by_id(m, id);
+    if (m->opening && env == NULL && seq > m->history_done)
+        wrong(m, "an ending of %016llx was told without its envelope", (unsigned long long)id);
+    if (!m->opening && env != NULL)
+        wrong(m, "an envelope was read for nothing");
+    if (env != NULL && (msg == NULL || env->id != id || env->nrcpts != msg->nrcpts || env->size != msg->size))
+        wrong(m, "an ending of %016llx was told with another envelope", (unsigned long long)id);
     m->seq_seen = seq;
     for (uint32_t i = 0; i < n; i++) {
         if (!rcpt_state_terminal(u[i].to.state))
@@ -134,7 +142,10 @@ int model_open(struct model *m, struct simdisk *sim, uint64_t segment_bytes)
     m->nends = kept;
     m->seq_seen = 0;
     m->failed = 0;
-    return spool_open_with(&config, false, on_found, m, &m->s);
+    m->opening = true;
+    int err = spool_open_with(&config, false, on_found, m, &m->s);
+    m->opening = false;
+    return err;
 }
 
 /* ---- load ---------------------------------------------------------------------------------------------- */

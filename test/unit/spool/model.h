@@ -56,6 +56,7 @@ struct model {
     uint32_t nends, ends_cap;
     uint64_t history_done;
     int failed;
+    bool opening;
     uint64_t seq_seen;       /* of this life: must not go back */
     char wrong[256];         /* the first thing that was not as it must be */
     bool after_sync_failure; /* then an error answered does not say that the message is gone */

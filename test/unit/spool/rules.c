@@ -25,7 +25,10 @@ struct bench {
     uint32_t found;
     uint64_t found_ids[64];
     struct spool_rcpt found_rcpt[64];
-    uint32_t ended;
+    uint32_t ended, ended_known; /* known: with their envelope */
+    uint64_t ended_id;
+    uint32_t ended_nrcpts;
+    char ended_rcpt[64];
     uint64_t ended_seq;
     bool history;
     uint64_t min_free;
@@ -38,12 +41,18 @@ static void on_failed(void *ctx, int err)
     b->failed_calls++;
 }
 
-static void on_ended(void *ctx, uint64_t id, const struct spool_rcpt_update *u, uint32_t n, uint64_t seq)
+static void on_ended(void *ctx, uint64_t id, const struct envelope *env, const struct spool_rcpt_update *u,
+                     uint32_t n, uint64_t seq)
 {
     struct bench *b = ctx;
-    (void)id;
-    (void)u;
     b->ended += n;
+    b->ended_id = id;
+    b->ended_nrcpts = env == NULL ? 0 : env->nrcpts;
+    b->ended_known += env != NULL && env->id == id ? n : 0;
+    b->ended_rcpt[0] = '\0';
+    if (env != NULL && u[0].rcpt < env->nrcpts)
+        snprintf(b->ended_rcpt, sizeof b->ended_rcpt, "%.*s", (int)env->rcpts[u[0].rcpt].address.n,
+                 env->rcpts[u[0].rcpt].address.p);
     b->ended_seq = seq;
 }
 
@@ -68,7 +77,7 @@ static int reopen(struct bench *b)
                                    .on_ended = b->history ? on_ended : NULL,
                                    .ended_ctx = b };
     b->found = 0;
-    b->ended = 0;
+    b->ended = b->ended_known = 0;
     return spool_open_with(&config, false, on_found, b, &b->s);
 }
 
@@ -366,7 +375,8 @@ static void test_nothing_is_appended_to_an_earlier_segment(void **state)
     /* not sealed: killed; what was in the page cache may still be lost after this start */
     crash(b, SIMDISK_EVERYTHING);
     assert_true(b->s->active->number > old);
-    assert_true(index_find(b->s, id)->segment > old);
+    /* the commit was on disk when the state was written, and the last batch is written again */
+    assert_true(index_find(b->s, id)->segment == old);
     assert_true(index_find(b->s, id)->state_segment > old);
     assert_int_equal(put_message(b->s, 2, 700, 1, &later), 0);
     char name[32];
@@ -585,7 +595,7 @@ static void test_tombstone_names_a_copy_that_it_overtook(void **state)
     uint64_t before = 0;
     for (uint32_t i = 0; i < now->ntombs; i++)
         before += now->tombs[i].target == now->number ? now->tombs[i].bytes : 0;
-    assert_int_equal(compact_copy(b->s, data, COPY_ALL), 0);
+    assert_int_equal(compact_copy(b->s, data, COPY_ALL, 0), 0);
     assert_int_equal(set_state(b->s, id, 0, RCPT_DELIVERED, "250 ok"), 0);
     assert_ptr_equal(b->s->active, now);
     uint64_t here = 0;
@@ -651,6 +661,78 @@ static void test_compaction_waits_for_history(void **state)
     assert_true(st.segments <= 2);
     crash(b, SIMDISK_SYNCED_ONLY);
     assert_int_equal(b->ended, 0);
+}
+
+/* A start tells an ending with the envelope: the notes that the history had in memory went with the process.
+ */
+static void test_endings_bring_their_envelope(void **state)
+{
+    struct bench *b = *state;
+    spool_close(b->s);
+    b->history = true;
+    for (int where = 0; where < 3; where++) {
+        uint64_t id;
+        assert_int_equal(reopen(b), 0);
+        uint32_t others = b->ended;
+        assert_int_equal(put_message(b->s, 40 + (uint64_t)where, 700, 2, &id), 0);
+        uint32_t data = index_find(b->s, id)->segment;
+        assert_int_equal(set_state(b->s, id, 0, RCPT_DELIVERED, "250 ok"), 0);
+        assert_int_equal(b->ended_known, others); /* whoever ends it knows it */
+        if (where == 1)
+            fill_dead(b, 10); /* the end is in another segment than the commit */
+        if (where == 2) {
+            /* the commit is read after an ending: compaction moved it */
+            fill_dead(b, 10);
+            assert_int_equal(compact_copy(b->s, segments_find(b->s, data), COPY_ALL, 0), 0);
+            assert_int_equal(spool_flush(b->s), 0);
+            assert_true(index_find(b->s, id)->segment > data);
+        }
+        assert_int_equal(set_state(b->s, id, 1, RCPT_BOUNCED, "550 no"), 0);
+        background(b); /* nothing that the history has not may go */
+        crash(b, where == 0 ? SIMDISK_EVERYTHING : SIMDISK_SYNCED_ONLY);
+        assert_false(was_found(b, id));
+        assert_int_equal(b->ended_known, b->ended);
+        assert_int_equal(b->ended_id, id);
+        assert_int_equal(b->ended_nrcpts, 2);
+        char want[64];
+        snprintf(want, sizeof want, "r1.%x@example.net", 40u + (unsigned)where);
+        assert_string_equal(b->ended_rcpt, want);
+        spool_close(b->s); /* from summaries the same */
+        assert_int_equal(reopen(b), 0);
+        assert_int_equal(b->ended_known, b->ended);
+        assert_int_equal(b->ended_id, id);
+        spool_close(b->s);
+    }
+    assert_int_equal(reopen(b), 0);
+}
+
+/* All of a segment's mail ended, each ending is in a later one: the envelopes stay until the history has it.
+ */
+static void test_compaction_keeps_envelopes_for_history(void **state)
+{
+    struct bench *b = *state;
+    uint64_t ids[8];
+    spool_close(b->s);
+    b->history = true;
+    assert_int_equal(reopen(b), 0);
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(put_message(b->s, 2 * (uint64_t)i, 700, 1, &ids[i]), 0);
+    uint32_t data = index_find(b->s, ids[0])->segment;
+    b->s->rotate = true;
+    fill_dead(b, 12);
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(set_state(b->s, ids[i], 0, RCPT_DELIVERED, "250 ok"), 0);
+    uint64_t last = b->ended_seq;
+    assert_true(last >> 32 > data);
+    spool_history_done(b->s, last - 1);
+    background(b);
+    assert_non_null(segments_find(b->s, data));
+    crash(b, SIMDISK_SYNCED_ONLY);
+    assert_int_equal(b->ended_id, ids[7]);
+    assert_string_equal(b->ended_rcpt, "r0.e@example.net");
+    spool_history_done(b->s, last);
+    background(b);
+    assert_null(segments_find(b->s, data));
 }
 
 static void test_report_closes_in_one_record(void **state)
@@ -1037,6 +1119,8 @@ int main(void)
         RULE(test_tombstone_names_a_copy_that_it_overtook),
         RULE(test_damaged_segment_keeps_its_dead),
         RULE(test_compaction_waits_for_history),
+        RULE(test_endings_bring_their_envelope),
+        RULE(test_compaction_keeps_envelopes_for_history),
         RULE(test_report_closes_in_one_record),
         RULE(test_reported_end_outlives_the_report),
         RULE(test_ids_do_not_go_back_with_the_clock),

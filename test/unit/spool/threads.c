@@ -107,11 +107,13 @@ static void *worker(void *arg)
     return NULL;
 }
 
-static void on_ended(void *ctx, uint64_t id, const struct spool_rcpt_update *u, uint32_t n, uint64_t seq)
+static void on_ended(void *ctx, uint64_t id, const struct envelope *env, const struct spool_rcpt_update *u,
+                     uint32_t n, uint64_t seq)
 {
     struct shared *sh = ctx;
     (void)id;
     (void)u;
+    (void)env;
     sh->ended += n;
     spool_history_done(sh->s, seq);
 }

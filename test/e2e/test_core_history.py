@@ -1,0 +1,27 @@
+"""What the history knows after the node died before the history was on disk."""
+import pytest
+
+from harness.util import wait_until
+
+
+@pytest.mark.parametrize("life", range(3))
+def test_kill_9_right_after_delivery_leaves_whole_rows(make_node, sink, life):
+    """The spool has the end, the history's file not yet: the next start tells it with the addresses."""
+    node = make_node()
+    id = node.send(["first@example.net", "second@example.net"], sender="user@example.com",
+                   text="Subject: x\r\nMessage-ID: <history@example.com>\r\n\r\nx\r\n")
+    node.wait_empty() # the ends are in the spool, or at worst about to be: it shows them before they are
+    wait_until("both arrived", lambda: len(sink.recipients()) >= 2)
+    node.kill()
+    node.restart()
+    node.wait_empty() # if the kill came before the sync they go once more
+    rows = [r for name in ("first", "second") for r in node.track(recipient=f"{name}@example.net")]
+    assert [r["recipient"] for r in rows] == ["first@example.net", "second@example.net"]
+    assert {r["state"] for r in rows} == {"delivered"}
+    assert {r["id"] for r in rows} == {id}
+    assert {r["sender"] for r in rows} == {"user@example.com"}
+    assert len(node.track(message_id="<history@example.com>")) == 2
+    assert "first@example.net" in node.cli("track", "--recipient", "first@example.net").stdout
+    node.stop() # an orderly stop adds nothing to it
+    node.restart()
+    assert len(node.track(id=id)) == 2
