@@ -220,6 +220,8 @@ static void queue_settings(const struct worker *w, struct queue_config *out)
         out->retry_ms[i] = d->retry_ms[i];
     out->retry_jitter_pct = d->jitter_pct;
     out->expire_ms = d->expire_ms;
+    if (out->expire_grace_ms > d->expire_ms)
+        out->expire_grace_ms = d->expire_ms;
     out->delay_notice_ms = d->delay_notice_ms;
     out->conns_start = d->connections_start;
     out->conns_max = d->connections_max;

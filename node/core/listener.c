@@ -5,6 +5,7 @@
 #include "node/net/stream.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -57,11 +58,30 @@ static int load_certificates(struct listener *l, struct tls_tickets *tickets, st
     return err;
 }
 
+/* SO_REUSEPORT would let another node of the same user share the port, and half of the connections. */
+static int address_free(const struct ip_addr *addr, uint16_t port)
+{
+    struct sockaddr_storage sa;
+    socklen_t len = ip_to_sockaddr(addr, port, &sa);
+    int yes = 1;
+    int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    if (sa.ss_family == AF_INET6)
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes);
+    int err = bind(fd, (const struct sockaddr *)&sa, len) == 0 ? 0 : -errno;
+    close(fd);
+    return err;
+}
+
 static int bind_sockets(struct listener *l, uint32_t nworkers, struct buf *why)
 {
     struct ip_addr addr;
     uint16_t port;
     int err = ip_from_sockaddr((const struct sockaddr *)&l->config->address, &addr, &port);
+    if (err == 0)
+        err = address_free(&addr, port);
     for (uint32_t i = 0; err == 0 && i < nworkers; i++)
         err = stream_listen_fd(&addr, port, true, BACKLOG, &l->fds[i]);
     if (err != 0) {
