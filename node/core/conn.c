@@ -410,42 +410,12 @@ static void conn_tls_cb(void *ctx, bool ok, const char *why)
     conn_drive(c);
 }
 
-static enum smtp_client_tls tls_mode(const struct conn *c)
-{
-    const struct config_route *r = c->hop.route;
-    int policy = r != NULL ? r->tls : c->config->delivery.tls;
-    if (policy == CONFIG_TLS_NONE)
-        return SMTP_CLIENT_TLS_NONE;
-    if (c->port == 465 && r != NULL)
-        return SMTP_CLIENT_TLS_WRAPPED;
-    if (policy != CONFIG_TLS_OPPORTUNISTIC)
-        return SMTP_CLIENT_TLS_REQUIRED;
-    return c->plain ? SMTP_CLIENT_TLS_NONE : SMTP_CLIENT_TLS_OPPORTUNISTIC;
-}
-
 static void conn_open_cb(void *ctx)
 {
     struct conn *c = ctx;
-    const struct config *config = c->config;
-    const struct config_route *r = c->hop.route;
     c->connecting_ns = clock_mono_ns() - c->connecting_ns;
-    struct smtp_client_config cc = {
-        .ehlo_name = c->source != NULL ? c->source->ehlo : config->hostname,
-        .tls = tls_mode(c),
-        .eightbit_bounce = config->delivery.eightbit_bounce,
-        .timeouts = { .banner_ms = (uint32_t)config->delivery.timeouts.greeting_ms,
-                      .ehlo_ms = (uint32_t)config->delivery.timeouts.command_ms,
-                      .mail_ms = (uint32_t)config->delivery.timeouts.command_ms,
-                      .rcpt_ms = (uint32_t)config->delivery.timeouts.command_ms,
-                      .data_ms = (uint32_t)config->delivery.timeouts.data_ms,
-                      .block_ms = (uint32_t)config->delivery.timeouts.block_ms,
-                      .dot_ms = (uint32_t)config->delivery.timeouts.dot_ms },
-    };
-    if (r != NULL && r->auth.user != NULL) {
-        cc.auth_user = r->auth.user;
-        cc.auth_password = r->auth.password;
-        cc.auth_without_tls = r->tls == CONFIG_TLS_NONE;
-    }
+    struct smtp_client_config cc;
+    conn_client_config(c, &cc);
     if (c->client != NULL)
         smtp_client_free(c->client);
     c->client = smtp_client_new(&cc, &c->out);
@@ -483,46 +453,17 @@ static const struct stream_ops conn_ops = {
 
 /* ---- targets ------------------------------------------------------------------------------------------- */
 
-/* The next source address of the family, in turn. False: there are sources, but none of the family. */
-static bool choose_source(struct conn *c, uint8_t family, struct ip_addr *out)
-{
-    *out = (struct ip_addr){ 0 };
-    c->source = NULL;
-    const struct config *config = c->config;
-    for (uint32_t i = 0; i < config->nsources; i++) {
-        const struct config_source *s = &config->sources[(c->e->next_source + i) % config->nsources];
-        struct ip_addr a;
-        if (ip_from_sockaddr((const struct sockaddr *)&s->address, &a, NULL) == 0 && a.family == family) {
-            c->e->next_source += i + 1;
-            c->source = s;
-            *out = a;
-            return true;
-        }
-    }
-    return config->nsources == 0;
-}
-
-/* Hosts of the best preference share the load: each connection starts with another of them. */
-static const struct dns_target *target_at(const struct conn *c, uint32_t i)
-{
-    const struct dns_site *f = c->found;
-    uint32_t best = 1;
-    while (best < f->ntargets && f->targets[best].preference == f->targets[0].preference)
-        best++;
-    return &f->targets[i < best ? (c->first + i) % best : i];
-}
-
 static void conn_next_target(struct conn *c)
 {
     timer_stop(&c->deadline); /* it was the last target's, and so is what waited to be sent */
     buf_reset(&c->out);
     while (c->tried < c->found->ntargets) {
-        const struct dns_target *t = target_at(c, c->tried++);
+        const struct dns_target *t = conn_target_at(c, c->tried++);
         struct ip_addr source;
         c->peer = t->addr;
         c->port = c->hop.port;
         snprintf(c->host, sizeof c->host, "%s", t->host < c->found->nhosts ? c->found->hosts[t->host] : "");
-        if (!choose_source(c, t->addr.family, &source)) {
+        if (!conn_choose_source(c, t->addr.family, &source)) {
             set_trouble(c, 451, "4.4.1", "no source address of the next hop's family");
             continue;
         }

@@ -51,4 +51,14 @@ struct conn {
     struct smtp_reply_text trouble; /* why the last target failed */
 };
 
+/* conn_target.c */
+
+/* The next source address of the family, in turn. False: there are sources, but none of the family. */
+bool conn_choose_source(struct conn *c, uint8_t family, struct ip_addr *out);
+/* The i-th target to be tried. Hosts of the best preference share the load: each connection starts with
+ * another. */
+const struct dns_target *conn_target_at(const struct conn *c, uint32_t i);
+/* How the client speaks to this hop. The strings are the configuration's. */
+void conn_client_config(const struct conn *c, struct smtp_client_config *out);
+
 #endif

@@ -1,0 +1,67 @@
+/* Where a connection goes and how it speaks: source address, target, TLS, the client's settings. Decides;
+ * connecting is conn.c's. The worker's thread.
+ */
+#include "node/core/conn.h"
+
+static enum smtp_client_tls tls_mode(const struct conn *c)
+{
+    const struct config_route *r = c->hop.route;
+    int policy = r != NULL ? r->tls : c->config->delivery.tls;
+    if (policy == CONFIG_TLS_NONE)
+        return SMTP_CLIENT_TLS_NONE;
+    if (c->port == 465 && r != NULL)
+        return SMTP_CLIENT_TLS_WRAPPED;
+    if (policy != CONFIG_TLS_OPPORTUNISTIC)
+        return SMTP_CLIENT_TLS_REQUIRED;
+    return c->plain ? SMTP_CLIENT_TLS_NONE : SMTP_CLIENT_TLS_OPPORTUNISTIC;
+}
+
+void conn_client_config(const struct conn *c, struct smtp_client_config *out)
+{
+    const struct config *config = c->config;
+    const struct config_route *r = c->hop.route;
+    *out = (struct smtp_client_config){
+        .ehlo_name = c->source != NULL ? c->source->ehlo : config->hostname,
+        .tls = tls_mode(c),
+        .eightbit_bounce = config->delivery.eightbit_bounce,
+        .timeouts = { .banner_ms = (uint32_t)config->delivery.timeouts.greeting_ms,
+                      .ehlo_ms = (uint32_t)config->delivery.timeouts.command_ms,
+                      .mail_ms = (uint32_t)config->delivery.timeouts.command_ms,
+                      .rcpt_ms = (uint32_t)config->delivery.timeouts.command_ms,
+                      .data_ms = (uint32_t)config->delivery.timeouts.data_ms,
+                      .block_ms = (uint32_t)config->delivery.timeouts.block_ms,
+                      .dot_ms = (uint32_t)config->delivery.timeouts.dot_ms },
+    };
+    if (r != NULL && r->auth.user != NULL) {
+        out->auth_user = r->auth.user;
+        out->auth_password = r->auth.password;
+        out->auth_without_tls = r->tls == CONFIG_TLS_NONE;
+    }
+}
+
+bool conn_choose_source(struct conn *c, uint8_t family, struct ip_addr *out)
+{
+    *out = (struct ip_addr){ 0 };
+    c->source = NULL;
+    const struct config *config = c->config;
+    for (uint32_t i = 0; i < config->nsources; i++) {
+        const struct config_source *s = &config->sources[(c->e->next_source + i) % config->nsources];
+        struct ip_addr a;
+        if (ip_from_sockaddr((const struct sockaddr *)&s->address, &a, NULL) == 0 && a.family == family) {
+            c->e->next_source += i + 1;
+            c->source = s;
+            *out = a;
+            return true;
+        }
+    }
+    return config->nsources == 0;
+}
+
+const struct dns_target *conn_target_at(const struct conn *c, uint32_t i)
+{
+    const struct dns_site *f = c->found;
+    uint32_t best = 1;
+    while (best < f->ntargets && f->targets[best].preference == f->targets[0].preference)
+        best++;
+    return &f->targets[i < best ? (c->first + i) % best : i];
+}
