@@ -104,6 +104,16 @@ static void *reaper_main(void *arg)
     return NULL;
 }
 
+/* An escaped NUL would cut the path short for all who read it as a string; another control character, as
+ * refused as NUL is, takes its place. */
+static size_t on_unescape(void *cls, struct MHD_Connection *mhd, char *s)
+{
+    (void)cls, (void)mhd;
+    for (char *p = s; (p = strstr(p, "%00")) != NULL;)
+        p[2] = '1';
+    return MHD_http_unescape(s);
+}
+
 static void on_mhd_log(void *cls, const char *fmt, va_list ap)
 {
     (void)cls;
@@ -210,8 +220,9 @@ static int start_daemon(struct listener *l, struct admin_error *e)
         flags, 0, NULL, NULL, request_handle, l, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL,
         MHD_OPTION_LISTEN_SOCKET, l->fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)ADMIN_CALLS_MAX / 2,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION, on_connection, l,
-        MHD_OPTION_NOTIFY_COMPLETED, request_completed, l, MHD_OPTION_END);
+        MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, NULL, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, l, MHD_OPTION_NOTIFY_COMPLETED, request_completed, l,
+        MHD_OPTION_END);
     if (l->daemon == NULL)
         return admin_fail(e, ERR_FAILED, "libmicrohttpd does not start on the admin API's socket");
     l->fd = -1;
