@@ -79,6 +79,12 @@ static int spec_fill(const struct admin_account *a, char *hash, struct buf *send
         buf_printf(why, "%s: no such class; there are person, device and bulk", a->class);
         return ERR_BAD;
     }
+    for (uint32_t i = 0; i < a->nsenders; i++) {
+        if (strchr(a->senders[i], ',') != NULL) { /* it would be read as two, and the second might be "*" */
+            buf_printf(why, "%s: a sender is one address, one domain or *", a->name);
+            return ERR_BAD;
+        }
+    }
     join_senders(a, senders);
     spec->senders = buf_span(senders);
     if (a->hash != NULL) {
