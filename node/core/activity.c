@@ -32,6 +32,7 @@ static bool entry_match(const void *item, const void *key)
 void activity_init(struct activity *a)
 {
     map_init(&a->keys, entry_hash, entry_match);
+    a->swept = INT64_MIN;
 }
 
 void activity_fini(struct activity *a)
@@ -57,18 +58,21 @@ static void turn(struct entry *e, int64_t minute)
 /* Drops what has been quiet for a whole window. */
 static void sweep(struct activity *a, int64_t minute)
 {
-    struct entry *quiet[256];
+    struct entry *quiet[2048];
     size_t n, at;
+    if (a->swept == minute)
+        return; /* full of busy keys: it is not walked for each new one */
+    a->swept = minute;
     do {
         n = at = 0;
-        for (struct entry *e; n < 256 && (e = map_next(&a->keys, &at)) != NULL;)
+        for (struct entry *e; n < sizeof quiet / sizeof quiet[0] && (e = map_next(&a->keys, &at)) != NULL;)
             if (e->minute < minute - 1)
                 quiet[n++] = e;
         for (size_t i = 0; i < n; i++) {
             map_remove(&a->keys, entry_hash(quiet[i]), quiet[i]);
             free(quiet[i]);
         }
-    } while (n == 256);
+    } while (n == sizeof quiet / sizeof quiet[0]);
 }
 
 void activity_add(struct activity *a, int64_t now_ms, struct span key, enum activity_count which, uint64_t n)

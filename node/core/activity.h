@@ -26,6 +26,7 @@ enum activity_count {
 
 struct activity {
     struct map keys;
+    int64_t swept; /* the minute when the quiet ones were dropped last */
 };
 
 void activity_init(struct activity *a);
