@@ -1,6 +1,6 @@
 /* Random operations against a plain model of what each item's state should be. After every step the counts
  * agree and the limits hold; at the end every item has been seen to its end, and none was in flight twice.
- * Runs with several seeds; a failure names its seed. */
+ * Runs with several seeds (an argument: with so many); a failure names its seed. */
 #include "test/unit/queue/fixture.h"
 
 #define ITEMS 400
@@ -9,6 +9,8 @@
 #define SENDERS 6
 
 enum { GONE = -1 };
+
+static uint64_t seeds = 40;
 
 struct model_item {
     struct queue_item *item; /* NULL: not there */
@@ -46,6 +48,21 @@ static struct queue_site *site_of(struct model *m, uint32_t site)
     char key[16];
     snprintf(key, sizeof key, "d%u", site);
     return queue_site_find(m->q, span_str(key));
+}
+
+/* The inverse of the above. A key is a span: nothing ends it but its length. */
+static uint32_t number_of(const struct queue_site *site)
+{
+    struct span key = queue_site_key(site);
+    uint32_t number = 0;
+    assert_in_range(key.n, 2, 3);
+    assert_int_equal(key.p[0], 'd');
+    for (size_t i = 1; i < key.n; i++) {
+        assert_in_range(key.p[i], '0', '9');
+        number = number * 10 + (uint32_t)(key.p[i] - '0');
+    }
+    assert_in_range(number, 0, SITES - 1);
+    return number;
 }
 
 static void model_add(struct model *m)
@@ -100,7 +117,7 @@ static void model_give_back(struct model *m, struct model_item *mi)
     struct queue_item_view v = view(m->q, mi->item);
     assert_int_equal(v.state, QUEUE_STATE_IN_FLIGHT);
     assert_int_equal(v.nrcpts, mi->nrcpts);
-    uint32_t k = (uint32_t)(mi - m->items), what = draw(m, 5);
+    uint32_t what = draw(m, 5);
     if (what == 0) {
         queue_done(m->q, mi->item);
         model_end(m, mi);
@@ -129,7 +146,6 @@ static void model_give_back(struct model *m, struct model_item *mi)
         mi->state = (int)view(m->q, mi->item).state;
         assert_true(mi->state == QUEUE_STATE_WAITING || mi->state == QUEUE_STATE_HELD);
     }
-    (void)k;
 }
 
 static void model_take(struct model *m, struct model_conn *mc)
@@ -172,7 +188,7 @@ static void model_action(struct model *m, const struct queue_action *a)
         assert_non_null(mc);
         queue_conn_init(m->q, a->site, &mc->conn);
         mc->state = OPENING;
-        mc->site = (uint32_t)atoi(queue_site_key(a->site).p + 1);
+        mc->site = number_of(a->site);
         break;
     case QUEUE_ACTION_USE_CONNECTION:
         mc = (struct model_conn *)((char *)a->conn - offsetof(struct model_conn, conn));
@@ -423,14 +439,16 @@ static void run(uint64_t seed)
 static void random_operations(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 40; seed++) {
+    for (uint64_t seed = 1; seed <= seeds; seed++) {
         print_message("seed %d\n", (int)seed);
         run(seed);
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        seeds = strtoull(argv[1], NULL, 10);
     const struct CMUnitTest tests[] = { cmocka_unit_test(random_operations) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
