@@ -91,16 +91,25 @@ static void conn_over(struct conn *c, struct span trouble)
     conn_free(c);
 }
 
+static bool site_is_down(const struct conn *c)
+{
+    struct queue_site_state state;
+    queue_site_state(c->e->queue, c->site->qs, &state);
+    return state.down;
+}
+
 /* No target of the site could be used. */
 static void conn_failed(struct conn *c)
 {
     struct buf why;
     buf_init(&why, 1024);
     (void)smtp_reply_text_put(&why, &c->trouble);
-    report_site_failed(c, buf_span(&why));
     egress_site_forget(c->site); /* ask the DNS again next time */
-    c->site = NULL;
+    bool was_down = site_is_down(c);
     queue_conn_failed(c->e->queue, &c->qc, buf_span(&why), egress_now_ms(c->e));
+    if (!was_down && site_is_down(c))
+        report_site_down(c, buf_span(&why));
+    c->site = NULL;
     buf_fini(&why);
     egress_kick(c->e);
     conn_let_stream_go(c);
@@ -228,6 +237,8 @@ static bool conn_mail(struct conn *c)
     struct egress *e = c->e;
     if (c->state == CONN_GREETING) {
         report_ready(c);
+        if (c->site != NULL && site_is_down(c))
+            report_site_up(c);
         queue_conn_opened(e->queue, &c->qc, egress_now_ms(e));
     }
     if (c->site == NULL || e->stopping || c->config != e->w->config ||

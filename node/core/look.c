@@ -79,6 +79,41 @@ static void walk_ids(struct worker *w, void *arg)
     walk->more = queue_walk(w->egress->queue, &walk->cursor, WALK_STEP, id_walk_cb, walk);
 }
 
+struct oldest_walk {
+    const struct queue *queue;
+    uint64_t cursor;
+    bool more;
+    int64_t arrival_ms;
+};
+
+static void oldest_walk_cb(void *ctx, struct queue_item *item)
+{
+    struct oldest_walk *walk = ctx;
+    struct queue_item_view v;
+    queue_item_view(walk->queue, item, &v);
+    if (walk->arrival_ms == 0 || v.arrival_ms < walk->arrival_ms)
+        walk->arrival_ms = v.arrival_ms;
+}
+
+static void walk_oldest(struct worker *w, void *arg)
+{
+    struct oldest_walk *walk = arg;
+    walk->queue = w->egress->queue;
+    walk->more = queue_walk(w->egress->queue, &walk->cursor, WALK_STEP, oldest_walk_cb, walk);
+}
+
+int64_t look_oldest(struct node *n)
+{
+    struct oldest_walk walk = { 0 };
+    for (uint32_t i = 0; i < n->nworkers; i++) {
+        walk.cursor = 0;
+        do {
+            worker_call(&n->workers[i], walk_oldest, &walk);
+        } while (walk.more);
+    }
+    return walk.arrival_ms;
+}
+
 static int compare_ids(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -288,13 +323,36 @@ static void row_fill(struct node *n, const struct config *c, const char *id, con
     };
 }
 
+/* The message's record is damaged: what the queue knows must do, so that an operator can see and delete it.
+ */
+static int damaged_rows(uint64_t id, const struct look_batch *b, const struct admin_selector *sel,
+                        admin_row_fn *fn, void *arg)
+{
+    char text[SPOOL_ID_TEXT];
+    spool_id_format(id, text);
+    int err = 0;
+    for (size_t i = 0; i < b->n; i++)
+        for (uint32_t k = 0; err == 0 && b->items[i].id == id && k < b->items[i].nrcpts; k++) {
+            struct admin_row row = { .id = text,
+                                     .rcpt = b->items[i].rcpts[k],
+                                     .nrcpts = b->items[i].rcpts[k] + 1,
+                                     .state = admin_state_of(b->items[i].state),
+                                     .site = b->items[i].site,
+                                     .reply = SPAN_LIT("the message cannot be read: its record is damaged"),
+                                     .attempts = b->items[i].attempts };
+            if (sel == NULL || admin_selector_match(sel, &row))
+                err = fn(arg, &row);
+        }
+    return err;
+}
+
 int look_message(struct node *n, uint64_t id, const struct look_batch *b, const struct admin_selector *sel,
                  bool ended, admin_row_fn *fn, void *arg)
 {
     struct spool_info *info;
     int err = spool_info(n->spool, id, &info);
     if (err != 0)
-        return err;
+        return err == ERR_NOT_FOUND || err == -ENOMEM ? err : damaged_rows(id, b, sel, fn, arg);
     struct config *c = node_config(n);
     char text[SPOOL_ID_TEXT];
     spool_id_format(id, text);

@@ -139,7 +139,8 @@ static int open_spool(struct node *n)
     int64_t from = clock_mono_ns();
     int err = spool_open(&sc, node_found_cb, n, &n->spool);
     if (err != 0) {
-        log_error("spool", "%s: %s", c->spool.dir, err_text(err));
+        log_error("spool", "%s: %s", c->spool.dir,
+                  err == -EWOULDBLOCK ? "another node is using it" : err_text(err));
         return err;
     }
     service_spool_opened(n);

@@ -7,6 +7,7 @@
 #include "node/core/egress.h"
 #include "node/core/ingress.h"
 #include "node/core/listener.h"
+#include "node/core/look.h"
 #include "node/core/meters.h"
 #include "node/core/ops_account.h"
 #include "node/core/ops_live.h"
@@ -36,7 +37,7 @@ static void look_at_worker(struct worker *w, void *arg)
     }
     out->queue.recipients += queued + t.state[QUEUE_STATE_HELD];
     out->queue.active += t.state[QUEUE_STATE_IN_FLIGHT];
-    out->queue.deferred += t.state[QUEUE_STATE_WAITING];
+    out->queue.deferred += (uint64_t)t.state[QUEUE_STATE_WAITING] + t.state[QUEUE_STATE_READY];
     out->queue.held += t.state[QUEUE_STATE_HELD];
     out->queue.sites += t.sites;
     out->queue.sites_down += t.sites_down;
@@ -127,6 +128,7 @@ static int ops_status(void *ctx, struct admin_status *out, struct admin_error *e
     for (uint32_t i = 0; i < n->nworkers; i++)
         worker_call(&n->workers[i], look_at_worker, out);
     (void)node_request(n, look_at_listeners, out);
+    out->queue.oldest_ms = look_oldest(n);
     spool_fill(n, out);
     rate_fill(n, METER_RECEIVED, &out->received);
     rate_fill(n, METER_REJECTED, &out->rejected);
@@ -137,6 +139,15 @@ static int ops_status(void *ctx, struct admin_status *out, struct admin_error *e
     return 0;
 }
 
+/* New mail would be refused for want of room. */
+static bool disk_nearly_full(struct node *n, const struct spool_stats *s)
+{
+    struct config *c = node_config(n);
+    uint64_t least = c->spool.min_free_bytes;
+    config_rele(c);
+    return s->free_bytes < least;
+}
+
 static int ops_ready(void *ctx, struct admin_error *e)
 {
     struct node *n = ctx;
@@ -144,11 +155,8 @@ static int ops_ready(void *ctx, struct admin_error *e)
     if (!node_accepting(n, &why))
         return admin_fail(e, ERR_BUSY, "%s", why);
     struct spool_stats s;
-    struct config *c = node_config(n);
-    uint64_t least = c->spool.min_free_bytes;
-    config_rele(c);
     spool_stats(n->spool, &s);
-    if (s.free_bytes < least)
+    if (disk_nearly_full(n, &s))
         return admin_fail(e, ERR_DISK_FULL, "the spool's disk is nearly full: %llu MiB free",
                           (unsigned long long)(s.free_bytes >> 20));
     return 0;
@@ -203,7 +211,7 @@ static void set_node_gauges(struct node *n, void *arg)
         { METRICS_EVENTS_WRITTEN, ev.written },
         { METRICS_EVENTS_DROPPED, ev.dropped },
         { METRICS_EVENTS_ERRORS, ev.errors },
-        { METRICS_READY, node_accepting(n, NULL) },
+        { METRICS_READY, node_accepting(n, NULL) && !disk_nearly_full(n, &s) },
     };
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
         metrics_set(n->metrics, n->nworkers, values[i].id, METRICS_NONE, (int64_t)values[i].value);

@@ -226,8 +226,8 @@ static int track_ended(struct node *n, struct tracking *t)
                                 .limit = t->limit };
     if (n->history == NULL)
         return 0;
-    if (q->id != NULL && spool_id_parse(span_str(q->id), &hq.id) != 0)
-        return ERR_BAD;
+    if (q->id != NULL)
+        (void)spool_id_parse(span_str(q->id), &hq.id); /* ops_track has looked at it */
     (void)history_flush(
         n->history); /* what ended a moment ago; if it cannot be written, what is there must do */
     return history_query(n->history, &hq, track_ended_cb, t);
@@ -237,6 +237,9 @@ int ops_track(void *ctx, const struct admin_track *q, const struct admin_page *p
               void *arg, struct admin_error *e)
 {
     struct tracking t = { .q = q, .before_rcpt = page->after_rcpt, .limit = page->limit };
+    uint64_t id;
+    if (q->id != NULL && spool_id_parse(span_str(q->id), &id) != 0)
+        return admin_fail(e, ERR_BAD, "%s is no queue id: they have 13 letters and digits", q->id);
     if (page->after_id != NULL && spool_id_parse(span_str(page->after_id), &t.before_id) != 0)
         return admin_fail(e, ERR_BAD, "the page's place is no queue id");
     int err = track_ended(ctx, &t);

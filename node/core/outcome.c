@@ -263,6 +263,8 @@ static void last_words(struct attempt *a, struct span site_error, enum smtp_clie
     for (uint32_t i = 0; i < a->nrcpts; i++) {
         struct smtp_client_result *r = &a->results[i];
         struct span said = a->info->rcpts[a->rcpts[i]].reply;
+        if (said.n > 0 && (said.p[0] < '2' || said.p[0] > '5'))
+            said.n = 0; /* an operator's remark, not a server's reply */
         r->class = class;
         r->stage = SMTP_CLIENT_STAGE_CONNECT;
         r->local = said.n == 0;
@@ -342,6 +344,26 @@ int outcome_bounce(struct egress *e, struct queue_item *item, const char *text)
     return 0;
 }
 
+/* A message that cannot be read can still be got rid of; nobody hears of it but the log. */
+static int delete_damaged(struct egress *e, struct queue_item *item, const struct queue_item_view *v)
+{
+    struct spool_rcpt_update *u = calloc(v->nrcpts, sizeof *u);
+    if (u == NULL)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < v->nrcpts; i++)
+        u[i] = (struct spool_rcpt_update){
+            .rcpt = v->rcpts[i],
+            .to = { .state = RCPT_DELETED,
+                    .attempts = v->attempts,
+                    .reply = SPAN_LIT("550 5.7.1 deleted by an operator") },
+        };
+    int err = spool_update(e->w->node->spool, v->id, u, v->nrcpts, NULL);
+    free(u);
+    if (err == 0 || err == ERR_NOT_FOUND)
+        err = queue_remove(e->queue, item);
+    return err;
+}
+
 int outcome_delete(struct egress *e, struct queue_item *item)
 {
     struct queue_item_view v;
@@ -352,6 +374,8 @@ int outcome_delete(struct egress *e, struct queue_item *item)
     int err = attempt_load(e, &v, &a);
     if (err == ERR_NOT_FOUND)
         (void)queue_remove(e->queue, item);
+    if (err == ERR_CORRUPT)
+        return delete_damaged(e, item, &v);
     if (err != 0)
         return err;
     a->attempts--;

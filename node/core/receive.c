@@ -220,7 +220,7 @@ static void received_fill(struct receiving *rx, struct mail_received *r, char tl
     const struct tls_info *info = s->stream == NULL ? NULL : stream_tls_info(s->stream);
     tls[0] = '\0';
     if (info != NULL)
-        snprintf(tls, 160, "%s with cipher %s (%d bits)", info->version, info->cipher, info->bits);
+        snprintf(tls, 160, "%s with cipher %s", info->version, info->cipher);
     spool_id_format(rx->env.id, id);
     *r = (struct mail_received){
         .helo = smtp_server_helo(s->smtp),

@@ -177,6 +177,13 @@ void report_auth(struct session *s, const struct auth_request *r, enum auth_resu
     put(w, &e);
 }
 
+static void reply_fill(const struct smtp_reply_text *r, struct event *e)
+{
+    e->code = r->code;
+    memcpy(e->enhanced, r->enhanced, sizeof e->enhanced);
+    e->text = span_of(r->text, r->len);
+}
+
 static uint32_t stage_label(const char *stage)
 {
     static const struct {
@@ -218,6 +225,26 @@ static struct span unfold(struct span raw, char *out, size_t cap)
         if (raw.p[i] != '\r' && raw.p[i] != '\n')
             out[n++] = raw.p[i];
     return span_of(out, n);
+}
+
+void report_refused(struct session *s, struct span reply)
+{
+    struct smtp_reply_parser parser;
+    size_t used = 0;
+    enum smtp_reply_event event = SMTP_REPLY_MORE;
+    smtp_reply_parser_init(&parser);
+    for (size_t at = 0; at < reply.n; at += used) { /* the last one is the refusal */
+        event = smtp_reply_parser_feed(&parser, reply.p + at, reply.n - at, &used);
+        if (event == SMTP_REPLY_MORE || event == SMTP_REPLY_BAD)
+            break;
+    }
+    struct event e = EVENT_INIT(EVENT_REJECTED);
+    client_fill(s, &e);
+    e.stage = SPAN_LIT("command");
+    reply_fill(&parser.reply, &e);
+    e.local = true;
+    put(s->in->w, &e);
+    count(s->in->w, METRICS_REJECTED, METRICS_STAGE_OTHER, 1);
 }
 
 void report_received(struct session *s, const struct envelope *env, struct span subject, int64_t commit_ms)
@@ -310,13 +337,6 @@ static void conn_fill(const struct conn *c, struct event *e, char ip[IP_TEXT_MAX
         e->ehlo = span_str(c->source->ehlo);
 }
 
-static void reply_fill(const struct smtp_reply_text *r, struct event *e)
-{
-    e->code = r->code;
-    memcpy(e->enhanced, r->enhanced, sizeof e->enhanced);
-    e->text = span_of(r->text, r->len);
-}
-
 void report_lookup(struct worker *w, bool ok, int64_t took_ns)
 {
     count(w, METRICS_DNS_QUERIES, ok ? METRICS_RESULT_OK : METRICS_RESULT_FAILED, 1);
@@ -335,14 +355,24 @@ void report_target_failed(struct conn *c, enum smtp_client_stage stage)
     count(c->e->w, METRICS_CONNECTIONS_OUT, METRICS_RESULT_FAILED, 1);
 }
 
-void report_site_failed(struct conn *c, struct span why)
+static void site_event(struct conn *c, enum event_kind kind, struct span why)
 {
     char ip[IP_TEXT_MAX], source[IP_TEXT_MAX];
-    struct event e = EVENT_INIT(EVENT_SITE_DOWN);
+    struct event e = EVENT_INIT(kind);
     conn_fill(c, &e, ip, source);
     e.text = why;
     e.local = true;
     put(c->e->w, &e);
+}
+
+void report_site_down(struct conn *c, struct span why)
+{
+    site_event(c, EVENT_SITE_DOWN, why);
+}
+
+void report_site_up(struct conn *c)
+{
+    site_event(c, EVENT_SITE_UP, (struct span){ "", 0 });
 }
 
 void report_ready(struct conn *c)

@@ -20,6 +20,8 @@ void report_server_out(struct session *s, struct span bytes);
 void report_auth(struct session *s, const struct auth_request *r, enum auth_result result);
 void report_rejected(struct session *s, const char *stage, const struct smtp_reply *reply, struct span sender,
                      struct span rcpt);
+/* The grammar refused something by itself: `reply` as it goes out. */
+void report_refused(struct session *s, struct span reply);
 /* Accepted: the 250 goes out now. */
 void report_received(struct session *s, const struct envelope *env, struct span subject, int64_t commit_ms);
 
@@ -28,7 +30,9 @@ void report_received(struct session *s, const struct envelope *env, struct span 
 /* A next hop was looked up; a temporary failure counts as failed. */
 void report_lookup(struct worker *w, bool ok, int64_t took_ns);
 void report_target_failed(struct conn *c, enum smtp_client_stage stage);
-void report_site_failed(struct conn *c, struct span why);
+/* The site went down with this failure; it can be reached again. */
+void report_site_down(struct conn *c, struct span why);
+void report_site_up(struct conn *c);
 void report_dialogue_in(struct conn *c, struct span bytes);
 void report_dialogue_out(struct conn *c, struct span bytes);
 void report_dialogue_note(struct conn *c, const char *text);

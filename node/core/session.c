@@ -362,7 +362,11 @@ static void session_pump(struct session *s, const char *p, size_t n, size_t *use
     do {
         bool content = smtp_server_phase(s->smtp) == SMTP_SERVER_PHASE_BODY;
         size_t some = n - *used < STEP_BYTES ? n - *used : STEP_BYTES;
+        uint32_t errors = smtp_server_errors(s->smtp);
+        size_t said = s->reply.len;
         smtp_server_step(s->smtp, p == NULL ? "" : p + *used, some, &r);
+        if (smtp_server_errors(s->smtp) > errors)
+            report_refused(s, span_sub(buf_span(&s->reply), said));
         *used += r.consumed;
         s->content_bytes += content ? r.consumed : 0;
         bool room = r.nspans == 0 || receive_content(s, r.spans, r.nspans);
