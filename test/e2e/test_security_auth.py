@@ -1,6 +1,7 @@
 """TLS and logging in: injection before the handshake, AUTH at the wrong moment or malformed, guessing, Dovecot."""
 import base64
 import os
+import pathlib
 import shutil
 import socket
 import ssl
@@ -190,35 +191,43 @@ def test_nobody_acts_for_another_account(node):
         client.command(plain("user@example.com", authzid="user@example.com"), "235")
 
 
+def cpu_ms(pid):
+    """What the node's threads have computed; other than the clock it does not tell how busy the machine is."""
+    return sum(int(path.read_text().split()[0]) for path in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e6
+
+
 def test_unknown_and_wrong_and_disabled_look_the_same(make_node):
-    """The same reply to the octet, in the same time: nobody learns which accounts there are."""
+    """The same reply to the octet, after the same work: nobody learns which accounts there are."""
     node = make_node({"accounts": {"guard": {"account_failures": 0, "client_failures": 0}},
                       "smtp": {"max_errors": 1000}})
     node.add_account()
     node.add_account("off@example.com", disabled=True)
     users = ["user@example.com", "nobody@example.com", "off@example.com", "nobody@elsewhere.test", "no-domain"]
     times, replies = {user: [] for user in users}, set()
+    pid = node.pid()
     with greet(node, "submissions") as client:
         for number in range(9):
             for user in users:
-                start = time.monotonic()
+                start = cpu_ms(pid)
                 replies.add(client.command(plain(user, f"wrong-{number}")))
-                times[user].append(time.monotonic() - start)
+                times[user].append(cpu_ms(pid) - start)
     assert len(replies) == 1 and replies.pop().startswith("535 5.7.8 ")
-    fastest = {user: min(t) for user, t in times.items()}
-    assert max(fastest.values()) < 1.6 * min(fastest.values()), fastest
+    usual = {user: sorted(t)[4] for user, t in times.items()}
+    assert min(usual.values()) > 2, "no password was hashed"
+    assert max(usual.values()) < 1.5 * min(usual.values()), usual
 
 
 def test_a_changed_password_ends_what_the_old_one_may(node):
     node.add_account()
     with log_in(node) as client:
         node.api("POST", "/v1/accounts/passwd", {"name": "user@example.com", "password": "another-long-one"})
-        client.command("MAIL FROM:<user@example.com>", "535")
+        client.command("MAIL FROM:<user@example.com>", "421 4.7.0")
+        assert client.closed()
     with greet(node, "submissions") as client:
         client.command(plain("user@example.com"), "535")
         client.command(plain("user@example.com", "another-long-one"), "235")
         node.api("POST", "/v1/accounts/remove", {"name": "user@example.com"})
-        client.command("MAIL FROM:<user@example.com>", "535")
+        client.command("MAIL FROM:<user@example.com>", "421 4.7.0")
 
 
 # ---- guessing ----------------------------------------------------------------------------------------------
