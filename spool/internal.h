@@ -326,9 +326,6 @@ void spool_refresh_free(struct spool *s);
 bool spool_writer_step(struct spool *s);
 void *spool_writer_main(void *arg);
 
-/* Waits until everything queued so far is on disk: steps the writer itself when there are no threads. */
-int spool_flush(struct spool *s);
-
 /* One piece of background work: a summary, or the compaction of one segment. Returns whether it did any. */
 bool spool_background_step(struct spool *s);
 void *spool_background_main(void *arg);

@@ -131,6 +131,10 @@ void spool_on_ended(struct spool *s, spool_ended_fn *fn, void *ctx);
 /* Everything up to this seq is durable in the history. */
 void spool_history_done(struct spool *s, uint64_t seq);
 
+/* Waits until everything that was appended before is on disk. 0, or the error that stopped the spool. Not on the
+ * spool's own threads, nor on a loop that must not stop. */
+int spool_flush(struct spool *s);
+
 /* ---- reading ------------------------------------------------------------------------------------------- */
 
 /* The envelope and present states of a living message; free with spool_info_free. Reads the disk unless the

@@ -292,6 +292,8 @@ int ops_queue_act(void *ctx, const struct admin_selector *sel, const struct admi
     free(act);
     if (opts->dry_run)
         out->done = out->recipients;
+    else if (err == 0 && last == 0)
+        last = spool_flush(((struct node *)ctx)->spool); /* what was told to an operator outlives a crash */
     if (err == 0)
         err = last;
     return err == 0 ? 0 : admin_fail(e, err, "stopped half way: %s", err_text(err));
