@@ -16,6 +16,8 @@
 #define POLLS_PER_TURN 512     /* then the loop gets to its other work */
 #define RESOLVER_LOOK_MS 500   /* until an old resolver is looked at again */
 #define TLS_SESSIONS_MAX 10000 /* remembered for resumption, per worker */
+#define INTERFACES_MAX 256     /* addresses of this machine that are known as our own */
+#define OWN_MAX (CONFIG_LISTENERS_MAX + CONFIG_SOURCES_MAX + INTERFACES_MAX)
 
 int64_t egress_now_ms(const struct egress *e)
 {
@@ -234,6 +236,33 @@ static void queue_settings(const struct worker *w, struct queue_config *out)
     out->seed = (uint64_t)clock_mono_ns() ^ w->index;
 }
 
+static void own_add(struct ip_addr own[OWN_MAX], size_t *n, const struct sockaddr *sa)
+{
+    if (*n < OWN_MAX && ip_from_sockaddr(sa, &own[*n], NULL) == 0)
+        (*n)++;
+}
+
+/* Where a next hop would be ourselves. Who listens on all addresses listens on those of the interfaces. */
+static size_t own_addrs(const struct config *c, struct ip_addr own[OWN_MAX])
+{
+    size_t n = 0;
+    bool all = false;
+    for (uint32_t i = 0; i < c->nlisteners; i++) {
+        own_add(own, &n, (const struct sockaddr *)&c->listeners[i].address);
+        all = all || (n > 0 && ip_addr_class(&own[n - 1]) == IP_CLASS_UNSPECIFIED);
+    }
+    for (uint32_t i = 0; i < c->nsources; i++)
+        own_add(own, &n, (const struct sockaddr *)&c->sources[i].address);
+    uv_interface_address_t *list;
+    int found;
+    if (!all || uv_interface_addresses(&list, &found) != 0)
+        return n;
+    for (int i = 0; i < found; i++)
+        own_add(own, &n, (const struct sockaddr *)&list[i].address);
+    uv_free_interface_addresses(list, found);
+    return n;
+}
+
 static int resolver_new(struct worker *w, struct dns **out)
 {
     const struct config *c = w->config;
@@ -242,7 +271,7 @@ static int resolver_new(struct worker *w, struct dns **out)
     const char *resolvers[16];
     char texts[16][80];
     struct ip_net allow[CONFIG_NETWORKS_MAX];
-    struct ip_addr own[CONFIG_LISTENERS_MAX + CONFIG_SOURCES_MAX];
+    struct ip_addr own[OWN_MAX];
     struct dns_config dc = { .resolvers = resolvers,
                              .trust_anchor_file = c->resolver.trust_anchor_file,
                              .timeout_ms = (uint32_t)c->resolver.timeout_ms,
@@ -251,6 +280,7 @@ static int resolver_new(struct worker *w, struct dns **out)
                                                                               : DNS_FAMILY_BOTH,
                              .allow = allow,
                              .own = own,
+                             .nown = own_addrs(c, own),
                              .own_names = (const char *const[]){ c->hostname, c->name },
                              .nown_names = 2 };
     for (uint32_t i = 0; i < c->resolver.nservers && i < 16; i++) {
@@ -269,12 +299,6 @@ static int resolver_new(struct worker *w, struct dns **out)
         uint8_t bits = mapped ? (uint8_t)(net->bits < 96 ? 0 : net->bits - 96) : net->bits;
         allow[dc.nallow++] = ip_net_around(&a, bits);
     }
-    for (uint32_t i = 0; i < c->nlisteners; i++)
-        if (ip_from_sockaddr((const struct sockaddr *)&c->listeners[i].address, &own[dc.nown], NULL) == 0)
-            dc.nown++;
-    for (uint32_t i = 0; i < c->nsources; i++)
-        if (ip_from_sockaddr((const struct sockaddr *)&c->sources[i].address, &own[dc.nown], NULL) == 0)
-            dc.nown++;
     int err = dns_new(&w->loop, &w->timers, &dc, out, &why);
     if (err != 0)
         log_error("dns", "%.*s", (int)why.len, why.len == 0 ? "" : why.data);

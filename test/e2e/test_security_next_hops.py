@@ -176,3 +176,15 @@ def test_null_mx(make_node, dns, sink, null):
     node.send("r@null.test", sender="")
     assert "5.1.10" in ended(node, "r@null.test") or null == "10 ."
     assert not sink.sessions
+
+
+def test_mail_to_ourselves_where_we_listen_on_all_addresses(make_node, dns, make_sink):
+    """0.0.0.0 means the addresses of this machine's interfaces, loopback's too."""
+    make_sink("127.0.0.1")
+    node = make_node({"delivery": {"allowed_networks": []}}, start=False)
+    node.config["listeners"][2]["address"] = f"0.0.0.0:{node.ports['relay']}"
+    node.write_config()
+    node.start()
+    dns.mail_domain("self.test", "127.0.0.1")
+    node.send("r@self.test", sender="")
+    assert "loops back to us" in ended(node, "r@self.test")
