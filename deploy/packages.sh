@@ -14,7 +14,7 @@ packages_build='
 packages_run='ca-certificates dns-root-data openssl procps'
 
 packages_test='
-    python3 python3-pytest python3-aiosmtpd python3-dnslib python3-dkim python3-jsonschema python3-yaml
+    python3 python3-pytest python3-pytest-xdist python3-aiosmtpd python3-dnslib python3-dkim python3-jsonschema python3-yaml
     swaks libio-socket-ssl-perl libnet-ssleay-perl strace postfix nsd sslscan prometheus'
 
 packages_missing() { # package...

@@ -57,7 +57,7 @@ end_to_end() { # preset, pytest options...
     shift
     say "$preset: end to end"
     reports="$reports build/results/$preset-e2e.xml"
-    TURNPIKE_BUILD="$root/build/$preset" /usr/bin/python3 -m pytest -p no:cacheprovider -q --tb=short \
+    TURNPIKE_BUILD="$root/build/$preset" /usr/bin/python3 -m pytest -p no:cacheprovider -q --tb=short -n 4 \
         --junitxml "$results/$preset-e2e.xml" "$@" test/e2e || true
 }
 
