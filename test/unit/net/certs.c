@@ -33,7 +33,8 @@ const char *certs_path(const char *name)
     static char paths[64][128];
     static unsigned at;
     char *p = paths[at++ % 64];
-    snprintf(p, sizeof paths[0], "%s/%s", certs_dir(), name);
+    int n = snprintf(p, sizeof paths[0], "%s/%s", certs_dir(), name);
+    ensure(n > 0 && (size_t)n < sizeof paths[0]);
     return p;
 }
 
@@ -110,9 +111,9 @@ void certs_make(const char *name, int kind, const char *dns_names, int days)
     EVP_PKEY *key = new_key(kind);
     X509 *cert = sign(key, name, san, days, false);
     char file[80];
-    snprintf(file, sizeof file, "%s.pem", name);
+    ensure(snprintf(file, sizeof file, "%s.pem", name) < (int)sizeof file);
     write_pem(file, cert, NULL, NULL);
-    snprintf(file, sizeof file, "%s.key", name);
+    ensure(snprintf(file, sizeof file, "%s.key", name) < (int)sizeof file);
     write_pem(file, NULL, key, NULL);
     X509_free(cert);
     EVP_PKEY_free(key);
