@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #define POLLS_PER_TURN 512     /* then the loop gets to its other work */
 #define RESOLVER_LOOK_MS 500   /* until an old resolver is looked at again */
@@ -263,6 +264,45 @@ static size_t own_addrs(const struct config *c, struct ip_addr own[OWN_MAX])
     return n;
 }
 
+static struct timespec hosts_time(void)
+{
+    struct stat st;
+    return stat("/etc/hosts", &st) == 0 ? st.st_mtim : (struct timespec){ 0 };
+}
+
+static bool same_bytes(const void *a, const void *b, size_t n)
+{
+    return n == 0 || memcmp(a, b, n) == 0;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/* A resolver for `a` would serve `b` too. The system's own servers may have changed unseen. */
+static bool resolver_serves(const struct egress *e, const struct config *a, const struct config *b)
+{
+    struct timespec hosts = hosts_time();
+    bool same = a->resolver.nservers > 0 && a->resolver.nservers == b->resolver.nservers &&
+                same_bytes(a->resolver.servers, b->resolver.servers,
+                           a->resolver.nservers * sizeof *a->resolver.servers) &&
+                a->resolver.timeout_ms == b->resolver.timeout_ms &&
+                same_text(a->resolver.trust_anchor_file, b->resolver.trust_anchor_file) &&
+                a->delivery.ipv6 == b->delivery.ipv6 &&
+                a->delivery.nallowed_networks == b->delivery.nallowed_networks &&
+                same_bytes(a->delivery.allowed_networks, b->delivery.allowed_networks,
+                           a->delivery.nallowed_networks * sizeof *a->delivery.allowed_networks) &&
+                a->nlisteners == b->nlisteners && a->nsources == b->nsources &&
+                same_text(a->hostname, b->hostname) && same_text(a->name, b->name) &&
+                hosts.tv_sec == e->hosts_time.tv_sec && hosts.tv_nsec == e->hosts_time.tv_nsec;
+    for (uint32_t i = 0; same && i < a->nlisteners; i++)
+        same = same_bytes(&a->listeners[i].address, &b->listeners[i].address, sizeof a->listeners[i].address);
+    for (uint32_t i = 0; same && i < a->nsources; i++)
+        same = same_bytes(&a->sources[i].address, &b->sources[i].address, sizeof a->sources[i].address);
+    return same;
+}
+
 static int resolver_new(struct worker *w, struct dns **out)
 {
     const struct config *c = w->config;
@@ -324,6 +364,7 @@ int egress_new(struct worker *w, struct egress **out)
     if (e == NULL)
         return -ENOMEM;
     e->w = w;
+    e->hosts_time = hosts_time();
     list_init(&e->conns);
     list_init(&e->resolvers);
     struct queue_config config;
@@ -414,6 +455,7 @@ static void change_resolver(struct egress *e)
     r->e = e;
     r->dns = e->w->dns;
     e->w->dns = fresh;
+    e->hosts_time = hosts_time();
     list_push_back(&e->resolvers, &r->link);
     timer_set(&r->timer, 0);
 }
@@ -427,7 +469,8 @@ void egress_reconfigure(struct egress *e, const struct config *old)
     queue_reconfigure(e->queue, &config, egress_now_ms(e));
     forget_lookups(e);
     conn_quit_idle(e);
-    change_resolver(e);
+    if (!resolver_serves(e, old, e->w->config))
+        change_resolver(e);
     if (!route_same(old, e->w->config))
         reroute_start(&e->reroute);
     egress_kick(e);

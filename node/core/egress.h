@@ -31,7 +31,8 @@ struct egress {
     uint32_t njobs; /* reports under way */
     uint32_t next_source;
     struct reroute reroute;
-    struct list resolvers; /* of earlier configurations, until their last look-up has ended */
+    struct timespec hosts_time; /* of /etc/hosts when the resolver read it */
+    struct list resolvers;      /* of earlier configurations, until their last look-up has ended */
 };
 
 /* What we know of a site beside the queue: hung on the queue's site. */

@@ -359,10 +359,31 @@ static uint32_t or_default(uint32_t v, uint32_t instead)
     return v == 0 ? instead : v;
 }
 
+/* libunbound makes and takes apart what all contexts share, without a lock of its own. */
+static uv_mutex_t context_lock;
+static uv_once_t context_once = UV_ONCE_INIT;
+
+static void context_lock_make(void)
+{
+    ensure(uv_mutex_init(&context_lock) == 0);
+}
+
+static struct ub_ctx *context_create(void)
+{
+    uv_once(&context_once, context_lock_make);
+    uv_mutex_lock(&context_lock);
+    struct ub_ctx *ub = ub_ctx_create();
+    uv_mutex_unlock(&context_lock);
+    return ub;
+}
+
 static void context_free(struct dns *d)
 {
-    if (d->ub != NULL)
+    if (d->ub != NULL) {
+        uv_mutex_lock(&context_lock);
         ub_ctx_delete(d->ub);
+        uv_mutex_unlock(&context_lock);
+    }
     for (struct list *l; (l = list_first(&d->under_way)) != NULL;)
         ask_free(LIST_ITEM(l, struct dns_ask, link));
     ip_set_fini(&d->allow);
@@ -395,7 +416,7 @@ int dns_new(uv_loop_t *loop, struct timers *timers, const struct dns_config *con
     if (d->rng == 0 && getrandom(&d->rng, sizeof d->rng, 0) != sizeof d->rng)
         d->rng = uv_hrtime(); /* it only spreads load */
     d->hosts = dns_hosts_read(config->hosts_file == NULL ? "/etc/hosts" : config->hosts_file);
-    d->ub = ub_ctx_create();
+    d->ub = context_create();
     int err = d->ub == NULL || d->hosts == NULL ? -ENOMEM : set_own(d, config);
     if (err != 0)
         buf_put_str(why, err_text(err));

@@ -98,11 +98,11 @@ def test_reload_while_connections_are_being_made(make_node, dns, make_sink, mx_p
     hang.hooks["banner"] = lambda s, a: HANG
     for c in "abcde":
         dns.mail_domain(f"{c}.example.net", "127.0.0.9", "127.0.0.1", "127.0.0.2", "127.0.0.3")
-    dns.faults = getattr(dns, "faults", {})
     node = make_node({"delivery": {"timeouts": {"greeting": "10s", "connect": "1s"}}})
     for n in range(10):
         node.send([f"x{n}@{c}.example.net" for c in "abcde"] + [f"x{n}@nowhere{n}.example.org"])
     for n in range(8):
+        node.config["resolver"]["timeout"] = f"{n + 2}s"  # so that each reload makes another resolver
         reload_with(node, routes=[{"domain": f"other{n}.example.org", "via": f":{mx_port}"},
                                   {"domain": "*", "via": f":{mx_port}"}])
         time.sleep(0.2)
