@@ -368,21 +368,21 @@ static void context_lock_make(void)
     ensure(uv_mutex_init(&context_lock) == 0);
 }
 
-static struct ub_ctx *context_create(void)
+static void context_guard(bool on)
 {
     uv_once(&context_once, context_lock_make);
-    uv_mutex_lock(&context_lock);
-    struct ub_ctx *ub = ub_ctx_create();
-    uv_mutex_unlock(&context_lock);
-    return ub;
+    if (on)
+        uv_mutex_lock(&context_lock);
+    else
+        uv_mutex_unlock(&context_lock);
 }
 
 static void context_free(struct dns *d)
 {
     if (d->ub != NULL) {
-        uv_mutex_lock(&context_lock);
+        context_guard(true);
         ub_ctx_delete(d->ub);
-        uv_mutex_unlock(&context_lock);
+        context_guard(false);
     }
     for (struct list *l; (l = list_first(&d->under_way)) != NULL;)
         ask_free(LIST_ITEM(l, struct dns_ask, link));
@@ -416,7 +416,8 @@ int dns_new(uv_loop_t *loop, struct timers *timers, const struct dns_config *con
     if (d->rng == 0 && getrandom(&d->rng, sizeof d->rng, 0) != sizeof d->rng)
         d->rng = uv_hrtime(); /* it only spreads load */
     d->hosts = dns_hosts_read(config->hosts_file == NULL ? "/etc/hosts" : config->hosts_file);
-    d->ub = context_create();
+    context_guard(true);
+    d->ub = ub_ctx_create();
     int err = d->ub == NULL || d->hosts == NULL ? -ENOMEM : set_own(d, config);
     if (err != 0)
         buf_put_str(why, err_text(err));
@@ -426,6 +427,7 @@ int dns_new(uv_loop_t *loop, struct timers *timers, const struct dns_config *con
         err = set_servers(d, config, why);
     if (err == 0)
         err = start_context(d, why);
+    context_guard(false);
     if (err == 0 && (err = uv_poll_init(loop, &d->poll, ub_fd(d->ub))) != 0)
         buf_printf(why, "libunbound's descriptor: %s", uv_strerror(err));
     if (err != 0) {
