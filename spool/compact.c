@@ -275,6 +275,8 @@ static int copy_record(void *ctx, const struct replay_record *r)
             nanosleep(&pause, NULL);
         }
     }
+    if (err == 0 && s->background_stop)
+        return ERR_CLOSED; /* what is copied is good, the rest is for the next start */
     return err != 0 ? err : s->failed;
 }
 
@@ -365,6 +367,8 @@ static bool compact_one(struct spool *s)
     if (err == 0)
         err = spool_flush(s);
     if (err != 0) {
+        if (s->background_stop)
+            return false;
         log_warn(SPOOL_AREA, "compaction of segment %08x: %s", seg->number, err_text(err));
         if (err != ERR_DISK_FULL)
             seg->damaged = true;

@@ -35,43 +35,50 @@ static void note(struct recovery *rc, bool damage, const char *fmt, ...)
 
 /* ---- records ------------------------------------------------------------------------------------------- */
 
+/* A message whose commit was not read yet; it takes the place of `smaller`, if that is one that knew of fewer
+ * recipients. */
+static int stub_make(struct recovery *rc, uint64_t id, uint32_t nrcpts, struct msg *smaller, struct msg **out)
+{
+    struct spool *s = rc->s;
+    struct msg *m = msg_new(id, nrcpts, false);
+    if (m == NULL)
+        return -ENOMEM;
+    m->flags = MSG_STUB;
+    rc->stubs += smaller == NULL;
+    if (smaller != NULL) {
+        struct msg_rcpt *rcpts = m->rcpts;
+        memcpy(rcpts, smaller->rcpts, smaller->nrcpts * sizeof *rcpts);
+        m->state_segment = smaller->state_segment;
+        m->full_segment = smaller->full_segment;
+        m->state_bytes = smaller->state_bytes;
+        index_remove(s, smaller);
+        smaller->nrcpts = 0; /* its replies moved */
+        msg_free(s, smaller);
+    }
+    int err = index_add(s, m);
+    if (err != 0) {
+        msg_free(s, m);
+        return err;
+    }
+    *out = m;
+    return 0;
+}
+
 /* The message of a record that does not bring its commit: known already, or to come (a copy made by
  * compaction stands behind older states). NULL without error: it is dead. */
 static int msg_or_stub(struct recovery *rc, uint64_t id, uint32_t nrcpts, struct msg **out)
 {
-    struct spool *s = rc->s;
     *out = NULL;
     if (dead_find(&rc->dead, id) != NULL)
         return 0;
-    struct msg *m = index_find(s, id);
+    struct msg *m = index_find(rc->s, id);
     if (m != NULL && m->nrcpts >= nrcpts) {
         *out = m;
         return 0;
     }
     if (m != NULL && (m->flags & MSG_STUB) == 0)
         return 0; /* names a recipient that the message has not: nothing of ours wrote that */
-    struct msg *bigger = msg_new(id, nrcpts, false);
-    if (bigger == NULL)
-        return -ENOMEM;
-    bigger->flags = MSG_STUB;
-    rc->stubs++;
-    if (m != NULL) {
-        struct msg_rcpt *rcpts = bigger->rcpts;
-        memcpy(rcpts, m->rcpts, m->nrcpts * sizeof *rcpts);
-        bigger->state_segment = m->state_segment;
-        bigger->full_segment = m->full_segment;
-        bigger->state_bytes = m->state_bytes;
-        index_remove(s, m);
-        m->nrcpts = 0; /* its replies moved */
-        msg_free(s, m);
-    }
-    int err = index_add(s, bigger);
-    if (err != 0) {
-        msg_free(s, bigger);
-        return err;
-    }
-    *out = bigger;
-    return 0;
+    return stub_make(rc, id, nrcpts, m, out);
 }
 
 /* The segment stays until the history has its endings; they are told when all is read (tell.c). */
@@ -202,16 +209,17 @@ static int place_msg(struct recovery *rc, struct segment *seg, const struct repl
     struct msg *m = index_find(s, r->head.id);
     if (m == NULL || m->nrcpts < env->nrcpts) {
         /* a stub made by a close knows no more than one recipient's index */
-        struct msg *fresh;
-        int err = msg_or_stub(rc, r->head.id, env->nrcpts, &fresh);
-        if (err != 0 || fresh == NULL)
+        if (m != NULL && (m->flags & MSG_STUB) == 0)
+            return ERR_CORRUPT; /* two commits that differ */
+        int err = stub_make(rc, r->head.id, env->nrcpts, m, &m);
+        if (err != 0)
             return err;
-        m = fresh;
     }
     if (m->nrcpts != env->nrcpts)
         return ERR_CORRUPT;
     if ((m->flags & MSG_STUB) != 0) {
         m->flags &= ~(uint32_t)MSG_STUB;
+        rc->stubs--;
         for (uint32_t i = 0; held && i < m->nrcpts; i++)
             if (m->rcpts[i].changed_ms == 0)
                 m->rcpts[i].state = RCPT_HELD;

@@ -40,7 +40,7 @@ struct recovery {
     void *found_ctx;
     struct dead dead;
     struct segment *seg; /* being read */
-    uint64_t stubs;      /* were made */
+    uint64_t stubs;      /* without a commit yet; some may be dead */
     bool closes;         /* there are reports that close recipients */
     bool unburied;       /* there may be messages that ended without a tombstone */
     struct spool_rcpt *rcpts;

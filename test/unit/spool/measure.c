@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define DOMAINS 50000 /* of the messages that `fill` makes */
+
 static double seconds_since(int64_t ns)
 {
     return (double)(clock_mono_ns() - ns) / 1e9;
@@ -48,7 +50,12 @@ static void put_one(struct spool *s, const uint8_t *body, size_t n, struct waite
     ensure(spool_ingest_open(s, &in) == 0);
     ensure(spool_ingest_write(in, body, n) >= 0);
     waited_init(w);
-    spool_ingest_commit(in, envelope_make(tag, 1), &w->op);
+    char address[64];
+    int len = snprintf(address, sizeof address, "r%" PRIu64 "@d%" PRIu64 ".example.net", tag, tag % DOMAINS);
+    struct envelope *e = envelope_make(tag, 1);
+    struct envelope_rcpt to = { .address = span_of(address, (size_t)len) };
+    e->rcpts = &to;
+    spool_ingest_commit(in, e, &w->op);
 }
 
 static int fill(uint64_t messages, size_t bytes, const char *dir, bool crash)
