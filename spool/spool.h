@@ -102,8 +102,8 @@ int spool_ingest_write(struct spool_ingest *in, const void *p, size_t n);
 void spool_ingest_on_room(struct spool_ingest *in, void (*room)(void *ctx), void *ctx);
 
 /* Ends the message: e->id, e->size are filled in by the spool (the caller's structure is changed). Takes `in`
- * in any case. Answered when the record is on disk, with 0, or with an error: then the message is not, and
- * never will be, in the spool. */
+ * in any case. Answered when the record is on disk, with 0, or with an error: then the message is not in the spool,
+ * except that after a failed sync it may turn up at the next start (docs/spool-format.md): at worst a duplicate. */
 void spool_ingest_commit(struct spool_ingest *in, struct envelope *e, struct spool_op *op);
 
 /* Takes `in`. */

@@ -53,7 +53,8 @@ struct probe {
     char host[256];
     char peer[IP_SOCK_TEXT_MAX];
     struct route_key key;
-    char verdict[600];
+    char verdict[700];
+    int result; /* of the dialogue: ERR_DENIED when the answer was no */
 };
 
 static void say(struct probe *p, enum admin_dir dir, struct span text)
@@ -124,10 +125,13 @@ static void command(struct probe *p, enum probe_step step, const char *fmt, ...)
 
 static void quit(struct probe *p, const struct smtp_reply_text *r, const char *what)
 {
-    if (r != NULL)
-        snprintf(p->verdict, sizeof p->verdict, "%s: %u %.*s", what, r->code, (int)r->len, r->text);
-    else
-        snprintf(p->verdict, sizeof p->verdict, "%s", what);
+    struct buf reply;
+    buf_init(&reply, SMTP_REPLY_TEXT_MAX + 64);
+    (void)smtp_reply_text_put(&reply, r);
+    snprintf(p->verdict, sizeof p->verdict, "%s: %.*s", what, (int)reply.len,
+             reply.len == 0 ? "" : reply.data);
+    buf_fini(&reply);
+    p->result = r->code / 100 == 2 ? 0 : ERR_DENIED;
     command(p, PROBE_QUIT, "QUIT");
 }
 
@@ -212,7 +216,7 @@ static size_t probe_data_cb(void *ctx, const char *bytes, size_t n)
         enum probe_step before = p->step;
         on_reply(p, &p->parser.reply);
         if (p->done) {
-            probe_end(p, 0, p->verdict);
+            probe_end(p, p->result, p->verdict);
             return n;
         }
         if (before == PROBE_STARTTLS && p->step == PROBE_STARTTLS)
@@ -257,7 +261,7 @@ static void probe_closed_cb(void *ctx, int err)
         return;
     }
     if (p->verdict[0] != '\0')
-        probe_end(p, 0, p->verdict);
+        probe_end(p, p->result, p->verdict);
     else
         probe_end(p, ERR_CLOSED, "the server closed the connection");
 }

@@ -234,8 +234,14 @@ def test_trace_shows_the_dialogue(node, sink):
 
 def test_probe_stops_after_rcpt(node, sink):
     done = node.cli("probe", "someone@example.net", check=False)
-    assert "250" in done.stdout and "someone@example.net" in done.stdout
+    assert "250" in done.stdout and "someone@example.net" in done.stdout and done.returncode == 0
     assert sink.messages == []
+
+
+def test_probe_fails_when_the_answer_is_no(node, sink):
+    sink.hooks["rcpt"] = lambda s, a: "550 5.1.1 no such mailbox"
+    done = node.cli("probe", "nobody@example.net", check=False)
+    assert done.returncode == 1 and "550 5.1.1 no such mailbox" in done.stdout + done.stderr
 
 
 def test_accounts(node):
