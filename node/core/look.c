@@ -79,39 +79,39 @@ static void walk_ids(struct worker *w, void *arg)
     walk->more = queue_walk(w->egress->queue, &walk->cursor, WALK_STEP, id_walk_cb, walk);
 }
 
-struct oldest_walk {
+struct totals_walk {
     const struct queue *queue;
     uint64_t cursor;
     bool more;
-    int64_t arrival_ms;
+    struct look_totals *out;
 };
 
-static void oldest_walk_cb(void *ctx, struct queue_item *item)
+static void totals_walk_cb(void *ctx, struct queue_item *item)
 {
-    struct oldest_walk *walk = ctx;
+    struct totals_walk *walk = ctx;
     struct queue_item_view v;
     queue_item_view(walk->queue, item, &v);
-    if (walk->arrival_ms == 0 || v.arrival_ms < walk->arrival_ms)
-        walk->arrival_ms = v.arrival_ms;
+    walk->out->recipients += v.nrcpts;
+    if (walk->out->oldest_ms == 0 || v.arrival_ms < walk->out->oldest_ms)
+        walk->out->oldest_ms = v.arrival_ms;
 }
 
-static void walk_oldest(struct worker *w, void *arg)
+static void walk_totals(struct worker *w, void *arg)
 {
-    struct oldest_walk *walk = arg;
+    struct totals_walk *walk = arg;
     walk->queue = w->egress->queue;
-    walk->more = queue_walk(w->egress->queue, &walk->cursor, WALK_STEP, oldest_walk_cb, walk);
+    walk->more = queue_walk(w->egress->queue, &walk->cursor, WALK_STEP, totals_walk_cb, walk);
 }
 
-int64_t look_oldest(struct node *n)
+void look_totals(struct node *n, struct look_totals *out)
 {
-    struct oldest_walk walk = { 0 };
+    *out = (struct look_totals){ 0 };
     for (uint32_t i = 0; i < n->nworkers; i++) {
-        walk.cursor = 0;
+        struct totals_walk walk = { .out = out };
         do {
-            worker_call(&n->workers[i], walk_oldest, &walk);
+            worker_call(&n->workers[i], walk_totals, &walk);
         } while (walk.more);
     }
-    return walk.arrival_ms;
 }
 
 static int compare_ids(const void *a, const void *b)

@@ -20,8 +20,11 @@ struct look_ids {
 int look_ids(struct node *n, const struct admin_selector *sel, uint64_t after, struct look_ids *out);
 void look_ids_fini(struct look_ids *l);
 
-/* When the oldest message in the queue arrived, in ms; 0: there is none. */
-int64_t look_oldest(struct node *n);
+struct look_totals {
+    uint64_t recipients;
+    int64_t oldest_ms; /* arrival of the oldest message; 0: there is none */
+};
+void look_totals(struct node *n, struct look_totals *out);
 
 /* ---- messages -------------------------------------------------------------------------------------------
  */

@@ -35,7 +35,6 @@ static void look_at_worker(struct worker *w, void *arg)
         out->workers[w->index].held = t.state[QUEUE_STATE_HELD];
         out->workers[w->index].sites = t.sites;
     }
-    out->queue.recipients += queued + t.state[QUEUE_STATE_HELD];
     out->queue.active += t.state[QUEUE_STATE_IN_FLIGHT];
     out->queue.deferred += (uint64_t)t.state[QUEUE_STATE_WAITING] + t.state[QUEUE_STATE_READY];
     out->queue.held += t.state[QUEUE_STATE_HELD];
@@ -128,7 +127,10 @@ static int ops_status(void *ctx, struct admin_status *out, struct admin_error *e
     for (uint32_t i = 0; i < n->nworkers; i++)
         worker_call(&n->workers[i], look_at_worker, out);
     (void)node_request(n, look_at_listeners, out);
-    out->queue.oldest_ms = look_oldest(n);
+    struct look_totals totals;
+    look_totals(n, &totals);
+    out->queue.recipients = totals.recipients;
+    out->queue.oldest_ms = totals.oldest_ms;
     spool_fill(n, out);
     rate_fill(n, METER_RECEIVED, &out->received);
     rate_fill(n, METER_REJECTED, &out->rejected);
