@@ -135,6 +135,16 @@ int ops_account_add(void *ctx, const struct admin_account *a, const struct admin
     return err;
 }
 
+/* Ends the edit of one account: writes it, or tells why it was not made. Takes the edit. */
+static int finish_one(struct node *n, struct accounts_edit *edit, const char *name, int err, struct buf *why,
+                      struct admin_error *e)
+{
+    if (err == 0)
+        return finish(n, edit, why, e);
+    accounts_edit_close(edit);
+    return err == ERR_NOT_FOUND ? admin_fail(e, err, "there is no account %s", name) : fail_with(e, err, why);
+}
+
 int ops_account_passwd(void *ctx, const char *name, const char *password, const struct admin_caller *by,
                        struct admin_error *e)
 {
@@ -145,13 +155,9 @@ int ops_account_passwd(void *ctx, const char *name, const char *password, const 
         return admin_fail(e, ERR_BAD, "the password cannot be used: empty, or over %d bytes",
                           ACCOUNT_PASSWORD_MAX);
     int err = open_edit(ctx, &edit, &why, e);
-    if (err == 0 && (err = accounts_edit_passwd(edit, span_str(name), span_str(hash), &why)) != 0) {
-        accounts_edit_close(edit);
-        err = err == ERR_NOT_FOUND ? admin_fail(e, err, "there is no account %s", name)
-                                   : fail_with(e, err, &why);
-    } else if (err == 0) {
-        err = finish(ctx, edit, &why, e);
-    }
+    if (err == 0)
+        err = finish_one(ctx, edit, name, accounts_edit_passwd(edit, span_str(name), span_str(hash), &why),
+                         &why, e);
     if (err == 0)
         log_info("accounts", "%s has a new password, set by %s", name, by->text);
     buf_fini(&why);
@@ -163,13 +169,8 @@ int ops_account_remove(void *ctx, const char *name, const struct admin_caller *b
     struct accounts_edit *edit;
     struct buf why;
     int err = open_edit(ctx, &edit, &why, e);
-    if (err == 0 && (err = accounts_edit_remove(edit, span_str(name))) != 0) {
-        accounts_edit_close(edit);
-        err = err == ERR_NOT_FOUND ? admin_fail(e, err, "there is no account %s", name)
-                                   : fail_with(e, err, &why);
-    } else if (err == 0) {
-        err = finish(ctx, edit, &why, e);
-    }
+    if (err == 0)
+        err = finish_one(ctx, edit, name, accounts_edit_remove(edit, span_str(name)), &why, e);
     if (err == 0)
         log_info("accounts", "%s removed by %s", name, by->text);
     buf_fini(&why);

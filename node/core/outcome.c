@@ -319,19 +319,28 @@ void outcome_delayed(struct egress *e, struct queue_item *item)
     dsn_job_start(a, rcpts, n, "");
 }
 
+/* What an operator ends: the message of an item that is not in flight, which is no attempt. */
+static int operator_load(struct egress *e, struct queue_item *item, struct queue_item_view *v,
+                         struct attempt **out)
+{
+    queue_item_view(e->queue, item, v);
+    if (v->state == QUEUE_STATE_IN_FLIGHT)
+        return ERR_BUSY;
+    int err = attempt_load(e, v, out);
+    if (err == ERR_NOT_FOUND)
+        (void)queue_remove(e->queue, item);
+    if (err == 0)
+        (*out)->attempts--;
+    return err;
+}
+
 int outcome_bounce(struct egress *e, struct queue_item *item, const char *text)
 {
     struct queue_item_view v;
     struct attempt *a;
-    queue_item_view(e->queue, item, &v);
-    if (v.state == QUEUE_STATE_IN_FLIGHT)
-        return ERR_BUSY;
-    int err = attempt_load(e, &v, &a);
-    if (err == ERR_NOT_FOUND)
-        (void)queue_remove(e->queue, item);
+    int err = operator_load(e, item, &v, &a);
     if (err != 0)
         return err;
-    a->attempts--;
     struct smtp_client_result result = { .class = SMTP_CLIENT_PERMANENT,
                                          .stage = SMTP_CLIENT_STAGE_CONNECT,
                                          .local = true };
@@ -368,17 +377,11 @@ int outcome_delete(struct egress *e, struct queue_item *item)
 {
     struct queue_item_view v;
     struct attempt *a;
-    queue_item_view(e->queue, item, &v);
-    if (v.state == QUEUE_STATE_IN_FLIGHT)
-        return ERR_BUSY;
-    int err = attempt_load(e, &v, &a);
-    if (err == ERR_NOT_FOUND)
-        (void)queue_remove(e->queue, item);
+    int err = operator_load(e, item, &v, &a);
     if (err == ERR_CORRUPT)
         return delete_damaged(e, item, &v);
     if (err != 0)
         return err;
-    a->attempts--;
     attempt_fail_all(a, SMTP_CLIENT_PERMANENT, SMTP_CLIENT_STAGE_CONNECT, 550, "5.7.1",
                      "deleted by an operator");
     (void)queue_remove(e->queue, item);
