@@ -91,9 +91,9 @@ def test_no_250_begins_before_its_sync_has_ended(make_node, dns, folder):
     assert len(segments) >= 2, "no change of segments was seen"
     # what was acknowledged is there
     node.wrapper = []
-    dns.fail.clear()
     node.restart()
     assert node.queue_length() == messages
+    dns.fail.clear()
 
 
 @pytest.mark.parametrize("call", ["fdatasync", "fsync"])
