@@ -1,5 +1,6 @@
 """Commands that are too long, malformed, ahead of their time or not what they seem; addresses with more than one reading."""
 import os
+import pathlib
 import signal
 import time
 
@@ -15,6 +16,12 @@ pytestmark = pytest.mark.sanitizer
 # ---- early talkers -----------------------------------------------------------------------------------------
 
 
+def stopped(pid):
+    """A signal that stops a process reaches its threads one after another."""
+    stats = [task.read_text() for task in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
 @pytest.mark.parametrize("data", [b"EHLO c.example.com\r\n", b"\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"E",
                                   b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"MAIL FROM:<a@example.com>\r\n"])
 @pytest.mark.parametrize("kind", ["relay", "submission"])
@@ -22,6 +29,7 @@ def test_speaking_before_the_greeting(node, data, kind):
     """The node is stopped while it happens, so that the data are there first for sure."""
     os.kill(node.pid(), signal.SIGSTOP)
     try:
+        wait_until("every thread stands still", lambda: stopped(node.pid()))
         client = Raw(node.ports[kind])
         client.send(data)
         client.send(b"MAIL FROM:<a@example.com>\r\nRCPT TO:<friend@example.net>\r\nDATA\r\n")
