@@ -445,7 +445,7 @@ static void conn_closed_cb(void *ctx, int err)
     struct conn *c = ctx;
     c->stream = NULL;
     if (c->state == CONN_CONNECTING) {
-        set_trouble(c, 421, err == ERR_TIMEOUT || err == -ETIMEDOUT ? "4.4.1" : "4.4.1", err_text(err));
+        set_trouble(c, 421, "4.4.1", err_text(err));
         report_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
         conn_next_target(c);
         return;

@@ -216,7 +216,7 @@ static int dsn_write(struct dsn_job *job)
     return more;
 }
 
-/* An original that is over; what can be said about it comes from memory. */
+/* The recipients of the original that the report's commit record ends. A delay notice ends none. */
 static int close_list(struct dsn_job *job)
 {
     struct envelope *env = &job->env;

@@ -289,10 +289,9 @@ static enum admin_state state_of(const struct spool_rcpt *r, const struct look_i
     }
 }
 
-static void row_fill(struct node *n, const struct config *c, const char *id, const struct spool_info *info,
-                     uint32_t i, const struct look_item *item, struct admin_row *row)
+static void row_fill(const struct config *c, const char *id, const struct spool_info *info, uint32_t i,
+                     const struct look_item *item, struct admin_row *row)
 {
-    (void)n;
     const struct envelope *e = &info->env;
     const struct spool_rcpt *r = &info->rcpts[i];
     bool site_speaks = item != NULL && item->site_error.n > 0 && !rcpt_state_terminal(r->state);
@@ -360,7 +359,7 @@ int look_message(struct node *n, uint64_t id, const struct look_batch *b, const 
         if (!ended && rcpt_state_terminal(info->rcpts[i].state))
             continue;
         struct admin_row row;
-        row_fill(n, c, text, info, i, item_of(b, id, i), &row);
+        row_fill(c, text, info, i, item_of(b, id, i), &row);
         if (sel == NULL || admin_selector_match(sel, &row))
             err = fn(arg, &row);
     }

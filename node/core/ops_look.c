@@ -293,7 +293,7 @@ static bool top_match(const void *item, const void *key)
     return span_eq(span_of(t->key, t->n), *(const struct span *)key);
 }
 
-static void top_queued(struct top_table *t, struct span key, uint64_t queued[1])
+static void top_queued(struct top_table *t, struct span key, uint64_t *queued)
 {
     struct queue *q = t->w->egress->queue;
     struct queue_counts counts = { 0 };

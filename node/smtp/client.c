@@ -10,7 +10,6 @@
 
 struct smtp_client *smtp_client_new(const struct smtp_client_config *config, struct buf *out)
 {
-    ensure(!config->lmtp_never_used);
     ensure(config->ehlo_name != NULL);
     ensure((config->auth_user == NULL) == (config->auth_password == NULL));
     struct smtp_client *c = calloc(1, sizeof *c);

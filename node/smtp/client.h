@@ -57,7 +57,6 @@ struct smtp_client_config { /* copied; the strings must outlive the client */
     enum smtp_client_tls tls;
     const char *auth_user, *auth_password; /* NULL: no AUTH; only ever after TLS unless auth_without_tls */
     bool auth_without_tls;
-    bool lmtp_never_used; /* reserved: must be false */
     bool eightbit_bounce; /* next hop without 8BITMIME and 8-bit content: bounce 5.6.3 instead of sending it
                              as it is */
     struct smtp_client_timeouts timeouts;

@@ -29,7 +29,4 @@ struct smtp_reply_text {
 /* "451 4.7.1 text" for logs and the spool. */
 int smtp_reply_text_put(struct buf *out, const struct smtp_reply_text *r);
 
-/* Reads replies from a stream of bytes. */
-struct smtp_reply_parser;
-
 #endif
