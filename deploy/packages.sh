@@ -8,7 +8,7 @@ packages_build='
     gcc libc6-dev cmake ninja-build pkg-config
     libuv1-dev liblz4-dev libssl-dev libunbound-dev libevent-dev nettle-dev libyaml-dev libjansson-dev
     libmicrohttpd-dev libcurl4-openssl-dev libpcre2-dev libidn2-dev libcrypt-dev libsqlite3-dev libsystemd-dev
-    libisal-dev libcmocka-dev'
+    libisal-dev libcmocka-dev libnng-dev libraft-dev'
 
 # dns-root-data: the key that DNSSEC validation starts from.
 packages_run='ca-certificates dns-root-data openssl procps'
@@ -17,13 +17,72 @@ packages_test='
     python3 python3-pytest python3-pytest-xdist python3-aiosmtpd python3-dnslib python3-dkim python3-jsonschema python3-yaml
     swaks libio-socket-ssl-perl libnet-ssleay-perl strace postfix nsd sslscan prometheus'
 
+# Debian 12's own libraft is 0.15, which can lose what it acknowledged; 12-backports and 13 have one that can be used.
+packages_raft_min=0.22.1
+
 packages_missing() { # package...
     for package in "$@"; do
-        case $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) in
-        installed) ;;
+        case $(dpkg-query -W -f '${db:Status-Status} ${Version}' "$package" 2>/dev/null) in
+        installed\ *)
+            version=$(dpkg-query -W -f '${Version}' "$package")
+            if [ "$package" = libraft-dev ] && dpkg --compare-versions "$version" lt "$packages_raft_min"; then
+                echo "$package"
+            fi
+            ;;
         *) echo "$package" ;;
         esac
     done
+}
+
+# Adds a source of backports: a copy of the machine's own stanza or line for its release, with the suite's name changed.
+packages_add_backports() {
+    release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    [ -n "$release" ] || return 1
+    added=/etc/apt/sources.list.d/turnpike-backports
+    for file in /etc/apt/sources.list.d/*.sources; do
+        [ -s "$file" ] || continue
+        awk -v release="$release" 'BEGIN { RS = ""; ORS = "\n\n" }
+            !done && ("\n" $0 " ") ~ ("\n(Suites|suites):[^\n]* " release "[ \n]") && $0 !~ /-security/ {
+                n = split($0, line, "\n"); $0 = ""
+                for (i = 1; i <= n; i++) {
+                    if (line[i] ~ /^#/) continue
+                    if (tolower(line[i]) ~ /^suites:/) line[i] = "Suites: " release "-backports"
+                    $0 = $0 (i > 1 && $0 != "" ? "\n" : "") line[i]
+                }
+                print; done = 1
+            }' "$file" >"$added.sources"
+        [ ! -s "$added.sources" ] || return 0
+    done
+    rm -f "$added.sources"
+    [ -s /etc/apt/sources.list ] || return 1
+    sed -n "s/^\(deb  *\(\[[^]]*\]  *\)\{0,1\}[^ ]*\)  *$release  *\(.*\)/\1 $release-backports \3/p" /etc/apt/sources.list |
+        head -n 1 >"$added.list"
+    [ -s "$added.list" ]
+}
+
+# The release to take libraft-dev from: empty when the machine's own sources have one that will do.
+packages_raft_release() {
+    candidate=$(apt-cache policy libraft-dev 2>/dev/null | sed -n 's/^ *Candidate: //p')
+    if dpkg --compare-versions "${candidate:-0}" ge "$packages_raft_min"; then
+        return 0
+    fi
+    if ! apt-cache madison libraft-dev | grep -q -- -backports; then
+        packages_add_backports || return 1
+        DEBIAN_FRONTEND=noninteractive apt-get -qq update || return 1
+    fi
+    (. /etc/os-release && echo "$VERSION_CODENAME-backports")
+}
+
+packages_get() { # package...
+    from=
+    for package in "$@"; do
+        [ "$package" != libraft-dev ] || from=$(packages_raft_release) || return 1
+    done
+    apt_get='apt-get -qq -y -o Dpkg::Use-Pty=0 --no-install-recommends --no-remove'
+    if [ -n "$from" ]; then
+        DEBIAN_FRONTEND=noninteractive $apt_get install -t "$from" libraft-dev || return 1
+    fi
+    DEBIAN_FRONTEND=noninteractive $apt_get install "$@"
 }
 
 # Installs what is missing of the named lists. Needs root only if something is.
@@ -55,8 +114,7 @@ packages_install() { # list...
     status=0
     {
         DEBIAN_FRONTEND=noninteractive apt-get -qq update &&
-            DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 \
-                --no-install-recommends --no-remove install $missing
+            packages_get $missing
     } >"${TMPDIR:-/tmp}/turnpike-apt.$$" 2>&1 || status=$?
     [ "$status" -eq 0 ] || tail -n 30 "${TMPDIR:-/tmp}/turnpike-apt.$$" >&2
     rm -f "${TMPDIR:-/tmp}/turnpike-apt.$$"

@@ -1,0 +1,321 @@
+/* The commands of the replicated machine, and their encoding in raft entries. Pure.
+ *
+ * An entry carries the cluster time at which its proposer made it, and up to 64 commands. Each names its origin:
+ * the session of the node that asked and a sequence number of that session, so that a repeat changes nothing
+ * (COMMAND_ORIGIN below). Spans are borrowed: from the caller when encoding, from the entry's bytes when decoding.
+ * Numbers and layout are on disk and on the wire: a number is never reused, a field is only ever added at the end
+ * and only with a new feature level (docs/cluster-format.md).
+ */
+#ifndef CONSENSUS_COMMAND_H
+#define CONSENSUS_COMMAND_H
+
+#include "base/buf.h"
+#include "base/cursor.h"
+#include "base/span.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define COMMAND_ENTRY_MAX 64          /* commands in one entry */
+#define COMMAND_ENTRY_BYTES (4u << 10) /* at which an entry is full; one larger command may have one of its own */
+#define COMMAND_BYTES_MAX (256u << 10) /* of one command, encoded */
+#define COMMAND_NAME_MAX 320           /* account, tenant, limit, pool, node: bytes */
+#define COMMAND_TEXT_MAX 1024          /* reason, operator, address */
+
+enum command_type {
+    /* sessions and quotas */
+    COMMAND_SESSION_OPEN = 1,
+    COMMAND_SESSION_RENEW = 2,
+    COMMAND_SESSION_EXPIRE = 3,
+    COMMAND_SESSION_CLOSE = 4,
+    COMMAND_CANCEL = 5,
+    COMMAND_GRANT = 6,
+    COMMAND_RETURN = 7,
+    /* freeze */
+    COMMAND_FREEZE = 16,
+    COMMAND_THAW = 17,
+    /* senders */
+    COMMAND_ACCOUNT_SET = 24,
+    COMMAND_ACCOUNT_REMOVE = 25,
+    COMMAND_TENANT_SET = 26,
+    COMMAND_TENANT_REMOVE = 27,
+    COMMAND_OVERRIDE_SET = 28, /* a limit of one account or tenant */
+    /* policy */
+    COMMAND_POLICY_CHUNK = 32,
+    COMMAND_POLICY_COMMIT = 33,
+    /* pools and source addresses */
+    COMMAND_POOL_SET = 40,
+    COMMAND_POOL_REMOVE = 41,
+    COMMAND_POOL_ASSIGN = 42, /* of a class, tenant or account to a pool */
+    COMMAND_IP_SET = 43,      /* a new address, or its pool, weight, or whether it is used */
+    COMMAND_IP_MOVE = 44,     /* revoke: to another node, once released */
+    COMMAND_IP_RELEASED = 45,
+    COMMAND_IP_REMOVE = 46,
+    /* members */
+    COMMAND_CLUSTER_INIT = 56,
+    COMMAND_TOKEN_ADD = 57,
+    COMMAND_MEMBER_JOIN = 58,
+    COMMAND_MEMBER_SET = 59, /* its state: joining, active, draining, removed; its role, addresses */
+    COMMAND_MEMBER_REPORT = 60, /* what it runs: version, feature level */
+    COMMAND_CERT_ISSUED = 61,
+    COMMAND_FEATURE_RAISE = 62,
+    COMMAND_TOKEN_REMOVE = 63,
+    /* mail that moves between nodes */
+    COMMAND_TRANSFER_OWN = 72, /* the taker owns this batch from now on */
+    COMMAND_TRANSFER_END = 73, /* both know: forget it */
+    COMMAND_TRANSFER_CANCEL = 74, /* it stays the giver's, unless it is the taker's already */
+};
+
+/* Who asks. A machine answers the same (session, seq) once: a repeat gets the first answer again, as long as it is
+ * in the session's window of 1024; below `lowest` nothing is remembered, because the asker has all answers. */
+struct command_origin {
+    uint64_t session; /* 0: none; only SESSION_OPEN, SESSION_EXPIRE and what the leader itself proposes */
+    uint64_t seq;     /* from 1 */
+    uint64_t lowest;  /* lowest seq that is still unanswered */
+};
+
+enum command_scope { COMMAND_SCOPE_ACCOUNT = 1, COMMAND_SCOPE_TENANT = 2 };
+enum command_freeze_mode { COMMAND_FREEZE_REJECT = 1, COMMAND_FREEZE_DEFER = 2, COMMAND_FREEZE_HOLD = 3 };
+
+/* Operator's commands carry who, for the audit trail, and the version of what they saw (0: whatever it is). */
+struct command_by {
+    struct span who;  /* "unix:uid=0,pid=77@node-a" */
+    int64_t wall_ms;  /* when, by the asking node's clock: for people only */
+    uint64_t version; /* index of the last change of the thing, as the operator saw it; else ERR_BUSY */
+};
+
+struct command_session_open {
+    uint64_t node;
+    uint8_t nonce[16]; /* fresh with each process and each attempt to open; a repeat of the same attempt has the
+                          same one and gets the same answer */
+    uint64_t replaces; /* the session that this node had, as it knows; 0: none. Compare and set */
+    bool new_process;  /* the grants of the old one are burned; else they are the node's to settle */
+};
+struct command_session_renew {
+    uint64_t number;    /* of this attempt, ascending */
+    uint64_t published; /* every worker of the node acts on the state up to this index */
+};
+struct command_session_expire {
+    uint64_t session, number; /* the renewal that was too long ago: a later one makes this a no-op */
+};
+struct command_cancel {
+    uint64_t seq; /* of the same session: if it has not come yet, it never counts */
+};
+
+/* Tokens for one sender. */
+struct command_grant {
+    struct span account;
+    struct span tenant; /* empty: none. Both this and the class count only for an account that the state lacks */
+    uint8_t class;
+    uint32_t need; /* at least so many or a refusal */
+    uint32_t want; /* at most so many */
+};
+/* What is left of grants, to be refunded; what is not refunded was spent. */
+struct command_return_item {
+    uint64_t grant;
+    uint32_t unspent;
+    bool last; /* the grant is done with: nothing more will be spent of it */
+};
+#define COMMAND_RETURN_MAX 64
+struct command_return {
+    uint32_t n;
+    struct command_return_item item[COMMAND_RETURN_MAX];
+};
+
+struct command_freeze {
+    struct command_by by;
+    uint8_t scope; /* enum command_scope */
+    struct span name;
+    uint8_t mode;
+    uint64_t for_ms; /* cluster time; 0: until thawed */
+    struct span reason;
+};
+struct command_thaw {
+    struct command_by by;
+    uint8_t scope;
+    struct span name;
+    uint64_t freeze; /* its id: a later freeze of the same name stays. 0: whatever freeze there is (an operator) */
+};
+
+struct command_account_set {
+    struct command_by by;
+    struct span name, hash, tenant, senders; /* as node/auth/accounts.h has them */
+    uint8_t class;
+    bool disabled;
+    bool create; /* ERR_EXISTS when there is one; else ERR_NOT_FOUND when there is none */
+    bool upsert; /* either */
+    bool keep_hash;
+};
+struct command_name { /* ACCOUNT_REMOVE, TENANT_REMOVE, POOL_REMOVE, IP_REMOVE, TOKEN_REMOVE */
+    struct command_by by;
+    struct span name;
+};
+struct command_tenant_set {
+    struct command_by by;
+    struct span name, note;
+};
+struct command_override_set {
+    struct command_by by;
+    uint8_t scope;
+    struct span name;
+    struct span limit; /* of the policy */
+    bool remove;
+    uint64_t count; /* instead of the limit's own */
+};
+
+/* A new policy: its text and what was compiled from it (consensus/policy.h), in chunks, then one commit. */
+#define COMMAND_CHUNK_MAX (64u << 10)
+struct command_policy_chunk {
+    uint8_t upload[16]; /* names it */
+    uint32_t number;    /* from 0 */
+    struct span bytes;
+};
+struct command_policy_commit {
+    struct command_by by; /* version: of the policy that it replaces */
+    uint8_t upload[16];
+    uint32_t chunks;
+    uint64_t text_bytes, compiled_bytes; /* in this order */
+    struct span note;
+};
+
+struct command_pool_set {
+    struct command_by by;
+    struct span name, note;
+};
+enum command_assign_to { COMMAND_ASSIGN_CLASS = 1, COMMAND_ASSIGN_TENANT = 2, COMMAND_ASSIGN_ACCOUNT = 3 };
+struct command_pool_assign {
+    struct command_by by;
+    uint8_t to; /* enum command_assign_to */
+    struct span name;
+    struct span pool; /* empty: no longer */
+};
+struct command_ip_set {
+    struct command_by by;
+    struct span address; /* as inet_ntop writes it */
+    struct span pool;    /* empty: keep */
+    struct span ehlo;    /* name to greet with; empty: keep, or the node's */
+    uint64_t node;       /* of a new address: its owner */
+    uint32_t weight;     /* 0: keep, or 100 */
+    uint8_t use;         /* 0: keep; 1: used; 2: no new connections (drained); 3: disabled */
+    bool create;
+};
+struct command_ip_move {
+    struct command_by by;
+    struct span address;
+    uint64_t node;
+};
+struct command_ip_released {
+    struct span address;
+    uint64_t moved; /* the id of the move that asked for it */
+};
+
+enum command_member_state { COMMAND_MEMBER_JOINING = 1, COMMAND_MEMBER_ACTIVE, COMMAND_MEMBER_DRAINING, COMMAND_MEMBER_REMOVED };
+enum command_member_role { COMMAND_ROLE_STANDBY = 1, COMMAND_ROLE_VOTER = 2 };
+
+struct command_cluster_init { /* the first command of a cluster, and of an epoch */
+    uint8_t cluster[16];
+    uint32_t epoch;
+    struct span ca_certificate, ca_key; /* PEM; the key encrypted */
+    struct span name, raft_address, gossip_address; /* of the first member, whose id is 1 */
+    struct span certificate_sha256;
+    struct span version;
+    uint32_t features;
+};
+struct command_token_add {
+    struct command_by by;
+    struct span id;          /* public part */
+    uint8_t secret_sha256[32];
+    uint64_t for_ms;
+    struct span node_name; /* empty: any */
+};
+struct command_member_join {
+    struct span token;            /* its public part; the proposer has checked the secret */
+    uint8_t request_sha256[32];   /* a repeat of the same request gets the same answer; another one is refused */
+    struct span name, raft_address, gossip_address, version;
+    uint32_t features;
+};
+struct command_member_set {
+    struct command_by by;
+    uint64_t node;
+    uint8_t state; /* 0: keep */
+    uint8_t role;  /* 0: keep */
+    struct span raft_address, gossip_address; /* empty: keep */
+};
+struct command_member_report {
+    uint64_t node;
+    struct span version;
+    uint32_t features; /* highest level that it can do */
+};
+struct command_cert_issued {
+    uint64_t node;
+    uint8_t sha256[32]; /* of the certificate; the one before it stays good for a while */
+    int64_t not_after_ms; /* wall clock, in the certificate */
+};
+struct command_feature_raise {
+    struct command_by by;
+    uint32_t level;
+};
+
+struct command_transfer_own {
+    uint8_t id[16]; /* of the batch */
+    uint64_t giver, taker;
+    uint32_t messages;
+    uint8_t sha256[32]; /* over the batch's message ids and hops: what both hold */
+};
+struct command_transfer_end {
+    uint8_t id[16];
+};
+
+struct command {
+    uint8_t type; /* enum command_type */
+    struct command_origin origin;
+    union {
+        struct command_session_open session_open;
+        struct command_session_renew session_renew;
+        struct command_session_expire session_expire;
+        struct command_cancel cancel;
+        struct command_grant grant;
+        struct command_return ret;
+        struct command_freeze freeze;
+        struct command_thaw thaw;
+        struct command_account_set account_set;
+        struct command_name name;
+        struct command_tenant_set tenant_set;
+        struct command_override_set override_set;
+        struct command_policy_chunk policy_chunk;
+        struct command_policy_commit policy_commit;
+        struct command_pool_set pool_set;
+        struct command_pool_assign pool_assign;
+        struct command_ip_set ip_set;
+        struct command_ip_move ip_move;
+        struct command_ip_released ip_released;
+        struct command_cluster_init cluster_init;
+        struct command_token_add token_add;
+        struct command_member_join member_join;
+        struct command_member_set member_set;
+        struct command_member_report member_report;
+        struct command_cert_issued cert_issued;
+        struct command_feature_raise feature_raise;
+        struct command_transfer_own transfer_own;
+        struct command_transfer_end transfer_end; /* also CANCEL */
+    };
+};
+
+/* One command, to be put into an entry, or sent to the leader. ERR_LIMIT: over a limit of the format. */
+int command_encode(const struct command *cmd, struct buf *out);
+/* The next command of `c`. ERR_TORN, ERR_CORRUPT; ERR_NOT_FOUND: of a type that this build does not know. */
+int command_decode(struct cursor *c, struct command *out);
+
+/* An entry: a header with format, feature level and cluster time, encoded commands, zeros to a multiple of 8. */
+struct command_entry {
+    uint64_t now_ms; /* the proposer's cluster time */
+    uint32_t n;
+};
+int command_entry_begin(struct buf *out, uint64_t now_ms);
+/* After the commands were appended: fills in their number, pads. */
+int command_entry_end(struct buf *out, uint32_t n);
+int command_entry_decode(struct cursor *c, struct command_entry *out);
+
+const char *command_type_name(uint8_t type);
+
+#endif

@@ -1,0 +1,130 @@
+/* What the machine knows by name: readers of accounts, tenants, policy, pools, source addresses, members, the
+ * cluster's own certificate authority, transfers between nodes, and the audit trail. See machine.h for threads: hold
+ * machine_read_lock on other threads; rows point into the state.
+ */
+#ifndef CONSENSUS_DIRECTORY_H
+#define CONSENSUS_DIRECTORY_H
+
+#include "consensus/machine.h"
+#include "consensus/policy.h"
+
+struct directory_account {
+    struct span name, hash, tenant, senders;
+    uint8_t class;
+    bool disabled;
+    uint64_t version; /* id of the command that changed it last */
+};
+bool directory_account_find(const struct machine *m, struct span name, struct directory_account *out);
+typedef int directory_account_fn(void *arg, const struct directory_account *a);
+/* In order of name, from the first one after `after` (empty: all); until it returns nonzero. */
+int directory_account_each(const struct machine *m, struct span after, directory_account_fn *fn, void *arg);
+
+struct directory_tenant {
+    struct span name, note;
+    uint64_t version;
+};
+bool directory_tenant_find(const struct machine *m, struct span name, struct directory_tenant *out);
+typedef int directory_tenant_fn(void *arg, const struct directory_tenant *t);
+int directory_tenant_each(const struct machine *m, struct span after, directory_tenant_fn *fn, void *arg);
+
+struct directory_override {
+    uint8_t scope;
+    struct span name, limit;
+    uint64_t count, version;
+};
+typedef int directory_override_fn(void *arg, const struct directory_override *o);
+/* Of one sender, or (empty name) of all. */
+int directory_override_each(const struct machine *m, uint8_t scope, struct span name, directory_override_fn *fn, void *arg);
+
+struct directory_policy {
+    uint64_t version; /* 0: none was applied yet, the built-in one is in force */
+    struct span text, who, note;
+    int64_t wall_ms;
+    const struct policy_compiled *compiled;
+};
+#define DIRECTORY_POLICIES_KEPT 16
+/* 0: the one in force, 1: the one before it, ...; false: no longer kept. */
+bool directory_policy(const struct machine *m, uint32_t back, struct directory_policy *out);
+
+struct directory_pool {
+    struct span name, note;
+    uint64_t version;
+};
+typedef int directory_pool_fn(void *arg, const struct directory_pool *p);
+int directory_pool_each(const struct machine *m, directory_pool_fn *fn, void *arg);
+struct directory_assignment {
+    uint8_t to; /* enum command_assign_to */
+    struct span name, pool;
+};
+typedef int directory_assignment_fn(void *arg, const struct directory_assignment *a);
+int directory_assignment_each(const struct machine *m, directory_assignment_fn *fn, void *arg);
+/* The pool of a sender: the account's, else the tenant's, else the class's; empty: none. */
+struct span directory_pool_of(const struct machine *m, struct span account, struct span tenant, uint8_t class);
+
+struct directory_ip {
+    struct span address, pool, ehlo;
+    uint64_t node;    /* owner; 0: none at present (released, or its owner's session expired) */
+    uint64_t next;    /* whose it will be once released; 0: it stays */
+    uint64_t move;    /* id of that move */
+    uint32_t weight;
+    uint8_t use;      /* 1 used, 2 drained, 3 disabled */
+    uint64_t version;
+};
+typedef int directory_ip_fn(void *arg, const struct directory_ip *ip);
+int directory_ip_each(const struct machine *m, directory_ip_fn *fn, void *arg);
+
+struct directory_member {
+    uint64_t id;
+    uint8_t slot; /* 1 to 255, of no other present member: goes into queue ids */
+    struct span name, raft_address, gossip_address, version;
+    uint8_t state, role; /* enums of command.h */
+    uint32_t features;
+    uint8_t certificates[2][32]; /* SHA-256 of those that are good: the newest first; zeros: none */
+    uint64_t session;            /* its current one; 0: none */
+};
+bool directory_member_find(const struct machine *m, uint64_t id, struct directory_member *out);
+bool directory_member_named(const struct machine *m, struct span name, struct directory_member *out);
+typedef int directory_member_fn(void *arg, const struct directory_member *mb);
+/* Removed ones too, for the audit; in order of id. */
+int directory_member_each(const struct machine *m, directory_member_fn *fn, void *arg);
+
+struct directory_cluster {
+    uint8_t id[16];
+    uint32_t epoch;
+    struct span ca_certificate, ca_key;
+};
+bool directory_cluster(const struct machine *m, struct directory_cluster *out);
+struct directory_token {
+    struct span id, node_name, who;
+    uint8_t secret_sha256[32];
+    uint64_t until_ms; /* cluster time */
+    bool used;
+    uint64_t node; /* used: who joined with it */
+    uint8_t request_sha256[32];
+};
+bool directory_token_find(const struct machine *m, struct span id, struct directory_token *out);
+typedef int directory_token_fn(void *arg, const struct directory_token *t);
+int directory_token_each(const struct machine *m, directory_token_fn *fn, void *arg);
+
+struct directory_transfer {
+    uint8_t id[16];
+    uint64_t giver, taker;
+    uint32_t messages;
+    uint8_t sha256[32];
+    bool owned;     /* the taker's */
+    bool cancelled; /* the giver's for good */
+};
+bool directory_transfer_find(const struct machine *m, const uint8_t id[16], struct directory_transfer *out);
+typedef int directory_transfer_fn(void *arg, const struct directory_transfer *t);
+int directory_transfer_each(const struct machine *m, directory_transfer_fn *fn, void *arg);
+
+struct directory_audit {
+    uint64_t id; /* ascending */
+    int64_t wall_ms;
+    struct span who, what; /* "freeze account anna@example.org reject for 2h: reason" */
+};
+typedef int directory_audit_fn(void *arg, const struct directory_audit *a);
+/* Newest first, older than `before` (0: all). */
+int directory_audit_each(const struct machine *m, uint64_t before, directory_audit_fn *fn, void *arg);
+
+#endif

@@ -1,0 +1,41 @@
+/* The cluster's policy as the machine needs it: compiled from the operator's YAML before it is proposed (node/policy),
+ * carried beside the text. Pure: the structure and its encoding.
+ */
+#ifndef CONSENSUS_POLICY_H
+#define CONSENSUS_POLICY_H
+
+#include "base/buf.h"
+#include "base/cursor.h"
+#include "consensus/command.h"
+
+#define POLICY_LIMITS_MAX 64
+#define POLICY_LIMIT_NAME 64     /* bytes with the NUL */
+#define POLICY_CHAIN_MAX 16      /* limits that one sender has */
+#define POLICY_TEXT_MAX (4u << 20)
+#define POLICY_WINDOW_MIN_MS 5000
+#define POLICY_WINDOW_MAX_MS (31ll * 86400000)
+#define POLICY_CLASSES 3
+
+/* "count recipients per window" of each account, or of each tenant as a whole. */
+struct policy_limit {
+    char name[POLICY_LIMIT_NAME]; /* unique; what replies and overrides call it */
+    uint8_t scope;                /* enum command_scope */
+    uint8_t classes;              /* bits 1 << class: accounts that it is for; tenants: mail of such accounts counts */
+    uint64_t count;
+    uint64_t window_ms;
+};
+struct policy_compiled {
+    int64_t session_ttl_ms, session_margin_ms; /* 0: the built-in ones */
+    uint32_t voters;                           /* 1, 3 or 5; 0: 3 */
+    bool hold_when_cut_off;                    /* a node without quorum starts no delivery either */
+    uint32_t max_rcpts[POLICY_CLASSES];        /* per message; 0: the node's own limit */
+    uint8_t freeze_mode;                       /* default of `turnpike freeze` */
+    uint32_t nlimits;
+    struct policy_limit limits[POLICY_LIMITS_MAX];
+};
+
+int policy_encode(const struct policy_compiled *p, struct buf *out);
+/* ERR_TORN, ERR_CORRUPT (out of range, names twice). */
+int policy_decode(struct cursor *c, struct policy_compiled *out);
+
+#endif

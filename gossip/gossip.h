@@ -1,0 +1,116 @@
+/* Talk between nodes that is not consensus: heartbeats with each node's state, messages, questions and answers, over
+ * mutual TLS. nng carries it (gossip_nng.c is the only file that knows it); its threads only pass on to the loop's
+ * inbox. All functions and callbacks: the cluster thread.
+ *
+ * Delivery. A message arrives once or not at all; messages of one node to another keep their order while their
+ * connection lasts. Every queue to a peer is bounded (messages and bytes): over it, ERR_BUSY. Nothing here is a
+ * promise to anybody: what must be true goes through the log.
+ *
+ * Identity. A peer is who its certificate says (base/peer.h); another cluster, epoch, a certificate that `admit`
+ * does not know or a claim to be another node is refused, and counted.
+ */
+#ifndef GOSSIP_GOSSIP_H
+#define GOSSIP_GOSSIP_H
+
+#include "base/buf.h"
+#include "base/peer.h"
+#include "base/span.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#define GOSSIP_MESSAGE_MAX (1u << 20) /* bytes */
+#define GOSSIP_PEERS_MAX 64
+#define GOSSIP_QUEUE_MAX 4096 /* messages to one peer */
+#define GOSSIP_QUEUE_BYTES (32u << 20)
+#define GOSSIP_REQUESTS_MAX 1024 /* of ours, unanswered */
+
+struct gossip;
+struct gossip_request; /* somebody's question, to be answered once */
+
+/* What a node says of itself twice a second. Encoding and decoding are pure: gossip_state_encode/_decode. */
+struct gossip_state {
+    uint64_t node, session;
+    uint64_t applied, published; /* published: every worker acts on the state up to it */
+    uint64_t digest_index, digest;
+    uint64_t leader, term; /* as it sees them */
+    uint32_t features;
+    bool draining, accepting, quorum;
+    uint64_t queued, held, sessions_in, sessions_out;
+    uint64_t accepted_per_min, delivered_per_min;
+    uint32_t cpu_permille, disk_free_permille;
+    char version[32];
+};
+
+/* alive --(no heartbeat for suspect_ms)--> suspect --(dead_ms)--> dead; any heartbeat makes it alive. */
+enum gossip_health { GOSSIP_NEVER_SEEN, GOSSIP_ALIVE, GOSSIP_SUSPECT, GOSSIP_DEAD };
+
+struct gossip_ops {
+    /* The state to tell; called before each heartbeat. */
+    void (*fill)(void *ctx, struct gossip_state *s);
+    void (*on_state)(void *ctx, const struct gossip_state *s);
+    void (*on_health)(void *ctx, uint64_t node, enum gossip_health health);
+    void (*on_message)(void *ctx, uint64_t from, uint16_t type, struct span payload);
+    /* Answer with gossip_answer, now or later. */
+    void (*on_request)(void *ctx, struct gossip_request *r, uint64_t from, uint16_t type, struct span payload);
+    bool (*admit)(void *ctx, const struct peer *peer, const uint8_t sha256[32]);
+};
+
+struct gossip_config {
+    uv_loop_t *loop;
+    struct peer self;
+    const char *listen;            /* "127.0.0.1:7302", "[::]:7302" */
+    struct span certificate, key, ca; /* PEM */
+    int64_t heartbeat_ms, suspect_ms, dead_ms; /* 0: 500, 2000, 10000 */
+    const struct gossip_ops *ops;
+    void *ctx;
+};
+int gossip_new(const struct gossip_config *config, struct gossip **out);
+void gossip_close(struct gossip *g, void (*closed)(void *ctx), void *ctx);
+void gossip_free(struct gossip *g);
+int gossip_set_certificate(struct gossip *g, struct span certificate, struct span key);
+
+struct gossip_peer {
+    uint64_t node;
+    const char *address;
+};
+/* All the others; connections to those that are gone end. */
+int gossip_set_peers(struct gossip *g, const struct gossip_peer *peers, uint32_t n);
+/* Ends connections of peers that are not admitted any more. */
+void gossip_check_peers(struct gossip *g);
+
+/* ERR_BUSY (queue full), ERR_NOT_FOUND (no such peer), ERR_CLOSED (not connected now). */
+int gossip_send(struct gossip *g, uint64_t node, uint16_t type, struct span payload);
+/* To all peers that are connected; how many. */
+uint32_t gossip_send_all(struct gossip *g, uint16_t type, struct span payload);
+
+/* `cb` exactly once: 0 and the answer, ERR_TIMEOUT, ERR_CLOSED; or at once an error, without cb. */
+typedef void gossip_answer_fn(void *ctx, uint64_t node, int err, struct span answer);
+int gossip_ask(struct gossip *g, uint64_t node, uint16_t type, struct span payload, int64_t timeout_ms,
+               gossip_answer_fn *cb, void *ctx);
+void gossip_answer(struct gossip_request *r, struct span answer);
+/* No answer to an asker that need not know why: it gets ERR_CLOSED at its time-out. */
+void gossip_ignore(struct gossip_request *r);
+
+struct gossip_peer_info {
+    uint64_t node;
+    char address[128];
+    enum gossip_health health;
+    int64_t heard_ms; /* since; -1: never */
+    int64_t rtt_us;   /* of the last heartbeat's echo; -1: unknown */
+    bool connected;
+    uint32_t queued;
+    struct gossip_state state; /* the last one heard */
+};
+uint32_t gossip_peers(const struct gossip *g, struct gossip_peer_info *out, uint32_t max);
+
+int gossip_state_encode(const struct gossip_state *s, struct buf *out);
+int gossip_state_decode(struct span bytes, struct gossip_state *out);
+
+struct gossip_stats {
+    uint64_t sent, received, refused, dropped, bytes_in, bytes_out;
+};
+void gossip_stats(const struct gossip *g, struct gossip_stats *out);
+
+#endif

@@ -1,0 +1,115 @@
+/* The seam between the admin API and the cluster, beside ops.h and under its rules (threads, strings, errors). What is
+ * only a read of replicated state the admin library reads itself, from consensus/directory.h and machine.h, under
+ * machine_read_lock; what is an operator's command it builds itself (consensus/command.h) and submits.
+ */
+#ifndef NODE_ADMIN_CLUSTER_H
+#define NODE_ADMIN_CLUSTER_H
+
+#include "consensus/directory.h"
+#include "node/admin/ops.h"
+
+#define ADMIN_NODES_MAX 64
+
+/* One node as this one sees it. */
+struct admin_node {
+    uint64_t id;
+    char name[64], raft_address[128], gossip_address[128], version[32];
+    const char *state;  /* "active", "joining", "draining", "removed" */
+    const char *role;   /* "voter", "standby" */
+    const char *health; /* "alive", "suspect", "dead", "never seen", "self" */
+    bool leader, quorum, accepting, draining;
+    int64_t heard_ms;   /* since; -1: never */
+    int64_t session_left_ms; /* of its ledger session; -1: none */
+    uint64_t applied, published, queued, held, sessions_in;
+    uint32_t features;
+    bool certificate_expires_soon;
+};
+struct admin_cluster_status {
+    bool member;            /* false: this node is in no cluster; the rest is empty */
+    bool joining;           /* member, and has not caught up yet */
+    char cluster[33];       /* id in hex */
+    uint32_t epoch, features;
+    uint64_t self, leader, term, applied;
+    bool quorum;            /* this node sees a leader that sees a majority */
+    bool session_usable;    /* it may admit mail */
+    const char *trouble;    /* NULL, or the most important thing that is wrong, one line */
+    uint64_t policy_version;
+    uint64_t log_bytes, snapshot_bytes;
+    bool digest_mismatch;
+    struct machine_totals totals;
+    uint32_t nnodes;
+    struct admin_node nodes[ADMIN_NODES_MAX];
+};
+
+/* How one node took a freeze. */
+struct admin_freeze_row {
+    uint64_t node;
+    char name[64];
+    const char *how; /* "confirmed", "expired" (waited out), "no session" */
+    int64_t after_ms;
+};
+typedef int admin_freeze_fn(void *arg, const struct admin_freeze_row *row);
+
+/* A question to all nodes (this one too): the answer is the JSON that the node's own API gives to GET `path`. */
+struct admin_ask_row {
+    uint64_t node;
+    char name[64];
+    int err;            /* 0, or why there is no answer: ERR_TIMEOUT, ERR_CLOSED */
+    int status;         /* HTTP */
+    struct span body;
+};
+typedef int admin_ask_fn(void *arg, const struct admin_ask_row *row);
+
+struct admin_init_opts {
+    const char *name; /* NULL: the configuration's */
+};
+struct admin_join_opts {
+    const char *token;
+};
+struct admin_leave_opts {
+    int64_t timeout_ms;
+};
+
+struct admin_cluster {
+    int (*status)(void *ctx, struct admin_cluster_status *out);
+
+    /* The replicated state, for reading; NULL: not a member. Stays as long as the admin server runs. */
+    struct machine *(*machine)(void *ctx);
+    /* Afterwards the state has everything that was acknowledged before the call, on any node. ERR_TIMEOUT after 5 s,
+     * with the nodes that are missing in `e`. */
+    int (*barrier)(void *ctx, struct admin_error *e);
+    /* Proposes, waits for the result and until this node has applied it. `cmd->...by.who` and `.wall_ms` are filled in
+     * from `by`. A result with err is returned as an error, its words in `e`. ERR_TIMEOUT after 5 s without quorum:
+     * `e` says whether it may still happen, and which nodes are missing. */
+    int (*submit)(void *ctx, const struct admin_caller *by, struct command *cmd, struct machine_result *out,
+                  struct admin_error *e);
+    /* Waits until every session that there was obeys what was applied at `index` (a freeze), or has expired. Calls
+     * `fn` once per node as it is known. */
+    int (*await_obeyed)(void *ctx, uint64_t index, int64_t timeout_ms, admin_freeze_fn *fn, void *arg,
+                        struct admin_error *e);
+    /* freeze --local and its end: on this node only, kept over restarts until the cluster has the freeze. */
+    int (*freeze_local)(void *ctx, const struct admin_caller *by, const struct command_freeze *f, struct admin_error *e);
+    int (*thaw_local)(void *ctx, const struct admin_caller *by, uint8_t scope, const char *name, struct admin_error *e);
+
+    int (*init)(void *ctx, const struct admin_caller *by, const struct admin_init_opts *opts, struct admin_error *e);
+    int (*join)(void *ctx, const struct admin_caller *by, const struct admin_join_opts *opts, struct admin_error *e);
+    /* A new token, whose text goes to `out`; good for for_ms, for `node_name` or (NULL) any. */
+    int (*token)(void *ctx, const struct admin_caller *by, int64_t for_ms, const char *node_name, struct buf *out,
+                 struct admin_error *e);
+    /* Makes `node` a voter, or a standby. */
+    int (*role)(void *ctx, const struct admin_caller *by, uint64_t node, uint8_t role, struct admin_error *e);
+    /* Out of the cluster: a dead node. `lost` gets what is lost with it, a line each. */
+    int (*remove)(void *ctx, const struct admin_caller *by, uint64_t node, struct buf *lost, struct admin_error *e);
+    /* This node: no new mail; `false` ends it. */
+    int (*drain)(void *ctx, const struct admin_caller *by, bool on, struct admin_error *e);
+    int (*leave)(void *ctx, const struct admin_caller *by, const struct admin_leave_opts *opts, struct admin_error *e);
+
+    /* Asks all nodes at once, for at most timeout_ms. */
+    int (*ask)(void *ctx, const char *path, int64_t timeout_ms, admin_ask_fn *fn, void *arg, struct admin_error *e);
+};
+
+/* The other side of `ask`: answers a GET as the HTTP server would, into `body`; the status. Any thread but a loop's. */
+struct admin;
+int admin_answer(struct admin *a, const char *path, struct buf *body);
+
+#endif

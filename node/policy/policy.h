@@ -1,0 +1,42 @@
+/* The cluster's policy as operators write it: one YAML document for all nodes, checked whole, with file, line and
+ * reason of every fault; compiled for the machine; compared; and a built-in one for a cluster that has none yet. Pure
+ * but for policy_load_file. Any thread. The keys: docs/policy.md.
+ */
+#ifndef NODE_POLICY_POLICY_H
+#define NODE_POLICY_POLICY_H
+
+#include "base/buf.h"
+#include "base/span.h"
+#include "consensus/policy.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Everything in the document; `compiled` is the part that the machine has. Immutable. */
+struct policy {
+    struct policy_compiled compiled;
+    struct {
+        char pool[POLICY_LIMIT_NAME]; /* "": any source */
+    } classes[POLICY_CLASSES];
+    struct {
+        uint32_t failures_per_account, failures_per_network; /* in `window_ms`, over all nodes; then blocked */
+        int64_t window_ms, block_ms;
+    } auth_guard;
+    char late_identity_header[64]; /* of trusted relays: "X-Sender-Account"; "": none */
+    char **late_identity_accounts; /* relay accounts that are trusted to name the sender */
+    uint32_t nlate_identity_accounts;
+    char hook[256]; /* program that is run when this node starts or stops serving; "": none */
+};
+
+/* Text of the policy that is in force before any was applied. */
+struct span policy_builtin(void);
+/* `name` is what faults call it. ERR_BAD, and `why` has "name:line: reason" lines. */
+int policy_parse(const char *name, struct span text, struct policy **out, struct buf *why);
+int policy_load_file(const char *path, struct policy **out, struct buf *text, struct buf *why);
+struct policy *policy_hold(struct policy *p);
+void policy_rele(struct policy *p);
+
+/* What differs, for people: "limits.account-hour.count: 200 -> 100", a line each; empty when nothing does. */
+int policy_diff(const struct policy *from, const struct policy *to, struct buf *out);
+
+#endif
