@@ -239,7 +239,7 @@ struct queue_item *queue_take(struct queue *q, struct queue_conn *conn, int64_t 
         queue_site_update(q, site);
         return NULL;
     }
-    if (site->state[QUEUE_STATE_READY] == 0) {
+    if (site_offered(site) == 0) {
         conn_idle(q, conn);
         return NULL;
     }

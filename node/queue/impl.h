@@ -54,8 +54,9 @@ struct sender {
     uint32_t nlanes;
     struct pool_list lanes;
     uint32_t state[QUEUE_STATES];
-    uint32_t name_bytes;
-    char *name; /* own memory */
+    uint32_t name_bytes, tenant_bytes;
+    char *name;  /* own memory; the tenant's name follows */
+    bool frozen; /* its ready items are not offered, none of its items expires */
 };
 
 enum site_rest { SITE_BUSY, SITE_KEPT, SITE_DROPPED };
@@ -69,6 +70,7 @@ struct queue_site {
     uint32_t nlanes;
     struct map *lanes; /* by sender; NULL until there are more than LANES_SCANNED_MAX */
     uint32_t state[QUEUE_STATES];
+    uint32_t frozen;  /* of those READY: of frozen senders */
     uint32_t conns;   /* opened ones */
     uint32_t opening; /* those asked for are in it from the action on */
     uint32_t unbound; /* of those: queue_conn_init not called yet */
@@ -119,6 +121,8 @@ struct queue {
     uint64_t steps;
     queue_site_gone_fn *gone;
     void *gone_ctx;
+    queue_frozen_fn *is_frozen;
+    void *is_frozen_ctx;
 };
 
 #define ITEM_LIST offsetof(struct queue_item, list)
@@ -165,8 +169,19 @@ void queue_item_schedule(struct queue *q, struct queue_item *item);
 /* Moves it between its lane's lists, and counts; `front`: before its sender's other ready ones. */
 void queue_item_enter(struct queue *q, struct queue_item *item, enum queue_state state, bool front);
 
+static inline bool item_frozen(const struct queue *q, const struct queue_item *item)
+{
+    return sender_at(q, lane_at(q, item->lane)->sender)->frozen;
+}
+
+/* Items that a connection could be given. */
+static inline uint32_t site_offered(const struct queue_site *site)
+{
+    return site->state[QUEUE_STATE_READY] - site->frozen;
+}
+
 /* lane.c: the lane of this sender at this site, made if there is none; NULL: no memory */
-struct lane *queue_lane_get(struct queue *q, struct queue_site *site, struct span sender);
+struct lane *queue_lane_get(struct queue *q, struct queue_site *site, struct span sender, struct span tenant);
 /* Frees it if it has no item, and the sender if that was its last; the site goes to rest if it may. */
 void queue_lane_settle(struct queue *q, struct lane *lane);
 /* Tells that its ready list became empty or not. */

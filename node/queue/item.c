@@ -55,6 +55,8 @@ uint32_t queue_item_due(const struct queue *q, const struct queue_item *item)
     int64_t arrival = queue_tick_ms(q, item->arrival);
     if (item->state == QUEUE_STATE_IN_FLIGHT)
         return TICK_NEVER;
+    if (item_frozen(q, item))
+        return item->state == QUEUE_STATE_WAITING ? item->next : TICK_NEVER;
     if (item->expiring)
         return item->next;
     if (item->state == QUEUE_STATE_HELD)
@@ -88,8 +90,12 @@ static struct pool_list *list_of(struct lane *lane, uint32_t state)
 static void item_count(struct queue *q, const struct lane *lane, uint32_t state, uint32_t by)
 {
     q->state[state] += by;
-    site_at(q, lane->site)->state[state] += by;
-    sender_at(q, lane->sender)->state[state] += by;
+    struct queue_site *site = site_at(q, lane->site);
+    struct sender *sender = sender_at(q, lane->sender);
+    site->state[state] += by;
+    sender->state[state] += by;
+    if (sender->frozen && state == QUEUE_STATE_READY)
+        site->frozen += by;
 }
 
 static void item_link(struct queue *q, struct queue_item *item, enum queue_state state, bool front)
@@ -339,7 +345,7 @@ struct queue_item *queue_add(struct queue *q, const struct queue_item_info *info
     struct queue_site *site = queue_site_get(q, info->site);
     if (site == NULL)
         return NULL;
-    struct lane *lane = queue_lane_get(q, site, info->sender);
+    struct lane *lane = queue_lane_get(q, site, info->sender, info->tenant);
     if (lane == NULL)
         return NULL;
     struct queue_item *item = item_new(q, info->id, lane, info->rcpts, info->nrcpts);

@@ -50,7 +50,7 @@ void queue_lanes_fini(struct queue *q)
     pool_fini(&q->lanes);
 }
 
-static struct sender *sender_get(struct queue *q, struct span name)
+static struct sender *sender_get(struct queue *q, struct span name, struct span tenant)
 {
     uint64_t hash = hash_bytes(name.p, name.n);
     struct sender *s = map_find(&q->by_sender, hash, &name);
@@ -62,7 +62,8 @@ static struct sender *sender_get(struct queue *q, struct span name)
         return NULL;
     s->self = handle;
     s->name_bytes = (uint32_t)name.n;
-    s->name = malloc(name.n + 1);
+    s->tenant_bytes = (uint32_t)tenant.n;
+    s->name = malloc(name.n + tenant.n + 1);
     if (s->name == NULL || map_add(&q->by_sender, hash, s) != 0) {
         free(s->name);
         pool_free(&q->senders, handle);
@@ -70,7 +71,10 @@ static struct sender *sender_get(struct queue *q, struct span name)
     }
     if (name.n > 0)
         memcpy(s->name, name.p, name.n);
-    q->own_bytes += name.n + 1;
+    if (tenant.n > 0)
+        memcpy(s->name + name.n, tenant.p, tenant.n);
+    s->frozen = q->is_frozen != NULL && q->is_frozen(q->is_frozen_ctx, name, tenant);
+    q->own_bytes += name.n + tenant.n + 1;
     return s;
 }
 
@@ -80,7 +84,7 @@ static void sender_settle(struct queue *q, struct sender *s)
         return;
     bool known = map_remove(&q->by_sender, sender_hash(s), s);
     ensure(known);
-    q->own_bytes -= s->name_bytes + 1;
+    q->own_bytes -= s->name_bytes + s->tenant_bytes + 1;
     free(s->name);
     pool_free(&q->senders, s->self);
 }
@@ -149,9 +153,9 @@ static void lane_unindex(struct queue_site *site, struct lane *lane)
     site->lanes = NULL;
 }
 
-struct lane *queue_lane_get(struct queue *q, struct queue_site *site, struct span name)
+struct lane *queue_lane_get(struct queue *q, struct queue_site *site, struct span name, struct span tenant)
 {
-    struct sender *sender = sender_get(q, name);
+    struct sender *sender = sender_get(q, name, tenant);
     if (sender == NULL)
         return NULL;
     struct lane *lane = lane_find(q, site, sender->self);
@@ -197,7 +201,7 @@ void queue_lane_settle(struct queue *q, struct lane *lane)
 
 void queue_lane_activate(struct queue *q, struct lane *lane)
 {
-    bool active = lane->ready.first != 0;
+    bool active = lane->ready.first != 0 && !sender_at(q, lane->sender)->frozen;
     if (active == lane->active)
         return;
     struct queue_site *site = site_at(q, lane->site);

@@ -98,6 +98,7 @@ struct queue_item_info {
     struct span
         site; /* key: lower-case domain, or "host:port" of a route with a mark; see node/core/route.h */
     struct span sender; /* account, or reverse-path's domain when there is none: who takes turns */
+    struct span tenant; /* of the sender, or empty */
     uint8_t class;      /* enum envelope_class */
     int64_t arrival_ms; /* wall */
     int64_t next_ms;    /* wall; 0: now */
@@ -119,6 +120,7 @@ struct queue_item_view {
     struct span sender;
     uint8_t class;
     enum queue_state state;
+    bool frozen; /* its sender is: not offered whatever its state */
     bool delay_told;
     int64_t arrival_ms;
     int64_t next_ms; /* of a WAITING item; else 0 */
@@ -241,6 +243,16 @@ void queue_release(struct queue *q, struct queue_item *item, int64_t now_ms);
 void queue_retry_now(struct queue *q, struct queue_item *item, int64_t now_ms);
 /* Frees it; ERR_BUSY when IN_FLIGHT. */
 int queue_remove(struct queue *q, struct queue_item *item);
+
+/* ---- frozen senders ------------------------------------------------------------------------------------ */
+
+/* Is this sender frozen? Asked once for each sender that comes, and for all of them by queue_frozen_changed. What
+ * a frozen sender has here stays as it is: nothing of it is offered, and nothing expires or is told of a delay. An
+ * attempt under way is not stopped. After a thaw nothing expires for config.expire_grace_ms. */
+typedef bool queue_frozen_fn(void *ctx, struct span sender, struct span tenant);
+void queue_on_frozen(struct queue *q, queue_frozen_fn *fn, void *ctx);
+/* The answers may be others now. When it returns, no item of a sender that is frozen will be offered. */
+void queue_frozen_changed(struct queue *q, int64_t now_ms);
 
 /* ---- looking at it ---------------------------------------------------------------------------------------
  */

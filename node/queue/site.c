@@ -161,7 +161,7 @@ void queue_site_update(struct queue *q, struct queue_site *site)
     else if (empty && site->rest == SITE_BUSY)
         site_rest(q, site);
 
-    uint32_t ready = site->state[QUEUE_STATE_READY];
+    uint32_t ready = site_offered(site);
     bool use = ready > site->taking && site->nidle > 0;
     bool more = ready > site->taking + site->opening && site->nidle == 0 &&
                 site->conns + site->opening < queue_site_cap(q, site);

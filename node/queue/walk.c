@@ -26,6 +26,7 @@ void queue_item_view(const struct queue *q, const struct queue_item *item, struc
         .sender = span_of(sender->name, sender->name_bytes),
         .class = item->class,
         .state = (enum queue_state)item->state,
+        .frozen = sender->frozen,
         .delay_told = item->delay_told,
         .arrival_ms = queue_tick_ms(q, item->arrival),
         .next_ms = item->state == QUEUE_STATE_WAITING ? queue_tick_ms(q, item->next) : 0,

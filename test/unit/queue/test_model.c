@@ -35,12 +35,21 @@ struct model {
     uint64_t random;
     uint64_t added, ended, expired, told;
     uint32_t probing;
+    bool frozen[SENDERS];
 };
 
 static uint32_t draw(struct model *m, uint32_t n)
 {
     m->random = m->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     return (uint32_t)(m->random >> 33) % n;
+}
+
+static bool is_frozen_cb(void *ctx, struct span sender, struct span tenant)
+{
+    const struct model *m = ctx;
+    assert_int_equal(sender.p[0], 's');
+    assert_int_equal(sender.p[1], tenant.p[1]);
+    return m->frozen[sender.p[1] - '0'];
 }
 
 static struct queue_site *site_of(struct model *m, uint32_t site)
@@ -71,10 +80,11 @@ static void model_add(struct model *m)
     struct model_item *mi = &m->items[k];
     if (mi->item != NULL)
         return;
-    char site[16], sender[16];
+    char site[16], sender[16], tenant[16];
     *mi = (struct model_item){ .site = draw(m, SITES), .sender = draw(m, SENDERS), .nrcpts = n };
     snprintf(site, sizeof site, "d%u", mi->site);
     snprintf(sender, sizeof sender, "s%u", mi->sender);
+    snprintf(tenant, sizeof tenant, "t%u", mi->sender);
     for (uint32_t i = 0; i < n; i++)
         rcpts[i] = i * 3 + k;
     mi->arrival = m->now;
@@ -83,6 +93,7 @@ static void model_add(struct model *m)
     struct queue_item_info info = { .id = k,
                                     .site = span_str(site),
                                     .sender = span_str(sender),
+                                    .tenant = span_str(tenant),
                                     .class = (uint8_t)draw(m, 3),
                                     .arrival_ms = mi->arrival,
                                     .next_ms = mi->next,
@@ -160,6 +171,7 @@ static void model_take(struct model *m, struct model_conn *mc)
     assert_int_equal(mi->site, mc->site);
     assert_int_equal(mi->state, QUEUE_STATE_READY); /* neither held, nor early, nor in flight already */
     assert_true(mi->next <= m->now + 100);
+    assert_false(m->frozen[mi->sender]);
     mi->state = QUEUE_STATE_IN_FLIGHT;
     mc->state = BUSY;
     mc->item = queue_item_id(item) + 1;
@@ -207,6 +219,7 @@ static void model_action(struct model *m, const struct queue_action *a)
         assert_ptr_equal(mi->item, a->item);
         assert_true(mi->state == QUEUE_STATE_WAITING || mi->state == QUEUE_STATE_READY);
         assert_true(m->now - mi->arrival >= m->config.expire_ms - 100);
+        assert_false(m->frozen[mi->sender]);
         mi->state = QUEUE_STATE_IN_FLIGHT;
         queue_done(m->q, a->item);
         model_end(m, mi);
@@ -214,6 +227,7 @@ static void model_action(struct model *m, const struct queue_action *a)
         break;
     case QUEUE_ACTION_DELAY_NOTICE:
         assert_true(m->now - mi->arrival >= m->config.delay_notice_ms - 100);
+        assert_false(m->frozen[mi->sender]);
         assert_true(mi->state == QUEUE_STATE_WAITING || mi->state == QUEUE_STATE_READY);
         m->told++;
         break;
@@ -237,7 +251,11 @@ static void model_verb(struct model *m)
     struct model_item *mi = &m->items[draw(m, ITEMS)];
     if (mi->item == NULL)
         return;
-    switch (draw(m, 6)) {
+    switch (draw(m, 7)) {
+    case 6:
+        m->frozen[mi->sender] = !m->frozen[mi->sender] && draw(m, 2) == 0;
+        queue_frozen_changed(m->q, m->now);
+        break;
     case 0:
         queue_hold(m->q, mi->item);
         if (mi->state != QUEUE_STATE_IN_FLIGHT)
@@ -325,6 +343,7 @@ static void model_check(struct model *m)
         if (mi->item == NULL)
             continue;
         assert_int_equal(view(m->q, mi->item).state, mi->state);
+        assert_int_equal(view(m->q, mi->item).frozen, m->frozen[mi->sender]);
         count[mi->state]++;
         of_site[mi->site][mi->state]++;
         of_sender[mi->sender][mi->state]++;
@@ -367,6 +386,8 @@ static void model_check(struct model *m)
 /* Everything is released and accepted: the queue must run empty by itself. */
 static void model_drain(struct model *m)
 {
+    memset(m->frozen, 0, sizeof m->frozen);
+    queue_frozen_changed(m->q, m->now);
     for (uint32_t k = 0; k < ITEMS; k++)
         if (m->items[k].item != NULL && m->items[k].state == QUEUE_STATE_HELD) {
             queue_release(m->q, m->items[k].item, m->now);
@@ -410,6 +431,7 @@ static void run(uint64_t seed)
     m.config.sites_kept_max = 3;
     m.config.seed = seed;
     m.q = queue_new(&m.config, m.now);
+    queue_on_frozen(m.q, is_frozen_cb, &m);
     for (int i = 0; i < 6000; i++) {
         switch (draw(&m, 8)) {
         case 0:
