@@ -12,6 +12,8 @@
  * A record that is touched or removed before its turn is written first, as it was (copy before write), so what is
  * written is the state of the mark, in an order that does not matter. Nothing stalls for longer than one step.
  *
+ * The order of arrival is kept by a snapshot, however its records lie in it.
+ *
  * Digest. A 64-bit sum over all records of a keyed-by-nothing hash of their encoding: two stores with the same
  * records have the same digest, whatever their history. store_digest hashes again only what was touched since.
  *
@@ -37,6 +39,7 @@ struct store_rec {
     struct list link;   /* of all records of its type, in order of arrival; the store's */
     struct list dirty;  /* touched since the last digest; the store's */
     uint64_t sum;       /* its part of the digest when that was last computed */
+    uint64_t seq;       /* how many records were added to the store before it: the order of arrival, also in snapshots */
     uint32_t mark;      /* the snapshot that has it already */
     uint8_t type;
 };
@@ -75,11 +78,13 @@ uint64_t store_digest(struct store *st);
 
 /* One at a time. -ENOMEM */
 int store_snapshot_begin(struct store *st);
-/* Appends about `bytes` more to `out`; 1: there is more, 0: that was all, or an error. */
+/* Appends about `bytes` more to `out`; 1: there is more, 0: that was all, or an error (-ENOMEM, ERR_LIMIT of `out`),
+ * after which only store_snapshot_end may follow. */
 int store_snapshot_step(struct store *st, struct buf *out, size_t bytes);
 /* After the last step, or to give up. */
 void store_snapshot_end(struct store *st);
-/* Replaces the content by a snapshot's. After an error the store is empty. ERR_CORRUPT, ERR_TORN, -ENOMEM. */
+/* Replaces the content by a snapshot's. After an error the store is empty. ERR_CORRUPT, ERR_TORN, -ENOMEM;
+ * ERR_NOT_FOUND: a record of a type that this build does not know. */
 int store_restore(struct store *st, struct cursor *c);
 
 #endif
