@@ -20,7 +20,17 @@
 #define COMMAND_ENTRY_BYTES (4u << 10) /* at which an entry is full; one larger command may have one of its own */
 #define COMMAND_BYTES_MAX (256u << 10) /* of one command, encoded */
 #define COMMAND_NAME_MAX 320           /* account, tenant, limit, pool, node: bytes */
-#define COMMAND_TEXT_MAX 1024          /* reason, operator, address */
+#define COMMAND_TEXT_MAX 1024          /* reason, operator, note, password hash */
+#define COMMAND_SENDERS_MAX 16384      /* of an account: bytes */
+#define COMMAND_PEM_MAX 16384          /* a certificate, a key: bytes */
+#define COMMAND_CLASSES 3              /* person, device, bulk: as enum account_class */
+/* The largest entry: as many commands as fit below COMMAND_ENTRY_BYTES and a large one. */
+#define COMMAND_ENTRY_BYTES_MAX (COMMAND_ENTRY_BYTES + COMMAND_BYTES_MAX + 32u)
+
+/* Feature levels. An entry names the lowest level that can read it, so that older nodes can follow until the level
+ * is raised (COMMAND_FEATURE_RAISE). */
+#define COMMAND_FEATURES 1        /* highest that this build can do */
+#define COMMAND_FEATURES_NEEDED 1 /* by what it writes */
 
 enum command_type {
     /* sessions and quotas */
@@ -189,6 +199,7 @@ struct command_pool_assign {
     struct span name;
     struct span pool; /* empty: no longer */
 };
+enum command_use { COMMAND_USE_ON = 1, COMMAND_USE_DRAIN = 2 /* no new connections */, COMMAND_USE_DISABLED = 3 };
 struct command_ip_set {
     struct command_by by;
     struct span address; /* as inet_ntop writes it */
@@ -196,7 +207,7 @@ struct command_ip_set {
     struct span ehlo;    /* name to greet with; empty: keep, or the node's */
     uint64_t node;       /* of a new address: its owner */
     uint32_t weight;     /* 0: keep, or 100 */
-    uint8_t use;         /* 0: keep; 1: used; 2: no new connections (drained); 3: disabled */
+    uint8_t use;         /* enum command_use; 0: keep */
     bool create;
 };
 struct command_ip_move {
@@ -301,9 +312,11 @@ struct command {
     };
 };
 
-/* One command, to be put into an entry, or sent to the leader. ERR_LIMIT: over a limit of the format. */
+/* One command, to be put into an entry, or sent to the leader. ERR_LIMIT: a field is outside its limits (an empty
+ * name, a text too long, an enum's number that does not exist); `out` is then as it was. */
 int command_encode(const struct command *cmd, struct buf *out);
-/* The next command of `c`. ERR_TORN, ERR_CORRUPT; ERR_NOT_FOUND: of a type that this build does not know. */
+/* The next command of `c`. ERR_TORN, ERR_CORRUPT (a leader must try this on what another node sends, before it goes
+ * into an entry); ERR_NOT_FOUND: of a type that this build does not know. Only what command_encode writes is taken. */
 int command_decode(struct cursor *c, struct command *out);
 
 /* An entry: a header with format, feature level and cluster time, encoded commands, zeros to a multiple of 8. */
@@ -311,9 +324,12 @@ struct command_entry {
     uint64_t now_ms; /* the proposer's cluster time */
     uint32_t n;
 };
+/* `out` is empty. */
 int command_entry_begin(struct buf *out, uint64_t now_ms);
 /* After the commands were appended: fills in their number, pads. */
 int command_entry_end(struct buf *out, uint32_t n);
+/* `c` is over one whole entry; afterwards over its commands alone, to be read by n calls of command_decode that leave
+ * nothing. ERR_TORN, ERR_CORRUPT; ERR_NOT_FOUND: of a newer format or feature level. */
 int command_entry_decode(struct cursor *c, struct command_entry *out);
 
 const char *command_type_name(uint8_t type);

@@ -14,7 +14,12 @@
 #define POLICY_TEXT_MAX (4u << 20)
 #define POLICY_WINDOW_MIN_MS 5000
 #define POLICY_WINDOW_MAX_MS (31ll * 86400000)
-#define POLICY_CLASSES 3
+#define POLICY_CLASSES COMMAND_CLASSES
+#define POLICY_COUNT_MAX 1000000000000ull /* of a limit or an override: sums of them fit in 64 bits */
+#define POLICY_TTL_MIN_MS 100
+#define POLICY_TTL_MAX_MS 60000
+#define POLICY_MARGIN_MIN_MS 50
+#define POLICY_MARGIN_MAX_MS 60000
 
 /* "count recipients per window" of each account, or of each tenant as a whole. */
 struct policy_limit {
@@ -29,13 +34,17 @@ struct policy_compiled {
     uint32_t voters;                           /* 1, 3 or 5; 0: 3 */
     bool hold_when_cut_off;                    /* a node without quorum starts no delivery either */
     uint32_t max_rcpts[POLICY_CLASSES];        /* per message; 0: the node's own limit */
-    uint8_t freeze_mode;                       /* default of `turnpike freeze` */
+    uint8_t freeze_mode;                       /* default of `turnpike freeze`; 0: reject */
     uint32_t nlimits;
     struct policy_limit limits[POLICY_LIMITS_MAX];
 };
 
+/* ERR_BAD: something that policy_decode would not take. */
 int policy_encode(const struct policy_compiled *p, struct buf *out);
-/* ERR_TORN, ERR_CORRUPT (out of range, names twice). */
+/* ERR_TORN, ERR_CORRUPT: out of range, names twice, more than POLICY_CHAIN_MAX limits for one class. */
 int policy_decode(struct cursor *c, struct policy_compiled *out);
+
+/* What holds until a policy was applied. */
+void policy_default(struct policy_compiled *out);
 
 #endif

@@ -1,0 +1,1 @@
+set(directory_sources command.c policy.c)
