@@ -107,6 +107,8 @@ static enum auth_result settle(struct auth *a, struct auth_request *r, enum auth
     case AUTH_BAD:
         a->stats.bad++;
         auth_guard_failure(a->guard, now_ms, span_str(r->account), net_of(p));
+        if (a->failed != NULL)
+            a->failed(a->failed_ctx, span_str(r->account), net_of(p));
         break;
     case AUTH_TEMP:
         a->stats.temp++;
@@ -133,6 +135,17 @@ static void answer(struct auth *a, struct auth_request *r, enum auth_result resu
 /* ---- the accounts file's accounts -----------------------------------------------------------------------
  */
 
+/* Under the lock. The strings are in `text`, or in the table. */
+static bool account_find(const struct auth *a, const char *name, struct account *out, struct auth_text *text)
+{
+    if (a->source.find != NULL)
+        return a->source.find(a->source.ctx, span_str(name), out, text);
+    const struct account *acc = a->table != NULL ? account_table_find(a->table, span_str(name)) : NULL;
+    if (acc != NULL)
+        *out = *acc;
+    return acc != NULL;
+}
+
 static struct auth_identity *identity_of(const struct account *acc)
 {
     return auth_identity_new(span_str(acc->name), span_str(acc->tenant), span_str(acc->senders),
@@ -146,8 +159,11 @@ static bool has_hash(const struct account *acc)
 
 /* A hash to be compared for an account that has none: that of some account of ours, the same one each time,
  * so that the time it takes says nothing. */
-static const char *stand_in(const struct auth *a, const char *name)
+static const char *stand_in(const struct auth *a, const char *name, struct auth_text *text)
 {
+    struct account found;
+    if (a->source.stand_in != NULL)
+        return a->source.stand_in(a->source.ctx, span_str(name), &found, text) ? found.hash : a->dummy_hash;
     uint32_t n = a->table != NULL ? account_table_len(a->table) : 0;
     if (n > 0) {
         const struct account *acc =
@@ -161,10 +177,11 @@ static const char *stand_in(const struct auth *a, const char *name)
 /* Under the lock: the identity behind an account that is still there, enabled, and has this very hash. */
 static struct auth_identity *identity_if_current(const struct auth *a, const char *name, const char *hash)
 {
-    const struct account *acc = a->table != NULL ? account_table_find(a->table, span_str(name)) : NULL;
-    if (acc == NULL || acc->disabled || strcmp(acc->hash, hash) != 0)
+    struct account acc;
+    struct auth_text text;
+    if (!account_find(a, name, &acc, &text) || acc.disabled || strcmp(acc.hash, hash) != 0)
         return NULL;
-    return identity_of(acc);
+    return identity_of(&acc);
 }
 
 static void check_hash(struct auth_job *job, int stopping)
@@ -198,12 +215,12 @@ static void check_hash(struct auth_job *job, int stopping)
 static void prepare_hash(struct auth *a, struct auth_request *r)
 {
     struct auth_private *p = r->private;
-    const struct account *acc = a->table != NULL ? account_table_find(a->table, span_str(r->account)) : NULL;
-    p->usable = acc != NULL && !acc->disabled && has_hash(acc);
-    p->unusable = acc == NULL     ? "no such account"
-                  : acc->disabled ? "account disabled"
-                                  : "account without password";
-    const char *hash = acc != NULL && has_hash(acc) ? acc->hash : stand_in(a, r->account);
+    struct account acc;
+    struct auth_text text;
+    bool known = account_find(a, r->account, &acc, &text);
+    p->usable = known && !acc.disabled && has_hash(&acc);
+    p->unusable = !known ? "no such account" : acc.disabled ? "account disabled" : "account without password";
+    const char *hash = known && has_hash(&acc) ? acc.hash : stand_in(a, r->account, &text);
     snprintf(p->hash, sizeof p->hash, "%s", hash);
 }
 
@@ -323,11 +340,12 @@ struct auth_identity *auth_identity_named(struct auth *a, struct span account)
     if (account_name_canonical(account, name) != 0)
         return NULL;
     pthread_mutex_lock(&a->lock);
-    const struct account *acc = a->table != NULL ? account_table_find(a->table, span_str(name)) : NULL;
-    if (acc == NULL) {
+    struct account acc;
+    struct auth_text text;
+    if (!account_find(a, name, &acc, &text)) {
         id = identity_by_rules(a, name, "*", ACCOUNT_DEVICE);
-    } else if (!acc->disabled) {
-        id = identity_of(acc);
+    } else if (!acc.disabled) {
+        id = identity_of(&acc);
     }
     pthread_mutex_unlock(&a->lock);
     return id;
@@ -338,8 +356,10 @@ bool auth_identity_current(struct auth *a, const struct auth_identity *id)
     if (id->hash[0] == '\0') /* Dovecot's, or known by its network only */
         return true;
     pthread_mutex_lock(&a->lock);
-    const struct account *acc = a->table != NULL ? account_table_find(a->table, span_str(id->account)) : NULL;
-    bool current = acc != NULL && !acc->disabled && strcmp(acc->hash, id->hash) == 0;
+    struct account acc;
+    struct auth_text text;
+    bool current =
+        account_find(a, id->account, &acc, &text) && !acc.disabled && strcmp(acc.hash, id->hash) == 0;
     pthread_mutex_unlock(&a->lock);
     return current;
 }

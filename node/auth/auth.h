@@ -95,6 +95,23 @@ int auth_new(const struct auth_config *config, struct auth **out);
 /* Answers what is waiting with AUTH_TEMP, joins the threads. Nobody may call auth_check any more. */
 void auth_free(struct auth *a);
 
+/* Where accounts are kept when it is not in a table of this node's own: the cluster's state. Called under the
+ * checker's lock, on any thread; both copy into `text`, where the account's strings point then. */
+struct auth_text {
+    char bytes[ACCOUNT_LINE_MAX + ACCOUNT_HASH_MAX + 2 * ACCOUNT_NAME_MAX + 8];
+};
+struct auth_source {
+    /* False: no such account. */
+    bool (*find)(void *ctx, struct span name, struct account *out, struct auth_text *text);
+    /* Any account with a password, the same one each time for the same name: its hash stands in where there
+     * is no account, so that the time that a check takes says nothing. False: there is none. */
+    bool (*stand_in)(void *ctx, struct span name, struct account *out, struct auth_text *text);
+    void *ctx;
+};
+/* Accounts are found there from now on, and the table is let go. NULL: in a table again. What was remembered
+ * counts no more; later changes of single accounts need auth_forget. */
+void auth_set_source(struct auth *a, const struct auth_source *source);
+
 /* Takes one reference of the table (also NULL: no accounts). What was remembered of passwords that changed,
  * and of accounts that are gone, counts no more. */
 void auth_set_accounts(struct auth *a, struct account_table *table);
@@ -117,6 +134,14 @@ bool auth_identity_current(struct auth *a, const struct auth_identity *id);
 
 /* Forgets remembered passwords: of one account (canonical), or, empty, of all. */
 void auth_forget(struct auth *a, struct span account);
+
+/* Failed logins count over all nodes of a cluster. `fn` is told of each one here, under the checker's lock:
+ * it must only pass the news on. auth_note_failure counts one of another node. The network is opaque: at most
+ * AUTH_NETWORK_MAX bytes, or empty. */
+#define AUTH_NETWORK_MAX 9
+typedef void auth_failure_fn(void *ctx, struct span account, struct span network);
+void auth_on_failure(struct auth *a, auth_failure_fn *fn, void *ctx);
+void auth_note_failure(struct auth *a, struct span account, struct span network);
 
 struct auth_stats {
     uint64_t ok, bad, temp, blocked, cache_hits;

@@ -34,6 +34,7 @@ struct auth {
     pthread_mutex_t lock; /* over all below; never held for longer than a look-up or a copy */
     uint64_t generation;  /* raised when what is remembered is to be forgotten */
     struct account_table *table;
+    struct auth_source source; /* find NULL: accounts are in the table */
     struct auth_guard *guard;
     struct auth_cache *cache;
     uint32_t cache_entries;
@@ -42,6 +43,8 @@ struct auth {
     struct auth_rule *rules; /* strings are ours */
     uint32_t nrules;
     struct auth_stats stats;
+    auth_failure_fn *failed;
+    void *failed_ctx;
 };
 
 /* Dovecot's answer; on its thread. */

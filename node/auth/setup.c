@@ -1,4 +1,5 @@
 /* Making, changing and ending the password checker. */
+#include "base/clock.h"
 #include "base/ensure.h"
 #include "base/err.h"
 #include "node/auth/auth_impl.h"
@@ -138,6 +139,34 @@ void auth_set_accounts(struct auth *a, struct account_table *table)
     a->table = table;
     pthread_mutex_unlock(&a->lock);
     account_table_rele(old); /* a large one takes a while to free */
+}
+
+void auth_set_source(struct auth *a, const struct auth_source *source)
+{
+    pthread_mutex_lock(&a->lock);
+    struct account_table *old = source != NULL ? a->table : NULL;
+    a->source = source != NULL ? *source : (struct auth_source){ 0 };
+    if (source != NULL)
+        a->table = NULL;
+    a->generation++;
+    auth_cache_configure(a->cache, a->cache_entries, a->cache_ttl_ms);
+    pthread_mutex_unlock(&a->lock);
+    account_table_rele(old);
+}
+
+void auth_on_failure(struct auth *a, auth_failure_fn *fn, void *ctx)
+{
+    pthread_mutex_lock(&a->lock);
+    a->failed = fn;
+    a->failed_ctx = ctx;
+    pthread_mutex_unlock(&a->lock);
+}
+
+void auth_note_failure(struct auth *a, struct span account, struct span network)
+{
+    pthread_mutex_lock(&a->lock);
+    auth_guard_failure(a->guard, clock_boot_ms(), account, network);
+    pthread_mutex_unlock(&a->lock);
 }
 
 int auth_configure(struct auth *a, const struct auth_config *config)

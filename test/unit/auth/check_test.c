@@ -118,6 +118,98 @@ static enum auth_result check(struct auth *a, const char *user, const char *pass
     return result;
 }
 
+/* Accounts that are kept elsewhere: `who` is the one there is. */
+struct elsewhere {
+    const char *who, *hash;
+    uint8_t class;
+    bool disabled;
+};
+
+static bool source_find_cb(void *ctx, struct span name, struct account *out, struct auth_text *text)
+{
+    const struct elsewhere *e = ctx;
+    if (e->who == NULL || !span_eq(name, span_str(e->who)))
+        return false;
+    snprintf(text->bytes, sizeof text->bytes, "%s", e->hash);
+    *out = (struct account){ .name = e->who,
+                             .hash = text->bytes,
+                             .tenant = "acme",
+                             .senders = "",
+                             .class = e->class,
+                             .disabled = e->disabled };
+    return true;
+}
+
+static bool source_stand_in_cb(void *ctx, struct span name, struct account *out, struct auth_text *text)
+{
+    const struct elsewhere *e = ctx;
+    (void)name;
+    return e->who != NULL && source_find_cb(ctx, span_str(e->who), out, text);
+}
+
+static void test_source(void **state)
+{
+    (void)state;
+    struct auth_config c = config();
+    struct auth *a = start(&c);
+    struct elsewhere e = { .who = "carl@example.org", .hash = hash, .class = ACCOUNT_BULK };
+    struct auth_source source = { .find = source_find_cb, .stand_in = source_stand_in_cb, .ctx = &e };
+    struct auth_request *r;
+    assert_int_equal(check(a, "anna@example.org", "secret", NULL), AUTH_OK);
+    auth_set_source(a, &source);
+    assert_int_equal(check(a, "anna@example.org", "secret", NULL), AUTH_BAD); /* of the table: no more */
+    assert_int_equal(check(a, "carl@example.org", "other", NULL), AUTH_BAD);
+    assert_int_equal(check(a, "carl@example.org", "secret", &r), AUTH_OK);
+    assert_int_equal(r->identity->class, ACCOUNT_BULK);
+    struct auth_identity *old = auth_identity_hold(r->identity);
+    auth_request_free(r);
+    assert_true(auth_identity_current(a, old));
+    e.disabled = true;
+    assert_false(auth_identity_current(a, old));
+    assert_int_equal(check(a, "carl@example.org", "secret", NULL), AUTH_BAD);
+    e.disabled = false;
+    e.hash = hash2;
+    assert_false(auth_identity_current(a, old));
+    assert_int_equal(check(a, "carl@example.org", "secret", NULL), AUTH_BAD);
+    assert_int_equal(check(a, "carl@example.org", "other", NULL), AUTH_OK);
+    struct auth_identity *named = auth_identity_named(a, SPAN_LIT("carl@example.org"));
+    assert_non_null(named);
+    assert_string_equal(named->tenant, "acme");
+    auth_identity_rele(named);
+    e.who = NULL;
+    assert_int_equal(check(a, "carl@example.org", "other", NULL), AUTH_BAD);
+    auth_identity_rele(old);
+    auth_free(a);
+}
+
+static unsigned failures;
+
+static void on_failure_cb(void *ctx, struct span account, struct span network)
+{
+    (void)ctx;
+    assert_int_equal(account.n, 16);
+    assert_in_range(network.n, 1, AUTH_NETWORK_MAX);
+    failures++;
+}
+
+/* What failed on other nodes counts here. */
+static void test_failures_elsewhere(void **state)
+{
+    (void)state;
+    struct auth_config c = config();
+    c.guard.account_failures = 5;
+    struct auth *a = start(&c);
+    failures = 0;
+    auth_on_failure(a, on_failure_cb, NULL);
+    assert_int_equal(check(a, "anna@example.org", "wrong", NULL), AUTH_BAD);
+    assert_int_equal(failures, 1);
+    for (int i = 0; i < 4; i++)
+        auth_note_failure(a, SPAN_LIT("anna@example.org"), SPAN_LIT("\4\300\0\2"));
+    assert_int_equal(failures, 1); /* they are not told on */
+    assert_int_equal(check(a, "anna@example.org", "secret", NULL), AUTH_BLOCKED);
+    auth_free(a);
+}
+
 static void test_results(void **state)
 {
     (void)state;
@@ -400,6 +492,7 @@ static void test_cache_bounds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_source),  cmocka_unit_test(test_failures_elsewhere),
         cmocka_unit_test(test_results), cmocka_unit_test(test_authzid),
         cmocka_unit_test(test_cache),   cmocka_unit_test(test_changed_meanwhile),
         cmocka_unit_test(test_blocked), cmocka_unit_test(test_queue_full),
