@@ -1,0 +1,155 @@
+/* Rules between the policy's keys, and what the machine gets of it. Pure. */
+#include "base/ensure.h"
+#include "node/policy/policy_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALL_CLASSES ((1u << POLICY_CLASSES) - 1)
+/* Clocks may run 0.5 % fast or slow: two nodes differ by one hundredth of a TTL. Five times that is asked
+ * for. */
+#define MARGIN_PART 20
+#define HEADER_NAME_MAX 63
+
+static unsigned classes_of(const struct policy_doc_limit *limit)
+{
+    unsigned bits = 0;
+    for (uint32_t i = 0; i < limit->nclasses; i++)
+        bits |= 1u << limit->classes[i];
+    return limit->nclasses > 0 ? bits : ALL_CLASSES;
+}
+
+static void check_classes(struct schema_load *l, const struct policy_doc_limit *limit, uint32_t at)
+{
+    unsigned seen = 0;
+    for (uint32_t i = 0; i < limit->nclasses; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "limits[%u].classes[%u]", at, i);
+        if (seen & (1u << limit->classes[i]))
+            schema_fault_at(l, path, "\"%s\" is given twice", policy_class_names[limit->classes[i]]);
+        seen |= 1u << limit->classes[i];
+    }
+}
+
+/* Against each limit before it. */
+static void check_twins(struct schema_load *l, const struct policy_doc *doc, uint32_t at)
+{
+    const struct policy_doc_limit *a = &doc->limits[at];
+    char path[64];
+    for (uint32_t i = 0; i < at; i++) {
+        const struct policy_doc_limit *b = &doc->limits[i];
+        if (strcmp(a->name, b->name) == 0) {
+            snprintf(path, sizeof path, "limits[%u].name", at);
+            schema_fault_at(l, path, "limits[%u] is called \"%s\" already: give each limit its own name", i,
+                            a->name);
+        } else if (a->scope == b->scope && a->window_ms == b->window_ms && classes_of(a) == classes_of(b)) {
+            snprintf(path, sizeof path, "limits[%u].window", at);
+            schema_fault_at(l, path,
+                            "limits[%u] (\"%s\") has the same window, for the same senders: keep one of them",
+                            i, b->name);
+        }
+    }
+}
+
+static void check_chain(struct schema_load *l, const struct policy_doc *doc)
+{
+    for (unsigned class = 0; class < POLICY_CLASSES; class ++) {
+        unsigned n = 0;
+        for (uint32_t i = 0; i < doc->nlimits; i++)
+            n += (classes_of(&doc->limits[i]) >> class) & 1;
+        if (n > POLICY_CHAIN_MAX)
+            schema_fault_at(l, "limits", "%u limits are for mail of class %s; at most %d may be", n,
+                            policy_class_names[class], POLICY_CHAIN_MAX);
+    }
+}
+
+/* RFC 5322 section 2.2: printable ASCII but the colon. */
+static bool header_name_ok(const char *name)
+{
+    for (const char *p = name; *p != '\0'; p++)
+        if (*p <= ' ' || *p >= 0x7f || *p == ':')
+            return false;
+    return strlen(name) <= HEADER_NAME_MAX;
+}
+
+static void check_late_identity(struct schema_load *l, const struct policy_doc *doc)
+{
+    if (doc->late.header != NULL && !header_name_ok(doc->late.header))
+        schema_fault_at(l, "late_identity.header",
+                        "expected a header's name without the colon, such as X-Sender-Account, got \"%s\"",
+                        doc->late.header);
+    if (doc->late.header != NULL && doc->late.naccounts == 0)
+        schema_fault_at(l, "late_identity.accounts",
+                        "is required: the relay accounts that may name the sender");
+    if (doc->late.header == NULL && doc->late.naccounts > 0)
+        schema_fault_at(l, "late_identity.header", "is required: the header that names the sender");
+    for (uint32_t i = 0; i < doc->late.naccounts; i++)
+        for (uint32_t k = 0; k < i && l->errors->errors < CONFIG_ERRORS_MAX; k++)
+            if (strcmp(doc->late.accounts[i], doc->late.accounts[k]) == 0) {
+                char path[64];
+                snprintf(path, sizeof path, "late_identity.accounts[%u]", i);
+                schema_fault_at(l, path, "\"%s\" is given twice", doc->late.accounts[i]);
+                break;
+            }
+}
+
+void policy_check(struct schema_load *l, const struct policy_doc *doc)
+{
+    for (uint32_t i = 0; i < doc->nlimits; i++) {
+        check_classes(l, &doc->limits[i], i);
+        check_twins(l, doc, i);
+    }
+    check_chain(l, doc);
+    if (doc->voters % 2 == 0)
+        schema_fault_at(l, "voters",
+                        "must be 1, 3 or 5: an even number stands no more failures than the one below it");
+    if (doc->margin_ms < doc->ttl_ms / MARGIN_PART)
+        schema_fault_at(l, "session.margin",
+                        "must be at least a twentieth of ttl (%lldms): clocks are not equally fast",
+                        (long long)(doc->ttl_ms / MARGIN_PART));
+    if (doc->hook != NULL && strlen(doc->hook) >= sizeof((struct policy *)0)->hook)
+        schema_fault_at(l, "hook", "is longer than %zu bytes", sizeof((struct policy *)0)->hook - 1);
+    check_late_identity(l, doc);
+}
+
+static void copy(char *to, size_t cap, const char *from)
+{
+    int n = snprintf(to, cap, "%s", from != NULL ? from : "");
+    ensure(n >= 0);
+    ensure((size_t)n < cap);
+}
+
+void policy_compile(struct policy_doc *doc, struct policy *out)
+{
+    struct policy_compiled *c = &out->compiled;
+    memset(out, 0, sizeof *out);
+    c->session_ttl_ms = doc->ttl_ms;
+    c->session_margin_ms = doc->margin_ms;
+    c->voters = doc->voters;
+    c->hold_when_cut_off = doc->hold_when_cut_off;
+    c->freeze_mode = (uint8_t)(doc->freeze_mode + COMMAND_FREEZE_REJECT);
+    c->nlimits = doc->nlimits;
+    for (uint32_t i = 0; i < doc->nlimits; i++) {
+        struct policy_limit *to = &c->limits[i];
+        copy(to->name, sizeof to->name, doc->limits[i].name);
+        to->scope = (uint8_t)(doc->limits[i].scope + COMMAND_SCOPE_ACCOUNT);
+        to->classes = (uint8_t)classes_of(&doc->limits[i]);
+        to->count = doc->limits[i].count;
+        to->window_ms = (uint64_t)doc->limits[i].window_ms;
+    }
+    for (unsigned i = 0; i < POLICY_CLASSES; i++) {
+        c->max_rcpts[i] = doc->classes[i].max_rcpts;
+        copy(out->classes[i].pool, sizeof out->classes[i].pool, doc->classes[i].pool);
+    }
+    out->auth_guard.failures_per_account = doc->failures_per_account;
+    out->auth_guard.failures_per_network = doc->failures_per_network;
+    out->auth_guard.window_ms = doc->guard_window_ms;
+    out->auth_guard.block_ms = doc->guard_block_ms;
+    copy(out->late_identity_header, sizeof out->late_identity_header, doc->late.header);
+    copy(out->hook, sizeof out->hook, doc->hook);
+    out->late_identity_accounts = doc->late.accounts;
+    out->nlate_identity_accounts = doc->late.naccounts;
+    doc->late.accounts = NULL;
+    doc->late.naccounts = 0;
+}

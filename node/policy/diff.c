@@ -1,0 +1,149 @@
+/* What differs between two policies, for people: a line each, by key. Pure. */
+#include "node/policy/policy_impl.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Exact, as it would be written in the file. */
+static const char *duration(int64_t ms, char out[32])
+{
+    static const struct {
+        int64_t ms;
+        const char *unit;
+    } units[] = { { 86400000, "d" }, { 3600000, "h" }, { 60000, "m" }, { 1000, "s" } };
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (ms > 0 && ms % units[i].ms == 0) {
+            snprintf(out, 32, "%" PRId64 "%s", ms / units[i].ms, units[i].unit);
+            return out;
+        }
+    snprintf(out, 32, "%" PRId64 "ms", ms);
+    return out;
+}
+
+static void diff_number(struct buf *out, const char *key, uint64_t from, uint64_t to)
+{
+    if (from != to)
+        buf_printf(out, "%s: %" PRIu64 " -> %" PRIu64 "\n", key, from, to);
+}
+
+static void diff_duration(struct buf *out, const char *key, int64_t from, int64_t to)
+{
+    char a[32], b[32];
+    if (from != to)
+        buf_printf(out, "%s: %s -> %s\n", key, duration(from, a), duration(to, b));
+}
+
+static void diff_text(struct buf *out, const char *key, const char *from, const char *to)
+{
+    if (strcmp(from, to) != 0)
+        buf_printf(out, "%s: %s -> %s\n", key, from[0] != '\0' ? from : "(none)",
+                   to[0] != '\0' ? to : "(none)");
+}
+
+static const char *classes(uint8_t bits, char out[32])
+{
+    out[0] = '\0';
+    for (unsigned i = 0; i < POLICY_CLASSES; i++) {
+        size_t n = strlen(out);
+        if (bits & (1u << i))
+            snprintf(out + n, 32 - n, "%s%s", n > 0 ? ", " : "", policy_class_names[i]);
+    }
+    return out;
+}
+
+static const struct policy_limit *find(const struct policy_compiled *c, const char *name)
+{
+    for (uint32_t i = 0; i < c->nlimits; i++)
+        if (strcmp(c->limits[i].name, name) == 0)
+            return &c->limits[i];
+    return NULL;
+}
+
+static void put_whole(struct buf *out, const struct policy_limit *limit)
+{
+    char window[32], which[32];
+    buf_printf(out, "%" PRIu64 " per %s for each %s (%s)", limit->count,
+               duration((int64_t)limit->window_ms, window),
+               policy_scope_names[limit->scope - COMMAND_SCOPE_ACCOUNT], classes(limit->classes, which));
+}
+
+static void diff_limit(struct buf *out, const struct policy_limit *from, const struct policy_limit *to)
+{
+    char key[POLICY_LIMIT_NAME + 32], a[32], b[32];
+    snprintf(key, sizeof key, "limits.%s.for", to->name);
+    diff_text(out, key, policy_scope_names[from->scope - COMMAND_SCOPE_ACCOUNT],
+              policy_scope_names[to->scope - COMMAND_SCOPE_ACCOUNT]);
+    snprintf(key, sizeof key, "limits.%s.classes", to->name);
+    diff_text(out, key, classes(from->classes, a), classes(to->classes, b));
+    snprintf(key, sizeof key, "limits.%s.count", to->name);
+    diff_number(out, key, from->count, to->count);
+    snprintf(key, sizeof key, "limits.%s.window", to->name);
+    diff_duration(out, key, (int64_t)from->window_ms, (int64_t)to->window_ms);
+}
+
+static void diff_limits(struct buf *out, const struct policy_compiled *from, const struct policy_compiled *to)
+{
+    for (uint32_t i = 0; i < from->nlimits; i++) {
+        const struct policy_limit *now = find(to, from->limits[i].name);
+        if (now != NULL) {
+            diff_limit(out, &from->limits[i], now);
+            continue;
+        }
+        buf_printf(out, "limits.%s: ", from->limits[i].name);
+        put_whole(out, &from->limits[i]);
+        buf_put_str(out, " -> (none)\n");
+    }
+    for (uint32_t i = 0; i < to->nlimits; i++)
+        if (find(from, to->limits[i].name) == NULL) {
+            buf_printf(out, "limits.%s: (none) -> ", to->limits[i].name);
+            put_whole(out, &to->limits[i]);
+            buf_put_char(out, '\n');
+        }
+}
+
+static bool listed(const struct policy *p, const char *account)
+{
+    for (uint32_t i = 0; i < p->nlate_identity_accounts; i++)
+        if (strcmp(p->late_identity_accounts[i], account) == 0)
+            return true;
+    return false;
+}
+
+static void diff_accounts(struct buf *out, const struct policy *a, const struct policy *b, const char *what)
+{
+    for (uint32_t i = 0; i < a->nlate_identity_accounts; i++)
+        if (!listed(b, a->late_identity_accounts[i]))
+            buf_printf(out, "late_identity.accounts: %s %s\n", a->late_identity_accounts[i], what);
+}
+
+int policy_diff(const struct policy *from, const struct policy *to, struct buf *out)
+{
+    const struct policy_compiled *a = &from->compiled, *b = &to->compiled;
+    char key[64];
+    diff_limits(out, a, b);
+    for (unsigned i = 0; i < POLICY_CLASSES; i++) {
+        snprintf(key, sizeof key, "classes.%s.max_recipients", policy_class_names[i]);
+        diff_number(out, key, a->max_rcpts[i], b->max_rcpts[i]);
+        snprintf(key, sizeof key, "classes.%s.pool", policy_class_names[i]);
+        diff_text(out, key, from->classes[i].pool, to->classes[i].pool);
+    }
+    diff_duration(out, "session.ttl", a->session_ttl_ms, b->session_ttl_ms);
+    diff_duration(out, "session.margin", a->session_margin_ms, b->session_margin_ms);
+    diff_number(out, "voters", a->voters, b->voters);
+    diff_text(out, "when_cut_off", a->hold_when_cut_off ? "hold" : "deliver",
+              b->hold_when_cut_off ? "hold" : "deliver");
+    diff_text(out, "freeze.mode", policy_mode_names[a->freeze_mode - COMMAND_FREEZE_REJECT],
+              policy_mode_names[b->freeze_mode - COMMAND_FREEZE_REJECT]);
+    diff_number(out, "auth_guard.failures_per_account", from->auth_guard.failures_per_account,
+                to->auth_guard.failures_per_account);
+    diff_number(out, "auth_guard.failures_per_network", from->auth_guard.failures_per_network,
+                to->auth_guard.failures_per_network);
+    diff_duration(out, "auth_guard.window", from->auth_guard.window_ms, to->auth_guard.window_ms);
+    diff_duration(out, "auth_guard.block", from->auth_guard.block_ms, to->auth_guard.block_ms);
+    diff_text(out, "late_identity.header", from->late_identity_header, to->late_identity_header);
+    diff_accounts(out, from, to, "-> (none)");
+    diff_accounts(out, to, from, "is new");
+    diff_text(out, "hook", from->hook, to->hook);
+    return buf_err(out);
+}

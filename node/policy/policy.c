@@ -1,0 +1,128 @@
+/* A policy as an immutable, shared object: from text or from a file. Any thread. */
+#include "node/policy/policy_impl.h"
+
+#include "base/ensure.h"
+#include "base/err.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* What users of struct policy don't see. */
+struct policy_box {
+    struct policy policy; /* first: a policy's address is its box's */
+    atomic_uint refs;
+};
+
+static struct policy_box *box_of(struct policy *p)
+{
+    return (struct policy_box *)p;
+}
+
+/* Written out in full, so that `turnpike policy show` before the first `apply` is a file to begin with. */
+static const char builtin[] =
+    "# The policy that is in force before one is applied. See docs/policy.md.\n"
+    "limits:\n"
+    "  - {name: account-hour, for: account, classes: [person, device], count: 500, window: 1h}\n"
+    "  - {name: account-day, for: account, classes: [person, device], count: 2000, window: 1d}\n"
+    "  - {name: bulk-hour, for: account, classes: bulk, count: 10000, window: 1h}\n"
+    "  - {name: tenant-day, for: tenant, count: 50000, window: 1d}\n"
+    "classes:\n"
+    "  person: {max_recipients: 100}\n"
+    "  device: {max_recipients: 100}\n"
+    "  bulk: {max_recipients: 1000}\n"
+    "session: {ttl: 3s, margin: 1s}\n"
+    "voters: 3\n"
+    "when_cut_off: deliver\n"
+    "freeze: {mode: reject}\n"
+    "auth_guard:\n"
+    "  failures_per_account: 20\n"
+    "  failures_per_network: 50\n"
+    "  window: 10m\n"
+    "  block: 15m\n";
+
+struct span policy_builtin(void)
+{
+    return span_of(builtin, sizeof builtin - 1);
+}
+
+struct policy *policy_hold(struct policy *p)
+{
+    atomic_fetch_add_explicit(&box_of(p)->refs, 1, memory_order_relaxed);
+    return p;
+}
+
+void policy_rele(struct policy *p)
+{
+    if (p == NULL)
+        return;
+    unsigned was = atomic_fetch_sub_explicit(&box_of(p)->refs, 1, memory_order_acq_rel);
+    ensure(was > 0);
+    if (was > 1)
+        return;
+    for (uint32_t i = 0; i < p->nlate_identity_accounts; i++)
+        free(p->late_identity_accounts[i]);
+    free(p->late_identity_accounts);
+    free(box_of(p));
+}
+
+int policy_parse(const char *name, struct span text, struct policy **out, struct buf *why)
+{
+    struct config_errors errors;
+    struct policy_doc doc;
+    *out = NULL;
+    config_errors_init(&errors);
+    int err = policy_document_read(name, text, &doc, &errors);
+    if (err == 0) {
+        struct policy_box *box = calloc(1, sizeof *box);
+        if (box == NULL) {
+            err = -ENOMEM;
+        } else {
+            atomic_init(&box->refs, 1);
+            policy_compile(&doc, &box->policy);
+            *out = &box->policy;
+        }
+        schema_fini(&policy_map, &doc);
+    }
+    for (uint32_t i = 0; i < errors.n; i++)
+        buf_printf(why, "%s\n", errors.v[i].text);
+    if (errors.errors > errors.n)
+        buf_printf(why, "%s: and %u more\n", name, errors.errors - errors.n);
+    config_errors_fini(&errors);
+    return err;
+}
+
+/* Up to the bound and a byte more, so that policy_parse can tell. */
+static int read_all(int fd, struct buf *b)
+{
+    while (b->len <= POLICY_FILE_MAX) {
+        int err = buf_reserve(b, 65536);
+        if (err != 0)
+            return err;
+        ssize_t n = read(fd, b->data + b->len, 65536);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        b->len += (size_t)n;
+    }
+    return 0;
+}
+
+int policy_load_file(const char *path, struct policy **out, struct buf *text, struct buf *why)
+{
+    *out = NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int err = fd < 0 ? -errno : read_all(fd, text);
+    if (fd >= 0)
+        close(fd);
+    if (err != 0) {
+        buf_printf(why, "%s: cannot read: %s\n", path, err_text(err));
+        return err;
+    }
+    return policy_parse(path, buf_span(text), out, why);
+}

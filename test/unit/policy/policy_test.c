@@ -1,0 +1,474 @@
+/* The policy: what is read of a right one, every way to write a wrong one with the whole message, what
+ * differs between two, and that the built-in one is the machine's own.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "node/policy/policy_impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LIMIT "limits:\n  - {name: a, for: account, count: 5, window: 1h}\n"
+
+static const struct {
+    const char *text, *want; /* want: all that is said */
+} wrong[] = {
+    { "", "p.yaml: is empty; docs/policy.md has an example\n" },
+    { "# only a comment\n", "p.yaml: is empty; docs/policy.md has an example\n" },
+    { "- a\n", "p.yaml:1: expected keys and values (a mapping), got a list\n" },
+    { "policy\n", "p.yaml:1: expected keys and values (a mapping), got a value\n" },
+    { "voters: [1\n",
+      "p.yaml:2: not valid YAML: did not find expected ',' or ']' (check the indentation)\n" },
+    { "\tvoters: 3\n", "p.yaml:1: not valid YAML: found character that cannot start any token (indent with "
+                       "blanks, not tabs)\n" },
+    { "limits: *me\n", "p.yaml:1: not valid YAML: found undefined alias (check the indentation)\n" },
+    { "voters: \"3\n", "p.yaml:2: not valid YAML: found unexpected end of stream (check the indentation)\n" },
+    { "voters: caf\351\n", "p.yaml: not UTF-8 text: incomplete UTF-8 octet sequence at byte 11\n" },
+    { "votes: 3\n", "p.yaml:1: unknown key \"votes\"; did you mean \"voters\"?\n" },
+    { "colour: red\n", "p.yaml:1: unknown key \"colour\"; known here: limits, classes, session, voters, "
+                       "when_cut_off, freeze, auth_guard, late_identity, hook\n" },
+    { "voters: 3\nvoters: 5\n", "p.yaml:2: \"voters\" is given twice; the first one is on line 1\n" },
+    { "[a]: 3\n", "p.yaml:1: a key must be a single word\n" },
+    { "voters:\n", "p.yaml:1: voters: has no value; give one or remove the key\n" },
+    { "voters: many\n", "p.yaml:1: voters: expected a whole number from 1 to 5, got \"many\"\n" },
+    { "voters: 0\n", "p.yaml:1: voters: expected a whole number from 1 to 5, got \"0\"\n" },
+    { "voters: 7\n", "p.yaml:1: voters: expected a whole number from 1 to 5, got \"7\"\n" },
+    { "voters: 2\n",
+      "p.yaml:1: voters: must be 1, 3 or 5: an even number stands no more failures than the one below it\n" },
+    { "voters: 4\n",
+      "p.yaml:1: voters: must be 1, 3 or 5: an even number stands no more failures than the one below it\n" },
+    { "voters: [3]\n", "p.yaml:1: voters: expected a single value, got a list\n" },
+    { "voters: {a: 1}\n", "p.yaml:1: voters: expected a single value, got a mapping\n" },
+    { "limits: 5\n", "p.yaml:1: limits: expected keys and values (a mapping), got a value\n" },
+    { "limits:\n  - 5\n", "p.yaml:2: limits[0]: expected keys and values (a mapping), got a value\n" },
+    { "limits:\n  - {}\n",
+      "p.yaml:2: limits[0].name: is required: what replies and reports call the limit\np.yaml:2: "
+      "limits[0].for: is required: account (each account's own) or tenant (all of a tenant's accounts "
+      "together)\np.yaml:2: limits[0].count: is required: how many recipients\np.yaml:2: limits[0].window: "
+      "is required: in which time, such as 1h or 1d\n" },
+    { "limits:\n  - {name: 'a b', for: account, count: 5, window: 1h}\n",
+      "p.yaml:2: limits[0].name: expected 1 to 63 letters, digits, \"-\", \"_\" or \".\", got \"a b\"\n" },
+    { "limits:\n  - {name: a, for: sender, count: 5, window: 1h}\n",
+      "p.yaml:2: limits[0].for: expected account or tenant, got \"sender\"\n" },
+    { "limits:\n  - {name: a, for: [account], count: 5, window: 1h}\n",
+      "p.yaml:2: limits[0].for: expected a single value, got a list\n" },
+    { "limits:\n  - {name: a, for: account, count: -5, window: 1h}\n",
+      "p.yaml:2: limits[0].count: expected a whole number from 0 to 1000000000, got \"-5\"\n" },
+    { "limits:\n  - {name: a, for: account, count: 5k, window: 1h}\n",
+      "p.yaml:2: limits[0].count: expected a whole number from 0 to 1000000000, got \"5k\"\n" },
+    { "limits:\n  - {name: a, for: account, count: 1000000001, window: 1h}\n",
+      "p.yaml:2: limits[0].count: expected a whole number from 0 to 1000000000, got \"1000000001\"\n" },
+    { "limits:\n  - {name: a, for: account, count: 5, window: 4s}\n",
+      "p.yaml:2: limits[0].window: must be from 5s to 31d, got \"4s\"\n" },
+    { "limits:\n  - {name: a, for: account, count: 5, window: 32d}\n",
+      "p.yaml:2: limits[0].window: must be from 5s to 31d, got \"32d\"\n" },
+    { "limits:\n  - {name: a, for: account, count: 5, window: hour}\n",
+      "p.yaml:2: limits[0].window: expected a time such as 30s, 5m, 4h or 2d, got \"hour\"\n" },
+    { "limits:\n  - {name: a, for: account, window: 1h}\n",
+      "p.yaml:2: limits[0].count: is required: how many recipients\n" },
+    { "limits:\n  - {name: a, for: accuont, cuont: 5, window: 1h}\n",
+      "p.yaml:2: limits[0]: unknown key \"cuont\"; did you mean \"count\"?\np.yaml:2: limits[0].for: "
+      "expected account or tenant, got \"accuont\"\np.yaml:2: limits[0].count: is required: how many "
+      "recipients\n" },
+    { "limits:\n  - {name: a, for: account, count: 5, window: 1h, classes: []}\n",
+      "p.yaml:2: limits[0].classes: is empty: give at least one item\n" },
+    { "limits:\n  - {name: a, for: account, count: 5, window: 1h, classes: [people]}\n",
+      "p.yaml:2: limits[0].classes[0]: expected person, device or bulk, got \"people\"\n" },
+    { "limits:\n  - {name: a, for: account, count: 5, window: 1h, classes: [bulk, bulk]}\n",
+      "p.yaml:2: limits[0].classes[1]: \"bulk\" is given twice\n" },
+    { "limits:\n  - {name: a, for: account, count: 5, window: 1h, classes: [bulk, person, device, bulk]}\n",
+      "p.yaml:2: limits[0].classes: has 4 items; at most 3 are allowed\n" },
+    { "limits:\n  - {name: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, for: account, "
+      "count: 5, window: 1h}\n",
+      "p.yaml:2: limits[0].name: expected 1 to 63 letters, digits, \"-\", \"_\" or \".\", got "
+      "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n" },
+    { "limits:\n  - {name: a, for: account, count: 5, window: 1h}\n  - {name: a, for: account, count: 9, "
+      "window: 2h}\n",
+      "p.yaml:3: limits[1].name: limits[0] is called \"a\" already: give each limit its own name\n" },
+    { "limits:\n  - {name: a, for: account, count: 5, window: 1h}\n  - {name: b, for: account, count: 9, "
+      "window: 60m}\n",
+      "p.yaml:3: limits[1].window: limits[0] (\"a\") has the same window, for the same senders: keep one of "
+      "them\n" },
+    { "limits:\n  - {name: a, for: tenant, classes: [bulk, person], count: 5, window: 1h}\n  - {name: b, "
+      "for: tenant, classes: [person, bulk], count: 9, window: 1h}\n",
+      "p.yaml:3: limits[1].window: limits[0] (\"a\") has the same window, for the same senders: keep one of "
+      "them\n" },
+    { "classes: {people: {pool: a}}\n",
+      "p.yaml:1: classes: unknown key \"people\"; known here: person, device, bulk\n" },
+    { "classes: {person: 5}\n",
+      "p.yaml:1: classes.person: expected keys and values (a mapping), got a value\n" },
+    { "classes:\n  person: {max_recipients: 100001}\n",
+      "p.yaml:2: classes.person.max_recipients: expected a whole number from 0 to 100000, got \"100001\"\n" },
+    { "classes: {bulk: {pool: a/b}}\n",
+      "p.yaml:1: classes.bulk.pool: expected 1 to 63 letters, digits, \"-\", \"_\" or \".\", got \"a/b\"\n" },
+    { "classes: {bulk: {pools: a}}\n",
+      "p.yaml:1: classes.bulk: unknown key \"pools\"; did you mean \"pool\"?\n" },
+    { "session: {ttl: 500ms}\n", "p.yaml:1: session.ttl: must be from 1s to 1m, got \"500ms\"\n" },
+    { "session: {ttl: 61s}\n", "p.yaml:1: session.ttl: must be from 1s to 1m, got \"61s\"\n" },
+    { "session: {margin: 50ms}\n", "p.yaml:1: session.margin: must be from 100ms to 1m, got \"50ms\"\n" },
+    { "session: {ttl: 1m, margin: 2s}\n", "p.yaml:1: session.margin: must be at least a twentieth of ttl "
+                                          "(3000ms): clocks are not equally fast\n" },
+    { "session: {ttl: soon}\n",
+      "p.yaml:1: session.ttl: expected a time such as 30s, 5m, 4h or 2d, got \"soon\"\n" },
+    { "when_cut_off: stop\n", "p.yaml:1: when_cut_off: expected deliver or hold, got \"stop\"\n" },
+    { "freeze: {mode: bounce}\n", "p.yaml:1: freeze.mode: expected reject, defer or hold, got \"bounce\"\n" },
+    { "freeze: reject\n", "p.yaml:1: freeze: expected keys and values (a mapping), got a value\n" },
+    { "auth_guard: {failures_per_account: 100001}\n", "p.yaml:1: auth_guard.failures_per_account: expected a "
+                                                      "whole number from 0 to 100000, got \"100001\"\n" },
+    { "auth_guard: {window: 10ms}\n", "p.yaml:1: auth_guard.window: must be from 1s to 1d, got \"10ms\"\n" },
+    { "auth_guard: {block: 2d}\n", "p.yaml:1: auth_guard.block: must be from 1s to 1d, got \"2d\"\n" },
+    { "late_identity: {header: X-A}\n",
+      "p.yaml:1: late_identity.accounts: is required: the relay accounts that may name the sender\n" },
+    { "late_identity: {accounts: [a]}\n",
+      "p.yaml:1: late_identity.header: is required: the header that names the sender\n" },
+    { "late_identity: {header: 'X A', accounts: [a]}\n",
+      "p.yaml:1: late_identity.header: expected a header's name without the colon, such as X-Sender-Account, "
+      "got \"X A\"\n" },
+    { "late_identity: {header: 'X-A:', accounts: [a]}\n",
+      "p.yaml:1: late_identity.header: expected a header's name without the colon, such as X-Sender-Account, "
+      "got \"X-A:\"\n" },
+    { "late_identity: {header: X-A, accounts: ['a b']}\n",
+      "p.yaml:1: late_identity.accounts[0]: expected an account name such as anna@example.com, without "
+      "blanks, got \"a b\"\n" },
+    { "late_identity: {header: X-A, accounts: [a, b, A]}\n",
+      "p.yaml:1: late_identity.accounts[2]: \"a\" is given twice\n" },
+    { "late_identity: {header: X-A, accounts: []}\n",
+      "p.yaml:1: late_identity.accounts: is empty: give at least one item\n" },
+    { "late_identity: {header: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx, accounts: "
+      "a}\n",
+      "p.yaml:1: late_identity.header: expected 1 to 63 printable characters\n" },
+    { "hook: hook.sh\n",
+      "p.yaml:1: hook: expected an absolute path (it begins with \"/\"), got \"hook.sh\"\n" },
+    { "hook: "
+      "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+      "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+      "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n",
+      "p.yaml:1: hook: is longer than 255 bytes\n" },
+    { "a: [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\n",
+      "p.yaml:1: not valid YAML: more than 50 brackets are open\n" },
+    { "limits:\n  - {name: a, for: nobody, count: x, window: 1s}\nvoters: 9\nhooks: /a\n",
+      "p.yaml:2: limits[0].for: expected account or tenant, got \"nobody\"\np.yaml:2: limits[0].count: "
+      "expected a whole number from 0 to 1000000000, got \"x\"\np.yaml:2: limits[0].window: must be from 5s "
+      "to 31d, got \"1s\"\np.yaml:3: voters: expected a whole number from 1 to 5, got \"9\"\np.yaml:4: "
+      "unknown key \"hooks\"; did you mean \"hook\"?\n" },
+};
+
+static struct policy *parse(const char *text)
+{
+    struct policy *p = NULL;
+    struct buf why;
+    buf_init(&why, 65536);
+    int err = policy_parse("p", span_str(text), &p, &why);
+    if (err != 0)
+        fail_msg("%.*s", (int)why.len, why.data);
+    assert_int_equal(why.len, 0);
+    buf_fini(&why);
+    return p;
+}
+
+static void test_faults(void **state)
+{
+    (void)state;
+    size_t n = sizeof wrong / sizeof wrong[0], bad = 0;
+    assert_true(n >= 40);
+    for (size_t i = 0; i < n; i++) {
+        struct policy *p = NULL;
+        struct buf why;
+        buf_init(&why, 65536);
+        int err = policy_parse("p.yaml", span_str(wrong[i].text), &p, &why);
+        buf_put_char(&why, '\0');
+        if (err != ERR_BAD || p != NULL || strcmp(why.data, wrong[i].want) != 0) {
+            print_error("case %zu:\n%s--- said:\n%s--- not:\n%s", i, wrong[i].text, why.data, wrong[i].want);
+            bad++;
+        }
+        policy_rele(p);
+        buf_fini(&why);
+    }
+    assert_int_equal(bad, 0);
+}
+
+static void test_too_large_and_too_many(void **state)
+{
+    (void)state;
+    struct policy *p = NULL;
+    struct buf text, why;
+    buf_init(&text, POLICY_FILE_MAX + 100);
+    buf_init(&why, 1u << 20);
+    while (text.len <= POLICY_FILE_MAX)
+        buf_put_str(&text, "# nothing more than a comment, again and again\n");
+    assert_int_equal(policy_parse("p", buf_span(&text), &p, &why), ERR_BAD);
+    assert_true(span_eq(buf_span(&why), SPAN_LIT("p: is larger than 1048576 bytes\n")));
+    buf_reset(&text);
+    buf_reset(&why);
+    buf_put_str(&text, "limits:\n");
+    for (int i = 0; i < 17; i++)
+        buf_printf(&text, "  - {name: l%d, for: account, count: 5, window: %dh}\n", i, i + 1);
+    assert_int_equal(policy_parse("p", buf_span(&text), &p, &why), ERR_BAD);
+    assert_true(span_eq(buf_span(&why),
+                        SPAN_LIT("p:1: limits: 17 limits are for mail of class person; at most 16 may be\n"
+                                 "p:1: limits: 17 limits are for mail of class device; at most 16 may be\n"
+                                 "p:1: limits: 17 limits are for mail of class bulk; at most 16 may be\n")));
+    buf_reset(&text);
+    buf_reset(&why);
+    buf_put_str(&text, "limits:\n");
+    for (int i = 0; i < 65; i++)
+        buf_printf(&text, "  - {name: l%d, for: account, count: 5, window: %dh}\n", i, i + 1);
+    assert_int_equal(policy_parse("p", buf_span(&text), &p, &why), ERR_BAD);
+    assert_true(span_eq(buf_span(&why), SPAN_LIT("p:2: limits: has 65 items; at most 64 are allowed\n")));
+    /* More faults than are kept are counted. */
+    buf_reset(&text);
+    buf_reset(&why);
+    buf_put_str(&text, "limits:\n");
+    for (int i = 0; i < 64; i++)
+        buf_printf(&text, "  - {for: account, count: x, window: y}\n");
+    assert_int_equal(policy_parse("p", buf_span(&text), &p, &why), ERR_BAD);
+    buf_put_char(&why, '\0');
+    assert_non_null(strstr(why.data, "p: and 92 more\n"));
+    buf_fini(&text);
+    buf_fini(&why);
+}
+
+static void test_everything_is_read(void **state)
+{
+    (void)state;
+    struct policy *p =
+        parse("limits:\n"
+              "  - name: account-hour\n    for: account\n    classes: [person, bulk]\n"
+              "    count: 200\n    window: 1h\n"
+              "  - {name: tenant.day, for: tenant, count: 0, window: 31d}\n"
+              "classes:\n  device: {max_recipients: 7, pool: scanners}\n  bulk: {pool: news}\n"
+              "session: {ttl: 5s, margin: 250ms}\n"
+              "voters: 5\nwhen_cut_off: hold\nfreeze: {mode: defer}\n"
+              "auth_guard: {failures_per_account: 3, failures_per_network: 0, window: 1m, block: 1h}\n"
+              "late_identity: {header: X-Sender, accounts: [Relay@Example.com, two]}\n"
+              "hook: /usr/local/bin/hook\n");
+    const struct policy_compiled *c = &p->compiled;
+    assert_int_equal(c->nlimits, 2);
+    assert_string_equal(c->limits[0].name, "account-hour");
+    assert_int_equal(c->limits[0].scope, COMMAND_SCOPE_ACCOUNT);
+    assert_int_equal(c->limits[0].classes, 1u << 0 | 1u << 2);
+    assert_int_equal(c->limits[0].count, 200);
+    assert_int_equal(c->limits[0].window_ms, 3600000);
+    assert_string_equal(c->limits[1].name, "tenant.day");
+    assert_int_equal(c->limits[1].scope, COMMAND_SCOPE_TENANT);
+    assert_int_equal(c->limits[1].classes, 7);
+    assert_int_equal(c->limits[1].count, 0);
+    assert_int_equal(c->limits[1].window_ms, POLICY_WINDOW_MAX_MS);
+    assert_int_equal(c->max_rcpts[0], 0);
+    assert_int_equal(c->max_rcpts[1], 7);
+    assert_int_equal(c->session_ttl_ms, 5000);
+    assert_int_equal(c->session_margin_ms, 250);
+    assert_int_equal(c->voters, 5);
+    assert_true(c->hold_when_cut_off);
+    assert_int_equal(c->freeze_mode, COMMAND_FREEZE_DEFER);
+    assert_string_equal(p->classes[0].pool, "");
+    assert_string_equal(p->classes[1].pool, "scanners");
+    assert_string_equal(p->classes[2].pool, "news");
+    assert_int_equal(p->auth_guard.failures_per_account, 3);
+    assert_int_equal(p->auth_guard.failures_per_network, 0);
+    assert_int_equal(p->auth_guard.window_ms, 60000);
+    assert_int_equal(p->auth_guard.block_ms, 3600000);
+    assert_string_equal(p->late_identity_header, "X-Sender");
+    assert_int_equal(p->nlate_identity_accounts, 2);
+    assert_string_equal(p->late_identity_accounts[0], "relay@example.com");
+    assert_string_equal(p->late_identity_accounts[1], "two");
+    assert_string_equal(p->hook, "/usr/local/bin/hook");
+    assert_ptr_equal(policy_hold(p), p);
+    policy_rele(p);
+    policy_rele(p);
+}
+
+static void expect_same(const struct policy_compiled *a, const struct policy_compiled *b)
+{
+    struct buf x, y;
+    buf_init(&x, 65536);
+    buf_init(&y, 65536);
+    assert_int_equal(policy_encode(a, &x), 0);
+    assert_int_equal(policy_encode(b, &y), 0);
+    assert_int_equal(x.len, y.len);
+    assert_memory_equal(x.data, y.data, x.len);
+    buf_fini(&x);
+    buf_fini(&y);
+}
+
+static void test_builtin_is_the_machines(void **state)
+{
+    (void)state;
+    struct policy_compiled machine;
+    struct policy *p = NULL;
+    struct buf why;
+    policy_default(&machine);
+    buf_init(&why, 4096);
+    assert_int_equal(policy_parse("built-in", policy_builtin(), &p, &why), 0);
+    expect_same(&p->compiled, &machine);
+    policy_rele(p);
+    buf_fini(&why);
+}
+
+/* Whatever can be written is taken by the machine. */
+static void test_extremes_encode(void **state)
+{
+    (void)state;
+    struct buf text;
+    buf_init(&text, 65536);
+    buf_put_str(
+        &text,
+        "session: {ttl: 60s, margin: 60s}\nvoters: 1\nclasses: {bulk: {max_recipients: 100000}}\nlimits:\n");
+    for (int i = 0; i < 48; i++)
+        buf_printf(&text, "  - {name: l%d, for: %s, classes: %s, count: 1000000000, window: %dms}\n", i,
+                   i % 2 ? "account" : "tenant", policy_class_names[i % 3], 5000 + i);
+    buf_put_char(&text, '\0');
+    struct policy *p = parse(text.data);
+    struct policy_compiled back;
+    struct buf out;
+    buf_init(&out, 65536);
+    assert_int_equal(policy_encode(&p->compiled, &out), 0);
+    struct cursor c;
+    cursor_init(&c, out.data, out.len);
+    assert_int_equal(policy_decode(&c, &back), 0);
+    expect_same(&p->compiled, &back);
+    buf_fini(&out);
+    buf_fini(&text);
+    policy_rele(p);
+}
+
+static void expect_diff(const char *from, const char *to, const char *want)
+{
+    struct policy *a = parse(from), *b = parse(to);
+    struct buf out;
+    buf_init(&out, 65536);
+    assert_int_equal(policy_diff(a, b, &out), 0);
+    buf_put_char(&out, '\0');
+    assert_string_equal(out.data, want);
+    buf_fini(&out);
+    policy_rele(a);
+    policy_rele(b);
+}
+
+static void test_diff(void **state)
+{
+    (void)state;
+    expect_diff(LIMIT, LIMIT, "");
+    expect_diff(LIMIT, "limits:\n  - {name: a, for: account, count: 7, window: 90m}\n",
+                "limits.a.count: 5 -> 7\nlimits.a.window: 1h -> 90m\n");
+    expect_diff(LIMIT, "limits:\n  - {name: b, for: tenant, classes: bulk, count: 5, window: 1h}\n",
+                "limits.a: 5 per 1h for each account (person, device, bulk) -> (none)\n"
+                "limits.b: (none) -> 5 per 1h for each tenant (bulk)\n");
+    expect_diff(LIMIT, "limits:\n  - {name: a, for: tenant, classes: [bulk, person], count: 5, window: 1h}\n",
+                "limits.a.for: account -> tenant\nlimits.a.classes: person, device, bulk -> person, bulk\n");
+    expect_diff(
+        "voters: 3\n",
+        "voters: 5\nwhen_cut_off: hold\nfreeze: {mode: hold}\nhook: /h\nsession: {ttl: 4s, margin: 2s}\n"
+        "classes: {person: {max_recipients: 5, pool: x}}\n"
+        "auth_guard: {failures_per_account: 1, failures_per_network: 2, window: 1h, block: 2h}\n"
+        "late_identity: {header: X-A, accounts: [r]}\n",
+        "classes.person.max_recipients: 0 -> 5\nclasses.person.pool: (none) -> x\n"
+        "session.ttl: 3s -> 4s\nsession.margin: 1s -> 2s\nvoters: 3 -> 5\nwhen_cut_off: deliver -> hold\n"
+        "freeze.mode: reject -> hold\nauth_guard.failures_per_account: 20 -> 1\n"
+        "auth_guard.failures_per_network: 50 -> 2\nauth_guard.window: 10m -> 1h\n"
+        "auth_guard.block: 15m -> 2h\nlate_identity.header: (none) -> X-A\n"
+        "late_identity.accounts: r is new\nhook: (none) -> /h\n");
+    expect_diff("late_identity: {header: X-A, accounts: [r, s]}\n",
+                "late_identity: {header: X-A, accounts: s}\n", "late_identity.accounts: r -> (none)\n");
+}
+
+static void test_files(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/turnpike-policy-XXXXXX", want[128];
+    struct policy *p = NULL;
+    struct buf text, why;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    buf_init(&text, POLICY_FILE_MAX + 200000);
+    buf_init(&why, 4096);
+    assert_int_equal(write(fd, LIMIT, strlen(LIMIT)), (ssize_t)strlen(LIMIT));
+    assert_int_equal(policy_load_file(path, &p, &text, &why), 0);
+    assert_true(span_eq(buf_span(&text), SPAN_LIT(LIMIT)));
+    assert_int_equal(p->compiled.nlimits, 1);
+    policy_rele(p);
+    buf_reset(&text);
+    assert_int_equal(write(fd, "x: y\n", 5), 5);
+    close(fd);
+    assert_int_equal(policy_load_file(path, &p, &text, &why), ERR_BAD);
+    snprintf(want, sizeof want, "%s:3: unknown key \"x\"", path);
+    assert_true(span_starts(buf_span(&why), span_str(want)));
+    unlink(path);
+    buf_reset(&text);
+    buf_reset(&why);
+    assert_int_equal(policy_load_file(path, &p, &text, &why), -ENOENT);
+    snprintf(want, sizeof want, "%s: cannot read: ", path);
+    assert_true(span_starts(buf_span(&why), span_str(want)));
+    buf_fini(&text);
+    buf_fini(&why);
+}
+
+/* Every key of the tables is on the page as "`key`" or "`a.b`", with the example that is there being right.
+ */
+static void check_keys(const struct schema_map *map, const char *prefix, const char *page, unsigned *n)
+{
+    for (const struct schema_field *f = map->fields; f->key != NULL; f++) {
+        char path[128], quoted[140];
+        snprintf(path, sizeof path, "%s%s%s", prefix, prefix[0] != '\0' ? "." : "", f->key);
+        if (f->map != NULL) {
+            check_keys(f->map, path, page, n);
+            continue;
+        }
+        for (unsigned i = 0; i < POLICY_CLASSES; i++) { /* the three classes have the same keys */
+            char class[40];
+            snprintf(class, sizeof class, "classes.%s.", policy_class_names[i]);
+            if (strncmp(path, class, strlen(class)) == 0)
+                snprintf(path, sizeof path, "classes.CLASS.%s", f->key);
+        }
+        snprintf(quoted, sizeof quoted, "| `%s` |", path);
+        if (strstr(page, quoted) == NULL)
+            fail_msg("docs/policy.md does not describe %s", path);
+        (*n)++;
+    }
+}
+
+static void test_the_page_has_every_key(void **state)
+{
+    (void)state;
+    FILE *f = fopen(DOCS_DIR "/policy.md", "r");
+    assert_non_null(f);
+    char *page = calloc(1, 1 << 20);
+    assert_non_null(page);
+    assert_true(fread(page, 1, (1 << 20) - 1, f) > 0);
+    fclose(f);
+    unsigned n = 0;
+    check_keys(&policy_map, "", page, &n);
+    assert_true(n >= 20);
+    char *start = strstr(page, "```yaml\n");
+    assert_non_null(start);
+    start += strlen("```yaml\n");
+    char *end = strstr(start, "```");
+    assert_non_null(end);
+    *end = '\0';
+    policy_rele(parse(start));
+    free(page);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_too_large_and_too_many),
+        cmocka_unit_test(test_everything_is_read),
+        cmocka_unit_test(test_builtin_is_the_machines),
+        cmocka_unit_test(test_extremes_encode),
+        cmocka_unit_test(test_diff),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_the_page_has_every_key),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
