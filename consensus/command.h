@@ -1,10 +1,10 @@
 /* The commands of the replicated machine, and their encoding in raft entries. Pure.
  *
- * An entry carries the cluster time at which its proposer made it, and up to 64 commands. Each names its origin:
- * the session of the node that asked and a sequence number of that session, so that a repeat changes nothing
- * (COMMAND_ORIGIN below). Spans are borrowed: from the caller when encoding, from the entry's bytes when decoding.
- * Numbers and layout are on disk and on the wire: a number is never reused, a field is only ever added at the end
- * and only with a new feature level (docs/cluster-format.md).
+ * An entry carries the cluster time at which its proposer made it, and up to 64 commands. Each names its
+ * origin: the session of the node that asked and a sequence number of that session, so that a repeat changes
+ * nothing (COMMAND_ORIGIN below). Spans are borrowed: from the caller when encoding, from the entry's bytes
+ * when decoding. Numbers and layout are on disk and on the wire: a number is never reused, a field is only
+ * ever added at the end and only with a new feature level (docs/cluster-format.md).
  */
 #ifndef CONSENSUS_COMMAND_H
 #define CONSENSUS_COMMAND_H
@@ -16,8 +16,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define COMMAND_ENTRY_MAX 64          /* commands in one entry */
-#define COMMAND_ENTRY_BYTES (4u << 10) /* at which an entry is full; one larger command may have one of its own */
+#define COMMAND_ENTRY_MAX 64 /* commands in one entry */
+#define COMMAND_ENTRY_BYTES                                                                                  \
+    (4u << 10) /* at which an entry is full; one larger command may have one of its own */
 #define COMMAND_BYTES_MAX (256u << 10) /* of one command, encoded */
 #define COMMAND_NAME_MAX 320           /* account, tenant, limit, pool, node: bytes */
 #define COMMAND_TEXT_MAX 1024          /* reason, operator, note, password hash */
@@ -27,8 +28,8 @@
 /* The largest entry: as many commands as fit below COMMAND_ENTRY_BYTES and a large one. */
 #define COMMAND_ENTRY_BYTES_MAX (COMMAND_ENTRY_BYTES + COMMAND_BYTES_MAX + 32u)
 
-/* Feature levels. An entry names the lowest level that can read it, so that older nodes can follow until the level
- * is raised (COMMAND_FEATURE_RAISE). */
+/* Feature levels. An entry names the lowest level that can read it, so that older nodes can follow until the
+ * level is raised (COMMAND_FEATURE_RAISE). */
 #define COMMAND_FEATURES 1        /* highest that this build can do */
 #define COMMAND_FEATURES_NEEDED 1 /* by what it writes */
 
@@ -65,19 +66,20 @@ enum command_type {
     COMMAND_CLUSTER_INIT = 56,
     COMMAND_TOKEN_ADD = 57,
     COMMAND_MEMBER_JOIN = 58,
-    COMMAND_MEMBER_SET = 59, /* its state: joining, active, draining, removed; its role, addresses */
+    COMMAND_MEMBER_SET = 59,    /* its state: joining, active, draining, removed; its role, addresses */
     COMMAND_MEMBER_REPORT = 60, /* what it runs: version, feature level */
     COMMAND_CERT_ISSUED = 61,
     COMMAND_FEATURE_RAISE = 62,
     COMMAND_TOKEN_REMOVE = 63,
     /* mail that moves between nodes */
-    COMMAND_TRANSFER_OWN = 72, /* the taker owns this batch from now on */
-    COMMAND_TRANSFER_END = 73, /* both know: forget it */
+    COMMAND_TRANSFER_OWN = 72,    /* the taker owns this batch from now on */
+    COMMAND_TRANSFER_END = 73,    /* both know: forget it */
     COMMAND_TRANSFER_CANCEL = 74, /* it stays the giver's, unless it is the taker's already */
 };
 
-/* Who asks. A machine answers the same (session, seq) once: a repeat gets the first answer again, as long as it is
- * in the session's window of 1024; below `lowest` nothing is remembered, because the asker has all answers. */
+/* Who asks. A machine answers the same (session, seq) once: a repeat gets the first answer again, as long as
+ * it is in the session's window of 1024; below `lowest` nothing is remembered, because the asker has all
+ * answers. */
 struct command_origin {
     uint64_t session; /* 0: none; only SESSION_OPEN, SESSION_EXPIRE and what the leader itself proposes */
     uint64_t seq;     /* from 1 */
@@ -85,9 +87,16 @@ struct command_origin {
 };
 
 enum command_scope { COMMAND_SCOPE_ACCOUNT = 1, COMMAND_SCOPE_TENANT = 2 };
-enum command_freeze_mode { COMMAND_FREEZE_REJECT = 1, COMMAND_FREEZE_DEFER = 2, COMMAND_FREEZE_HOLD = 3 };
+/* AUTO: reject; but on relay listeners defer, since a customer's server would return all that it has. */
+enum command_freeze_mode {
+    COMMAND_FREEZE_REJECT = 1,
+    COMMAND_FREEZE_DEFER = 2,
+    COMMAND_FREEZE_HOLD = 3,
+    COMMAND_FREEZE_AUTO = 4
+};
 
-/* Operator's commands carry who, for the audit trail, and the version of what they saw (0: whatever it is). */
+/* Operator's commands carry who, for the audit trail, and the version of what they saw (0: whatever it is).
+ */
 struct command_by {
     struct span who;  /* "unix:uid=0,pid=77@node-a" */
     int64_t wall_ms;  /* when, by the asking node's clock: for people only */
@@ -96,8 +105,8 @@ struct command_by {
 
 struct command_session_open {
     uint64_t node;
-    uint8_t nonce[16]; /* fresh with each process and each attempt to open; a repeat of the same attempt has the
-                          same one and gets the same answer */
+    uint8_t nonce[16]; /* fresh with each process and each attempt to open; a repeat of the same attempt has
+                          the same one and gets the same answer */
     uint64_t replaces; /* the session that this node had, as it knows; 0: none. Compare and set */
     bool new_process;  /* the grants of the old one are burned; else they are the node's to settle */
 };
@@ -115,7 +124,8 @@ struct command_cancel {
 /* Tokens for one sender. */
 struct command_grant {
     struct span account;
-    struct span tenant; /* empty: none. Both this and the class count only for an account that the state lacks */
+    struct span
+        tenant; /* empty: none. Both this and the class count only for an account that the state lacks */
     uint8_t class;
     uint32_t need; /* at least so many or a refusal */
     uint32_t want; /* at most so many */
@@ -144,7 +154,8 @@ struct command_thaw {
     struct command_by by;
     uint8_t scope;
     struct span name;
-    uint64_t freeze; /* its id: a later freeze of the same name stays. 0: whatever freeze there is (an operator) */
+    uint64_t
+        freeze; /* its id: a later freeze of the same name stays. 0: whatever freeze there is (an operator) */
 };
 
 struct command_account_set {
@@ -199,7 +210,11 @@ struct command_pool_assign {
     struct span name;
     struct span pool; /* empty: no longer */
 };
-enum command_use { COMMAND_USE_ON = 1, COMMAND_USE_DRAIN = 2 /* no new connections */, COMMAND_USE_DISABLED = 3 };
+enum command_use {
+    COMMAND_USE_ON = 1,
+    COMMAND_USE_DRAIN = 2 /* no new connections */,
+    COMMAND_USE_DISABLED = 3
+};
 struct command_ip_set {
     struct command_by by;
     struct span address; /* as inet_ntop writes it */
@@ -220,13 +235,18 @@ struct command_ip_released {
     uint64_t moved; /* the id of the move that asked for it */
 };
 
-enum command_member_state { COMMAND_MEMBER_JOINING = 1, COMMAND_MEMBER_ACTIVE, COMMAND_MEMBER_DRAINING, COMMAND_MEMBER_REMOVED };
+enum command_member_state {
+    COMMAND_MEMBER_JOINING = 1,
+    COMMAND_MEMBER_ACTIVE,
+    COMMAND_MEMBER_DRAINING,
+    COMMAND_MEMBER_REMOVED
+};
 enum command_member_role { COMMAND_ROLE_STANDBY = 1, COMMAND_ROLE_VOTER = 2 };
 
 struct command_cluster_init { /* the first command of a cluster, and of an epoch */
     uint8_t cluster[16];
     uint32_t epoch;
-    struct span ca_certificate, ca_key; /* PEM; the key encrypted */
+    struct span ca_certificate, ca_key;             /* PEM; the key encrypted */
     struct span name, raft_address, gossip_address; /* of the first member, whose id is 1 */
     struct span certificate_sha256;
     struct span version;
@@ -234,22 +254,23 @@ struct command_cluster_init { /* the first command of a cluster, and of an epoch
 };
 struct command_token_add {
     struct command_by by;
-    struct span id;          /* public part */
+    struct span id; /* public part */
     uint8_t secret_sha256[32];
     uint64_t for_ms;
     struct span node_name; /* empty: any */
 };
 struct command_member_join {
-    struct span token;            /* its public part; the proposer has checked the secret */
-    uint8_t request_sha256[32];   /* a repeat of the same request gets the same answer; another one is refused */
+    struct span token; /* its public part; the proposer has checked the secret */
+    uint8_t
+        request_sha256[32]; /* a repeat of the same request gets the same answer; another one is refused */
     struct span name, raft_address, gossip_address, version;
     uint32_t features;
 };
 struct command_member_set {
     struct command_by by;
     uint64_t node;
-    uint8_t state; /* 0: keep */
-    uint8_t role;  /* 0: keep */
+    uint8_t state;                            /* 0: keep */
+    uint8_t role;                             /* 0: keep */
     struct span raft_address, gossip_address; /* empty: keep */
 };
 struct command_member_report {
@@ -259,7 +280,7 @@ struct command_member_report {
 };
 struct command_cert_issued {
     uint64_t node;
-    uint8_t sha256[32]; /* of the certificate; the one before it stays good for a while */
+    uint8_t sha256[32];   /* of the certificate; the one before it stays good for a while */
     int64_t not_after_ms; /* wall clock, in the certificate */
 };
 struct command_feature_raise {
@@ -312,14 +333,16 @@ struct command {
     };
 };
 
-/* One command, to be put into an entry, or sent to the leader. ERR_LIMIT: a field is outside its limits (an empty
- * name, a text too long, an enum's number that does not exist); `out` is then as it was. */
+/* One command, to be put into an entry, or sent to the leader. ERR_LIMIT: a field is outside its limits (an
+ * empty name, a text too long, an enum's number that does not exist); `out` is then as it was. */
 int command_encode(const struct command *cmd, struct buf *out);
-/* The next command of `c`. ERR_TORN, ERR_CORRUPT (a leader must try this on what another node sends, before it goes
- * into an entry); ERR_NOT_FOUND: of a type that this build does not know. Only what command_encode writes is taken. */
+/* The next command of `c`. ERR_TORN, ERR_CORRUPT (a leader must try this on what another node sends, before
+ * it goes into an entry); ERR_NOT_FOUND: of a type that this build does not know. Only what command_encode
+ * writes is taken. */
 int command_decode(struct cursor *c, struct command *out);
 
-/* An entry: a header with format, feature level and cluster time, encoded commands, zeros to a multiple of 8. */
+/* An entry: a header with format, feature level and cluster time, encoded commands, zeros to a multiple of 8.
+ */
 struct command_entry {
     uint64_t now_ms; /* the proposer's cluster time */
     uint32_t n;
@@ -328,8 +351,8 @@ struct command_entry {
 int command_entry_begin(struct buf *out, uint64_t now_ms);
 /* After the commands were appended: fills in their number, pads. */
 int command_entry_end(struct buf *out, uint32_t n);
-/* `c` is over one whole entry; afterwards over its commands alone, to be read by n calls of command_decode that leave
- * nothing. ERR_TORN, ERR_CORRUPT; ERR_NOT_FOUND: of a newer format or feature level. */
+/* `c` is over one whole entry; afterwards over its commands alone, to be read by n calls of command_decode
+ * that leave nothing. ERR_TORN, ERR_CORRUPT; ERR_NOT_FOUND: of a newer format or feature level. */
 int command_entry_decode(struct cursor *c, struct command_entry *out);
 
 const char *command_type_name(uint8_t type);
