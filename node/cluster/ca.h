@@ -1,9 +1,9 @@
-/* The cluster's certificate authority: making it, issuing nodes' certificates, reading them. OpenSSL; no I/O but
- * memory. Any thread.
+/* The cluster's certificate authority: making it, issuing nodes' certificates, reading them. OpenSSL; no I/O
+ * but memory. Any thread.
  *
- * One CA per epoch, ECDSA P-256, whose key is stored encrypted (PKCS#8, with the cluster's secret, which is in each
- * voter's identity directory only). Nodes' certificates: CN = node name, subjectAltName = base/peer.h's URI, client
- * and server use, one year; renewed when a third is left.
+ * One CA per epoch, ECDSA P-256, whose key is stored encrypted (PKCS#8, with the cluster's secret, which is
+ * in each voter's identity directory only). Nodes' certificates: CN = node name, subjectAltName =
+ * base/peer.h's URI, client and server use, one year; renewed when a third is left.
  */
 #ifndef NODE_CLUSTER_CA_H
 #define NODE_CLUSTER_CA_H
@@ -18,14 +18,15 @@
 #define CA_CERTIFICATE_DAYS 365
 
 /* A new authority for a cluster and epoch. */
-int ca_make(const uint8_t cluster[16], uint32_t epoch, const uint8_t secret[CA_SECRET_BYTES], struct buf *certificate,
-            struct buf *encrypted_key);
+int ca_make(const uint8_t cluster[16], uint32_t epoch, const uint8_t secret[CA_SECRET_BYTES],
+            struct buf *certificate, struct buf *encrypted_key);
 /* A new key (PEM, P-256) and a certificate request for it. */
 int ca_make_request(const char *node_name, struct buf *key, struct buf *request);
-/* ERR_BAD: not a request whose signature is right, another kind of key; ERR_DENIED: the secret does not open the key.
- * `days` 0: CA_CERTIFICATE_DAYS. */
+/* ERR_BAD: not a request whose signature is right, another kind of key; ERR_DENIED: the secret does not open
+ * the key. `days` 0: CA_CERTIFICATE_DAYS. */
 int ca_issue(struct span ca_certificate, struct span encrypted_key, const uint8_t secret[CA_SECRET_BYTES],
-             struct span request, const struct peer *peer, const char *node_name, int days, struct buf *certificate);
+             struct span request, const struct peer *peer, const char *node_name, int days,
+             struct buf *certificate);
 
 struct ca_info {
     struct peer peer;
