@@ -57,7 +57,7 @@ static const struct {
                                         U32(grant.need), U32(grant.want)) },
     [COMMAND_RETURN] = { "return", FIELDS({ KIND_RETURN, 0, AT(ret), COMMAND_RETURN_MAX }) },
     [COMMAND_FREEZE] = { "freeze", FIELDS(BY(freeze), SCOPE(freeze.scope), NAME(freeze.name),
-                                          U8(freeze.mode, COMMAND_FREEZE_REJECT, COMMAND_FREEZE_HOLD),
+                                          U8(freeze.mode, COMMAND_FREEZE_REJECT, COMMAND_FREEZE_AUTO),
                                           U64(freeze.for_ms), TEXT(freeze.reason)) },
     [COMMAND_THAW] = { "thaw", FIELDS(BY(thaw), SCOPE(thaw.scope), NAME(thaw.name), U64(thaw.freeze)) },
     [COMMAND_ACCOUNT_SET] = { "account-set", FIELDS(BY(account_set), NAME(account_set.name),

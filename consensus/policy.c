@@ -56,7 +56,7 @@ static bool policy_ok(const struct policy_compiled *p)
     return duration_ok(p->session_ttl_ms, POLICY_TTL_MIN_MS, POLICY_TTL_MAX_MS) &&
            duration_ok(p->session_margin_ms, POLICY_MARGIN_MIN_MS, POLICY_MARGIN_MAX_MS) &&
            (p->voters == 0 || p->voters == 1 || p->voters == 3 || p->voters == 5) &&
-           p->freeze_mode <= COMMAND_FREEZE_HOLD && limits_ok(p);
+           p->freeze_mode <= COMMAND_FREEZE_AUTO && limits_ok(p);
 }
 
 int policy_encode(const struct policy_compiled *p, struct buf *out)
