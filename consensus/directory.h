@@ -33,7 +33,7 @@ struct directory_override {
     uint64_t count, version;
 };
 typedef int directory_override_fn(void *arg, const struct directory_override *o);
-/* Of one sender, or (empty name) of all. */
+/* Of one sender, or (empty name) of all of the scope (0: of both). */
 int directory_override_each(const struct machine *m, uint8_t scope, struct span name, directory_override_fn *fn, void *arg);
 
 struct directory_policy {
@@ -55,19 +55,23 @@ int directory_pool_each(const struct machine *m, directory_pool_fn *fn, void *ar
 struct directory_assignment {
     uint8_t to; /* enum command_assign_to */
     struct span name, pool;
+    uint64_t version;
 };
 typedef int directory_assignment_fn(void *arg, const struct directory_assignment *a);
 int directory_assignment_each(const struct machine *m, directory_assignment_fn *fn, void *arg);
 /* The pool of a sender: the account's, else the tenant's, else the class's; empty: none. */
 struct span directory_pool_of(const struct machine *m, struct span account, struct span tenant, uint8_t class);
 
+#define DIRECTORY_NOBODY UINT64_MAX
 struct directory_ip {
     struct span address, pool, ehlo;
-    uint64_t node;    /* owner; 0: none at present (released, or its owner's session expired) */
-    uint64_t next;    /* whose it will be once released; 0: it stays */
+    uint64_t node;    /* owner, and it has a session; 0: none at present (released, or its owner has none any more:
+                         then `next` gets it with its next session) */
+    uint64_t next;    /* whose it will be once released; 0: it stays. While this is set the owner no longer uses
+                         it, and says so with COMMAND_IP_RELEASED. DIRECTORY_NOBODY: it is being removed */
     uint64_t move;    /* id of that move */
     uint32_t weight;
-    uint8_t use;      /* 1 used, 2 drained, 3 disabled */
+    uint8_t use;      /* enum command_use */
     uint64_t version;
 };
 typedef int directory_ip_fn(void *arg, const struct directory_ip *ip);
@@ -80,9 +84,12 @@ struct directory_member {
     uint8_t state, role; /* enums of command.h */
     uint32_t features;
     uint8_t certificates[2][32]; /* SHA-256 of those that are good: the newest first; zeros: none */
+    int64_t not_after_ms[2];     /* when they end, by the wall clock */
     uint64_t session;            /* its current one; 0: none */
+    uint64_t changed;            /* id of the command that did: by.version of COMMAND_MEMBER_SET */
 };
 bool directory_member_find(const struct machine *m, uint64_t id, struct directory_member *out);
+/* Present ones only. */
 bool directory_member_named(const struct machine *m, struct span name, struct directory_member *out);
 typedef int directory_member_fn(void *arg, const struct directory_member *mb);
 /* Removed ones too, for the audit; in order of id. */
@@ -92,6 +99,7 @@ struct directory_cluster {
     uint8_t id[16];
     uint32_t epoch;
     struct span ca_certificate, ca_key;
+    uint64_t version; /* for COMMAND_FEATURE_RAISE */
 };
 bool directory_cluster(const struct machine *m, struct directory_cluster *out);
 struct directory_token {
@@ -101,6 +109,7 @@ struct directory_token {
     bool used;
     uint64_t node; /* used: who joined with it */
     uint8_t request_sha256[32];
+    uint64_t version;
 };
 bool directory_token_find(const struct machine *m, struct span id, struct directory_token *out);
 typedef int directory_token_fn(void *arg, const struct directory_token *t);

@@ -1,0 +1,141 @@
+/* The directory's front: its memory, and which command is whose. What commands do is in directory_*.c. */
+#include "base/ensure.h"
+#include "consensus/directory_impl.h"
+
+#include <stdlib.h>
+
+const struct store_type *const directory_types[] = {
+    &directory_account_type,  &directory_tenant_type,  &directory_override_type, &directory_policy_type,
+    &directory_upload_type,   &directory_chunk_type,   &directory_pool_type,     &directory_assignment_type,
+    &directory_ip_type,       &directory_cluster_type, &directory_member_type,   &directory_token_type,
+    &directory_transfer_type, &directory_audit_type,
+};
+const uint32_t directory_ntypes = sizeof directory_types / sizeof directory_types[0];
+
+static const struct {
+    size_t offset;
+    const struct store_type *type;
+} indexes[] = {
+    { offsetof(struct directory, accounts), &directory_account_type },
+    { offsetof(struct directory, tenants), &directory_tenant_type },
+    { offsetof(struct directory, overrides), &directory_override_type },
+    { offsetof(struct directory, chunks), &directory_chunk_type },
+    { offsetof(struct directory, pools), &directory_pool_type },
+    { offsetof(struct directory, assignments), &directory_assignment_type },
+    { offsetof(struct directory, ips), &directory_ip_type },
+    { offsetof(struct directory, members), &directory_member_type },
+    { offsetof(struct directory, tokens), &directory_token_type },
+    { offsetof(struct directory, transfers), &directory_transfer_type },
+};
+#define NINDEXES (sizeof indexes / sizeof indexes[0])
+
+static struct directory_index *index_at(struct directory *d, size_t i)
+{
+    return (struct directory_index *)((char *)d + indexes[i].offset);
+}
+
+struct directory *directory_new(struct machine *m)
+{
+    struct directory *d = calloc(1, sizeof *d);
+    if (d == NULL)
+        return NULL;
+    for (size_t i = 0; i < NINDEXES; i++)
+        directory_index_init(index_at(d, i), indexes[i].type);
+    policy_default(&d->builtin);
+    /* Until a policy says otherwise these are the machine's own. */
+    if (m->config.session_ttl_ms != 0)
+        d->builtin.session_ttl_ms = m->config.session_ttl_ms;
+    if (m->config.session_margin_ms != 0)
+        d->builtin.session_margin_ms = m->config.session_margin_ms;
+    return d;
+}
+
+void directory_free(struct directory *d)
+{
+    for (size_t i = 0; i < NINDEXES; i++)
+        directory_index_fini(index_at(d, i));
+    free(d);
+}
+
+int directory_restored(struct machine *m)
+{
+    struct directory *d = m->directory;
+    for (size_t i = 0; i < NINDEXES; i++) {
+        struct directory_index *ix = index_at(d, i);
+        directory_index_fini(ix);
+        LIST_EACH(link, store_all(m->store, indexes[i].type))
+        {
+            int err = directory_index_add(ix, LIST_ITEM(link, struct store_rec, link));
+            if (err != 0)
+                return err;
+        }
+    }
+    d->cluster =
+        (struct directory_cluster_rec *)store_find(m->store, &directory_cluster_type, SPAN_LIT("cluster"));
+    d->account_bytes = 0;
+    LIST_EACH(link, store_all(m->store, &directory_account_type))
+    d->account_bytes += directory_account_bytes(LIST_ITEM(link, struct store_rec, link));
+    directory_policy_restored(m);
+    directory_audit_restored(m);
+    return 0;
+}
+
+static directory_command_fn *const commands[] = {
+    [COMMAND_ACCOUNT_SET] = directory_account_set,
+    [COMMAND_ACCOUNT_REMOVE] = directory_account_remove,
+    [COMMAND_TENANT_SET] = directory_tenant_set,
+    [COMMAND_TENANT_REMOVE] = directory_tenant_remove,
+    [COMMAND_OVERRIDE_SET] = directory_override_set,
+    [COMMAND_POLICY_CHUNK] = directory_policy_chunk,
+    [COMMAND_POLICY_COMMIT] = directory_policy_commit,
+    [COMMAND_POOL_SET] = directory_pool_set,
+    [COMMAND_POOL_REMOVE] = directory_pool_remove,
+    [COMMAND_POOL_ASSIGN] = directory_pool_assign,
+    [COMMAND_IP_SET] = directory_ip_set,
+    [COMMAND_IP_MOVE] = directory_ip_move,
+    [COMMAND_IP_RELEASED] = directory_ip_released,
+    [COMMAND_IP_REMOVE] = directory_ip_remove,
+    [COMMAND_CLUSTER_INIT] = directory_cluster_init,
+    [COMMAND_TOKEN_ADD] = directory_token_add,
+    [COMMAND_MEMBER_JOIN] = directory_member_join,
+    [COMMAND_MEMBER_SET] = directory_member_set,
+    [COMMAND_MEMBER_REPORT] = directory_member_report,
+    [COMMAND_CERT_ISSUED] = directory_cert_issued,
+    [COMMAND_FEATURE_RAISE] = directory_feature_raise,
+    [COMMAND_TOKEN_REMOVE] = directory_token_remove,
+    [COMMAND_TRANSFER_OWN] = directory_transfer_own,
+    [COMMAND_TRANSFER_END] = directory_transfer_end,
+    [COMMAND_TRANSFER_CANCEL] = directory_transfer_cancel,
+};
+
+int directory_apply(struct machine *m, const struct machine_at *at, const struct command *cmd,
+                    struct machine_result *r)
+{
+    ensure(cmd->type < sizeof commands / sizeof commands[0]);
+    ensure(commands[cmd->type] != NULL);
+    return commands[cmd->type](m, at, cmd, r);
+}
+
+int directory_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t *n)
+{
+    int err = directory_uploads_due(m, now_ms, out, n);
+    return err != 0 ? err : directory_tokens_due(m, now_ms, out, n);
+}
+
+void directory_totals(const struct machine *m, struct machine_totals *out)
+{
+    enum { SMALL = 400 }; /* about what any other record takes */
+    const struct directory *d = m->directory;
+    out->accounts = d->accounts.len;
+    out->tenants = d->tenants.len;
+    out->pools = d->pools.len;
+    out->addresses = d->ips.len;
+    out->transfers = d->transfers.len;
+    out->audit = store_len(m->store, &directory_audit_type);
+    LIST_EACH(link, store_all(m->store, &directory_member_type))
+    out->members +=
+        directory_member_is_present(LIST_ITEM(link, struct directory_member_rec, rec.link)) ? 1 : 0;
+    out->bytes += d->account_bytes + d->policy_bytes + d->audit_bytes +
+                  SMALL * (d->tenants.len + d->overrides.len + d->pools.len + d->assignments.len +
+                           d->ips.len + d->members.len + d->tokens.len + d->transfers.len);
+}
