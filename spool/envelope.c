@@ -14,7 +14,7 @@
 #define RCPT_BYTES_MIN 5   /* two lengths and notify */
 #define CLOSE_BYTES_MIN 15 /* id, rcpt, state, length */
 #define NOTIFY_ALL 15
-#define FLAGS_ALL 31
+#define FLAGS_ALL 63
 
 #define NTEXTS 10
 
@@ -51,7 +51,7 @@ static bool scalars_ok(const struct envelope *e)
 
 static bool close_ok(const struct envelope_close *c)
 {
-    return rcpt_state_terminal(c->state) && c->state <= RCPT_DELETED && c->rcpt < ENVELOPE_RCPTS_MAX;
+    return rcpt_state_terminal(c->state) && c->rcpt < ENVELOPE_RCPTS_MAX;
 }
 
 static int check(const struct envelope *e)
@@ -188,8 +188,9 @@ void envelope_decoded_fini(struct envelope_decoded *d)
 
 const char *rcpt_state_name(uint8_t state)
 {
-    static const char *const names[] = { "queued",  "held",    "delivered", "relayed",
-                                         "bounced", "expired", "deleted" };
+    static const char *const names[] = { "queued",  "held",         "delivered", "relayed",
+                                         "bounced", "expired",      "deleted",   "moved",
+                                         "leaving", "leaving held", "arriving",  "arriving held" };
     return state < sizeof names / sizeof names[0] ? names[state] : "unknown";
 }
 
@@ -198,6 +199,7 @@ static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 void spool_id_format(uint64_t id, char out[SPOOL_ID_TEXT])
 {
+    id = spool_id_public(id);
     for (int i = SPOOL_ID_TEXT - 2; i >= 0; i--) {
         out[i] = digits[id & 31];
         id >>= 5;

@@ -37,7 +37,8 @@ enum envelope_flag {
     ENVELOPE_REQUIRETLS = 2,
     ENVELOPE_DSN = 4,          /* generated here, and a report: never reported on */
     ENVELOPE_HELD = 8,         /* born held: no delivery until an operator releases it */
-    ENVELOPE_BODY_IS_8BIT = 16 /* the content has an octet over 127 */
+    ENVELOPE_BODY_IS_8BIT = 16, /* the content has an octet over 127 */
+    ENVELOPE_INERT = 32,        /* came from another node: nothing is done with it before that is settled */
 };
 
 /* A recipient's states. Those from DELIVERED on are terminal: nothing follows them. The numbers are on disk.
@@ -50,11 +51,25 @@ enum rcpt_state {
     RCPT_BOUNCED = 4,
     RCPT_EXPIRED = 5,
     RCPT_DELETED = 6, /* by an operator */
+    RCPT_MOVED = 7,   /* another node has it, or kept it */
+    /* Not terminal, and nothing is done with it: it is about to be another node's, or to become ours. Which, and by
+     * which transfer, is in the reply. */
+    RCPT_LEAVING = 8,
+    RCPT_LEAVING_HELD = 9,
+    RCPT_INERT = 10,
+    RCPT_INERT_HELD = 11,
 };
+#define RCPT_STATES 12
 
 static inline bool rcpt_state_terminal(uint8_t state)
 {
-    return state >= RCPT_DELIVERED;
+    return state >= RCPT_DELIVERED && state <= RCPT_MOVED;
+}
+
+/* Between two nodes: neither offered for delivery nor an operator's to change. */
+static inline bool rcpt_state_between(uint8_t state)
+{
+    return state >= RCPT_LEAVING;
 }
 
 struct envelope_rcpt {
@@ -111,6 +126,38 @@ void envelope_decoded_fini(struct envelope_decoded *d);
 
 /* "delivered" and the like, for people and programs. */
 const char *rcpt_state_name(uint8_t state);
+
+/* The state of a recipient of which nothing else is known yet. */
+static inline uint8_t envelope_first_state(const struct envelope *e)
+{
+    bool held = (e->flags & ENVELOPE_HELD) != 0;
+    if ((e->flags & ENVELOPE_INERT) != 0)
+        return held ? RCPT_INERT_HELD : RCPT_INERT;
+    return held ? RCPT_HELD : RCPT_QUEUED;
+}
+
+/* An id is ms since 1970 (44 bits), a counter (8), the number of times that the message moved to another node (4), and
+ * the node that accepted it (8). A message is found by its id with the hop: a node that gives one away and gets it back
+ * has two that never meet. People see it without the hop, as the same wherever it is. */
+#define SPOOL_ID_HOP_SHIFT 8
+#define SPOOL_ID_HOP_BITS 4
+#define SPOOL_ID_HOPS_MAX 15u
+
+static inline uint32_t spool_id_hop(uint64_t id)
+{
+    return (uint32_t)(id >> SPOOL_ID_HOP_SHIFT) & SPOOL_ID_HOPS_MAX;
+}
+
+static inline uint64_t spool_id_public(uint64_t id)
+{
+    return id & ~((uint64_t)SPOOL_ID_HOPS_MAX << SPOOL_ID_HOP_SHIFT);
+}
+
+/* As it is called on the next node; 0: it has moved as often as it can. */
+static inline uint64_t spool_id_moved(uint64_t id)
+{
+    return spool_id_hop(id) == SPOOL_ID_HOPS_MAX ? 0 : id + (1u << SPOOL_ID_HOP_SHIFT);
+}
 
 /* Queue ids as people see them: 13 characters of Crockford's base 32, which sort as the numbers do. */
 #define SPOOL_ID_TEXT 14 /* with the NUL */

@@ -274,7 +274,7 @@ int updates_next(struct updates *it, struct spool_rcpt_update *out)
     out->to.changed_ms = (int64_t)cursor_u64(&it->c);
     uint16_t n = cursor_u16(&it->c);
     out->to.reply = cursor_bytes(&it->c, n);
-    if (cursor_err(&it->c) || out->rcpt >= it->nrcpts || out->to.state > RCPT_DELETED || n > REPLY_BYTES_MAX)
+    if (cursor_err(&it->c) || out->rcpt >= it->nrcpts || out->to.state >= RCPT_STATES || n > REPLY_BYTES_MAX)
         return ERR_CORRUPT;
     return 1;
 }

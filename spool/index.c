@@ -32,16 +32,15 @@ static struct map *shard_of(struct spool *s, uint64_t id)
     return m;
 }
 
-struct msg *msg_new(uint64_t id, uint32_t nrcpts, bool held)
+struct msg *msg_new(uint64_t id, uint32_t nrcpts, uint8_t state)
 {
     struct msg *m = calloc(1, sizeof *m + nrcpts * sizeof m->rcpts[0]);
     if (m == NULL)
         return NULL;
     m->id = id;
     m->nrcpts = nrcpts;
-    if (held)
-        for (uint32_t i = 0; i < nrcpts; i++)
-            m->rcpts[i].state = RCPT_HELD;
+    for (uint32_t i = 0; i < nrcpts; i++)
+        m->rcpts[i].state = state;
     return m;
 }
 

@@ -18,10 +18,10 @@
 static uint64_t id_next(struct spool *s)
 {
     uint64_t id = (uint64_t)clock_wall_ms() << SPOOL_ID_MS_SHIFT;
-    uint64_t least = ((s->last_id >> SPOOL_ID_NODE_BITS) + 1) << SPOOL_ID_NODE_BITS;
+    uint64_t least = ((s->last_id >> SPOOL_ID_COUNTER_SHIFT) + 1) << SPOOL_ID_COUNTER_SHIFT;
     if (id < least)
         id = least;
-    id = (id & ~(uint64_t)((1u << SPOOL_ID_NODE_BITS) - 1)) | s->config.id_node;
+    id = (id & ~(uint64_t)((1u << SPOOL_ID_COUNTER_SHIFT) - 1)) | s->config.id_node;
     s->last_id = id;
     return id;
 }
@@ -75,30 +75,57 @@ void ingest_free(struct spool_ingest *in)
     free(in);
 }
 
-int spool_ingest_open(struct spool *s, struct spool_ingest **out)
+/* `id` 0: a new one. */
+static int ingest_open(struct spool *s, uint64_t id, struct spool_ingest **out)
 {
     if (s->failed != 0)
         return s->failed;
     if (s->free_bytes < (int64_t)s->config.min_free_bytes)
         return ERR_DISK_FULL;
-    struct spool_ingest *in = ingest_new(s, 0);
+    struct spool_ingest *in = ingest_new(s, id);
     if (in == NULL)
         return -ENOMEM;
     pthread_mutex_lock(&s->lock);
-    bool room = s->messages + s->open_ingests < s->config.max_messages;
-    if (room) {
+    int err = s->messages + s->open_ingests < s->config.max_messages ? 0 : ERR_LIMIT;
+    if (err == 0 && id != 0 && index_find(s, id) != NULL)
+        err = ERR_EXISTS;
+    if (err == 0 && id == 0) {
         in->id = id_next(s);
         if (in->id >= s->id_reserved)
             id_reserve(s);
-        s->open_ingests++;
     }
+    s->open_ingests += err == 0;
     pthread_mutex_unlock(&s->lock);
-    if (!room) {
+    if (err != 0) {
         free(in);
-        return ERR_LIMIT;
+        return err;
     }
     *out = in;
     return 0;
+}
+
+int spool_ingest_open(struct spool *s, struct spool_ingest **out)
+{
+    return ingest_open(s, 0, out);
+}
+
+int spool_ingest_open_moved(struct spool *s, uint64_t id, struct spool_ingest **out)
+{
+    ensure(spool_id_hop(id) > 0);
+    return ingest_open(s, id, out);
+}
+
+uint64_t spool_find(struct spool *s, uint64_t id)
+{
+    uint64_t found = 0;
+    pthread_mutex_lock(&s->lock);
+    for (uint64_t hop = 0; hop <= SPOOL_ID_HOPS_MAX && found == 0; hop++) {
+        uint64_t one = spool_id_public(id) | hop << SPOOL_ID_HOP_SHIFT;
+        if (index_living(s, one) != NULL)
+            found = one;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return found;
 }
 
 uint64_t spool_ingest_id(const struct spool_ingest *in)
@@ -277,7 +304,7 @@ void spool_ingest_commit(struct spool_ingest *in, struct envelope *e, struct spo
     e->size = in->size;
     int err = s->failed;
     struct rec *r = err != 0 ? NULL : commit_encode(in, e, &err);
-    struct msg *m = r == NULL ? NULL : msg_new(in->id, e->nrcpts, (e->flags & ENVELOPE_HELD) != 0);
+    struct msg *m = r == NULL ? NULL : msg_new(in->id, e->nrcpts, envelope_first_state(e));
     if (r != NULL && m == NULL)
         err = -ENOMEM;
     free(in->raw);

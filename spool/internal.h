@@ -30,9 +30,9 @@
 #define SPOOL_FULL_RETRY_NS 200000000       /* a full disk is tried again after this */
 #define SPOOL_LAZY_NS 4000000     /* a record that nobody waits for is on its way to disk after this */
 #define SPOOL_ID_RESERVE_MS 10000 /* ids this far ahead count as given when a batch is written */
-#define SPOOL_ID_NODE_BITS 8
-#define SPOOL_ID_COUNTER_BITS 12
-#define SPOOL_ID_MS_SHIFT (SPOOL_ID_NODE_BITS + SPOOL_ID_COUNTER_BITS)
+#define SPOOL_ID_COUNTER_BITS 8
+#define SPOOL_ID_COUNTER_SHIFT (SPOOL_ID_HOP_SHIFT + SPOOL_ID_HOP_BITS)
+#define SPOOL_ID_MS_SHIFT (SPOOL_ID_COUNTER_SHIFT + SPOOL_ID_COUNTER_BITS)
 
 /* ---- messages in memory -------------------------------------------------------------------------------- */
 
@@ -77,7 +77,7 @@ struct msg {
     struct msg_rcpt rcpts[];
 };
 
-struct msg *msg_new(uint64_t id, uint32_t nrcpts, bool held);
+struct msg *msg_new(uint64_t id, uint32_t nrcpts, uint8_t state);
 void msg_free(struct spool *s, struct msg *m); /* lock: lets go of its replies */
 
 /* All under lock. */

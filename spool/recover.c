@@ -40,7 +40,7 @@ static void note(struct recovery *rc, bool damage, const char *fmt, ...)
 static int stub_make(struct recovery *rc, uint64_t id, uint32_t nrcpts, struct msg *smaller, struct msg **out)
 {
     struct spool *s = rc->s;
-    struct msg *m = msg_new(id, nrcpts, false);
+    struct msg *m = msg_new(id, nrcpts, RCPT_QUEUED);
     if (m == NULL)
         return -ENOMEM;
     m->flags = MSG_STUB;
@@ -205,7 +205,7 @@ static int place_msg(struct recovery *rc, struct segment *seg, const struct repl
                      uint32_t full_len, const struct commit *c, const struct envelope *env)
 {
     struct spool *s = rc->s;
-    bool held = (env->flags & ENVELOPE_HELD) != 0;
+    uint8_t first = envelope_first_state(env);
     struct msg *m = index_find(s, r->head.id);
     if (m == NULL || m->nrcpts < env->nrcpts) {
         /* a stub made by a close knows no more than one recipient's index */
@@ -220,9 +220,9 @@ static int place_msg(struct recovery *rc, struct segment *seg, const struct repl
     if ((m->flags & MSG_STUB) != 0) {
         m->flags &= ~(uint32_t)MSG_STUB;
         rc->stubs--;
-        for (uint32_t i = 0; held && i < m->nrcpts; i++)
+        for (uint32_t i = 0; i < m->nrcpts; i++)
             if (m->rcpts[i].changed_ms == 0)
-                m->rcpts[i].state = RCPT_HELD;
+                m->rcpts[i].state = first;
     }
     struct segment *before = m->segment == 0 ? NULL : segments_find(s, m->segment);
     if (before != NULL && before != seg)

@@ -89,6 +89,13 @@ struct spool_ingest;
 /* ERR_DISK_FULL, ERR_LIMIT (too many messages), or the error that stopped the spool. */
 int spool_ingest_open(struct spool *s, struct spool_ingest **out);
 
+/* The same for a message that another node gives away, under the id that spool_id_moved gave. Its envelope has
+ * ENVELOPE_INERT. ERR_EXISTS: it is here already. */
+int spool_ingest_open_moved(struct spool *s, uint64_t id, struct spool_ingest **out);
+
+/* The living message that people call so, whatever its hop; 0: none. */
+uint64_t spool_find(struct spool *s, uint64_t id);
+
 /* The id that the message will have; it goes into Received. */
 uint64_t spool_ingest_id(const struct spool_ingest *in);
 

@@ -164,7 +164,7 @@ static bool place_of(struct recovery *rc, uint64_t id, uint32_t *segment, uint32
 static int envelope_of(struct recovery *rc, uint64_t id, uint64_t seq, const struct envelope **out)
 {
     struct spool *s = rc->s;
-    struct told_envelope *t = &rc->envelopes[(id >> SPOOL_ID_NODE_BITS) % TELL_ENVELOPES];
+    struct told_envelope *t = &rc->envelopes[(id >> SPOOL_ID_COUNTER_SHIFT) % TELL_ENVELOPES];
     uint32_t number, offset;
     struct span payload;
     *out = NULL;

@@ -10,7 +10,7 @@
 static int check(const struct spool_rcpt_update *u, uint32_t n, const struct msg *m)
 {
     for (uint32_t i = 0; i < n; i++)
-        if (u[i].rcpt >= m->nrcpts || u[i].to.state > RCPT_DELETED)
+        if (u[i].rcpt >= m->nrcpts || u[i].to.state >= RCPT_STATES)
             return ERR_BAD;
     return 0;
 }

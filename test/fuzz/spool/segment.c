@@ -89,7 +89,7 @@ static int on_found(void *ctx, const struct envelope *env, const struct spool_rc
 {
     struct found *f = ctx;
     for (uint32_t i = 0; i < env->nrcpts; i++)
-        ensure(rcpts[i].state <= RCPT_DELETED);
+        ensure(rcpts[i].state < RCPT_STATES);
     ensure(f->n < FOUND_MAX);
     f->ids[f->n++] = env->id;
     return 0;
