@@ -1,11 +1,11 @@
-/* Quotas in the hot path: what a worker asks while a client waits. The other half, which talks to the cluster, is
- * agent.h; docs/ledger.md explains both.
+/* Quotas in the hot path: what a worker asks while a client waits. The other half, which talks to the
+ * cluster, is agent.h; docs/ledger.md explains both.
  *
- * Reserve, then commit. RCPT reserves one token; RSET, failed content and a client that goes free it; when the commit
- * record is handed to the spool it is spent, and nothing refuses after that. A token comes from a grant of the cluster
- * and dies with the grant's life or with the node's session, whichever ends first. With tokens in hand an answer is
- * immediate and touches nothing that another thread writes; without, it comes later on the worker's loop, while the
- * client's further commands may already be read.
+ * Reserve, then commit. RCPT reserves one token; RSET, failed content and a client that goes free it; when
+ * the commit record is handed to the spool it is spent, and nothing refuses after that. A token comes from a
+ * grant of the cluster and dies with the grant's life or with the node's session, whichever ends first. With
+ * tokens in hand an answer is immediate and touches nothing that another thread writes; without, it comes
+ * later on the worker's loop, while the client's further commands may already be read.
  *
  * A sender here is an authenticated account, canonical, with its tenant and class; never the reverse-path.
  *
@@ -33,7 +33,7 @@ enum ledger_answer {
 
 enum ledger_why {
     LEDGER_WHY_NONE,
-    LEDGER_WHY_LIMIT,    /* 450 4.7.1: limit, retry_ms */
+    LEDGER_WHY_LIMIT, /* 450 4.7.1: limit, retry_ms */
     LEDGER_WHY_FROZEN,
     LEDGER_WHY_DISABLED, /* the account */
     LEDGER_WHY_SESSION,  /* 451 4.3.2: this node may not admit mail now */
@@ -53,7 +53,8 @@ struct ledger_sender {
     uint8_t class;
 };
 
-/* What one transaction has reserved of one sender. In the transaction's memory; init, then fini in any case. */
+/* What one transaction has reserved of one sender. In the transaction's memory; init, then fini in any case.
+ */
 struct ledger_hold {
     struct ledger_worker *w;
     struct ledger_wallet *wallet; /* of the sender; the ledger's */
@@ -78,14 +79,15 @@ void ledger_hold_fini(struct ledger_hold *h);
 enum ledger_answer ledger_reserve(struct ledger_hold *h, uint32_t n);
 /* n fewer (at most what is reserved). */
 void ledger_unreserve(struct ledger_hold *h, uint32_t n);
-/* Can the reserved tokens be spent now? YES: they can, and ledger_spend must follow in this turn of the loop. If
- * session or grants ended meanwhile they are exchanged for others (WAIT), or refused. Reads CLOCK_BOOTTIME. */
+/* Can the reserved tokens be spent now? YES: they can, and ledger_spend must follow in this turn of the loop.
+ * If session or grants ended meanwhile they are exchanged for others (WAIT), or refused. Reads
+ * CLOCK_BOOTTIME. */
 enum ledger_answer ledger_ready(struct ledger_hold *h);
 /* Right after a YES of ledger_ready, when the commit record is handed to the spool. They are gone. */
 void ledger_spend(struct ledger_hold *h);
 
-/* May this node admit mail now? Reads CLOCK_BOOTTIME (!): call it after the MAIL line was read. Without a cluster:
- * always. */
+/* May this node admit mail now? Reads CLOCK_BOOTTIME (!): call it after the MAIL line was read. Without a
+ * cluster: always. */
 bool ledger_session_valid(const struct ledger_worker *w);
 /* The wallet has tokens of anybody: with no session and no tokens a node greets with 421. */
 bool ledger_usable(const struct ledger_worker *w);
@@ -104,8 +106,8 @@ int ledger_worker_new(const struct ledger_worker_config *config, struct ledger_w
 void ledger_worker_close(struct ledger_worker *w);
 void ledger_worker_free(struct ledger_worker *w);
 
-/* The state up to this index is acted upon by this worker (it has the frozen view of it, see core). Any index may be
- * told again; it only grows. */
+/* The state up to this index is acted upon by this worker (it has the frozen view of it, see core). Any index
+ * may be told again; it only grows. */
 void ledger_worker_publish(struct ledger_worker *w, uint64_t index);
 
 struct ledger_worker_stats {
