@@ -49,19 +49,24 @@ void machine_free(struct machine *m);
 enum machine_refusal { /* of a grant, in `why` of a result whose err is ERR_LIMIT or ERR_DENIED */
     MACHINE_REFUSED_LIMIT = 1, /* a limit: named, with free_ms */
     MACHINE_REFUSED_FROZEN,
-    MACHINE_REFUSED_SESSION,   /* the session is not usable: superseded, expired, closed */
+    MACHINE_REFUSED_SESSION,   /* any command: the session is not usable. ERR_DENIED: superseded, this command was not
+                                  done before either; ERR_NOT_FOUND: expired or closed, its answers are forgotten */
     MACHINE_REFUSED_NO_ROOM,   /* max_counters */
     MACHINE_REFUSED_DISABLED,  /* the account */
 };
 
 struct machine_result {
-    int err;         /* 0; ERR_LIMIT, ERR_DENIED, ERR_NOT_FOUND, ERR_EXISTS, ERR_BUSY (another version), ERR_BAD */
+    int err;         /* 0; ERR_LIMIT, ERR_DENIED, ERR_NOT_FOUND, ERR_EXISTS, ERR_BUSY (another version), ERR_BAD;
+                        ERR_CLOSED: seq was cancelled, or is below `lowest`: nothing was done */
     uint64_t id;     /* 0: what the command made: session, grant, freeze, move: the index of its entry * 64 + its place */
     uint32_t count;  /* GRANT: tokens; RETURN: refunded; CANCEL: 1 if it came before the command */
-    uint32_t life_ms; /* GRANT: they may be spent so long after the first send of the request */
+    uint32_t life_ms; /* GRANT: they may be spent so long after the first send of the request. SESSION_OPEN, _RENEW: the
+                         TTL, from the first send of this attempt: count this one, not machine_session_ttl_ms, which
+                         may be older or newer than what the cluster counts */
     uint8_t why;     /* enum machine_refusal */
     uint8_t scope;   /* LIMIT: whose, enum command_scope */
-    uint64_t free_ms; /* LIMIT: cluster time when `need` may fit again (not a promise) */
+    uint64_t free_ms; /* LIMIT: cluster time when `need` may fit again (not a promise; more than the whole limit: never,
+                         and one window from now here) */
     uint64_t now_ms;  /* cluster time at the command */
     char limit[64];   /* LIMIT: its name */
     uint64_t limit_count, limit_window_ms;
@@ -79,7 +84,8 @@ enum machine_change { /* of what others keep copies; the key is a name, or empty
     MACHINE_CHANGED_POOLS,       /* pools, assignments or addresses; key: the address, or empty */
     MACHINE_CHANGED_MEMBERS,
     MACHINE_CHANGED_SESSIONS,    /* opened, superseded, closed, expired; id: the session */
-    MACHINE_CHANGED_LIMITS,      /* overrides, tenants: refusals that were remembered may be wrong now */
+    MACHINE_CHANGED_LIMITS,      /* overrides, tenants, a refund after a refusal: refusals that were remembered may be
+                                    wrong now. key: whose, scope in `id`; or empty: anybody's */
     MACHINE_CHANGED_TRANSFER,    /* id: low 64 bits of the batch's; key: its 16 bytes */
     MACHINE_CHANGED_FEATURES,
     MACHINE_CHANGED_RECALL,      /* key: the account or tenant; idle tokens of it are asked for. scope in `id` */
@@ -126,6 +132,7 @@ int machine_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t *n
 
 struct machine_session {
     uint64_t id, node, number, published, opened_index;
+    uint64_t ttl_ms;   /* the longest that its node may be counting */
     uint8_t nonce[16]; /* of its SESSION_OPEN: how the node knows its own */
     bool current; /* false: superseded or of a removed node, and not yet expired: still waited for */
 };
@@ -170,7 +177,9 @@ int machine_usage_each(const struct machine *m, struct span account, struct span
 
 struct machine_totals {
     uint64_t accounts, tenants, counters, grants, sessions, frozen, members, pools, addresses, transfers, audit;
-    uint64_t charged, spent_or_held, burned, refunded; /* tokens, since the cluster began */
+    /* Tokens, since the cluster began: charged = spent_or_held + burned + refunded. Burned: lost with their node, or
+     * given back too late. */
+    uint64_t charged, spent_or_held, burned, refunded;
     uint64_t granted, refused;                         /* requests */
     uint64_t bytes;                                    /* estimate of the state's memory */
 };

@@ -25,6 +25,9 @@ struct machine {
     struct quotas *quotas;
     struct freezes *freezes;
     struct machine_effects *out; /* of the entry that is being applied */
+    int failed;                  /* -ENOMEM while saying what changed */
+    uint64_t snapshot_applied, snapshot_now_ms; /* at the mark */
+    bool snapshot_begun;                        /* the head was written */
 };
 
 /* Where in the log a command is. Its id, index * 64 + place, names what it makes. */

@@ -1,0 +1,681 @@
+/* The records of quotas: encoding, decoding, and what is rebuilt from them after a restore. */
+#include "base/ensure.h"
+#include "base/err.h"
+#include "consensus/quota_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static inline struct quota_limit *limit_of(const struct store_rec *rec)
+{
+    return (struct quota_limit *)rec;
+}
+
+static inline struct quota_sums *sums_of(const struct store_rec *rec)
+{
+    return (struct quota_sums *)rec;
+}
+
+static struct store_rec *rec_of(struct list *link)
+{
+    return LIST_ITEM(link, struct store_rec, link);
+}
+
+static struct span put_number(char *out, uint64_t v)
+{
+    for (int i = 0; i < 8; i++)
+        out[i] = (char)(uint8_t)(v >> (8 * i));
+    return span_of(out, 8);
+}
+
+static bool scope_exists(uint8_t scope)
+{
+    return scope == COMMAND_SCOPE_ACCOUNT || scope == COMMAND_SCOPE_TENANT;
+}
+
+/* ---- limits ----------------------------------------------------------------------------------------------
+ */
+
+static struct span limit_key_make(uint8_t scope, struct span name, uint64_t window_ms, char *scratch)
+{
+    scratch[0] = (char)scope;
+    put_number(scratch + 1, window_ms);
+    memcpy(scratch + 9, name.p, name.n);
+    return span_of(scratch, 9 + name.n);
+}
+
+static struct span limit_key(const struct store_rec *rec, char scratch[STORE_KEY_MAX])
+{
+    const struct quota_limit *l = limit_of(rec);
+    return limit_key_make(l->scope, span_str(l->name), l->window_ms, scratch);
+}
+
+static void limit_encode(const struct store_rec *rec, struct buf *out)
+{
+    const struct quota_limit *l = limit_of(rec);
+    buf_put_u32(out, l->num);
+    buf_put_u8(out, l->scope);
+    buf_put_counted(out, span_str(l->name));
+    buf_put_u64(out, l->window_ms);
+}
+
+static int limit_decode(struct cursor *c, struct store_rec **out)
+{
+    uint32_t num = cursor_u32(c);
+    uint8_t scope = cursor_u8(c);
+    struct span name = cursor_counted(c);
+    uint64_t window_ms = cursor_u64(c);
+    if (cursor_err(c) != 0)
+        return cursor_err(c);
+    if (!scope_exists(scope) || name.n == 0 || name.n >= POLICY_LIMIT_NAME ||
+        memchr(name.p, '\0', name.n) != NULL || window_ms < POLICY_WINDOW_MIN_MS ||
+        window_ms > (uint64_t)POLICY_WINDOW_MAX_MS)
+        return ERR_CORRUPT;
+    struct quota_limit *l = calloc(1, sizeof *l);
+    if (l == NULL)
+        return -ENOMEM;
+    l->num = num;
+    l->scope = scope;
+    memcpy(l->name, name.p, name.n);
+    l->window_ms = window_ms;
+    quota_limit_derive(l);
+    *out = &l->rec;
+    return 0;
+}
+
+static void plain_free(struct store_rec *rec)
+{
+    free(rec);
+}
+
+const struct store_type quota_limit_type = {
+    .id = 4,
+    .name = "limit",
+    .key = limit_key,
+    .encode = limit_encode,
+    .decode = limit_decode,
+    .free = plain_free,
+};
+
+struct quota_limit *quota_limit_find(const struct machine *m, uint8_t scope, struct span name,
+                                     uint64_t window_ms)
+{
+    char scratch[9 + POLICY_LIMIT_NAME];
+    if (name.n >= POLICY_LIMIT_NAME)
+        return NULL;
+    return limit_of(store_find(m->store, &quota_limit_type, limit_key_make(scope, name, window_ms, scratch)));
+}
+
+struct quota_limit *quota_limit_add(struct machine *m, const struct policy_limit *p)
+{
+    struct quota_sums *sums = m->quotas->sums;
+    struct quota_limit *l = calloc(1, sizeof *l);
+    if (l == NULL)
+        return NULL;
+    store_touch(m->store, &sums->rec);
+    l->num = sums->next_limit++;
+    l->scope = p->scope;
+    memcpy(l->name, p->name, sizeof l->name);
+    l->window_ms = p->window_ms;
+    quota_limit_derive(l);
+    if (store_add(m->store, &quota_limit_type, &l->rec) != 0) {
+        free(l);
+        return NULL;
+    }
+    m->quotas->resolved_known = 0;
+    return l;
+}
+
+struct quota_limit *quota_resolve(struct machine *m, const struct policy_compiled *p, uint32_t i)
+{
+    struct quotas *q = m->quotas;
+    if ((q->resolved_known >> i & 1) == 0) {
+        const struct policy_limit *l = &p->limits[i];
+        q->resolved[i] = quota_limit_find(m, l->scope, span_str(l->name), l->window_ms);
+        q->resolved_known |= UINT64_C(1) << i;
+    }
+    return q->resolved[i];
+}
+
+/* ---- senders and their counters --------------------------------------------------------------------------
+ */
+
+static struct span sender_key(const struct store_rec *rec, char scratch[STORE_KEY_MAX])
+{
+    (void)scratch;
+    const struct quota_sender *s = quota_sender_of(rec);
+    return span_of(s->key, s->nkey);
+}
+
+static void sender_encode(const struct store_rec *rec, struct buf *out)
+{
+    const struct quota_sender *s = quota_sender_of(rec);
+    buf_put_counted(out, span_of(s->key, s->nkey));
+    for (const struct quota_counter *c = s->counters; c != NULL; c = c->next) {
+        buf_put_u8(out, 1);
+        buf_put_u32(out, c->num);
+        buf_put_u8(out, c->refused);
+        quota_ring_encode(&c->charged, out);
+        quota_ring_encode(c->burned == NULL ? &(struct quota_ring){ 0 } : c->burned, out);
+    }
+    buf_put_u8(out, 0);
+}
+
+static void counter_free(struct quota_counter *c)
+{
+    quota_ring_fini(&c->charged);
+    if (c->burned != NULL)
+        quota_ring_fini(c->burned);
+    free(c->burned);
+    free(c->holdings);
+    free(c);
+}
+
+static void sender_free(struct store_rec *rec)
+{
+    struct quota_sender *s = quota_sender_of(rec);
+    for (struct quota_counter *c; (c = s->counters) != NULL;) {
+        s->counters = c->next;
+        counter_free(c);
+    }
+    free(s);
+}
+
+static struct quota_sender *sender_make(struct span key)
+{
+    struct quota_sender *s = calloc(1, sizeof *s + key.n);
+    if (s == NULL)
+        return NULL;
+    s->nkey = (uint32_t)key.n;
+    memcpy(s->key, key.p, key.n);
+    return s;
+}
+
+static struct quota_counter *counter_append(struct quota_sender *s, uint32_t num)
+{
+    struct quota_counter *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return NULL;
+    c->sender = s;
+    c->num = num;
+    struct quota_counter **at = &s->counters;
+    while (*at != NULL)
+        at = &(*at)->next;
+    return *at = c;
+}
+
+static int counter_decode(struct cursor *c, struct quota_sender *s)
+{
+    uint32_t num = cursor_u32(c);
+    uint8_t refused = cursor_u8(c);
+    if (cursor_err(c) != 0)
+        return cursor_err(c);
+    for (const struct quota_counter *x = s->counters; x != NULL; x = x->next)
+        if (x->num == num)
+            return ERR_CORRUPT;
+    struct quota_counter *k = counter_append(s, num);
+    if (k == NULL)
+        return -ENOMEM;
+    k->refused = refused == 1;
+    int err = refused > 1 ? ERR_CORRUPT : quota_ring_decode(c, &k->charged);
+    struct quota_ring burned = { 0 };
+    if (err == 0)
+        err = quota_ring_decode(c, &burned);
+    if (burned.n != 0) {
+        k->burned = malloc(sizeof burned);
+        if (k->burned == NULL) {
+            quota_ring_fini(&burned);
+            return -ENOMEM;
+        }
+        *k->burned = burned;
+    }
+    return err;
+}
+
+static int sender_decode(struct cursor *c, struct store_rec **out)
+{
+    struct span key = cursor_counted(c);
+    if (cursor_err(c) != 0)
+        return cursor_err(c);
+    if (key.n < 2 || key.n > 1 + COMMAND_NAME_MAX || !scope_exists((uint8_t)key.p[0]))
+        return ERR_CORRUPT;
+    struct quota_sender *s = sender_make(key);
+    if (s == NULL)
+        return -ENOMEM;
+    int err = 0;
+    for (uint8_t more; err == 0 && (more = cursor_u8(c)) != 0;)
+        err = more == 1 ? counter_decode(c, s) : ERR_CORRUPT;
+    if (err == 0)
+        err = cursor_err(c);
+    if (err != 0) {
+        sender_free(&s->rec);
+        return err;
+    }
+    *out = &s->rec;
+    return 0;
+}
+
+const struct store_type quota_sender_type = {
+    .id = 5,
+    .name = "sender",
+    .key = sender_key,
+    .encode = sender_encode,
+    .decode = sender_decode,
+    .free = sender_free,
+};
+
+struct quota_sender *quota_sender_find(const struct machine *m, uint8_t scope, struct span name)
+{
+    char key[1 + COMMAND_NAME_MAX];
+    if (name.n == 0 || name.n > COMMAND_NAME_MAX)
+        return NULL;
+    key[0] = (char)scope;
+    memcpy(key + 1, name.p, name.n);
+    return quota_sender_of(store_find(m->store, &quota_sender_type, span_of(key, name.n + 1)));
+}
+
+struct quota_sender *quota_sender_add(struct machine *m, uint8_t scope, struct span name)
+{
+    char key[1 + COMMAND_NAME_MAX];
+    key[0] = (char)scope;
+    memcpy(key + 1, name.p, name.n);
+    struct quota_sender *s = sender_make(span_of(key, name.n + 1));
+    if (s != NULL && store_add(m->store, &quota_sender_type, &s->rec) != 0) {
+        free(s);
+        s = NULL;
+    }
+    return s;
+}
+
+struct quota_counter *quota_counter_find(const struct quota_sender *s, const struct quota_limit *l)
+{
+    struct quota_counter *c = s->counters;
+    while (c != NULL && c->limit != l)
+        c = c->next;
+    return c;
+}
+
+struct quota_counter *quota_counter_add(struct machine *m, struct quota_sender *s, struct quota_limit *l)
+{
+    struct quota_counter *c = counter_append(s, l->num);
+    if (c == NULL)
+        return NULL;
+    c->limit = l;
+    l->refs++;
+    m->quotas->ncounters++;
+    return c;
+}
+
+void quota_counter_drop(struct machine *m, struct quota_counter *c)
+{
+    ensure(c->nholdings == 0);
+    struct quota_counter **at = &c->sender->counters;
+    while (*at != c)
+        at = &(*at)->next;
+    *at = c->next;
+    ensure(c->limit->refs > 0);
+    if (--c->limit->refs == 0) {
+        store_remove(m->store, &c->limit->rec);
+        m->quotas->resolved_known = 0;
+    }
+    ensure(m->quotas->ncounters > 0);
+    m->quotas->ncounters--;
+    counter_free(c);
+}
+
+/* ---- grants ----------------------------------------------------------------------------------------------
+ */
+
+static struct span grant_key(const struct store_rec *rec, char scratch[STORE_KEY_MAX])
+{
+    return put_number(scratch, quota_grant_of(rec)->id);
+}
+
+static void grant_encode(const struct store_rec *rec, struct buf *out)
+{
+    const struct quota_grant *g = quota_grant_of(rec);
+    buf_put_u64(out, g->id);
+    buf_put_u64(out, g->node);
+    buf_put_u64(out, g->charged_ms);
+    buf_put_u32(out, g->life_ms);
+    buf_put_u32(out, g->count);
+    buf_put_u32(out, g->held);
+    buf_put_u8(out, (uint8_t)g->n);
+    for (uint32_t i = 0; i < g->n; i++) {
+        const struct quota_sender *s = g->counters[i]->sender;
+        buf_put_u32(out, g->counters[i]->num);
+        buf_put_counted(out, span_of(s->key, s->nkey));
+    }
+}
+
+static int grant_decode(struct cursor *c, struct store_rec **out)
+{
+    uint64_t id = cursor_u64(c), node = cursor_u64(c), charged_ms = cursor_u64(c);
+    uint32_t life_ms = cursor_u32(c), count = cursor_u32(c), held = cursor_u32(c);
+    uint8_t n = cursor_u8(c);
+    struct cursor charges = *c;
+    for (uint8_t i = 0; i < n; i++) {
+        cursor_u32(c);
+        cursor_counted(c);
+    }
+    if (cursor_err(c) != 0)
+        return cursor_err(c);
+    if (id == 0 || node == 0 || n == 0 || n > POLICY_LIMITS_MAX || held > count)
+        return ERR_CORRUPT;
+    struct quota_grant *g = calloc(1, sizeof *g + n * sizeof(struct quota_counter *));
+    if (g == NULL)
+        return -ENOMEM;
+    g->nunresolved = (size_t)(c->p - charges.p);
+    g->unresolved = malloc(g->nunresolved);
+    if (g->unresolved == NULL) {
+        free(g);
+        return -ENOMEM;
+    }
+    memcpy(g->unresolved, charges.p, g->nunresolved);
+    g->id = id;
+    g->node = node;
+    g->charged_ms = charged_ms;
+    g->life_ms = life_ms;
+    g->count = count;
+    g->held = held;
+    g->n = n;
+    *out = &g->rec;
+    return 0;
+}
+
+static void grant_free(struct store_rec *rec)
+{
+    free(quota_grant_of(rec)->unresolved);
+    free(rec);
+}
+
+const struct store_type quota_grant_type = {
+    .id = 6,
+    .name = "grant",
+    .key = grant_key,
+    .encode = grant_encode,
+    .decode = grant_decode,
+    .free = grant_free,
+};
+
+/* ---- totals ----------------------------------------------------------------------------------------------
+ */
+
+static struct span sums_key(const struct store_rec *rec, char scratch[STORE_KEY_MAX])
+{
+    (void)rec;
+    (void)scratch;
+    return SPAN_LIT("sums");
+}
+
+static void sums_encode(const struct store_rec *rec, struct buf *out)
+{
+    const struct quota_sums *s = sums_of(rec);
+    buf_put_u64(out, s->charged);
+    buf_put_u64(out, s->spent);
+    buf_put_u64(out, s->burned);
+    buf_put_u64(out, s->refunded);
+    buf_put_u64(out, s->granted);
+    buf_put_u64(out, s->refused);
+    buf_put_u64(out, s->swept);
+    buf_put_u64(out, s->full_ms);
+    buf_put_u32(out, s->next_limit);
+}
+
+static int sums_decode(struct cursor *c, struct store_rec **out)
+{
+    struct quota_sums *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return -ENOMEM;
+    s->charged = cursor_u64(c);
+    s->spent = cursor_u64(c);
+    s->burned = cursor_u64(c);
+    s->refunded = cursor_u64(c);
+    s->granted = cursor_u64(c);
+    s->refused = cursor_u64(c);
+    s->swept = cursor_u64(c);
+    s->full_ms = cursor_u64(c);
+    s->next_limit = cursor_u32(c);
+    if (cursor_err(c) != 0) {
+        free(s);
+        return cursor_err(c);
+    }
+    *out = &s->rec;
+    return 0;
+}
+
+const struct store_type quota_sums_type = {
+    .id = 7,
+    .name = "sums",
+    .key = sums_key,
+    .encode = sums_encode,
+    .decode = sums_decode,
+    .free = plain_free,
+};
+
+const struct store_type *const quota_types[] = { &quota_limit_type, &quota_sender_type, &quota_grant_type,
+                                                 &quota_sums_type };
+const uint32_t quota_ntypes = 4;
+
+/* ---- what is derived -------------------------------------------------------------------------------------
+ */
+
+uint64_t quota_held_by_others(const struct quota_counter *c, uint64_t node)
+{
+    uint64_t held = 0;
+    for (uint32_t i = 0; i < c->nholdings; i++)
+        held += c->holdings[i].node == node ? 0 : c->holdings[i].held;
+    return held;
+}
+
+int quota_hold(struct quota_counter *c, uint64_t node, int64_t n)
+{
+    uint32_t i = 0;
+    while (i < c->nholdings && c->holdings[i].node != node)
+        i++;
+    if (i == c->nholdings) {
+        if (n == 0)
+            return 0;
+        ensure(n > 0);
+        ensure(c->nholdings < UINT16_MAX);
+        struct quota_holding *h = realloc(c->holdings, (c->nholdings + 1u) * sizeof *h);
+        if (h == NULL)
+            return -ENOMEM;
+        c->holdings = h;
+        c->holdings[c->nholdings++] = (struct quota_holding){ .node = node };
+    }
+    ensure(n >= 0 || c->holdings[i].held >= (uint64_t)-n);
+    c->holdings[i].held += (uint64_t)n;
+    if (c->holdings[i].held == 0)
+        c->holdings[i] = c->holdings[--c->nholdings];
+    if (c->nholdings == 0) {
+        free(c->holdings);
+        c->holdings = NULL;
+    }
+    return 0;
+}
+
+struct list *quota_node_grants(struct quotas *q, uint64_t node)
+{
+    for (uint32_t i = 0; i < q->nnodes; i++)
+        if (q->nodes[i]->node == node)
+            return &q->nodes[i]->grants;
+    struct quota_node **nodes = realloc(q->nodes, (q->nnodes + 1u) * sizeof(struct quota_node *));
+    if (nodes == NULL)
+        return NULL;
+    q->nodes = nodes;
+    struct quota_node *n = malloc(sizeof *n);
+    if (n == NULL)
+        return NULL;
+    n->node = node;
+    list_init(&n->grants);
+    q->nodes[q->nnodes++] = n;
+    return &n->grants;
+}
+
+static int compare_limits(const void *a, const void *b)
+{
+    const struct quota_limit *x = *(struct quota_limit *const *)a, *y = *(struct quota_limit *const *)b;
+    return x->num < y->num ? -1 : x->num > y->num;
+}
+
+struct by_num {
+    struct quota_limit **limits;
+    size_t n;
+};
+
+static struct quota_limit *limit_numbered(const struct by_num *by, uint32_t num)
+{
+    struct quota_limit wanted = { .num = num }, *key = &wanted;
+    struct quota_limit **at =
+        by->n == 0 ? NULL : bsearch(&key, by->limits, by->n, sizeof *at, compare_limits);
+    return at == NULL ? NULL : *at;
+}
+
+static int restore_limits(struct machine *m, struct by_num *by)
+{
+    by->n = 0;
+    by->limits = malloc((store_len(m->store, &quota_limit_type) + 1) * sizeof(struct quota_limit *));
+    if (by->limits == NULL)
+        return -ENOMEM;
+    LIST_EACH(link, store_all(m->store, &quota_limit_type))
+    by->limits[by->n++] = limit_of(rec_of(link));
+    qsort(by->limits, by->n, sizeof(struct quota_limit *), compare_limits);
+    for (size_t i = 0; i < by->n; i++)
+        if (by->limits[i]->num >= m->quotas->sums->next_limit ||
+            (i > 0 && by->limits[i]->num == by->limits[i - 1]->num))
+            return ERR_CORRUPT;
+    return 0;
+}
+
+static int restore_senders(struct machine *m, const struct by_num *by)
+{
+    struct quotas *q = m->quotas;
+    struct list *all = store_all(m->store, &quota_sender_type);
+    q->sweep = all;
+    LIST_EACH(link, all)
+    {
+        struct quota_sender *s = quota_sender_of(rec_of(link));
+        if (q->sweep == all && s->rec.seq >= q->sums->swept)
+            q->sweep = link;
+        for (struct quota_counter *c = s->counters; c != NULL; c = c->next) {
+            c->limit = limit_numbered(by, c->num);
+            if (c->limit == NULL || c->limit->scope != quota_sender_scope(s))
+                return ERR_CORRUPT;
+            c->limit->refs++;
+            q->ncounters++;
+        }
+    }
+    return 0;
+}
+
+static int resolve_grant(struct machine *m, struct quota_grant *g)
+{
+    struct cursor c;
+    cursor_init(&c, g->unresolved, g->nunresolved);
+    for (uint32_t i = 0; i < g->n; i++) {
+        uint32_t num = cursor_u32(&c);
+        struct span key = cursor_counted(&c);
+        struct quota_sender *s = quota_sender_of(store_find(m->store, &quota_sender_type, key));
+        struct quota_counter *k = s == NULL ? NULL : s->counters;
+        while (k != NULL && k->num != num)
+            k = k->next;
+        if (k == NULL)
+            return ERR_CORRUPT;
+        int err = quota_hold(k, g->node, g->held);
+        if (err != 0)
+            return err;
+        g->counters[i] = k;
+    }
+    free(g->unresolved);
+    g->unresolved = NULL;
+    return 0;
+}
+
+static int restore_grants(struct machine *m)
+{
+    struct quotas *q = m->quotas;
+    LIST_EACH(link, store_all(m->store, &quota_grant_type))
+    {
+        struct quota_grant *g = quota_grant_of(rec_of(link));
+        struct list *grants = quota_node_grants(q, g->node);
+        if (grants == NULL)
+            return -ENOMEM;
+        int err = resolve_grant(m, g);
+        if (err != 0)
+            return err;
+        list_push_back(grants, &g->node_link);
+        q->held += g->held;
+    }
+    const struct quota_sums *s = q->sums;
+    return s->charged == s->spent + s->burned + s->refunded + q->held ? 0 : ERR_CORRUPT;
+}
+
+static int make_sums(struct machine *m)
+{
+    struct list *all = store_all(m->store, &quota_sums_type);
+    m->quotas->sums = list_empty(all) ? NULL : sums_of(rec_of(list_first(all)));
+    if (m->quotas->sums != NULL)
+        return 0;
+    struct quota_sums *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return -ENOMEM;
+    int err = store_add(m->store, &quota_sums_type, &s->rec);
+    if (err != 0)
+        free(s);
+    else
+        m->quotas->sums = s;
+    return err;
+}
+
+static void forget_nodes(struct quotas *q)
+{
+    for (uint32_t i = 0; i < q->nnodes; i++)
+        free(q->nodes[i]);
+    free(q->nodes);
+    q->nodes = NULL;
+    q->nnodes = 0;
+}
+
+int quota_restored(struct machine *m)
+{
+    struct quotas *q = m->quotas;
+    forget_nodes(q);
+    q->held = q->ncounters = 0;
+    q->resolved_known = 0;
+    q->sweep = store_all(m->store, &quota_sender_type);
+    int err = make_sums(m);
+    if (err != 0)
+        return err;
+    struct by_num by;
+    err = restore_limits(m, &by);
+    if (err == 0)
+        err = restore_senders(m, &by);
+    if (err == 0)
+        err = restore_grants(m);
+    free(by.limits);
+    return err;
+}
+
+struct quotas *quotas_new(struct machine *m)
+{
+    struct quotas *q = calloc(1, sizeof *q);
+    if (q == NULL)
+        return NULL;
+    q->m = m;
+    m->quotas = q;
+    q->sweep = store_all(m->store, &quota_sender_type);
+    if (make_sums(m) != 0) {
+        free(q);
+        return m->quotas = NULL;
+    }
+    return q;
+}
+
+void quotas_free(struct quotas *q)
+{
+    if (q == NULL)
+        return;
+    forget_nodes(q);
+    free(q);
+}
