@@ -1,0 +1,2 @@
+set(machine_sources store.c machine.c machine_result.c session.c quota.c quota_record.c quota_ring.c quota_read.c
+  freeze.c lease.c)
