@@ -1,0 +1,169 @@
+/* Connections that we make for libraft: look up, connect, handshake, greet, and call back once. The loop's
+ * thread. */
+#include "consensus/transport_impl.h"
+
+#include "base/ensure.h"
+#include "base/err.h"
+
+#include <netinet/in.h>
+#include <raft.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void connect_to(struct conn *c, const struct sockaddr *to);
+static void on_last_try_closed(uv_handle_t *h);
+
+static void on_connect(uv_connect_t *req, int status)
+{
+    struct conn *c = req->data;
+    if (c->phase == CLOSING)
+        return;
+    if (status == 0) {
+        conn_start_tls(c);
+        return;
+    }
+    if (c->next_address == NULL) {
+        transport_complain(c, "cannot be reached: %s", uv_strerror(status));
+        conn_close(c, RAFT_NOCONNECTION);
+        return;
+    }
+    uv_close((uv_handle_t *)&c->tcp, on_last_try_closed);
+}
+
+static void on_last_try_closed(uv_handle_t *h)
+{
+    struct conn *c = h->data;
+    c->tcp_live = false;
+    c->handles--;
+    if (c->phase == CLOSING) {
+        conn_free_when_closed(c);
+        return;
+    }
+    const struct addrinfo *a = c->next_address;
+    c->next_address = a->ai_next;
+    connect_to(c, a->ai_addr);
+}
+
+static void connect_to(struct conn *c, const struct sockaddr *to)
+{
+    int err = conn_tcp_init(c);
+    if (err == 0)
+        err = uv_tcp_connect(&c->connect, &c->tcp, to, on_connect);
+    if (err != 0) {
+        transport_complain(c, "cannot be reached: %s", uv_strerror(err));
+        conn_close(c, RAFT_NOCONNECTION);
+    }
+}
+
+static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *list)
+{
+    struct conn *c = req->data;
+    c->resolving = false;
+    c->addresses = list;
+    if (c->phase == CLOSING) {
+        conn_free_when_closed(c);
+        return;
+    }
+    if (status != 0 || list == NULL) {
+        transport_complain(c, "cannot be reached: its name has no address: %s", uv_strerror(status));
+        conn_close(c, RAFT_NOCONNECTION);
+        return;
+    }
+    c->next_address = list->ai_next;
+    connect_to(c, list->ai_addr);
+}
+
+/* "host:port" or "[v6]:port". */
+static bool split(const char *address, char host[ADDRESS_MAX + 1], char port[8])
+{
+    const char *colon = strrchr(address, ':');
+    if (colon == NULL || colon == address || colon - address > ADDRESS_MAX || strlen(colon + 1) > 5 ||
+        strspn(colon + 1, "0123456789") != strlen(colon + 1))
+        return false;
+    size_t n = (size_t)(colon - address);
+    if (n > 2 && address[0] == '[' && colon[-1] == ']') {
+        address++;
+        n -= 2;
+    }
+    memcpy(host, address, n);
+    host[n] = '\0';
+    strcpy(port, colon + 1);
+    return atoi(port) > 0 && atoi(port) <= 65535;
+}
+
+/* A literal address needs no thread of libuv's pool, which may be busy with the disk. */
+static int start(struct conn *c, const char *host, const char *port)
+{
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    if (uv_ip4_addr(host, atoi(port), &v4) == 0) {
+        connect_to(c, (const struct sockaddr *)&v4);
+        return 0;
+    }
+    if (uv_ip6_addr(host, atoi(port), &v6) == 0) {
+        connect_to(c, (const struct sockaddr *)&v6);
+        return 0;
+    }
+    const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+    int err = uv_getaddrinfo(c->t->config.loop, &c->resolve, on_resolved, host, port, &hints);
+    c->resolving = err == 0;
+    return err;
+}
+
+int transport_dial(struct raft_uv_transport *raft, struct raft_uv_connect *req, raft_id id,
+                   const char *address, raft_uv_connect_cb cb)
+{
+    struct transport *t = raft->impl;
+    char host[ADDRESS_MAX + 1], port[8];
+    if (t->raft_closing || t->closing)
+        return RAFT_CANCELED;
+    if (!split(address, host, port)) {
+        snprintf(raft->errmsg, sizeof raft->errmsg, "\"%.127s\" is not an address", address);
+        return RAFT_NOCONNECTION;
+    }
+    struct conn *c = conn_new(t, false, (uint64_t)t->config.handshake_ms);
+    if (c == NULL)
+        return RAFT_NOMEM;
+    snprintf(c->where, sizeof c->where, "node %llu at %.55s", id, address);
+    c->node = id;
+    req->cb = cb;
+    c->connect_cb = cb;
+    c->req = req;
+    if (start(c, host, port) != 0) {
+        c->req = NULL; /* told by the result instead */
+        conn_close(c, RAFT_NOCONNECTION);
+        return RAFT_NOCONNECTION;
+    }
+    return 0;
+}
+
+void dial_greet(struct conn *c)
+{
+    const char *address = c->t->address;
+    size_t n = strlen(address);
+    char hello[4 + 1 + ADDRESS_MAX] = "TPR1";
+    ensure(n > 0 && n <= ADDRESS_MAX);
+    hello[4] = (char)n;
+    memcpy(hello + 5, address, n);
+    conn_send(c, hello, 5 + n);
+}
+
+void dial_welcomed(struct conn *c, struct span bytes)
+{
+    uv_stream_t *far;
+    if (bytes.n != 1 || bytes.p[0] != 1) {
+        transport_complain(c, "it sent garbage after the handshake");
+        conn_close(c, RAFT_NOCONNECTION);
+        return;
+    }
+    if (conn_pipe_open(c, &far) != 0) {
+        transport_complain(c, "no socket for it");
+        conn_close(c, RAFT_NOMEM);
+        return;
+    }
+    conn_pipe_start(c);
+    struct raft_uv_connect *req = c->req;
+    c->req = NULL;
+    c->connect_cb(req, far, 0);
+}
