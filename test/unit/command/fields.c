@@ -1,0 +1,265 @@
+/* The fields of every command: see fields.h. */
+#include "fields.h"
+
+#include "base/ensure.h"
+
+const uint8_t command_types[] = {
+    COMMAND_SESSION_OPEN,  COMMAND_SESSION_RENEW,   COMMAND_SESSION_EXPIRE, COMMAND_SESSION_CLOSE,
+    COMMAND_CANCEL,        COMMAND_GRANT,           COMMAND_RETURN,         COMMAND_FREEZE,
+    COMMAND_THAW,          COMMAND_ACCOUNT_SET,     COMMAND_ACCOUNT_REMOVE, COMMAND_TENANT_SET,
+    COMMAND_TENANT_REMOVE, COMMAND_OVERRIDE_SET,    COMMAND_POLICY_CHUNK,   COMMAND_POLICY_COMMIT,
+    COMMAND_POOL_SET,      COMMAND_POOL_REMOVE,     COMMAND_POOL_ASSIGN,    COMMAND_IP_SET,
+    COMMAND_IP_MOVE,       COMMAND_IP_RELEASED,     COMMAND_IP_REMOVE,      COMMAND_CLUSTER_INIT,
+    COMMAND_TOKEN_ADD,     COMMAND_MEMBER_JOIN,     COMMAND_MEMBER_SET,     COMMAND_MEMBER_REPORT,
+    COMMAND_CERT_ISSUED,   COMMAND_FEATURE_RAISE,   COMMAND_TOKEN_REMOVE,   COMMAND_TRANSFER_OWN,
+    COMMAND_TRANSFER_END,  COMMAND_TRANSFER_CANCEL,
+};
+const size_t ncommand_types = sizeof command_types;
+
+static void add(struct fields *f, struct field field)
+{
+    ensure(f->n < FIELDS_MAX);
+    f->at[f->n++] = field;
+}
+
+#define NUMBER(x) add(f, (struct field){ FIELD_NUMBER, &(x), sizeof(x), 0, 0 })
+#define CHOICE(x, lo, hi) add(f, (struct field){ FIELD_CHOICE, &(x), sizeof(x), lo, hi })
+#define BOOL(x) add(f, (struct field){ FIELD_BOOL, &(x), 1, 0, 0 })
+#define SPAN(x, lo, hi) add(f, (struct field){ FIELD_SPAN, &(x), hi, lo, 0 })
+#define NAME(x) SPAN(x, 1, 320)
+#define MAYBE(x) SPAN(x, 0, 320)
+#define TEXT(x) SPAN(x, 0, 1024)
+#define RAW(x) add(f, (struct field){ FIELD_RAW, (x), sizeof(x), 0, 0 })
+
+static void by(struct command_by *b, struct fields *f)
+{
+    TEXT(b->who);
+    NUMBER(b->wall_ms);
+    NUMBER(b->version);
+}
+
+static void session_fields(struct command *c, struct fields *f)
+{
+    switch (c->type) {
+    case COMMAND_SESSION_OPEN:
+        NUMBER(c->session_open.node);
+        RAW(c->session_open.nonce);
+        NUMBER(c->session_open.replaces);
+        BOOL(c->session_open.new_process);
+        break;
+    case COMMAND_SESSION_RENEW:
+        NUMBER(c->session_renew.number);
+        NUMBER(c->session_renew.published);
+        break;
+    case COMMAND_SESSION_EXPIRE:
+        NUMBER(c->session_expire.session);
+        NUMBER(c->session_expire.number);
+        break;
+    case COMMAND_CANCEL:
+        NUMBER(c->cancel.seq);
+        break;
+    case COMMAND_GRANT:
+        NAME(c->grant.account);
+        MAYBE(c->grant.tenant);
+        CHOICE(c->grant.class, 0, 2);
+        NUMBER(c->grant.need);
+        NUMBER(c->grant.want);
+        break;
+    case COMMAND_RETURN:
+        for (uint32_t i = 0; i < c->ret.n; i++) {
+            NUMBER(c->ret.item[i].grant);
+            NUMBER(c->ret.item[i].unspent);
+            BOOL(c->ret.item[i].last);
+        }
+        break;
+    case COMMAND_FREEZE:
+        by(&c->freeze.by, f);
+        CHOICE(c->freeze.scope, 1, 2);
+        NAME(c->freeze.name);
+        CHOICE(c->freeze.mode, 1, 4);
+        NUMBER(c->freeze.for_ms);
+        TEXT(c->freeze.reason);
+        break;
+    case COMMAND_THAW:
+        by(&c->thaw.by, f);
+        CHOICE(c->thaw.scope, 1, 2);
+        NAME(c->thaw.name);
+        NUMBER(c->thaw.freeze);
+        break;
+    default:
+        break;
+    }
+}
+
+static void sender_fields(struct command *c, struct fields *f)
+{
+    switch (c->type) {
+    case COMMAND_ACCOUNT_SET:
+        by(&c->account_set.by, f);
+        NAME(c->account_set.name);
+        TEXT(c->account_set.hash);
+        MAYBE(c->account_set.tenant);
+        SPAN(c->account_set.senders, 0, 16384);
+        CHOICE(c->account_set.class, 0, 2);
+        BOOL(c->account_set.disabled);
+        BOOL(c->account_set.create);
+        BOOL(c->account_set.upsert);
+        BOOL(c->account_set.keep_hash);
+        break;
+    case COMMAND_ACCOUNT_REMOVE:
+    case COMMAND_TENANT_REMOVE:
+    case COMMAND_POOL_REMOVE:
+    case COMMAND_IP_REMOVE:
+    case COMMAND_TOKEN_REMOVE:
+        by(&c->name.by, f);
+        NAME(c->name.name);
+        break;
+    case COMMAND_TENANT_SET:
+        by(&c->tenant_set.by, f);
+        NAME(c->tenant_set.name);
+        TEXT(c->tenant_set.note);
+        break;
+    case COMMAND_OVERRIDE_SET:
+        by(&c->override_set.by, f);
+        CHOICE(c->override_set.scope, 1, 2);
+        NAME(c->override_set.name);
+        NAME(c->override_set.limit);
+        BOOL(c->override_set.remove);
+        NUMBER(c->override_set.count);
+        break;
+    case COMMAND_POLICY_CHUNK:
+        RAW(c->policy_chunk.upload);
+        NUMBER(c->policy_chunk.number);
+        SPAN(c->policy_chunk.bytes, 0, 65536);
+        break;
+    case COMMAND_POLICY_COMMIT:
+        by(&c->policy_commit.by, f);
+        RAW(c->policy_commit.upload);
+        NUMBER(c->policy_commit.chunks);
+        NUMBER(c->policy_commit.text_bytes);
+        NUMBER(c->policy_commit.compiled_bytes);
+        TEXT(c->policy_commit.note);
+        break;
+    default:
+        break;
+    }
+}
+
+static void pool_fields(struct command *c, struct fields *f)
+{
+    switch (c->type) {
+    case COMMAND_POOL_SET:
+        by(&c->pool_set.by, f);
+        NAME(c->pool_set.name);
+        TEXT(c->pool_set.note);
+        break;
+    case COMMAND_POOL_ASSIGN:
+        by(&c->pool_assign.by, f);
+        CHOICE(c->pool_assign.to, 1, 3);
+        NAME(c->pool_assign.name);
+        MAYBE(c->pool_assign.pool);
+        break;
+    case COMMAND_IP_SET:
+        by(&c->ip_set.by, f);
+        NAME(c->ip_set.address);
+        MAYBE(c->ip_set.pool);
+        MAYBE(c->ip_set.ehlo);
+        NUMBER(c->ip_set.node);
+        NUMBER(c->ip_set.weight);
+        CHOICE(c->ip_set.use, 0, 3);
+        BOOL(c->ip_set.create);
+        break;
+    case COMMAND_IP_MOVE:
+        by(&c->ip_move.by, f);
+        NAME(c->ip_move.address);
+        NUMBER(c->ip_move.node);
+        break;
+    case COMMAND_IP_RELEASED:
+        NAME(c->ip_released.address);
+        NUMBER(c->ip_released.moved);
+        break;
+    case COMMAND_TRANSFER_OWN:
+        RAW(c->transfer_own.id);
+        NUMBER(c->transfer_own.giver);
+        NUMBER(c->transfer_own.taker);
+        NUMBER(c->transfer_own.messages);
+        RAW(c->transfer_own.sha256);
+        break;
+    case COMMAND_TRANSFER_END:
+    case COMMAND_TRANSFER_CANCEL:
+        RAW(c->transfer_end.id);
+        break;
+    default:
+        break;
+    }
+}
+
+static void member_fields(struct command *c, struct fields *f)
+{
+    switch (c->type) {
+    case COMMAND_CLUSTER_INIT:
+        RAW(c->cluster_init.cluster);
+        NUMBER(c->cluster_init.epoch);
+        SPAN(c->cluster_init.ca_certificate, 0, 16384);
+        SPAN(c->cluster_init.ca_key, 0, 16384);
+        NAME(c->cluster_init.name);
+        NAME(c->cluster_init.raft_address);
+        NAME(c->cluster_init.gossip_address);
+        SPAN(c->cluster_init.certificate_sha256, 0, 32);
+        MAYBE(c->cluster_init.version);
+        NUMBER(c->cluster_init.features);
+        break;
+    case COMMAND_TOKEN_ADD:
+        by(&c->token_add.by, f);
+        NAME(c->token_add.id);
+        RAW(c->token_add.secret_sha256);
+        NUMBER(c->token_add.for_ms);
+        MAYBE(c->token_add.node_name);
+        break;
+    case COMMAND_MEMBER_JOIN:
+        NAME(c->member_join.token);
+        RAW(c->member_join.request_sha256);
+        NAME(c->member_join.name);
+        NAME(c->member_join.raft_address);
+        NAME(c->member_join.gossip_address);
+        MAYBE(c->member_join.version);
+        NUMBER(c->member_join.features);
+        break;
+    case COMMAND_MEMBER_SET:
+        by(&c->member_set.by, f);
+        NUMBER(c->member_set.node);
+        CHOICE(c->member_set.state, 0, 4);
+        CHOICE(c->member_set.role, 0, 2);
+        MAYBE(c->member_set.raft_address);
+        MAYBE(c->member_set.gossip_address);
+        break;
+    case COMMAND_MEMBER_REPORT:
+        NUMBER(c->member_report.node);
+        MAYBE(c->member_report.version);
+        NUMBER(c->member_report.features);
+        break;
+    case COMMAND_CERT_ISSUED:
+        NUMBER(c->cert_issued.node);
+        RAW(c->cert_issued.sha256);
+        NUMBER(c->cert_issued.not_after_ms);
+        break;
+    case COMMAND_FEATURE_RAISE:
+        by(&c->feature_raise.by, f);
+        NUMBER(c->feature_raise.level);
+        break;
+    default:
+        break;
+    }
+}
+
+void fields_of(struct command *c, struct fields *f)
+{
+    f->n = 0;
+    NUMBER(c->origin.session);
+    NUMBER(c->origin.seq);
+    NUMBER(c->origin.lowest);
+    session_fields(c, f);
+    sender_fields(c, f);
+    pool_fields(c, f);
+    member_fields(c, f);
+}
