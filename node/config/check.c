@@ -238,6 +238,53 @@ static void check_paths(struct schema_load *l, const struct config *c)
                         "is longer than the 107 characters that a socket's path may have");
 }
 
+/* "host:port", "192.0.2.1:7301", "[2001:db8::1]:7301" */
+static bool dialable(const char *text)
+{
+    struct sockaddr_storage address;
+    const char *colon = strrchr(text, ':');
+    uint64_t port;
+    if (config_endpoint_parse(span_str(text), ':', &address) == 0)
+        return config_sockaddr_port(&address) != 0;
+    return colon != NULL && host_valid(span_of(text, (size_t)(colon - text))) &&
+           text_u64(span_str(colon + 1), &port) == 0 && port >= 1 && port <= 65535;
+}
+
+static bool any_address(const struct sockaddr_storage *a)
+{
+    if (a->ss_family == AF_INET)
+        return ((const struct sockaddr_in *)a)->sin_addr.s_addr == htonl(INADDR_ANY);
+    return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)a)->sin6_addr);
+}
+
+static void check_advertised(struct schema_load *l, const char *path, const char *text,
+                             const struct sockaddr_storage *listen)
+{
+    if (!schema_has(l, path)) {
+        if (any_address(listen))
+            schema_fault_at(l, path,
+                            "is required when the node listens on any address: where others reach it");
+    } else if (!dialable(text)) {
+        schema_fault_at(l, path, "is no name or address with a port, such as node-a.example.com:7301: %s",
+                        text);
+    }
+}
+
+static void check_cluster(struct schema_load *l, const struct config *c)
+{
+    const struct config_cluster *cl = &c->cluster;
+    if (!cl->enabled)
+        return;
+    if (memcmp(&cl->listen, &cl->gossip, sizeof cl->listen) == 0)
+        schema_fault_at(l, "cluster.gossip", "is the same as cluster.listen: give it a port of its own");
+    check_advertised(l, "cluster.advertise", cl->advertise, &cl->listen);
+    check_advertised(l, "cluster.advertise_gossip", cl->advertise_gossip, &cl->gossip);
+    if (cl->heartbeat_ms * 3 > cl->election_ms)
+        schema_fault_at(l,
+                        schema_has(l, "cluster.heartbeat") ? "cluster.heartbeat" : "cluster.election_timeout",
+                        "election_timeout must be at least three times heartbeat");
+}
+
 void config_check(struct schema_load *l, struct config *c)
 {
     config_check_listeners(l, c);
@@ -249,6 +296,7 @@ void config_check(struct schema_load *l, struct config *c)
     check_admin(l, c);
     check_accounts(l, c);
     check_paths(l, c);
+    check_cluster(l, c);
     if (c->group != NULL && c->user == NULL)
         schema_fault_at(l, "group", "has no effect without user; give both");
 }

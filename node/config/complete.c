@@ -64,6 +64,27 @@ static void complete_listener(struct schema_load *l, struct config *c, uint32_t 
         li->command_timeout_ms = c->smtp.command_timeout_ms;
 }
 
+#define CLUSTER_ELECTION_MS 500 /* as in tables.c */
+#define CLUSTER_HEARTBEAT_MS 50
+
+static void complete_cluster(struct config *c)
+{
+    struct config_cluster *cl = &c->cluster;
+    char text[80];
+    cl->enabled = cl->listen.ss_family != AF_UNSPEC;
+    if (!cl->enabled) { /* what is listed, and compared on reload, does not depend on it */
+        cl->election_ms = CLUSTER_ELECTION_MS;
+        cl->heartbeat_ms = CLUSTER_HEARTBEAT_MS;
+        return;
+    }
+    config_endpoint_format(&cl->listen, text, sizeof text);
+    if (cl->advertise == NULL)
+        set(&cl->advertise, strdup(text));
+    config_endpoint_format(&cl->gossip, text, sizeof text);
+    if (cl->advertise_gossip == NULL)
+        set(&cl->advertise_gossip, strdup(text));
+}
+
 void config_complete(struct schema_load *l, struct config *c)
 {
     char path[64];
@@ -93,6 +114,7 @@ void config_complete(struct schema_load *l, struct config *c)
     if (c->bounces.postmaster == NULL)
         set(&c->bounces.postmaster, join("postmaster@", c->hostname));
     c->admin.enabled_tcp = c->admin.listen.ss_family != AF_UNSPEC;
+    complete_cluster(c);
     const char *events = c->log.events;
     c->log.events_kind = strcmp(events, "off") == 0       ? CONFIG_EVENTS_OFF
                          : strcmp(events, "stdout") == 0  ? CONFIG_EVENTS_STDOUT

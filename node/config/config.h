@@ -237,6 +237,15 @@ struct config_log {
     bool hide_client; /* client addresses: only their /24 or /48 */
 };
 
+/* Of cluster: this node's part in one. `enabled` is false when the section is absent: a node of its own. */
+struct config_cluster {
+    bool enabled;
+    struct sockaddr_storage listen; /* raft, and nodes that join */
+    struct sockaddr_storage gossip;
+    char *advertise, *advertise_gossip; /* "host:port": as other nodes dial them; default: as they listen */
+    int64_t election_ms, heartbeat_ms;
+};
+
 struct config {
     char *path; /* of the file */
     char *name;
@@ -265,6 +274,7 @@ struct config {
     struct config_history history;
     struct config_admin admin;
     struct config_log log;
+    struct config_cluster cluster;
 };
 
 /* Bits for config_load and config_parse. */

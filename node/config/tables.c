@@ -260,6 +260,18 @@ TABLE(log, config_log, VALUE(config_log, level, "level", enum, .names = levels, 
       VALUE(config_log, hide_message_id, "hide_message_id", bool, DEFAULT("false")),
       VALUE(config_log, hide_client, "hide_client", bool, DEFAULT("false")));
 
+TABLE(cluster, config,
+      VALUE(config, cluster.listen, "listen", endpoint, .flags = SCHEMA_REQUIRED | SCHEMA_RESTART,
+            .hint = "an IP address and port for the other nodes, such as 192.0.2.1:7301"),
+      VALUE(config, cluster.gossip, "gossip", endpoint, .flags = SCHEMA_REQUIRED | SCHEMA_RESTART,
+            .hint = "another port for the other nodes, such as 192.0.2.1:7302"),
+      VALUE(config, cluster.advertise, "advertise", text, RANGE(3, 127), RESTART),
+      VALUE(config, cluster.advertise_gossip, "advertise_gossip", text, RANGE(3, 127), RESTART),
+      VALUE(config, cluster.election_ms, "election_timeout", duration, DEFAULT("500ms"), RANGE(100, 30 * SEC),
+            RESTART),
+      VALUE(config, cluster.heartbeat_ms, "heartbeat", duration, DEFAULT("50ms"), RANGE(10, 10 * SEC),
+            RESTART));
+
 static const struct schema_field config_fields[] = {
     VALUE(config, name, "name", word, RESTART),
     VALUE(config, hostname, "hostname", host,
@@ -284,6 +296,7 @@ static const struct schema_field config_fields[] = {
     MAP(config, history, "history", history_map),
     MAP(config, admin, "admin", admin_map),
     MAP(config, log, "log", log_map),
+    OPTIONAL("cluster", cluster_map),
     END,
 };
 const struct schema_map config_map = { sizeof(struct config), config_fields };
