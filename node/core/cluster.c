@@ -1,0 +1,417 @@
+/* The cluster thread's life, and what other threads read of it. */
+#include "node/core/cluster.h"
+
+#include "base/clock.h"
+#include "base/ensure.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "node/core/cluster_impl.h"
+#include "node/policy/policy.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define CUT_OFF_MS 10000
+#define STOP_MS 10000 /* then the process ends without taking it apart */
+
+int64_t cluster_boot_ms(void)
+{
+    return clock_boot_ms();
+}
+
+/* ---- what others read ---------------------------------------------------------------------------------- */
+
+const char *cluster_refusal(struct cluster *c)
+{
+    return atomic_load(&c->refusal);
+}
+
+int cluster_failed(struct cluster *c)
+{
+    return atomic_load(&c->failed);
+}
+
+struct agent *cluster_agent(struct cluster *c)
+{
+    return atomic_load(&c->shared_agent);
+}
+
+struct machine *cluster_machine(struct cluster *c)
+{
+    return atomic_load(&c->machine);
+}
+
+uint64_t cluster_self(struct cluster *c)
+{
+    return atomic_load(&c->self);
+}
+
+struct policy *cluster_policy(struct cluster *c)
+{
+    pthread_mutex_lock(&c->lock);
+    struct policy *p = c->policy == NULL ? NULL : policy_hold(c->policy);
+    pthread_mutex_unlock(&c->lock);
+    return p;
+}
+
+struct frozen_view *cluster_frozen(struct cluster *c)
+{
+    pthread_mutex_lock(&c->lock);
+    struct frozen_view *v = c->frozen == NULL ? NULL : frozen_view_hold(c->frozen);
+    pthread_mutex_unlock(&c->lock);
+    return v;
+}
+
+int cluster_account_find(struct cluster *c, struct span name, struct cluster_account *out, struct buf *text)
+{
+    struct machine *m = cluster_machine(c);
+    struct directory_account a;
+    if (m == NULL)
+        return ERR_NOT_FOUND;
+    size_t at = text->len;
+    machine_read_lock(m);
+    bool found = directory_account_find(m, name, &a);
+    if (found) {
+        const struct span parts[] = { a.name, a.hash, a.tenant, a.senders };
+        for (size_t i = 0; i < 4; i++) {
+            buf_put_span(text, parts[i]);
+            buf_put_char(text, '\0');
+        }
+    }
+    machine_read_unlock(m);
+    if (!found)
+        return ERR_NOT_FOUND;
+    if (buf_err(text) != 0)
+        return buf_err(text);
+    const char *p = text->data + at;
+    *out = (struct cluster_account){ .class = a.class, .disabled = a.disabled, .version = a.version };
+    const char **fields[] = { &out->name, &out->hash, &out->tenant, &out->senders };
+    const size_t lengths[] = { a.name.n, a.hash.n, a.tenant.n, a.senders.n };
+    for (size_t i = 0; i < 4; i++) {
+        *fields[i] = p;
+        p += lengths[i] + 1;
+    }
+    return 0;
+}
+
+/* ---- does this node take mail -------------------------------------------------------------------------- */
+
+static const char *refusal_now(struct cluster *c)
+{
+    struct directory_member self;
+    struct agent_session session;
+    if (atomic_load(&c->failed) != 0)
+        return "the cluster's state on this node has failed";
+    if (c->state == CLUSTER_LEFT)
+        return "this node has left its cluster";
+    if (c->state == CLUSTER_NONE)
+        return "no member of a cluster yet: run 'turnpike cluster init' or 'turnpike node join'";
+    if (c->state == CLUSTER_STOPPING || c->removed)
+        return "this node leaves its cluster";
+    if (c->fenced)
+        return "this node's state differs from the other nodes': it is fenced";
+    if (!machine_founded(c->m) || !cluster_own_member(c, &self))
+        return "joining: the cluster's state has not come yet";
+    if (self.state == COMMAND_MEMBER_DRAINING)
+        return "draining";
+    agent_session(c->agent, &session);
+    if (!session.usable)
+        return cluster_has_quorum(c) ? "no session with the cluster yet"
+                                     : "no quorum: too few nodes of the cluster answer";
+    return NULL;
+}
+
+void cluster_refresh(struct cluster *c)
+{
+    const char *now = refusal_now(c), *was = atomic_exchange(&c->refusal, now);
+    if (now == was)
+        return;
+    if (now != NULL)
+        log_warn("cluster", "no mail is accepted: %s", now);
+    else
+        log_info("cluster", "mail is accepted");
+}
+
+/* Who was frozen while this node was away is known now, or cannot be had: see frozen.h. */
+static void open_gate(struct cluster *c, int64_t now)
+{
+    struct agent_session session = { .usable = false };
+    if (c->gate_open)
+        return;
+    if (c->agent != NULL)
+        agent_session(c->agent, &session);
+    if (c->quorum_ms == 0 || cluster_has_quorum(c))
+        c->quorum_ms = now;
+    if (!session.usable && c->state != CLUSTER_NONE && c->state != CLUSTER_LEFT &&
+        now - c->quorum_ms < CUT_OFF_MS)
+        return;
+    c->gate_open = true;
+    for (uint32_t i = 0; i < c->node->nworkers; i++)
+        frozen_gate_open(&c->node->workers[i]);
+}
+
+void cluster_give_up(struct cluster *c, int err, const char *words)
+{
+    int none = 0;
+    if (!atomic_compare_exchange_strong(&c->failed, &none, err))
+        return;
+    log_error("cluster", "stopped: %s. No mail is accepted any more, and the node exits", words);
+    cluster_refresh(c);
+    uv_async_send(&c->node->wake);
+}
+
+/* ---- the thread ---------------------------------------------------------------------------------------- */
+
+static void policy_refresh(struct cluster *c)
+{
+    struct directory_policy dp;
+    struct policy *fresh = NULL;
+    struct buf why;
+    buf_init(&why, 65536);
+    bool applied = directory_policy(c->m, 0, &dp) && dp.version != 0;
+    int err = policy_parse("the cluster's policy", applied ? dp.text : policy_builtin(), &fresh, &why);
+    if (err != 0)
+        log_error("policy", "this build cannot read the policy in force, and keeps the one before it: %.*s",
+                  (int)why.len, why.len == 0 ? "" : why.data);
+    buf_fini(&why);
+    if (err != 0)
+        return;
+    pthread_mutex_lock(&c->lock);
+    struct policy *old = c->policy;
+    c->policy = fresh;
+    pthread_mutex_unlock(&c->lock);
+    if (old != NULL)
+        policy_rele(old);
+}
+
+/* After each turn of the loop that had something: what came of it all, once. */
+static void cluster_check_cb(uv_check_t *check)
+{
+    struct cluster *c = check->data;
+    if (c->state == CLUSTER_RUNNING) {
+        if (c->policy_dirty)
+            policy_refresh(c);
+        if (c->frozen_dirty)
+            cluster_frozen_publish(c);
+        if (c->members_dirty)
+            cluster_members_changed(c);
+        c->policy_dirty = c->frozen_dirty = c->members_dirty = false;
+    }
+    if (!c->poll_due)
+        return;
+    c->poll_due = false;
+    if (c->state == CLUSTER_RUNNING) {
+        cluster_published_poll(c);
+        cluster_refresh(c);
+    }
+    cluster_calls_poll(c, false);
+    if (c->removed && c->state == CLUSTER_RUNNING) {
+        struct buf why;
+        buf_init(&why, 4096);
+        if (identity_retire(c->dir, &why) != 0)
+            log_error("cluster", "%.*s", (int)why.len, why.len == 0 ? "" : why.data);
+        buf_fini(&why);
+        cluster_stack_stop(c, CLUSTER_LEFT);
+    }
+}
+
+/* What a leader owes the others once it is ready. */
+static void lead(struct cluster *c, int64_t now)
+{
+    if (!c->ready)
+        return;
+    if (!machine_founded(c->m)) {
+        cluster_found(c);
+        return;
+    }
+    if (now - c->leader_ms >= CLUSTER_LEADER_MS) {
+        uint32_t n = 0;
+        c->leader_ms = now;
+        buf_reset(&c->due);
+        int err = lease_due(c->lease, c->m, now, &c->due, &n);
+        if (err == 0)
+            err = machine_due(c->m, replica_now_ms(c->replica), &c->due, &n);
+        if (err == 0 && n > 0)
+            err = replica_propose(c->replica, buf_span(&c->due), n);
+        if (err != 0 && err != ERR_LIMIT && err != ERR_CLOSED)
+            log_warn("cluster", "what is due cannot be proposed: %s", err_text(err));
+    }
+    if (now - c->members_ms >= CLUSTER_MEMBERS_MS) {
+        c->members_ms = now;
+        cluster_members_step(c);
+    }
+}
+
+static void cluster_tick_cb(uv_timer_t *tick)
+{
+    struct cluster *c = tick->data;
+    int64_t now = cluster_boot_ms();
+    open_gate(c, now);
+    if (c->state == CLUSTER_RUNNING) {
+        struct directory_member self;
+        if (machine_founded(c->m) && cluster_own_member(c, &self) && !c->fenced)
+            agent_tick(c->agent);
+        lead(c, now);
+        if (now - c->slow_ms >= 1000) {
+            c->slow_ms = now;
+            cluster_frozen_tick(c);
+            cluster_renew_tick(c);
+        }
+        cluster_published_poll(c);
+        cluster_refresh(c);
+    }
+    cluster_calls_poll(c, true);
+}
+
+static void cluster_main(void *arg)
+{
+    struct cluster *c = arg;
+    uv_run(&c->loop, UV_RUN_DEFAULT);
+    sem_post(&c->ended);
+}
+
+int cluster_new(struct node *n, struct cluster **out)
+{
+    struct cluster *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return -ENOMEM;
+    c->node = n;
+    list_init(&c->calls);
+    list_init(&c->locals);
+    buf_init(&c->due, 1u << 20);
+    buf_init(&c->renew_key, 32u << 10);
+    identity_init(&c->id);
+    pthread_mutex_init(&c->lock, NULL);
+    sem_init(&c->ended, 0, 0);
+    snprintf(c->dir, sizeof c->dir, "%s/cluster", n->config->data_dir);
+    snprintf(c->raft_dir, sizeof c->raft_dir, "%s/raft", c->dir);
+    atomic_init(&c->refusal, "the cluster thread has not started");
+    int err = uv_loop_init(&c->loop);
+    if (err == 0)
+        err = inbox_init(&c->inbox, &c->loop, ADMIN_CALLS_MAX, cluster_call_arrived, c);
+    if (err == 0)
+        err = uv_timer_init(&c->loop, &c->tick);
+    if (err == 0)
+        err = uv_check_init(&c->loop, &c->check);
+    if (err == 0)
+        err = cluster_answers_new(c, &c->answers);
+    if (err != 0) {
+        log_error("cluster", "cannot start: %s", err_text(err));
+        return err; /* the process ends: nothing is taken apart */
+    }
+    c->tick.data = c->check.data = c;
+    uv_timer_start(&c->tick, cluster_tick_cb, CLUSTER_TICK_MS, CLUSTER_TICK_MS);
+    uv_check_start(&c->check, cluster_check_cb);
+    *out = c;
+    return 0;
+}
+
+static void run_start(struct cluster *c, struct cluster_call *call)
+{
+    cluster_call_done(c, call, cluster_stack_start(c));
+}
+
+int cluster_start(struct cluster *c)
+{
+    struct cluster_call call;
+    struct buf why;
+    buf_init(&why, 4096);
+    int err = identity_load(c->dir, &c->id, &why);
+    if (err == ERR_NOT_FOUND)
+        log_warn(
+            "cluster",
+            "no member of a cluster yet: run 'turnpike cluster init' here for a new cluster, or 'turnpike "
+            "node join' with a token of one");
+    else if (err != 0)
+        log_error("cluster", "%.*s", (int)why.len, why.len == 0 ? err_text(err) : why.data);
+    buf_fini(&why);
+    bool member = err == 0;
+    if (err != 0 && err != ERR_NOT_FOUND)
+        return err;
+    cluster_refresh(c);
+    err = cluster_frozen_load(c);
+    if (err == 0)
+        err = uv_thread_create(&c->thread, cluster_main, c);
+    if (err != 0)
+        return err;
+    c->started = true;
+    if (!member)
+        return 0;
+    cluster_call_init(&call, run_start, NULL);
+    return cluster_call_wait(c, &call);
+}
+
+/* ---- stop ---------------------------------------------------------------------------------------------- */
+
+static void run_stopping(struct cluster *c, struct cluster_call *call)
+{
+    cluster_calls_end(c);
+    cluster_call_done(c, call, 0);
+}
+
+void cluster_stopping(struct cluster *c)
+{
+    struct cluster_call call;
+    if (!c->started)
+        return;
+    cluster_call_init(&call, run_stopping, NULL);
+    call.last = true; /* after it, none is taken */
+    (void)cluster_call_wait(c, &call);
+    cluster_answers_stop(c->answers);
+}
+
+static void run_stop(struct cluster *c, struct cluster_call *call)
+{
+    c->stopping = true;
+    cluster_calls_end(c);
+    cluster_call_done(c, call, 0);
+    cluster_stack_stop(c, CLUSTER_NONE);
+}
+
+void cluster_stop(struct cluster *c)
+{
+    struct cluster_call call;
+    struct timespec until;
+    if (!c->started)
+        return;
+    cluster_call_init(&call, run_stop, NULL);
+    call.last = true;
+    (void)cluster_call_wait(c, &call);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += STOP_MS / 1000;
+    int r;
+    while ((r = sem_timedwait(&c->ended, &until)) != 0 && errno == EINTR)
+        ;
+    if (r != 0) {
+        log_warn("cluster", "does not end in time: left as it is");
+        return;
+    }
+    uv_thread_join(&c->thread);
+    c->started = false;
+}
+
+void cluster_free(struct cluster *c)
+{
+    if (c == NULL || c->started) /* it did not end: its memory is in use */
+        return;
+    cluster_answers_free(c->answers);
+    if (c->shared_agent != NULL)
+        agent_free(c->shared_agent);
+    machine_free(c->m);
+    if (c->policy != NULL)
+        policy_rele(c->policy);
+    frozen_view_rele(c->frozen);
+    cluster_frozen_fini(c);
+    cluster_forward_fini(c);
+    buf_fini(&c->due);
+    buf_fini(&c->renew_key);
+    identity_fini(&c->id);
+    inbox_fini(&c->inbox);
+    pthread_mutex_destroy(&c->lock);
+    sem_destroy(&c->ended);
+    if (uv_loop_close(&c->loop) != 0)
+        log_warn("cluster", "the loop has handles left");
+    free(c);
+}

@@ -1,0 +1,69 @@
+/* This node as a part of a cluster: the thread that runs consensus, the talk between nodes and the ledger's
+ * agent, and what the rest of the node may ask of it.
+ *
+ * There is one when the configuration has a `cluster` section. Until the node is a member (`turnpike cluster
+ * init`, `turnpike node join`), only the admin API works, and no mail is accepted. Becoming a member needs no
+ * restart; after it has left, the node must be started again to join again.
+ *
+ * Threads: unless said otherwise any thread, from cluster_new to cluster_free.
+ */
+#ifndef NODE_CORE_CLUSTER_H
+#define NODE_CORE_CLUSTER_H
+
+#include "base/buf.h"
+#include "node/admin/cluster.h"
+#include "node/auth/accounts.h"
+#include "node/core/frozen.h"
+#include "node/core/node.h"
+
+struct agent;
+struct cluster;
+struct machine;
+struct policy;
+
+/* Main thread, in this order. Errors are in the log. */
+int cluster_new(struct node *n, struct cluster **out);
+/* After the workers run: the thread, and the cluster if this node is a member of one. */
+int cluster_start(struct cluster *c);
+/* Admin threads that wait here are sent away, and no call begins any more: before the admin server is freed.
+ */
+void cluster_stopping(struct cluster *c);
+/* After the workers have ended: signs off, gives up leadership, closes everything. Bounded. */
+void cluster_stop(struct cluster *c);
+/* After worker_fini. NULL is harmless. */
+void cluster_free(struct cluster *c);
+
+/* Why this node takes no mail now: a static text; NULL: it may. */
+const char *cluster_refusal(struct cluster *c);
+/* What made the cluster thread give up, so that the process must end; or 0. */
+int cluster_failed(struct cluster *c);
+
+/* NULL until the node is a member. Then it stays until cluster_free, so that a worker may always talk to it.
+ */
+struct agent *cluster_agent(struct cluster *c);
+/* The replicated state, to be read under machine_read_lock; NULL until the node is a member. Stays likewise.
+ */
+struct machine *cluster_machine(struct cluster *c);
+/* This node's id; 0: not a member. */
+uint64_t cluster_self(struct cluster *c);
+
+/* The policy in force (the built-in one before any): a reference, to be given back with policy_rele. NULL: no
+ * member. */
+struct policy *cluster_policy(struct cluster *c);
+/* The frozen list as it was last published: a reference. NULL: no member. */
+struct frozen_view *cluster_frozen(struct cluster *c);
+
+/* An account of the cluster by its canonical name. Its texts are put into `text`, which the caller has
+ * initialised and frees; each is followed by a NUL. ERR_NOT_FOUND, -ENOMEM. */
+struct cluster_account {
+    const char *name, *hash, *tenant, *senders; /* as struct account's */
+    uint8_t class;
+    bool disabled;
+    uint64_t version;
+};
+int cluster_account_find(struct cluster *c, struct span name, struct cluster_account *out, struct buf *text);
+
+/* For the admin server: `ctx` is the struct node. */
+extern const struct admin_cluster cluster_admin;
+
+#endif

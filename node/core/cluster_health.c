@@ -1,0 +1,208 @@
+/* What this node says of itself, what others say, and whether their states agree. The cluster thread. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "node/core/cluster_impl.h"
+#include "node/core/meters.h"
+#include "spool/spool.h"
+
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/statvfs.h>
+
+#define QUORUM_SILENCE_MS 1500 /* of a leader, or of the majority: about three elections' time-outs */
+
+bool cluster_has_quorum(struct cluster *c)
+{
+    struct replica_stats rs;
+    if (c->state != CLUSTER_RUNNING || c->leader == 0)
+        return false;
+    replica_stats(c->replica, &rs);
+    return rs.quorum_ms >= 0 && rs.quorum_ms <= QUORUM_SILENCE_MS;
+}
+
+/* ---- what is told -------------------------------------------------------------------------------------- */
+
+static uint32_t cpu_permille(struct cluster *c)
+{
+    struct rusage ru;
+    int64_t now = cluster_boot_ms();
+    if (getrusage(RUSAGE_SELF, &ru) != 0)
+        return 0;
+    uint64_t us = (uint64_t)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * 1000000 +
+                  (uint64_t)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec);
+    uint64_t used = us - c->cpu_us, passed_ms = (uint64_t)(now - (int64_t)c->cpu_at_ms);
+    bool first = c->cpu_at_ms == 0;
+    c->cpu_us = us;
+    c->cpu_at_ms = (uint64_t)now;
+    return first || passed_ms == 0 ? 0 : (uint32_t)(used / passed_ms);
+}
+
+static uint32_t disk_free_permille(const struct config *config)
+{
+    struct statvfs fs;
+    if (statvfs(config->spool.dir, &fs) != 0 || fs.f_blocks == 0)
+        return 1000;
+    return (uint32_t)((uint64_t)fs.f_bavail * 1000 / fs.f_blocks);
+}
+
+static uint64_t per_minute(struct node *n, enum meter which)
+{
+    struct meter_value v;
+    meters_read(n->meters, which, &v);
+    return (uint64_t)(v.m1 * 60 + 0.5);
+}
+
+void cluster_fill_state(void *ctx, struct gossip_state *s)
+{
+    struct cluster *c = ctx;
+    struct directory_member self;
+    struct agent_session session = { 0 };
+    struct spool_stats spool;
+    *s = (struct gossip_state){ .node = c->id.self.node };
+    if (c->state != CLUSTER_RUNNING || c->agent == NULL)
+        return;
+    struct config *config = node_config(c->node);
+    struct replica_stats rs;
+    replica_stats(c->replica, &rs);
+    agent_session(c->agent, &session);
+    spool_stats(c->node->spool, &spool);
+    const struct cluster_digest *d = &c->digests[(c->next_digest + CLUSTER_DIGESTS - 1) % CLUSTER_DIGESTS];
+    s->session = session.id;
+    s->applied = machine_applied(c->m);
+    s->published = agent_published(c->agent);
+    s->digest_index = d->index;
+    s->digest = d->digest;
+    s->leader = c->leader;
+    s->term = rs.term;
+    s->features = CLUSTER_FEATURES;
+    s->draining = cluster_own_member(c, &self) && self.state == COMMAND_MEMBER_DRAINING;
+    s->accepting = node_accepting(c->node, NULL);
+    s->quorum = cluster_has_quorum(c);
+    s->queued = spool.messages;
+    s->sessions_in = atomic_load(&c->node->sessions_in);
+    s->sessions_out = atomic_load(&c->node->sessions_out);
+    s->accepted_per_min = per_minute(c->node, METER_RECEIVED);
+    s->delivered_per_min = per_minute(c->node, METER_DELIVERED);
+    s->cpu_permille = cpu_permille(c);
+    s->disk_free_permille = disk_free_permille(config);
+    snprintf(s->version, sizeof s->version, "%s", TURNPIKE_VERSION);
+    config_rele(config);
+}
+
+/* ---- digests: the state of all nodes at the same index is the same --------------------------------------
+ */
+
+static const struct cluster_digest *digest_at(const struct cluster_digest *list, uint64_t index)
+{
+    for (uint32_t i = 0; i < CLUSTER_DIGESTS; i++)
+        if (list[i].index == index && index != 0)
+            return &list[i];
+    return NULL;
+}
+
+static bool is_voter(struct cluster *c, uint64_t node)
+{
+    struct directory_member mb;
+    return directory_member_find(c->m, node, &mb) && mb.state != COMMAND_MEMBER_REMOVED &&
+           mb.role == COMMAND_ROLE_VOTER;
+}
+
+static int count_voter(void *arg, const struct directory_member *mb)
+{
+    if (mb->state != COMMAND_MEMBER_REMOVED && mb->role == COMMAND_ROLE_VOTER)
+        ++*(uint32_t *)arg;
+    return 0;
+}
+
+static void fence(struct cluster *c, uint64_t index, const char *why)
+{
+    if (c->fenced)
+        return;
+    c->fenced = true;
+    log_error(
+        "cluster",
+        "the state at index %llu differs from the other nodes': %s. This node takes no mail any more; leave "
+        "the others alone, take its log, and let it join anew with an empty data directory",
+        (unsigned long long)index, why);
+    if (c->role == REPLICA_LEADER)
+        (void)replica_transfer(c->replica, 0, cluster_change_cb, c);
+    cluster_refresh(c);
+}
+
+/* Whoever is in the minority of the voters at this index stops. */
+static void judge(struct cluster *c, uint64_t index)
+{
+    const struct cluster_digest *own = digest_at(c->digests, index);
+    uint32_t voters = 0, with = 0, against = 0, best = 0;
+    if (own == NULL)
+        return;
+    (void)directory_member_each(c->m, count_voter, &voters);
+    with = is_voter(c, c->id.self.node);
+    for (uint32_t i = 0; i < c->nvotes; i++) {
+        const struct cluster_digest *other = digest_at(c->votes[i].said, index);
+        if (other == NULL || !is_voter(c, c->votes[i].node))
+            continue;
+        if (other->digest == own->digest) {
+            with++;
+            continue;
+        }
+        against++;
+        uint32_t same = 0;
+        for (uint32_t k = 0; k < c->nvotes; k++) {
+            const struct cluster_digest *third = digest_at(c->votes[k].said, index);
+            same += third != NULL && third->digest == other->digest && is_voter(c, c->votes[k].node);
+        }
+        best = same > best ? same : best;
+    }
+    if (against == 0)
+        return;
+    if (!c->digest_mismatch)
+        log_error("cluster",
+                  "the nodes' states differ at index %llu: %u voters agree with this one, %u do not",
+                  (unsigned long long)index, with, against);
+    c->digest_mismatch = true;
+    if (best * 2 > voters)
+        fence(c, index, "most voters agree with each other and not with this node");
+    else if (with * 2 <= voters && with + against == voters)
+        fence(c, index, "there is no majority for any of them");
+}
+
+void cluster_digest_applied(struct cluster *c, uint64_t index)
+{
+    if (index % CLUSTER_DIGEST_EVERY != 0)
+        return;
+    c->digests[c->next_digest++ % CLUSTER_DIGESTS] =
+        (struct cluster_digest){ .index = index, .digest = machine_digest(c->m) };
+    judge(c, index);
+}
+
+static struct cluster_vote *vote_of(struct cluster *c, uint64_t node)
+{
+    struct cluster_vote *v = NULL;
+    for (uint32_t i = 0; i < c->nvotes; i++)
+        if (c->votes[i].node == node)
+            return &c->votes[i];
+    if (c->nvotes < CLUSTER_MEMBERS_MAX)
+        v = &c->votes[c->nvotes++];
+    for (uint32_t i = 0; v == NULL && i < c->nvotes; i++)
+        if (!is_voter(c, c->votes[i].node))
+            v = &c->votes[i];
+    if (v != NULL)
+        *v = (struct cluster_vote){ .node = node };
+    return v;
+}
+
+void cluster_on_state(void *ctx, const struct gossip_state *s)
+{
+    struct cluster *c = ctx;
+    if (c->state != CLUSTER_RUNNING)
+        return;
+    c->poll_due = true;
+    if (s->digest_index == 0 || !is_voter(c, s->node))
+        return;
+    struct cluster_vote *v = vote_of(c, s->node);
+    if (v == NULL || digest_at(v->said, s->digest_index) != NULL)
+        return;
+    v->said[v->next++ % CLUSTER_DIGESTS] = (struct cluster_digest){ s->digest_index, s->digest };
+    judge(c, s->digest_index);
+}

@@ -1,0 +1,344 @@
+/* Between the files cluster*.c; nobody else includes it. Everything in struct cluster belongs to the cluster
+ * thread but for what stands below "any thread".
+ */
+#ifndef NODE_CORE_CLUSTER_IMPL_H
+#define NODE_CORE_CLUSTER_IMPL_H
+
+#include "base/inbox.h"
+#include "base/list.h"
+#include "consensus/directory.h"
+#include "consensus/lease.h"
+#include "consensus/machine.h"
+#include "consensus/replica.h"
+#include "consensus/transport.h"
+#include "gossip/gossip.h"
+#include "node/admin/cluster.h"
+#include "node/cluster/identity.h"
+#include "node/core/cluster.h"
+#include "node/ledger/agent.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <uv.h>
+
+#define CLUSTER_TICK_MS 20
+#define CLUSTER_LEADER_MS 100  /* between two looks at what is due */
+#define CLUSTER_MEMBERS_MS 250 /* between two steps of the membership */
+#define CLUSTER_CALL_MS 5000   /* operators' commands without quorum */
+#define CLUSTER_FEATURES 1     /* highest feature level that this build can do */
+#define CLUSTER_MEMBERS_MAX 64
+#define CLUSTER_WAITERS_MAX 64 /* of other nodes, for a published index */
+#define CLUSTER_DIGESTS 8
+#define CLUSTER_DIGEST_EVERY 1024 /* indexes */
+
+/* Between nodes; a number is never used for anything else. */
+enum cluster_message {
+    CLUSTER_MESSAGE_PROPOSE = 1, /* u32 number, encoded commands */
+    CLUSTER_MESSAGE_RESULT =
+        2, /* u64 index, u32 number, then of each: u8 command, u64 session, u64 seq, result */
+    CLUSTER_MESSAGE_REMOVED = 3, /* you are out */
+};
+enum cluster_question {
+    CLUSTER_ASK_INDEX = 16, /* -> u64: what was acknowledged before the question is in the state up to it */
+    CLUSTER_ASK_PUBLISHED = 17, /* u64 index -> u64 session, u64 published: once it obeys that index */
+    CLUSTER_ASK_RENEW = 18,     /* a certificate request -> the certificate */
+    CLUSTER_ASK_SECRET = 19,    /* -> of the CA's key; voters only */
+    CLUSTER_ASK_GET = 20,       /* a path -> u16 status, body */
+};
+
+enum cluster_state {
+    CLUSTER_NONE, /* no member */
+    CLUSTER_RUNNING,
+    CLUSTER_STOPPING, /* closing, one after another */
+    CLUSTER_LEFT,     /* was a member; its files are aside */
+};
+
+struct cluster_call;
+struct cluster_ticket;
+
+/* What an admin thread wants of the cluster thread. It lives on the asker's stack until cluster_call_done,
+ * which the cluster thread runs exactly once: from `run`, from `poll`, or with an error at the deadline. */
+struct cluster_call {
+    struct inbox_msg msg;
+    struct list link; /* of c->calls */
+    void (*run)(struct cluster *c, struct cluster_call *call);
+    /* Something was applied, or a tick passed; NULL: it waits for a ticket alone. */
+    void (*poll)(struct cluster *c, struct cluster_call *call);
+    /* The deadline passed (ERR_TIMEOUT) or everything ends (ERR_CLOSED): words for `e`, an error. May be
+     * NULL. */
+    int (*give_up)(struct cluster *c, struct cluster_call *call, int err);
+    /* On the asking thread, whenever there are news; may be NULL. */
+    void (*meanwhile)(struct cluster_call *call);
+    int64_t timeout_ms;
+    int64_t deadline_ms; /* by CLOCK_BOOTTIME; set when it arrives */
+    struct cluster_ticket *ticket;
+    uint64_t number; /* of a question: how its answers find it */
+    struct admin_error *e;
+    int err;
+    bool last;    /* our own, at the stop: taken when others are not, and no other after it */
+    bool waiting; /* in c->calls */
+    bool over;    /* under lock: the asker may go on */
+    bool news;    /* under lock */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+};
+
+/* Stands for a call in callbacks that may come after its end. */
+struct cluster_ticket {
+    struct cluster *c;
+    struct cluster_call *call; /* NULL: it is over */
+};
+
+struct cluster_digest {
+    uint64_t index, digest;
+};
+struct cluster_vote { /* what a node said last */
+    uint64_t node;
+    struct cluster_digest said[CLUSTER_DIGESTS];
+    uint32_t next;
+};
+struct cluster_waiter { /* another node waits until we obey */
+    struct gossip_request *request;
+    uint64_t index;
+    int64_t until_ms;
+};
+struct cluster_out { /* results on their way to a node */
+    uint64_t node;
+    uint32_t n;
+    struct buf bytes;
+};
+struct cluster_local { /* a freeze of this node alone */
+    struct list link;
+    uint8_t scope, mode;
+    int64_t wall_ms, until_ms; /* wall; until 0: no end */
+    bool submitted;
+    char *name, *reason, *who;
+};
+
+struct cluster_answers; /* cluster_answer.c */
+
+struct cluster {
+    struct node *node;
+    uv_loop_t loop;
+    uv_thread_t thread;
+    bool started;
+    struct inbox inbox;
+    uv_timer_t tick;
+    uv_check_t check;
+    char dir[512], raft_dir[544];
+    sem_t ended;
+
+    enum cluster_state state, after; /* after: what it is once it has closed */
+    bool stopping;                   /* the process ends */
+    struct cluster_call *stop_call;  /* who waits for the stack's end, and what he is told */
+    int stop_err;
+    struct identity id;
+    struct transport *transport;
+    struct replica *replica;
+    struct gossip *gossip;
+    struct agent *agent;
+    struct lease *lease;
+    struct machine *m; /* machine, for this thread */
+
+    enum replica_role role;
+    uint64_t leader;
+    bool ready;
+    uint64_t effect_index; /* of the entry whose effects are told just now, or of a leader's direct result */
+    struct list calls;     /* cluster_call */
+    bool poll_due, frozen_dirty, members_dirty, policy_dirty;
+    int64_t leader_ms, members_ms, slow_ms; /* when they were looked at, boottime */
+    bool gate_open;                         /* the workers were told that they may deliver */
+    int64_t quorum_ms;                      /* until then: when there was a quorum last */
+    struct buf due;                         /* scratch */
+    struct cluster_out outs[CLUSTER_MEMBERS_MAX];
+    uint32_t nouts;
+
+    /* membership, on the leader */
+    bool change_busy;
+    uint64_t change_node;
+    int64_t change_ms;  /* when the last one was proposed or failed */
+    int64_t surplus_ms; /* when there were not too many voters last */
+    int64_t ready_ms;   /* since when this node leads */
+    bool renewing, asking_secret, reporting;
+    int64_t renew_ms;
+    struct buf renew_key; /* of the certificate that was asked for */
+    bool claimed;         /* an operator makes this node a member just now */
+    bool founding;        /* CLUSTER_INIT was proposed */
+    bool removed;         /* we are out: the stack is to be closed */
+    uint32_t joins;
+
+    struct cluster_waiter waiters[CLUSTER_WAITERS_MAX];
+    uint32_t nwaiters;
+
+    /* digests */
+    struct cluster_digest digests[CLUSTER_DIGESTS];
+    uint32_t next_digest;
+    struct cluster_vote votes[CLUSTER_MEMBERS_MAX];
+    uint32_t nvotes;
+    bool digest_mismatch, fenced;
+
+    struct list locals;       /* cluster_local */
+    struct gossip_state said; /* by us, last */
+    uint64_t cpu_us, cpu_at_ms;
+
+    /* any thread */
+    pthread_mutex_t lock;
+    bool closed;                /* under lock: no call is taken */
+    struct policy *policy;      /* under lock */
+    struct frozen_view *frozen; /* under lock */
+    struct machine *_Atomic machine;
+    struct agent *_Atomic shared_agent;
+    _Atomic uint64_t self;
+    const char *_Atomic refusal;
+    atomic_int failed;
+    struct cluster_answers *answers;
+};
+
+/* ---- cluster.c ----------------------------------------------------------------------------------------- */
+
+int64_t cluster_boot_ms(void);
+void cluster_refresh(struct cluster *c); /* why no mail: looks again */
+/* The process must end. */
+void cluster_give_up(struct cluster *c, int err, const char *words);
+
+/* ---- cluster_call.c ------------------------------------------------------------------------------------ */
+
+void cluster_call_init(struct cluster_call *call, void (*run)(struct cluster *, struct cluster_call *),
+                       struct admin_error *e);
+/* Admin thread: has it run, waits for its end. */
+int cluster_call_wait(struct cluster *c, struct cluster_call *call);
+/* Cluster thread. */
+void cluster_call_done(struct cluster *c, struct cluster_call *call, int err);
+/* Wakes the asker for `meanwhile`. */
+void cluster_call_news(struct cluster_call *call);
+/* From `run`: it is not done yet. */
+void cluster_call_later(struct cluster *c, struct cluster_call *call);
+void cluster_calls_poll(struct cluster *c, bool tick);
+void cluster_calls_end(struct cluster *c);
+struct cluster_ticket *cluster_ticket_new(struct cluster *c, struct cluster_call *call);
+/* Frees it; NULL: the call is over. */
+struct cluster_call *cluster_ticket_take(struct cluster_ticket *t);
+void cluster_call_arrived(void *ctx, struct inbox_msg *msg);
+
+/* ---- cluster_stack.c ----------------------------------------------------------------------------------- */
+
+/* Starts what a member runs, from c->id. */
+int cluster_stack_start(struct cluster *c);
+/* Closes it; at the end c->state is CLUSTER_LEFT or CLUSTER_NONE, and the loop's own handles close if
+ * c->stopping. */
+void cluster_stack_stop(struct cluster *c, enum cluster_state after);
+extern const struct gossip_ops cluster_gossip_ops;
+
+/* ---- cluster_forward.c --------------------------------------------------------------------------------- */
+
+void cluster_send(void *ctx, struct span commands, uint32_t n);
+void cluster_forward_result(struct cluster *c, const struct machine_effect *e);
+void cluster_forward_flush(struct cluster *c, uint64_t index);
+void cluster_forward_fini(struct cluster *c);
+void cluster_on_propose(struct cluster *c, uint64_t from, struct span payload);
+void cluster_on_result(struct cluster *c, uint64_t from, struct span payload);
+/* The leader's own commands, with origin 0. */
+int cluster_propose(struct cluster *c, const struct command *cmd);
+
+/* ---- cluster_member.c ---------------------------------------------------------------------------------- */
+
+bool cluster_admit(void *ctx, const struct peer *peer, const uint8_t sha256[32]);
+/* The directory's members changed, or the stack has just started. */
+void cluster_members_changed(struct cluster *c);
+/* Ends a change that was begun. */
+void cluster_change_cb(void *ctx, int err);
+/* On the leader: at most one step. */
+void cluster_members_step(struct cluster *c);
+bool cluster_own_member(struct cluster *c, struct directory_member *out);
+uint32_t cluster_voters_wanted(struct cluster *c);
+/* "node-b (192.0.2.2:7301), node-c (...)": those that do not answer. */
+void cluster_missing(struct cluster *c, struct buf *out);
+
+/* ---- cluster_join.c ------------------------------------------------------------------------------------ */
+
+void cluster_on_join(void *ctx, struct transport_join *j, struct span request, const char *from);
+void cluster_founding_path(const struct cluster *c, char *out, size_t cap);
+/* Proposes the cluster's first command, from the file that `init` wrote. */
+void cluster_found(struct cluster *c);
+void cluster_founded(struct cluster *c);
+
+/* ---- cluster_cert.c ------------------------------------------------------------------------------------ */
+
+/* The leader: a certificate for a member. ERR_BUSY: it has not what it takes. */
+int cluster_issue(struct cluster *c, struct span request, uint64_t node, struct span name,
+                  struct buf *certificate, struct ca_info *info);
+/* Its hash into the log, before anybody gets it. */
+int cluster_submit_issued(struct cluster *c, uint64_t node, const struct ca_info *info, agent_cb *cb,
+                          void *ctx);
+/* Asks for a new certificate when a third of this one's time is left; for the secret when a voter lacks it.
+ */
+void cluster_renew_tick(struct cluster *c);
+void cluster_on_renew(struct cluster *c, struct gossip_request *r, uint64_t from, struct span request);
+void cluster_on_secret(struct cluster *c, struct gossip_request *r, uint64_t from);
+bool cluster_certificate_expires_soon(struct cluster *c);
+
+/* ---- cluster_frozen.c ---------------------------------------------------------------------------------- */
+
+int cluster_frozen_load(struct cluster *c); /* of this node alone, from its file */
+void cluster_frozen_publish(struct cluster *c);
+void cluster_frozen_tick(struct cluster *c); /* ends, and hands to the cluster, what is of this node alone */
+void cluster_frozen_fini(struct cluster *c);
+int cluster_freeze_local(void *ctx, const struct admin_caller *by, const struct command_freeze *f,
+                         struct admin_error *e);
+int cluster_thaw_local(void *ctx, const struct admin_caller *by, uint8_t scope, const char *name,
+                       struct admin_error *e);
+
+/* ---- cluster_health.c ---------------------------------------------------------------------------------- */
+
+void cluster_fill_state(void *ctx, struct gossip_state *s);
+void cluster_on_state(void *ctx, const struct gossip_state *s);
+void cluster_digest_applied(struct cluster *c, uint64_t index);
+bool cluster_has_quorum(struct cluster *c);
+
+/* ---- cluster_published.c ------------------------------------------------------------------------------- */
+
+void cluster_on_published(struct cluster *c, struct gossip_request *r, struct span payload);
+void cluster_published_poll(struct cluster *c);
+void cluster_published_fini(struct cluster *c);
+
+/* ---- cluster_answer.c ---------------------------------------------------------------------------------- */
+
+int cluster_answers_new(struct cluster *c, struct cluster_answers **out);
+/* Waits for those that are being answered. */
+void cluster_answers_stop(struct cluster_answers *a);
+/* With the loop's other handles. */
+void cluster_answers_close(struct cluster_answers *a);
+void cluster_answers_free(struct cluster_answers *a);
+void cluster_on_get(struct cluster *c, struct gossip_request *r, struct span path);
+
+/* ---- cluster_ops*.c ------------------------------------------------------------------------------------ */
+
+struct cluster *cluster_of(void *ctx);                      /* of the node that the admin server gives */
+int cluster_need(struct cluster *c, struct admin_error *e); /* a member, or says what to do */
+int cluster_no_quorum(struct cluster *c, struct admin_error *e, int err, bool may_happen);
+
+struct command_by *cluster_command_by(struct command *cmd); /* NULL: not an operator's */
+int cluster_submit(void *ctx, const struct admin_caller *by, struct command *cmd, struct machine_result *out,
+                   struct admin_error *e);
+int cluster_barrier(void *ctx, struct admin_error *e);
+int cluster_status(void *ctx, struct admin_cluster_status *out);
+int cluster_await_obeyed(void *ctx, uint64_t index, int64_t timeout_ms, admin_freeze_fn *fn, void *arg,
+                         struct admin_error *e);
+int cluster_init_op(void *ctx, const struct admin_caller *by, const struct admin_init_opts *opts,
+                    struct admin_error *e);
+int cluster_join_op(void *ctx, const struct admin_caller *by, const struct admin_join_opts *opts,
+                    struct admin_error *e);
+int cluster_token(void *ctx, const struct admin_caller *by, int64_t for_ms, const char *node_name,
+                  struct buf *out, struct admin_error *e);
+int cluster_role(void *ctx, const struct admin_caller *by, uint64_t node, uint8_t role,
+                 struct admin_error *e);
+int cluster_remove(void *ctx, const struct admin_caller *by, uint64_t node, struct buf *lost,
+                   struct admin_error *e);
+int cluster_drain(void *ctx, const struct admin_caller *by, bool on, struct admin_error *e);
+int cluster_leave(void *ctx, const struct admin_caller *by, const struct admin_leave_opts *opts,
+                  struct admin_error *e);
+int cluster_ask(void *ctx, const char *path, int64_t timeout_ms, admin_ask_fn *fn, void *arg,
+                struct admin_error *e);
+
+#endif

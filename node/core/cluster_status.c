@@ -1,0 +1,210 @@
+/* `turnpike cluster status`: the cluster as this node sees it, and the most important thing that is wrong. */
+#include "base/clock.h"
+#include "base/err.h"
+#include "node/core/cluster_impl.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define DISK_LOW_PERMILLE 50
+#define TROUBLE_MAX 512
+
+struct look {
+    struct cluster_call call;
+    struct cluster *c;
+    struct admin_cluster_status *out;
+    struct replica_stats rs;
+    struct gossip_peer_info peers[GOSSIP_PEERS_MAX];
+    uint32_t npeers;
+    uint32_t silent;       /* members that do not answer */
+    char first_silent[64]; /* one of them */
+    char low_disk[64];
+    char *text; /* of the trouble: the asking thread's */
+};
+
+static const struct gossip_peer_info *peer_of(const struct look *l, uint64_t node)
+{
+    for (uint32_t i = 0; i < l->npeers; i++)
+        if (l->peers[i].node == node)
+            return &l->peers[i];
+    return NULL;
+}
+
+static void copy(char *out, size_t cap, struct span s)
+{
+    snprintf(out, cap, "%.*s", (int)s.n, s.n > 0 ? s.p : "");
+}
+
+static void fill_live(struct look *l, struct admin_node *n, const struct gossip_state *s)
+{
+    n->quorum = s->quorum;
+    n->accepting = s->accepting;
+    n->draining = s->draining;
+    n->applied = s->applied;
+    n->published = s->published;
+    n->queued = s->queued;
+    n->held = s->held;
+    n->sessions_in = s->sessions_in;
+    if (s->features != 0)
+        n->features = s->features;
+    if (s->version[0] != '\0')
+        copy(n->version, sizeof n->version, span_of(s->version, strnlen(s->version, sizeof s->version)));
+    if (s->disk_free_permille < DISK_LOW_PERMILLE && s->version[0] != '\0')
+        memcpy(l->low_disk, n->name, sizeof l->low_disk);
+}
+
+static int fill_node(void *arg, const struct directory_member *mb)
+{
+    struct look *l = arg;
+    struct cluster *c = l->c;
+    static const char *const states[] = { "unknown", "joining", "active", "draining", "removed" };
+    static const char *const health[] = { "never seen", "alive", "suspect", "dead" };
+    if (mb->state == COMMAND_MEMBER_REMOVED)
+        return 0; /* the audit trail has them */
+    if (l->out->nnodes == ADMIN_NODES_MAX)
+        return 1;
+    struct admin_node *n = &l->out->nodes[l->out->nnodes++];
+    n->id = mb->id;
+    copy(n->name, sizeof n->name, mb->name);
+    copy(n->raft_address, sizeof n->raft_address, mb->raft_address);
+    copy(n->gossip_address, sizeof n->gossip_address, mb->gossip_address);
+    copy(n->version, sizeof n->version, mb->version);
+    n->features = mb->features;
+    n->state = states[mb->state <= COMMAND_MEMBER_REMOVED ? mb->state : 0];
+    n->role = mb->role == COMMAND_ROLE_VOTER ? "voter" : "standby";
+    n->leader = mb->id == c->leader;
+    n->heard_ms = -1;
+    n->session_left_ms =
+        c->ready && mb->session != 0 ? lease_left_ms(c->lease, mb->session, cluster_boot_ms()) : -1;
+    if (mb->id == c->id.self.node) {
+        struct agent_session session;
+        struct gossip_state own;
+        cluster_fill_state(c, &own);
+        agent_session(c->agent, &session);
+        n->health = "self";
+        n->heard_ms = 0;
+        n->session_left_ms = session.id == 0 ? -1 : session.left_ms;
+        n->certificate_expires_soon = cluster_certificate_expires_soon(c);
+        fill_live(l, n, &own);
+        return 0;
+    }
+    const struct gossip_peer_info *p = peer_of(l, mb->id);
+    enum gossip_health h = p == NULL ? GOSSIP_NEVER_SEEN : p->health;
+    n->health = health[h];
+    if (p != NULL) {
+        n->heard_ms = p->heard_ms;
+        fill_live(l, n, &p->state);
+    }
+    if (h != GOSSIP_ALIVE) {
+        n->quorum = n->accepting = false;
+        if (l->silent++ == 0)
+            memcpy(l->first_silent, n->name, sizeof l->first_silent);
+    }
+    return 0;
+}
+
+static void say(struct look *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void say(struct look *l, const char *fmt, ...)
+{
+    struct admin_cluster_status *out = l->out;
+    va_list ap;
+    if (out->trouble != NULL)
+        return; /* the most important one came first */
+    va_start(ap, fmt);
+    vsnprintf(l->text, TROUBLE_MAX, fmt, ap);
+    va_end(ap);
+    out->trouble = l->text;
+}
+
+/* In order of how much it hurts. */
+static void find_trouble(struct look *l)
+{
+    struct cluster *c = l->c;
+    struct admin_cluster_status *out = l->out;
+    struct buf missing;
+    if (cluster_failed(c) != 0)
+        say(l, "the cluster's state on this node has failed: see the log");
+    if (c->fenced)
+        say(l, "this node's state differs from the other nodes': it is fenced; see the log");
+    if (out->digest_mismatch)
+        say(l, "the nodes' states differ: see the logs of all nodes, and the operations manual");
+    if (!out->quorum) {
+        buf_init(&missing, 400);
+        cluster_missing(c, &missing);
+        say(l, "no quorum%s%.*s: no node may be granted anything, frozen or changed",
+            missing.len > 0 ? "; missing: " : "", (int)missing.len, missing.len > 0 ? missing.data : "");
+        buf_fini(&missing);
+    }
+    if (out->joining)
+        say(l, "this node has not caught up with the cluster yet");
+    if (l->silent > 0)
+        say(l, "node %s does not answer%s", l->first_silent, l->silent > 1 ? ", nor do others" : "");
+    if (!out->session_usable)
+        say(l, "this node has no session with the cluster: it takes no mail");
+    if (cluster_certificate_expires_soon(c))
+        say(l, "this node's certificate ends soon and could not be renewed: see the log");
+    if (l->low_disk[0] != '\0')
+        say(l, "node %s: its disk is nearly full", l->low_disk);
+}
+
+static void status_run(struct cluster *c, struct cluster_call *call)
+{
+    struct look *l = (struct look *)call;
+    struct admin_cluster_status *out = l->out;
+    struct directory_cluster dc;
+    struct directory_policy dp;
+    struct agent_session session;
+    struct directory_member self;
+    l->c = c;
+    if (c->state != CLUSTER_RUNNING) {
+        out->trouble = cluster_refusal(c);
+        cluster_call_done(c, call, 0);
+        return;
+    }
+    replica_stats(c->replica, &l->rs);
+    l->npeers = gossip_peers(c->gossip, l->peers, GOSSIP_PEERS_MAX);
+    agent_session(c->agent, &session);
+    out->member = true;
+    if (directory_cluster(c->m, &dc)) {
+        for (size_t i = 0; i < sizeof dc.id; i++)
+            snprintf(out->cluster + 2 * i, 3, "%02x", dc.id[i]);
+        out->epoch = dc.epoch;
+    }
+    out->joining =
+        !machine_founded(c->m) || !cluster_own_member(c, &self) || self.state == COMMAND_MEMBER_JOINING;
+    out->features = machine_features(c->m);
+    out->self = c->id.self.node;
+    out->leader = c->leader;
+    out->term = l->rs.term;
+    out->applied = machine_applied(c->m);
+    out->quorum = cluster_has_quorum(c);
+    out->session_usable = session.usable;
+    out->policy_version = directory_policy(c->m, 0, &dp) ? dp.version : 0;
+    out->log_bytes = l->rs.log_bytes;
+    out->snapshot_bytes = l->rs.snapshot_bytes_on_disk;
+    out->digest_mismatch = c->digest_mismatch;
+    machine_totals(c->m, &out->totals);
+    (void)directory_member_each(c->m, fill_node, l);
+    find_trouble(l);
+    cluster_call_done(c, call, 0);
+}
+
+int cluster_status(void *ctx, struct admin_cluster_status *out)
+{
+    static _Thread_local char text[TROUBLE_MAX];
+    struct cluster *c = cluster_of(ctx);
+    *out = (struct admin_cluster_status){ .member = false };
+    if (c == NULL)
+        return 0;
+    struct look *l = calloc(1, sizeof *l);
+    if (l == NULL)
+        return -ENOMEM;
+    l->out = out;
+    l->text = text;
+    cluster_call_init(&l->call, status_run, NULL);
+    int err = cluster_call_wait(c, &l->call);
+    free(l);
+    return err;
+}
