@@ -192,10 +192,12 @@ static int apply_by_type(struct machine *m, const struct machine_at *at, const s
     case COMMAND_THAW:
         return freeze_apply(m, at, cmd, r);
     case COMMAND_CLUSTER_INIT: {
-        bool again = machine_founded(m);
+        struct directory_cluster before;
+        bool founded = directory_cluster(m, &before);
+        uint32_t epoch = founded ? before.epoch : 0;
         int err = directory_apply(m, at, cmd, r);
-        if (err == 0 && r->err == 0 && again)
-            quota_fill(m); /* a new epoch, after a loss: nobody knows what the last one granted */
+        if (err == 0 && r->err == 0 && founded && epoch != cmd->cluster_init.epoch)
+            quota_fill(m); /* after a loss: nobody knows what the last epoch granted */
         return err;
     }
     default:
