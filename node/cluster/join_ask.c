@@ -154,7 +154,7 @@ static enum outcome ask_address(struct ask *k, const char *address, struct buf *
 }
 
 /* Rounds over the addresses; what each said last is in `lines`. */
-static int ask_all(struct ask *k, struct buf lines[], struct buf *why)
+static int ask_all(struct ask *k, struct buf lines[], struct buf *said, struct buf *why)
 {
     bool given_up[sizeof k->token->addresses / sizeof *k->token->addresses] = { 0 };
     for (;;) {
@@ -164,12 +164,17 @@ static int ask_all(struct ask *k, struct buf lines[], struct buf *why)
                 continue;
             if (clock_boot_ms() >= k->deadline_ms)
                 return ERR_TIMEOUT;
-            enum outcome outcome = ask_address(k, k->token->addresses[i], &lines[i]);
+            enum outcome outcome = ask_address(k, k->token->addresses[i], said);
+            /* that there was no time for a last try says less than what the one before it found */
+            if (lines[i].len == 0 || clock_boot_ms() < k->deadline_ms) {
+                buf_reset(&lines[i]);
+                buf_put_span(&lines[i], buf_span(said));
+            }
             if (outcome == DONE)
                 return 0;
             if (outcome == REFUSED) {
                 buf_put_str(why, "the cluster refuses: ");
-                buf_put_span(why, buf_span(&lines[i]));
+                buf_put_span(why, buf_span(said));
                 return ERR_DENIED;
             }
             given_up[i] = outcome == NEVER;
@@ -213,13 +218,15 @@ int join_ask(const struct join_token *t, const char *name, const char *raft_addr
     struct buf lines[sizeof t->addresses / sizeof *t->addresses];
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         buf_init(&lines[i], 2048);
+    struct buf said;
+    buf_init(&said, 2048);
     buf_init(&k.key, FIELD_PEM_MAX);
     buf_init(&k.certificate_request, FIELD_PEM_MAX);
     k.request.features = features;
     int err = prepare(&k, name, raft_address, gossip_address, version, why);
     bool asked = err == 0;
     if (asked)
-        err = ask_all(&k, lines, why);
+        err = ask_all(&k, lines, &said, why);
     for (uint32_t i = 0; asked && err != 0 && err != ERR_DENIED && i < t->naddresses; i++) {
         if (lines[i].len > 0)
             buf_printf(why, "%s%.*s", why->len > 0 ? "\n" : "", (int)lines[i].len, lines[i].data);
@@ -228,6 +235,7 @@ int join_ask(const struct join_token *t, const char *name, const char *raft_addr
         buf_put_str(why, "no time was left to ask");
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         buf_fini(&lines[i]);
+    buf_fini(&said);
     identity_wipe(&k.key);
     buf_fini(&k.key);
     buf_fini(&k.certificate_request);

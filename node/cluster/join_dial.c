@@ -77,6 +77,8 @@ static int connect_to(struct dial *d, const struct addrinfo *to)
     d->fd = socket(to->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (d->fd < 0)
         return -errno;
+    int on = 1;
+    setsockopt(d->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     int err = connect(d->fd, to->ai_addr, to->ai_addrlen) == 0 ? 0 : -errno;
     if (err == -EINPROGRESS && (err = wait_for(d, POLLOUT)) == 0) {
         socklen_t len = sizeof err;
