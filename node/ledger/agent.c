@@ -163,7 +163,7 @@ void agent_on_effects(struct agent *a, uint64_t index, const struct machine_effe
 {
     if (a->closed)
         return;
-    bool frozen = false, sessions = false, policy = false, all = false;
+    bool frozen = false, sessions = false, all = false;
     for (uint32_t i = 0; i < effects->n; i++) {
         const struct machine_effect *e = &effects->items[i];
         if (e->is_result) {
@@ -173,12 +173,11 @@ void agent_on_effects(struct agent *a, uint64_t index, const struct machine_effe
         all = all || e->change == MACHINE_CHANGED_ALL;
         frozen = frozen || e->change == MACHINE_CHANGED_FROZEN || e->change == MACHINE_CHANGED_ALL;
         sessions = sessions || e->change == MACHINE_CHANGED_SESSIONS || e->change == MACHINE_CHANGED_ALL;
-        policy = policy || e->change == MACHINE_CHANGED_POLICY || e->change == MACHINE_CHANGED_ALL;
     }
     if (all)
         agent_flight_blind(a);
     agent_published_applied(a, index, frozen);
-    agent_session_effects(a, sessions, policy);
+    agent_session_effects(a, sessions);
     agent_sender_effects(a, effects);
     finish(a);
 }
@@ -304,6 +303,8 @@ int agent_new(const struct agent_config *config, struct agent **out)
 
 static void destroy(struct agent *a)
 {
+    while (a->port.stepped && ledger_port_step(&a->port)) { /* what workers gave back in the end */
+    }
     struct list *lists[] = { &a->queued, &a->in_flight, &a->orphans };
     for (int i = 0; i < 3; i++)
         for (struct list *link; (link = list_first(lists[i])) != NULL;)

@@ -274,6 +274,20 @@ static void op_answered(struct agent *a, struct agent_op *op, const struct machi
     agent_op_free(a, op);
 }
 
+static void answered(struct agent *a, struct agent_op *op, const struct machine_result *r)
+{
+    if (r->err != 0 && r->why == MACHINE_REFUSED_SESSION) {
+        agent_session_end(a);
+    } else if (r->err == ERR_CLOSED &&
+               op->cancel != NULL) { /* the cancel came first; its own answer comes too */
+        unnumber(a, op);
+        list_remove(&op->link);
+        op_void(a, op);
+    } else {
+        op_answered(a, op, r);
+    }
+}
+
 void agent_flight_result(struct agent *a, const struct command_origin *origin, const struct machine_result *r)
 {
     if (origin->session != a->session.id || a->session.id == 0) {
@@ -283,7 +297,7 @@ void agent_flight_result(struct agent *a, const struct command_origin *origin, c
             if (op->session != origin->session || op->seq != origin->seq)
                 continue;
             if (r->why != MACHINE_REFUSED_SESSION)
-                op_answered(a, op, r);
+                answered(a, op, r);
             return;
         }
         return;
@@ -293,10 +307,7 @@ void agent_flight_result(struct agent *a, const struct command_origin *origin, c
     struct agent_op *op = a->window[origin->seq % AGENT_WINDOW];
     if (op == NULL)
         return;
-    if (r->err != 0 && r->why == MACHINE_REFUSED_SESSION)
-        agent_session_end(a);
-    else
-        op_answered(a, op, r);
+    answered(a, op, r);
 }
 
 /* ---- the end of a session ------------------------------------------------------------------------------ */

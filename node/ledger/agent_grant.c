@@ -136,9 +136,15 @@ static bool done_with(const struct agent *a, const struct agent_grant *g)
            agent_now(a) >= g->give_until_ns;
 }
 
+/* May free it. */
 void agent_grant_check(struct agent *a, struct agent_grant *g, bool urgent)
 {
-    if (g->returning || (g->out > 0 && !(g->recalled && g->idle > 0)) || !done_with(a, g))
+    if (g->id == 0 && g->out == 0 && done_with(a, g)) { /* no limit applied: nothing was charged */
+        a->in_hand -= g->idle;
+        agent_grant_free(a, g);
+        return;
+    }
+    if (g->id == 0 || g->returning || (g->out > 0 && !(g->recalled && g->idle > 0)) || !done_with(a, g))
         return;
     if (!list_linked(&g->ready)) {
         if (a->nready++ == 0)
@@ -218,7 +224,7 @@ void agent_grant_session_ended(struct agent *a)
     LIST_EACH(pos, &a->sender_list)
     {
         struct agent_sender *s = LIST_ITEM(pos, struct agent_sender, link);
-        LIST_EACH(at, &s->grants)
+        LIST_EACH_SAFE(at, &s->grants)
         {
             struct agent_grant *g = LIST_ITEM(at, struct agent_grant, link);
 #ifdef TURNPIKE_MUTANT_TOKENS_KEPT

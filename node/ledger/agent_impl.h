@@ -100,9 +100,9 @@ enum agent_stage {
 struct agent_sender {
     struct list questions;
     struct list grants;
-    struct list link;    /* of all, so that idle ones are dropped in turn */
-    struct list asking;  /* linked while it has questions */
-    struct list hopeful; /* linked while it remembers a refusal that others' returns may make wrong */
+    struct list link;        /* of all, so that idle ones are dropped in turn */
+    struct list asking;      /* linked while it has questions */
+    struct list remembering; /* linked while it remembers a refusal */
     struct agent_op *request;
     uint64_t out;         /* tokens with workers */
     uint32_t recalls_out; /* RECALL messages under way */
@@ -153,6 +153,7 @@ struct agent {
         int64_t next_ns, interval_ms;
     } open;
     int64_t reopen_ns, reopen_ms;
+    uint64_t last_session; /* of this node, as far as we were told */
     bool opened_once;
     _Atomic uint64_t frozen_index; /* last change of the frozen list */
     uint64_t published;
@@ -167,8 +168,8 @@ struct agent {
 
     /* tokens */
     struct map senders;
-    struct list sender_list, asking, hopeful;
-    int64_t hope_ns, tenant_recall_ns;
+    struct list sender_list, asking, remembering;
+    int64_t tenant_recall_ns;
     struct heap ends;
     struct list ready; /* grants to be returned */
     uint32_t nready;
@@ -200,7 +201,7 @@ static inline int64_t agent_ms(int64_t ms)
 /* ---- agent_session.c ----------------------------------------------------------------------------------- */
 
 void agent_session_tick(struct agent *a);
-void agent_session_effects(struct agent *a, bool sessions_changed, bool policy_changed);
+void agent_session_effects(struct agent *a, bool sessions_changed);
 void agent_open_result(struct agent *a, const struct machine_result *r);
 void agent_renew_result(struct agent *a, const struct agent_op *op, const struct machine_result *r);
 /* The cluster says that it is over. */

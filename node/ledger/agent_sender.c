@@ -72,7 +72,7 @@ static void sender_free(struct agent *a, struct agent_sender *s)
     ensure(list_empty(&s->questions));
     list_remove(&s->link);
     list_remove(&s->asking);
-    list_remove(&s->hopeful);
+    list_remove(&s->remembering);
     ensure(map_remove(&a->senders, s->hash, s));
     free(s);
 }
@@ -149,7 +149,7 @@ void agent_sender_forget(struct agent *a, struct agent_sender *s)
     if (s->refused_until_ns == 0)
         return;
     s->refused_until_ns = 0;
-    list_remove(&s->hopeful);
+    list_remove(&s->remembering);
     tell_workers(a, s, s->told, LEDGER_MSG_FORGET);
     memset(s->told, 0, sizeof s->told);
 }
@@ -229,8 +229,6 @@ static void after_refusal(struct agent *a, struct agent_sender *s, uint32_t idle
     if (s->stage != AGENT_STAGE_FINAL && held_elsewhere(a, s)) {
         s->stage = AGENT_STAGE_WAIT;
         s->retry_ns = agent_now(a) + agent_ms(AGENT_RECALL_WAIT_MS);
-        if (!list_linked(&s->hopeful))
-            list_push_back(&a->hopeful, &s->hopeful);
         return;
     }
     give_up(a, s, idle);
@@ -306,14 +304,15 @@ void agent_sender_ask(struct agent *a, struct ledger_ask *q)
 
 struct usage_look {
     const struct agent_sender *s;
-    uint64_t ours;
+    uint64_t ours, need;
     bool elsewhere;
 };
 
 static int look_usage(void *arg, const struct machine_usage *u)
 {
     struct usage_look *look = arg;
-    if (strcmp(u->limit, look->s->refusal.limit) == 0 && u->held > look->ours)
+    if (strcmp(u->limit, look->s->refusal.limit) == 0 && u->held > look->ours && look->need <= u->count &&
+        u->held - look->ours + u->count >= u->used + look->need)
         look->elsewhere = true;
     return 0;
 }
@@ -324,7 +323,7 @@ static bool held_elsewhere(struct agent *a, struct agent_sender *s)
 {
     if (s->refusal.why != LEDGER_WHY_LIMIT)
         return false;
-    struct usage_look look = { .s = s };
+    struct usage_look look = { .s = s, .need = s->refused_need };
     LIST_EACH(pos, &s->grants)
     look.ours += LIST_ITEM(pos, struct agent_grant, link)->count;
     machine_usage_each(a->machine, s->account, s->tenant, s->class, look_usage, &look);
@@ -351,7 +350,8 @@ static void remember(struct agent *a, struct agent_sender *s, uint32_t need, con
     s->refused_ns = agent_now(a);
     s->refused_until_ns = s->refused_ns + agent_ms(for_ms);
     s->refused_epoch = atomic_load_explicit(&a->view.epoch, memory_order_relaxed);
-    list_remove(&s->hopeful);
+    if (!list_linked(&s->remembering))
+        list_push_back(&a->remembering, &s->remembering);
 }
 
 void agent_sender_result(struct agent *a, struct agent_op *op, const struct machine_result *r)
@@ -436,11 +436,9 @@ void agent_sender_tick(struct agent *a)
     }
 }
 
-/* Somebody returned tokens: those who wait for that try again; refusals that it may end are forgotten, but
- * not more often than once a second, so that hammering stays cheap. */
+/* Somebody returned tokens: those who wait for that try again. */
 static void refunded(struct agent *a)
 {
-    int64_t now = agent_now(a);
     LIST_EACH_SAFE(pos, &a->asking)
     {
         struct agent_sender *s = LIST_ITEM(pos, struct agent_sender, asking);
@@ -449,13 +447,24 @@ static void refunded(struct agent *a)
         s->stage = AGENT_STAGE_FINAL;
         agent_sender_serve(a, s);
     }
-    if (now < a->hope_ns)
+}
+
+/* Limits of this account or tenant are others now, or something was given back to one that had refused. */
+static void limits_changed(struct agent *a, uint64_t id, struct span key)
+{
+    if (key.n == 0) {
+        atomic_fetch_add_explicit(&a->view.epoch, 1, memory_order_relaxed);
         return;
-    a->hope_ns = now + agent_ms(FORGET_AT_LEAST_MS);
-    LIST_EACH_SAFE(pos, &a->hopeful)
+    }
+    struct agent_sender *named = find(a, &(struct sender_key){ .account = key, .any = true });
+    if (named != NULL)
+        agent_sender_forget(a, named);
+    if (id == COMMAND_SCOPE_ACCOUNT)
+        return;
+    LIST_EACH_SAFE(pos, &a->remembering)
     {
-        struct agent_sender *s = LIST_ITEM(pos, struct agent_sender, hopeful);
-        if (now - s->refused_ns >= agent_ms(FORGET_AT_LEAST_MS))
+        struct agent_sender *s = LIST_ITEM(pos, struct agent_sender, remembering);
+        if (span_eq(s->tenant, key))
             agent_sender_forget(a, s);
     }
 }
@@ -464,7 +473,7 @@ static void give_back(struct agent *a, struct agent_sender *s)
 {
     if (!list_empty(&s->questions))
         return;
-    LIST_EACH(pos, &s->grants)
+    LIST_EACH_SAFE(pos, &s->grants)
     {
         struct agent_grant *g = LIST_ITEM(pos, struct agent_grant, link);
         if (g->idle + g->out > 0 && !g->returning) {
@@ -507,7 +516,6 @@ void agent_sender_effects(struct agent *a, const struct machine_effects *effects
         switch (e->change) {
         case MACHINE_CHANGED_FROZEN:
         case MACHINE_CHANGED_POLICY:
-        case MACHINE_CHANGED_LIMITS:
         case MACHINE_CHANGED_ALL:
             atomic_fetch_add_explicit(&a->view.epoch, 1, memory_order_relaxed);
             break;
@@ -517,6 +525,9 @@ void agent_sender_effects(struct agent *a, const struct machine_effects *effects
                 agent_sender_forget(a, s);
             break;
         }
+        case MACHINE_CHANGED_LIMITS:
+            limits_changed(a, e->id, e->key);
+            break;
         case MACHINE_CHANGED_RECALL:
             recalled(a, e->id, e->key);
             break;
@@ -533,7 +544,7 @@ void agent_senders_init(struct agent *a)
     map_init(&a->senders, sender_hash, sender_match);
     list_init(&a->sender_list);
     list_init(&a->asking);
-    list_init(&a->hopeful);
+    list_init(&a->remembering);
 }
 
 void agent_senders_free(struct agent *a)

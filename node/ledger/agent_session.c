@@ -95,7 +95,8 @@ static void open_send(struct agent *a, int64_t now)
 static void open_begin(struct agent *a, int64_t now)
 {
     a->open.active = true;
-    a->open.replaces = own_session(a).id;
+    struct machine_session own = own_session(a);
+    a->open.replaces = own.id > a->last_session ? own.id : a->last_session;
     a->open.interval_ms = a->config.resend_ms;
     a->open.first =
         (struct ledger_validity){ .until_ns = now, .ahead_ms = a->config.wall_ms() - now / LEDGER_NS_PER_MS };
@@ -106,17 +107,32 @@ static void open_begin(struct agent *a, int64_t now)
     open_send(a, now);
 }
 
-static void opened(struct agent *a, uint64_t id)
+static void reopen_later(struct agent *a)
+{
+    int64_t wait = a->reopen_ms == 0 ? REOPEN_MS : a->reopen_ms;
+    a->open.active = false;
+    a->reopen_ns = agent_now(a) + agent_ms(wait);
+    a->reopen_ms = 2 * wait > REOPEN_MAX_MS ? REOPEN_MAX_MS : 2 * wait;
+}
+
+static void opened(struct agent *a, uint64_t id, uint64_t ttl_ms)
 {
     int64_t now = agent_now(a);
+    struct machine_session s;
     a->open.active = false;
     a->opened_once = true;
+    a->last_session = id;
+    if (machine_applied(a->machine) >= id / COMMAND_ENTRY_MAX &&
+        (!machine_session_find(a->machine, id, &s) || !s.current)) {
+        reopen_later(a); /* the answer was so late that it has ended since */
+        return;
+    }
     a->reopen_ms = 0;
     a->session.id = id;
     a->session.opened_index = id / COMMAND_ENTRY_MAX;
     a->session.number = 0;
     a->session.attempts = 0;
-    a->session.ttl_ns = agent_ms(machine_session_ttl_ms(a->machine));
+    a->session.ttl_ns = agent_ms((int64_t)ttl_ms);
     a->session.from_ns = a->open.first.until_ns;
     a->session.ahead_ms = a->open.first.ahead_ms;
     a->session.renewed_ns = now;
@@ -129,14 +145,12 @@ static void opened(struct agent *a, uint64_t id)
 void agent_open_result(struct agent *a, const struct machine_result *r)
 {
     if (r->err == 0) {
-        opened(a, r->id);
+        opened(a, r->id, r->life_ms);
         return;
     }
-    /* Somebody else's view of who we are was newer, or we are no member: look again in a moment. */
-    int64_t wait = a->reopen_ms == 0 ? REOPEN_MS : a->reopen_ms;
-    a->open.active = false;
-    a->reopen_ns = agent_now(a) + agent_ms(wait);
-    a->reopen_ms = 2 * wait > REOPEN_MAX_MS ? REOPEN_MAX_MS : 2 * wait;
+    /* The last session is another one than we know of: the answer names it. Or we are no member (yet). */
+    a->last_session = r->id;
+    reopen_later(a);
 }
 
 /* ---- renewing and ending ------------------------------------------------------------------------------- */
@@ -164,8 +178,8 @@ void agent_renew_result(struct agent *a, const struct agent_op *op, const struct
     if (op->first.until_ns > a->session.from_ns) {
         a->session.from_ns = op->first.until_ns;
         a->session.ahead_ms = op->first.ahead_ms;
+        a->session.ttl_ns = agent_ms(r->life_ms);
     }
-    a->session.ttl_ns = agent_ms(machine_session_ttl_ms(a->machine));
     a->session.renewed_ns = now;
     if (a->session.from_ns + a->session.ttl_ns <= now)
         a->session.next_ns = now; /* it was long ago that this one was sent */
@@ -190,14 +204,12 @@ void agent_session_end(struct agent *a)
         a->config.on_session(a->config.ctx, 0, false);
 }
 
-void agent_session_effects(struct agent *a, bool sessions_changed, bool policy_changed)
+void agent_session_effects(struct agent *a, bool sessions_changed)
 {
-    if (policy_changed && a->session.id != 0)
-        a->session.ttl_ns = agent_ms(machine_session_ttl_ms(a->machine));
     if (sessions_changed && a->open.active) {
         struct machine_session own = own_session(a);
         if (own.id != 0 && memcmp(own.nonce, a->open.nonce, sizeof own.nonce) == 0)
-            opened(a, own.id);
+            opened(a, own.id, own.ttl_ms);
     }
     if (a->session.id != 0 && machine_applied(a->machine) >= a->session.opened_index) {
         struct machine_session s;

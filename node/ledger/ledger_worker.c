@@ -18,8 +18,7 @@ struct ledger_now ledger_now(const struct ledger_worker *w)
 
 bool ledger_acts(const struct ledger_worker *w, const struct ledger_session *s, const struct ledger_now *now)
 {
-    return s->id != 0 && w->published >= w->gate &&
-           ledger_valid(&s->validity, now);
+    return s->id != 0 && w->published >= w->gate && ledger_valid(&s->validity, now);
 }
 
 /* ---- messages ------------------------------------------------------------------------------------------ */
