@@ -26,8 +26,10 @@ void quota_limit_derive(struct quota_limit *l)
     l->life_ms = (uint32_t)clamp(l->window_ms / 50, QUOTA_LIFE_MIN_MS, QUOTA_LIFE_MAX_MS);
     uint64_t reach = l->window_ms + l->life_ms;
     l->horizon_ms = reach + (reach * 3 + 99) / 100;
-#if defined(TURNPIKE_MUTANT_NO_LIFE)
+#if defined(TURNPIKE_MUTANT_NO_LIFE) /* test/unit/machine proves that its checks would notice */
     l->horizon_ms = l->window_ms;
+#elif defined(TURNPIKE_MUTANT_NO_DRIFT)
+    l->horizon_ms = reach;
 #elif defined(TURNPIKE_MUTANT_HALF_WINDOW)
     l->horizon_ms = l->window_ms / 2 + l->life_ms;
 #endif
@@ -378,11 +380,8 @@ static bool refund_one(struct machine *m, struct quota_counter *c, const struct 
 #endif
     if (bucket < oldest)
         return false;
-    uint64_t back = quota_ring_take(&c->charged, bucket, n);
-#if !defined(TURNPIKE_MUTANT_NO_HELD_BOUND)
-    ensure(back == n);
-#endif
-    if (c->refused && back > 0) {
+    ensure(quota_ring_take(&c->charged, bucket, n) == n);
+    if (c->refused) {
         c->refused = false;
         machine_changed(m, MACHINE_CHANGED_LIMITS, c->limit->scope, quota_sender_name(c->sender));
     }
@@ -403,16 +402,6 @@ static void let_go(struct machine *m, struct quota_grant *g, uint32_t n)
 static uint32_t refund(struct machine *m, struct quota_grant *g, uint32_t unspent)
 {
     uint32_t n = unspent < g->held ? unspent : g->held;
-#if defined(TURNPIKE_MUTANT_NO_HELD_BOUND)
-    n = unspent < g->count ? unspent : g->count;
-    if (n > g->held) {
-        m->quotas->sums->charged += n - g->held;
-        m->quotas->held += n - g->held;
-        for (uint32_t i = 0; i < g->n; i++)
-            ensure(quota_hold(g->counters[i], g->node, (int64_t)n - g->held) == 0);
-        g->held = n;
-    }
-#endif
     if (n == 0)
         return 0;
     bool taken = false;
@@ -458,11 +447,12 @@ static int on_return(struct machine *m, uint64_t node, const struct command_retu
             continue; /* settled or burned already */
         store_touch(m->store, &g->rec);
         r->count += refund(m, g, c->item[i].unspent);
-        if (!c->item[i].last)
-            continue;
-        q->sums->spent += g->held;
-        let_go(m, g, g->held);
-        forget(m, g);
+        if (c->item[i].last) {
+            q->sums->spent += g->held;
+            let_go(m, g, g->held);
+        }
+        if (g->held == 0) /* its counters may go now, so it must not stay */
+            forget(m, g);
     }
     conserved(q);
     return 0;

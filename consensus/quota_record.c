@@ -360,7 +360,7 @@ static int grant_decode(struct cursor *c, struct store_rec **out)
     }
     if (cursor_err(c) != 0)
         return cursor_err(c);
-    if (id == 0 || node == 0 || n == 0 || n > POLICY_LIMITS_MAX || held > count)
+    if (id == 0 || node == 0 || n == 0 || n > POLICY_LIMITS_MAX || held == 0 || held > count)
         return ERR_CORRUPT;
     struct quota_grant *g = calloc(1, sizeof *g + n * sizeof(struct quota_counter *));
     if (g == NULL)
