@@ -21,6 +21,7 @@ enum cli_exit { /* documented in turnpike(1) */
                 CLI_UNREACHABLE = 3,
                 CLI_NOT_FOUND = 4,
                 CLI_PARTLY = 5,
+                CLI_NO_MAJORITY = 6, /* of the cluster: try later, or on another node */
 };
 
 struct cli_option {
@@ -137,6 +138,25 @@ int cli_secret(struct cli *c, char out[CLI_SECRET_MAX + 1]);
 /* Asks on the terminal; false without one. */
 bool cli_confirm(const char *question);
 
+/* ---- cmd_sender.c: what commands about the cluster share ------------------------------------------------
+ */
+
+/* NAME, @TENANT or --tenant: puts "account" or "tenant". 0 or an exit code. */
+int cli_sender(struct cli *c, const char *arg, json_t *body);
+/* Puts a value that is given (not NULL). 0 or an exit code. */
+int cli_put_text(struct cli *c, json_t *body, const char *name, const char *value);
+int cli_put_number(struct cli *c, json_t *body, const char *name, const char *value);
+/* POSTs, and when it went well prints the line, or the answer under --json. Takes the body. */
+int cli_post(struct cli *c, const char *target, json_t *body, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* cli_post of {"name": the first argument, "note": --note}. */
+int cli_post_named(struct cli *c, const char *target, const char *said);
+/* All pages of a list. */
+int cli_list(struct cli *c, const char *target, const char *key, const char *none,
+             void (*put)(struct cli *c, const json_t *rows));
+/* Of an answer for all nodes: who did not answer. */
+void cli_say_missing(const json_t *j);
+
 /* ---- commands ------------------------------------------------------------------------------------------ */
 
 int cmd_config_check_node(struct cli *c); /* without FILE */
@@ -150,6 +170,21 @@ int cmd_queue_list(struct cli *c), cmd_queue_show(struct cli *c), cmd_queue_cat(
     cmd_track(struct cli *c);
 int cmd_trace_client(struct cli *c), cmd_trace_server(struct cli *c), cmd_probe(struct cli *c);
 int cmd_account_add(struct cli *c), cmd_account_passwd(struct cli *c), cmd_account_list(struct cli *c),
-    cmd_account_remove(struct cli *c), cmd_account_import(struct cli *c);
+    cmd_account_remove(struct cli *c), cmd_account_import(struct cli *c), cmd_account_set(struct cli *c),
+    cmd_account_show(struct cli *c);
+int cmd_freeze(struct cli *c), cmd_thaw(struct cli *c), cmd_frozen(struct cli *c),
+    cmd_tenant_list(struct cli *c), cmd_tenant_set(struct cli *c), cmd_tenant_remove(struct cli *c),
+    cmd_limit_show(struct cli *c), cmd_limit_set(struct cli *c), cmd_limit_clear(struct cli *c);
+int cmd_cluster_init(struct cli *c), cmd_cluster_status(struct cli *c), cmd_node_token(struct cli *c),
+    cmd_node_join(struct cli *c), cmd_node_list(struct cli *c), cmd_node_drain(struct cli *c),
+    cmd_node_leave(struct cli *c), cmd_node_remove(struct cli *c), cmd_node_promote(struct cli *c),
+    cmd_node_demote(struct cli *c);
+int cmd_pool_list(struct cli *c), cmd_pool_add(struct cli *c), cmd_pool_remove(struct cli *c),
+    cmd_pool_assign(struct cli *c), cmd_pool_unassign(struct cli *c), cmd_ip_list(struct cli *c),
+    cmd_ip_add(struct cli *c), cmd_ip_set(struct cli *c), cmd_ip_move(struct cli *c),
+    cmd_ip_remove(struct cli *c);
+int cmd_policy_show(struct cli *c), cmd_policy_apply(struct cli *c), cmd_policy_diff(struct cli *c),
+    cmd_policy_history(struct cli *c), cmd_policy_rollback(struct cli *c), cmd_policy_check(struct cli *c),
+    cmd_audit(struct cli *c);
 
 #endif

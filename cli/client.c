@@ -206,7 +206,10 @@ static int say_refused(struct cli *c, struct http *h, long status, struct buf *b
     const json_t *error = json_object_get(j, "error");
     const char *code = cli_str(error, "code"), *message = cli_str(error, "message");
     char text[700];
-    int exit_code = status == 404 && strcmp(code, "not_found") == 0 ? CLI_NOT_FOUND : CLI_FAILED;
+    const json_t *faults = json_object_get(j, "faults");
+    int exit_code = status == 404 && strcmp(code, "not_found") == 0 ? CLI_NOT_FOUND
+                    : strcmp(code, "no_majority") == 0              ? CLI_NO_MAJORITY
+                                                                    : CLI_FAILED;
     if (status == 401)
         snprintf(text, sizeof(text), "the node refuses the token: give the right one with --token-file");
     else if (message[0] != '\0')
@@ -215,6 +218,8 @@ static int say_refused(struct cli *c, struct http *h, long status, struct buf *b
         snprintf(text, sizeof(text), "%s answers with HTTP status %ld: is that a node's admin API?",
                  h->socket[0] != '\0' ? h->socket : h->url, status);
     cli_fail_as(c, exit_code, code[0] != '\0' ? code : "refused", text);
+    for (size_t i = 1; i < json_array_size(faults); i++) /* the first one is the message */
+        cli_note("%s", json_string_value(json_array_get(faults, i)));
     json_decref(j);
     return exit_code;
 }

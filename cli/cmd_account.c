@@ -46,12 +46,9 @@ static int secret_body(struct cli *c, json_t **out)
     return code;
 }
 
-int cmd_account_add(struct cli *c)
+static void put_senders(struct cli *c, json_t *body)
 {
-    json_t *body = NULL, *senders = NULL;
-    int code = secret_body(c, &body);
-    if (code != 0)
-        return code;
+    json_t *senders = NULL;
     for (int i = 0; i < c->ngiven; i++) {
         if (strcmp(c->given[i].name, "may-send-as") != 0)
             continue;
@@ -59,6 +56,15 @@ int cmd_account_add(struct cli *c)
             json_object_set_new(body, "senders", senders = json_array());
         json_array_append_new(senders, json_string(c->given[i].value));
     }
+}
+
+int cmd_account_add(struct cli *c)
+{
+    json_t *body = NULL;
+    int code = secret_body(c, &body);
+    if (code != 0)
+        return code;
+    put_senders(c, body);
     if (cli_opt(c, "class") != NULL)
         json_object_set_new(body, "class", json_string(cli_opt(c, "class")));
     if (cli_opt(c, "tenant") != NULL)
@@ -90,6 +96,63 @@ int cmd_account_remove(struct cli *c)
     if (body == NULL)
         return cli_fail(c, CLI_USAGE, "the account's name is not valid UTF-8");
     return post(c, "/v1/accounts/remove", body, "removed");
+}
+
+int cmd_account_set(struct cli *c)
+{
+    json_t *body = json_object();
+    int code = cli_put_text(c, body, "name", c->args[0]);
+    if (code == 0)
+        code = cli_put_text(c, body, "class", cli_opt(c, "class"));
+    if (code == 0)
+        code = cli_put_text(c, body, "tenant", cli_opt(c, "tenant"));
+    put_senders(c, body);
+    if (cli_has(c, "no-other-senders"))
+        json_object_set_new(body, "senders", json_array());
+    if (code == 0 && cli_has(c, "disabled") && cli_has(c, "enabled"))
+        code = cli_fail(c, CLI_USAGE, "give --disabled or --enabled, not both");
+    if (cli_has(c, "disabled") || cli_has(c, "enabled"))
+        json_object_set_new(body, "disabled", json_boolean(cli_has(c, "disabled")));
+    if (code == 0)
+        return post(c, "/v1/accounts/set", body, "changed");
+    json_decref(body);
+    return code;
+}
+
+int cmd_account_show(struct cli *c)
+{
+    static const char *const texts[] = { "name", "class", "tenant", "pool" };
+    struct client_query q;
+    json_t *j = NULL, *s;
+    size_t i;
+    client_query_init(&q, "/v1/accounts/show");
+    client_query_add(&q, "name", c->args[0]);
+    buf_put_char(&q.text, '\0');
+    int code = client_json(c, q.text.data, NULL, &j);
+    client_query_fini(&q);
+    if (code == 0 && c->json)
+        cli_print_json(j);
+    for (i = 0; code == 0 && !c->json && i < sizeof(texts) / sizeof(texts[0]); i++) {
+        char safe[1024];
+        cli_safe(cli_str(j, texts[i]), safe, sizeof(safe));
+        if (safe[0] != '\0')
+            printf("%-12s %s\n", texts[i], safe);
+    }
+    if (code == 0 && !c->json) {
+        bool disabled = json_is_true(json_object_get(j, "disabled"));
+        printf("%-12s %s\n", "login",
+               disabled                                           ? "disabled"
+               : json_is_true(json_object_get(j, "has_password")) ? "yes"
+                                                                  : "no password");
+        json_array_foreach(json_object_get(j, "senders"), i, s)
+        {
+            char safe[1024];
+            cli_safe(json_string_value(s), safe, sizeof(safe));
+            printf("%-12s %s\n", i == 0 ? "may send as" : "", safe);
+        }
+    }
+    json_decref(j);
+    return code;
 }
 
 /* ---- list ---------------------------------------------------------------------------------------------- */

@@ -63,6 +63,11 @@ int cmd_config_check(struct cli *c)
     return c->nargs > 0 ? run_daemon(c, "--check", c->args[0]) : cmd_config_check_node(c);
 }
 
+int cmd_policy_check(struct cli *c)
+{
+    return run_daemon(c, "--check-policy", c->args[0]);
+}
+
 int cmd_spool_verify(struct cli *c)
 {
     return run_daemon(c, "--verify-spool", c->args[0]);

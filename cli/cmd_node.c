@@ -88,14 +88,51 @@ static void put_status(struct cli *c, const json_t *j)
     }
 }
 
+/* A line for each node; the cluster's own state is cluster status's. */
+static void put_status_of_all(struct cli *c, const json_t *j)
+{
+    static const char *const titles[] = { "NODE",    "STATE", "UP",          ">IN",          ">OUT",
+                                          ">QUEUED", ">HELD", ">RECEIVED/S", ">DELIVERED/S", "WHY" };
+    struct cli_table t;
+    size_t i;
+    json_t *n;
+    cli_table_init(&t, titles, 10);
+    json_array_foreach(json_object_get(j, "nodes"), i, n)
+    {
+        char up[32];
+        const json_t *s = json_object_get(n, "status"), *q = json_object_get(s, "queue");
+        const json_t *rates = json_object_get(s, "rates"), *sessions = json_object_get(s, "sessions");
+        const char *state = cli_str(s, "state");
+        text_format_duration(cli_int(s, "uptime_ms"), up, sizeof(up));
+        cli_table_row(&t);
+        cli_table_set(&t, 0, CLI_PLAIN, "%s", cli_str(n, "node"));
+        cli_table_set(&t, 1, cli_state_colour(state), "%s", state);
+        cli_table_set(&t, 2, CLI_PLAIN, "%s", up);
+        cli_table_set(&t, 3, CLI_PLAIN, "%" PRId64, cli_int(sessions, "in"));
+        cli_table_set(&t, 4, CLI_PLAIN, "%" PRId64, cli_int(sessions, "out"));
+        cli_table_set(&t, 5, CLI_PLAIN, "%" PRId64, cli_int(q, "recipients"));
+        cli_table_set(&t, 6, CLI_PLAIN, "%" PRId64, cli_int(q, "held"));
+        cli_table_set(&t, 7, CLI_PLAIN, "%.2f", cli_real(json_object_get(rates, "received"), "m1"));
+        cli_table_set(&t, 8, CLI_PLAIN, "%.2f", cli_real(json_object_get(rates, "delivered"), "m1"));
+        if (cli_str(s, "reason")[0] != '\0')
+            cli_table_set(&t, 9, CLI_PLAIN, "%s", cli_str(s, "reason"));
+    }
+    cli_table_print(c, &t);
+    cli_table_fini(&t);
+}
+
 int cmd_status(struct cli *c)
 {
     json_t *j = NULL;
-    int code = get(c, "/v1/status", &j);
+    int code = get(c, cli_has(c, "cluster") ? "/v1/status?scope=cluster" : "/v1/status", &j);
     if (code == 0 && c->json)
         cli_print_json(j);
+    else if (code == 0 && cli_has(c, "cluster"))
+        put_status_of_all(c, j);
     else if (code == 0)
         put_status(c, j);
+    if (code == 0)
+        cli_say_missing(j);
     json_decref(j);
     return code;
 }
@@ -133,6 +170,8 @@ static void put_top(struct cli *c, const json_t *j)
     const json_t *q = json_object_get(j, "queue"), *r = json_object_get(j, "rates");
     text_format_duration(cli_int(j, "uptime_ms"), up, sizeof(up));
     cli_safe(cli_str(j, "node"), node, sizeof(node));
+    if (json_object_get(j, "uptime_ms") == NULL) /* of all nodes together */
+        snprintf(up, sizeof(up), "-");
     printf("%s%s%s  up %s   received %.2f/s   delivered %.2f/s   deferred %.2f/s   bounced %.2f/s\n",
            cli_sgr(c, CLI_BOLD), node, cli_sgr(c, CLI_PLAIN), up,
            cli_real(json_object_get(r, "received"), "m1"), cli_real(json_object_get(r, "delivered"), "m1"),
@@ -154,6 +193,7 @@ int cmd_top(struct cli *c)
     struct client_query q;
     client_query_init(&q, "/v1/top");
     client_query_add(&q, "limit", cli_opt(c, "limit"));
+    client_query_add(&q, "scope", cli_has(c, "cluster") ? "cluster" : NULL);
     buf_put_char(&q.text, '\0');
     int code;
     do {
@@ -165,6 +205,8 @@ int cmd_top(struct cli *c)
             cli_print_json(j);
         else if (code == 0)
             put_top(c, j);
+        if (code == 0)
+            cli_say_missing(j);
         json_decref(j);
         fflush(stdout);
         if (live && code == 0)

@@ -15,6 +15,13 @@ static const struct {
                  { "reply-match", "reply_match" } };
 #define NSELECTOR (sizeof(selector) / sizeof(selector[0]))
 
+/* --cluster, --local; neither: as the node finds right. */
+static void query_scope(struct cli *c, struct client_query *q)
+{
+    if (cli_has(c, "local") || cli_has(c, "cluster"))
+        client_query_add(q, "scope", cli_has(c, "local") ? "local" : "cluster");
+}
+
 static void query_selector(struct cli *c, struct client_query *q)
 {
     for (size_t i = 0; i < NSELECTOR; i++)
@@ -40,13 +47,16 @@ static const char *sender_text(const json_t *row)
 
 static void put_recipients(struct cli *c, const json_t *rows, bool tracked)
 {
-    static const char *const titles[] = { "ID",    ">AGE",   ">SIZE", "SENDER",    "RECIPIENT",
-                                          "STATE", ">TRIES", "NEXT",  "LAST REPLY" };
+    const char *titles[] = { "ID",    ">AGE",   ">SIZE", "SENDER", "RECIPIENT",
+                             "STATE", ">TRIES", "NEXT",  "NODE",   "" };
+    bool nodes = cli_str(json_array_get(rows, 0), "node")[0] != '\0';
+    int reply = nodes ? 9 : 8;
     struct cli_table t;
     size_t i;
     json_t *row;
-    cli_table_init(&t, titles, 9);
-    t.title[7] = tracked ? "CHANGED" : "NEXT";
+    titles[7] = tracked ? "CHANGED" : "NEXT";
+    titles[reply] = "LAST REPLY";
+    cli_table_init(&t, titles, reply + 1);
     json_array_foreach(rows, i, row)
     {
         char age[32] = "-", size[32], when[40];
@@ -65,8 +75,10 @@ static void put_recipients(struct cli *c, const json_t *rows, bool tracked)
         cli_table_set(&t, 5, cli_state_colour(state), "%s", state);
         cli_table_set(&t, 6, CLI_PLAIN, "%" PRId64, cli_int(row, "attempts"));
         cli_table_set(&t, 7, CLI_PLAIN, "%s", when);
+        if (nodes)
+            cli_table_set(&t, 8, CLI_PLAIN, "%s", cli_str(row, "node"));
         if (cli_str(row, "reply")[0] != '\0')
-            cli_table_set(&t, 8, CLI_PLAIN, "%s", cli_str(row, "reply"));
+            cli_table_set(&t, reply, CLI_PLAIN, "%s", cli_str(row, "reply"));
     }
     cli_table_print(c, &t);
     cli_table_fini(&t);
@@ -88,6 +100,7 @@ static int list_recipients(struct cli *c, struct client_query *q, bool tracked)
         cli_note(tracked ? "nothing is known of such a message" : "nothing in the queue matches");
     if (!c->json && next != NULL)
         cli_note("there is more: --limit 0 for all, or --after %s", next);
+    cli_say_missing(j);
     code = tracked && json_array_size(rows) == 0 ? CLI_NOT_FOUND : CLI_OK;
     json_decref(j);
     return code;
@@ -98,6 +111,7 @@ int cmd_queue_list(struct cli *c)
     struct client_query q;
     client_query_init(&q, "/v1/queue");
     query_selector(c, &q);
+    query_scope(c, &q);
     int code = list_recipients(c, &q, false);
     client_query_fini(&q);
     return code;
@@ -111,6 +125,7 @@ int cmd_track(struct cli *c)
     client_query_init(&q, "/v1/track");
     client_query_add(&q, "id", c->nargs > 0 ? c->args[0] : NULL);
     client_query_add(&q, "message_id", cli_opt(c, "message-id"));
+    query_scope(c, &q);
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
         client_query_add(&q, options[i], cli_opt(c, options[i]));
         which |= i < 3 && cli_has(c, options[i]);
@@ -286,6 +301,7 @@ int cmd_queue_summary(struct cli *c)
     json_t *j = NULL;
     client_query_init(&q, "/v1/queue/summary");
     query_selector(c, &q);
+    query_scope(c, &q);
     client_query_add(&q, "by", cli_opt(c, "by"));
     client_query_add(&q, "limit", cli_opt(c, "limit"));
     buf_put_char(&q.text, '\0');
@@ -295,6 +311,8 @@ int cmd_queue_summary(struct cli *c)
         cli_print_json(j);
     else if (code == 0)
         put_summary(c, j);
+    if (code == 0)
+        cli_say_missing(j);
     json_decref(j);
     return code;
 }

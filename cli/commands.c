@@ -25,6 +25,19 @@
     {                                                                                                        \
         NULL, NULL, NULL, NULL                                                                               \
     }
+#define SCOPE                                                                                                \
+    { "cluster", NULL, NULL, "of all nodes" },                                                               \
+    {                                                                                                        \
+        "local", NULL, NULL, "of this node only"                                                             \
+    }
+#define TENANT                                                                                               \
+    {                                                                                                        \
+        "tenant", "NAME", NULL, "a tenant as a whole, in place of an account"                                \
+    }
+#define NOTE                                                                                                 \
+    {                                                                                                        \
+        "note", "TEXT", NULL, "a remark"                                                                     \
+    }
 #define PASSWORD                                                                                             \
     { "password-stdin", NULL, NULL, "read the password from standard input" },                               \
     {                                                                                                        \
@@ -49,7 +62,7 @@ const struct cli_option cli_global_options[] = {
 };
 
 static const struct cli_option no_options[] = { END };
-static const struct cli_option list_options[] = { SELECTOR, PAGE("recipients"), END };
+static const struct cli_option list_options[] = { SELECTOR, PAGE("recipients"), SCOPE, END };
 static const struct cli_option cat_options[] = { { "headers", NULL, NULL, "only the header" }, END };
 static const struct cli_option act_options[] = { ACT, END };
 static const struct cli_option bounce_options[] = { ACT,
@@ -62,6 +75,7 @@ static const struct cli_option summary_options[] = {
     SELECTOR,
     { "by", "WHAT", "site|sender|account|state|reply", "what makes a group (default site)" },
     { "limit", "N", NULL, "at most N groups (default 50)" },
+    SCOPE,
     END,
 };
 static const struct cli_option track_options[] = {
@@ -72,12 +86,14 @@ static const struct cli_option track_options[] = {
     { "since", "TIME", NULL, "arrived since: 2026-01-31T12:00:00Z, or 2h for two hours ago" },
     { "until", "TIME", NULL, "arrived before; likewise" },
     PAGE("recipients"),
+    SCOPE,
     END,
 };
 static const struct cli_option top_options[] = {
     { "once", NULL, NULL, "show it once (always so when the output is no terminal)" },
     { "interval", "TIME", NULL, "time between views (default 2s)" },
     { "limit", "N", NULL, "rows of each table (default 15)" },
+    { "cluster", NULL, NULL, "of all nodes together" },
     END,
 };
 #define TRACE                                                                                                \
@@ -103,6 +119,85 @@ static const struct cli_option site_options[] = {
     PAGE("sites"),
     END,
 };
+static const struct cli_option status_options[] = {
+    { "cluster", NULL, NULL, "a line for each node of the cluster" },
+    END,
+};
+static const struct cli_option account_set_options[] = {
+    ACCOUNT,
+    { "enabled", NULL, NULL, "the account may log in again" },
+    { "no-other-senders", NULL, NULL, "it may send as its own name only" },
+    END,
+};
+static const struct cli_option freeze_options[] = {
+    TENANT,
+    { "mode", "MODE", "reject|defer|hold", "what happens to new mail (default: the policy's)" },
+    { "for", "TIME", NULL, "ends by itself: 90s, 5m, 2h, 7d (default: until thawed)" },
+    { "reason", "TEXT", NULL, "for the audit trail, and for who looks at frozen" },
+    { "local", NULL, NULL, "on this node only, at once and without a majority" },
+    END,
+};
+static const struct cli_option thaw_options[] = {
+    TENANT,
+    { "freeze", "ID", NULL, "only this freeze, not one that was made since" },
+    { "local", NULL, NULL, "end a freeze --local of this node" },
+    END,
+};
+static const struct cli_option frozen_options[] = { PAGE("senders"), END };
+static const struct cli_option tenant_list_options[] = { PAGE("tenants"), END };
+static const struct cli_option noted_options[] = { NOTE, END };
+static const struct cli_option limit_options[] = { TENANT, END };
+static const struct cli_option cluster_init_options[] = {
+    { "name", "NAME", NULL, "this node's name (default: the configured one)" },
+    END,
+};
+static const struct cli_option cluster_status_options[] = {
+    { "check", NULL, NULL, "exit with 1 unless healthy" },
+    END,
+};
+static const struct cli_option token_options[] = {
+    { "for", "TIME", NULL, "the token is good so long (default 1h, at most 7d)" },
+    { "name", "NAME", NULL, "only for the node of this name" },
+    END,
+};
+static const struct cli_option drain_options[] = { { "undo", NULL, NULL, "take new mail again" }, END };
+static const struct cli_option leave_options[] = {
+    { "timeout", "TIME", NULL, "wait so long (default 1h)" },
+    { "yes", NULL, NULL, "do not ask" },
+    END,
+};
+static const struct cli_option assign_options[] = {
+    { "class", "CLASS", "person|device|bulk", "mail of this class" },
+    { "tenant", "NAME", NULL, "mail of this tenant" },
+    { "account", "NAME", NULL, "mail of this account" },
+    END,
+};
+#define IP                                                                                                   \
+    { "pool", "NAME", NULL, "the pool that it belongs to" },                                                 \
+        { "ehlo", "HOST", NULL, "the name to greet with (default: the node's)" },                            \
+    {                                                                                                        \
+        "weight", "N", NULL, "its share of the pool's mail (default 100)"                                    \
+    }
+static const struct cli_option ip_add_options[] = {
+    IP,
+    { "node", "NAME", NULL, "the node that has the address" },
+    END,
+};
+static const struct cli_option ip_set_options[] = {
+    IP,
+    { "use", "USE", "used|drained|disabled", "drained: no new connections; disabled: none at all" },
+    END,
+};
+static const struct cli_option policy_show_options[] = {
+    { "version", "N", NULL, "an earlier one, as policy history lists it" },
+    END,
+};
+static const struct cli_option policy_apply_options[] = {
+    NOTE,
+    { "version", "N", NULL, "only if this one is in force (default: the one that is now)" },
+    END,
+};
+static const struct cli_option audit_options[] = { PAGE("entries"), END };
 static const struct cli_option account_list_options[] = { PAGE("accounts"), END };
 static const struct cli_option account_add_options[] = { PASSWORD, ACCOUNT, END };
 static const struct cli_option passwd_options[] = { PASSWORD, END };
@@ -114,7 +209,7 @@ static const struct cli_option import_options[] = {
 };
 
 const struct cli_command cli_commands[] = {
-    { "status", "", 0, 0, NULL, no_options, "show what the node does", NULL,
+    { "status", "", 0, 0, NULL, status_options, "show what the node does", NULL,
       "  turnpike status\n  turnpike status --json | jq .queue.messages\n", cmd_status },
     { "top", "", 0, 0, NULL, top_options, "show the busiest senders and destinations, live",
       "Rates are over the last minute. Ctrl-C ends it.", "  turnpike top\n  turnpike top --once --limit 5\n",
@@ -177,6 +272,13 @@ const struct cli_command cli_commands[] = {
       cmd_account_add },
     { "account passwd", "NAME", 1, 1, NULL, passwd_options, "set an account's password", NULL,
       "  turnpike account passwd anna@example.com\n", cmd_account_passwd },
+    { "account set", "NAME", 1, 1, NULL, account_set_options, "change an account",
+      "What is not given stays as it is. --may-send-as replaces the whole list.",
+      "  turnpike account set news@example.com --class bulk\n  turnpike account set anna@example.com "
+      "--disabled\n",
+      cmd_account_set },
+    { "account show", "NAME", 1, 1, NULL, no_options, "show an account", NULL,
+      "  turnpike account show anna@example.com\n", cmd_account_show },
     { "account list", "", 0, 0, NULL, account_list_options, "list accounts", NULL,
       "  turnpike account list --limit 0\n", cmd_account_list },
     { "account remove", "NAME", 1, 1, NULL, remove_options, "remove an account",
@@ -189,6 +291,104 @@ const struct cli_command cli_commands[] = {
       "or a JSON "
       "object as POST /v1/accounts/add takes it. Empty lines and lines that begin with # are skipped.",
       "  turnpike account import users.txt\n", cmd_account_import },
+
+    { "freeze", "[SENDER]", 0, 1, NULL, freeze_options, "stop a sender on all nodes",
+      "SENDER is an account, or @TENANT. Returns when every node obeys it, or can no longer accept mail, and "
+      "says which "
+      "node did what: what it then says, holds.",
+      "  turnpike freeze anna@example.com --for 2h --reason 'stolen password'\n"
+      "  turnpike freeze @example.org --mode hold\n",
+      cmd_freeze },
+    { "thaw", "[SENDER]", 0, 1, NULL, thaw_options, "let a frozen sender go on", NULL,
+      "  turnpike thaw anna@example.com\n", cmd_thaw },
+    { "frozen", "", 0, 0, NULL, frozen_options, "list who is frozen", NULL, "  turnpike frozen --json\n",
+      cmd_frozen },
+    { "limit show", "[SENDER]", 0, 1, NULL, limit_options,
+      "show a sender's limits and how much of each is used",
+      "SENDER is an account, or @TENANT. HELD is in the hands of nodes and comes back if it is not spent; "
+      "BURNED was lost "
+      "with a node that ended, and counts until it leaves the window.",
+      "  turnpike limit show anna@example.com\n", cmd_limit_show },
+    { "limit set", "SENDER LIMIT COUNT", 2, 3, NULL, limit_options, "give a sender another count for a limit",
+      "With --tenant SENDER is left away.", "  turnpike limit set anna@example.com account-hour 1000\n",
+      cmd_limit_set },
+    { "limit clear", "SENDER LIMIT", 1, 2, NULL, limit_options, "go back to the policy's count",
+      "With --tenant SENDER is left away.", "  turnpike limit clear anna@example.com account-hour\n",
+      cmd_limit_clear },
+    { "tenant list", "", 0, 0, NULL, tenant_list_options, "list tenants", NULL, "  turnpike tenant list\n",
+      cmd_tenant_list },
+    { "tenant set", "NAME", 1, 1, NULL, noted_options, "make or change a tenant", NULL,
+      "  turnpike tenant set example.org --note 'contract 4711'\n", cmd_tenant_set },
+    { "tenant remove", "NAME", 1, 1, NULL, no_options, "remove a tenant", NULL,
+      "  turnpike tenant remove example.org\n", cmd_tenant_remove },
+
+    { "pool list", "", 0, 0, NULL, no_options, "list pools of source addresses", NULL,
+      "  turnpike pool list\n", cmd_pool_list },
+    { "pool add", "NAME", 1, 1, NULL, noted_options, "make a pool", NULL, "  turnpike pool add newsletters\n",
+      cmd_pool_add },
+    { "pool remove", "NAME", 1, 1, NULL, no_options, "remove a pool", NULL,
+      "  turnpike pool remove newsletters\n", cmd_pool_remove },
+    { "pool assign", "POOL", 1, 1, NULL, assign_options,
+      "send a class's, tenant's or account's mail from a pool",
+      "An account's pool is stronger than its tenant's, and that than its class's.",
+      "  turnpike pool assign newsletters --class bulk\n", cmd_pool_assign },
+    { "pool unassign", "", 0, 0, NULL, assign_options, "undo pool assign", NULL,
+      "  turnpike pool unassign --account news@example.com\n", cmd_pool_unassign },
+    { "ip list", "", 0, 0, NULL, no_options, "list the cluster's source addresses", NULL,
+      "  turnpike ip list\n", cmd_ip_list },
+    { "ip add", "ADDRESS", 1, 1, NULL, ip_add_options, "add a source address", NULL,
+      "  turnpike ip add 192.0.2.1 --pool newsletters --node node-a --ehlo out1.example.com\n", cmd_ip_add },
+    { "ip set", "ADDRESS", 1, 1, NULL, ip_set_options, "change a source address", NULL,
+      "  turnpike ip set 192.0.2.1 --use drained\n", cmd_ip_set },
+    { "ip move", "ADDRESS NODE", 2, 2, NULL, no_options, "give a source address to another node",
+      "The owner lets go of it first, or its session ends; so two nodes never send from it at once.",
+      "  turnpike ip move 192.0.2.1 node-b\n", cmd_ip_move },
+    { "ip remove", "ADDRESS", 1, 1, NULL, no_options, "remove a source address", NULL,
+      "  turnpike ip remove 192.0.2.1\n", cmd_ip_remove },
+
+    { "policy show", "", 0, 0, NULL, policy_show_options, "print the policy",
+      "As it was applied: a file to edit.", "  turnpike policy show > policy.yaml\n", cmd_policy_show },
+    { "policy check", "FILE", 1, 1, "@file", no_options, "check a policy file, without a node",
+      "It runs turnpiked --check-policy FILE.", "  turnpike policy check policy.yaml\n", cmd_policy_check },
+    { "policy diff", "FILE", 1, 1, "@file", no_options, "show what a policy would change",
+      "FILE is - for standard input.", "  turnpike policy diff policy.yaml\n", cmd_policy_diff },
+    { "policy apply", "FILE", 1, 1, "@file", policy_apply_options, "put a policy in force on all nodes",
+      "FILE is - for standard input. A wrong one changes nothing, and every fault in it is told.",
+      "  turnpike policy apply policy.yaml --note 'new limits for bulk'\n", cmd_policy_apply },
+    { "policy history", "", 0, 0, NULL, no_options, "list the policies that are kept", NULL,
+      "  turnpike policy history\n", cmd_policy_history },
+    { "policy rollback", "VERSION", 1, 1, NULL, no_options, "put an earlier policy in force again", NULL,
+      "  turnpike policy rollback 1280\n", cmd_policy_rollback },
+
+    { "cluster init", "", 0, 0, NULL, cluster_init_options, "make a cluster, with this node as its first",
+      NULL, "  turnpike cluster init\n", cmd_cluster_init },
+    { "cluster status", "", 0, 0, NULL, cluster_status_options,
+      "show what is wrong with the cluster, and its nodes",
+      "The first line is \"healthy\", or the most important thing that is wrong.",
+      "  turnpike cluster status\n  turnpike cluster status --check > /dev/null || page-somebody\n",
+      cmd_cluster_status },
+    { "node list", "", 0, 0, NULL, no_options, "list the nodes, with their addresses", NULL,
+      "  turnpike node list\n", cmd_node_list },
+    { "node token", "", 0, 0, NULL, token_options, "print a token with which one node can join",
+      "It is a secret.", "  turnpike node token --name node-b > token\n", cmd_node_token },
+    { "node join", "FILE", 1, 1, "@file", no_options, "have this node join a cluster",
+      "FILE holds the token; - for standard input.",
+      "  ssh node-a turnpike node token | turnpike node join -\n", cmd_node_join },
+    { "node drain", "", 0, 0, NULL, drain_options, "have this node take no new mail",
+      "What it has, it delivers. Its health endpoint says that it drains.", "  turnpike node drain\n",
+      cmd_node_drain },
+    { "node leave", "", 0, 0, NULL, leave_options, "hand over this node's mail and leave the cluster",
+      "May be ended and repeated: what was handed over is gone, the rest is still here.",
+      "  turnpike node leave --yes\n", cmd_node_leave },
+    { "node remove", "NAME", 1, 1, NULL, remove_options, "remove a node that will not come back",
+      "Says what is lost. One that lives is to leave by itself.", "  turnpike node remove node-c\n",
+      cmd_node_remove },
+    { "node promote", "NAME", 1, 1, NULL, no_options, "make a node a voter", NULL,
+      "  turnpike node promote node-d\n", cmd_node_promote },
+    { "node demote", "NAME", 1, 1, NULL, no_options, "make a node a standby", NULL,
+      "  turnpike node demote node-d\n", cmd_node_demote },
+    { "audit", "", 0, 0, NULL, audit_options, "list what operators did, newest first", NULL,
+      "  turnpike audit --limit 20\n", cmd_audit },
 
     { "config show", "", 0, 0, NULL, no_options, "show the configuration in force", "Secrets are hidden.",
       "  turnpike config show\n", cmd_config_show },

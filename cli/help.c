@@ -71,12 +71,13 @@ static bool put_list(const char *group)
 static void put_overview(void)
 {
     printf("Usage: turnpike COMMAND [ARGS] [OPTIONS]\n\nOperates a node of the Turnpike mail "
-           "relay.\n\nCommands:\n");
+           "relay, or its cluster.\n\nCommands:\n");
     put_list("");
     put_options("Options of every command", cli_global_options);
     printf("\nExit codes: 0 well, 1 refused or failed, 2 wrong usage, 3 the node cannot be reached, 4 not "
            "found,\n"
-           "5 done in part.\n\nturnpike help COMMAND says more; so does turnpike(1).\n");
+           "5 done in part, 6 the cluster has no majority.\n\nturnpike help COMMAND says "
+           "more; so does turnpike(1).\n");
 }
 
 int cli_help(const char *topic)

@@ -99,6 +99,17 @@ void cli_size(uint64_t bytes, char *out, size_t cap)
     snprintf(out, cap, u == 0 ? "%.0f %s" : "%.1f %s", v, units[u]);
 }
 
+void cli_say_missing(const json_t *j)
+{
+    size_t i;
+    json_t *m;
+    json_array_foreach(json_object_get(j, "missing"), i, m)
+    {
+        cli_note("%s did not answer (%s): what it has is not in here", cli_str(m, "node"),
+                 cli_str(m, "reason"));
+    }
+}
+
 const char *cli_sgr(const struct cli *c, enum cli_colour colour)
 {
     static const char *const codes[] = {

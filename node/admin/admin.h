@@ -5,11 +5,13 @@
  * functions of admin_ops are called. It decides nothing about mail and keeps no state between requests.
  *
  * Bounds: ADMIN_CALLS_MAX / 2 connections per listener; a request is read within request_ms as a whole,
- * however its bytes dribble; 64 KiB of body, 32 KiB of headers; a reply is written within write_ms.
+ * however its bytes dribble; 64 KiB of body (a policy: 2 MiB), 32 KiB of headers; a reply is written within
+ * write_ms.
  */
 #ifndef NODE_ADMIN_ADMIN_H
 #define NODE_ADMIN_ADMIN_H
 
+#include "node/admin/cluster.h"
 #include "node/admin/ops.h"
 
 #include <sys/stat.h>
@@ -27,6 +29,9 @@ struct admin_config {         /* strings are copied by admin_new */
     bool open_metrics;   /* /metrics needs no token */
     uint32_t request_ms; /* 0: 15000 */
     uint32_t write_ms;   /* 0: 60000 */
+    const struct admin_cluster
+        *cluster; /* borrowed until admin_free; NULL: this node can't be in a cluster */
+    void *cluster_ctx;
 };
 
 struct admin;

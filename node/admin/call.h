@@ -2,6 +2,7 @@
 #ifndef NODE_ADMIN_CALL_H
 #define NODE_ADMIN_CALL_H
 
+#include "node/admin/cluster.h"
 #include "node/admin/json_out.h"
 #include "node/admin/ops.h"
 #include "node/admin/params.h"
@@ -27,7 +28,13 @@ struct admin_call {
     const struct admin_ops *ops;
     const struct admin_caller *caller;
     json_t *args;
-    char id[ADMIN_ID_TEXT];   /* of the path */
+    const char *path;
+    char id[ADMIN_ID_TEXT];         /* of the path */
+    const struct admin_pair *query; /* of a GET, as it came */
+    size_t nquery;
+    const struct admin_cluster *cluster; /* NULL: none */
+    void *cluster_ctx;
+    bool inner;               /* another node asks: about this node only */
     bool (*gone)(void *conn); /* the client has gone, or the server stops */
     void *conn;
 
@@ -37,6 +44,7 @@ struct admin_call {
     const char *type;           /* NULL: application/json */
     struct admin_source source; /* if read is set, instead of out */
     struct admin_error e;
+    const char *code; /* of the error; NULL: by its status */
 };
 
 /* 0, or a negative err with its text in c->e: then `out` is not used. */
@@ -45,6 +53,8 @@ typedef int admin_handler_fn(struct admin_call *c);
 enum admin_route_flag {
     ADMIN_ROUTE_OPEN = 1,    /* needs no token */
     ADMIN_ROUTE_METRICS = 2, /* needs none if so configured */
+    ADMIN_ROUTE_LARGE = 4,   /* takes a body of ADMIN_BODY_LARGE_MAX */
+    ADMIN_ROUTE_ASKED = 8,   /* other nodes may ask it */
 };
 
 struct admin_route {
@@ -66,7 +76,8 @@ const struct admin_route *admin_route_find(const char *method, const char *path,
 
 unsigned admin_status_of(int err);     /* HTTP status */
 const char *admin_code_of(int status); /* "not_found", ... */
-void admin_error_json(struct buf *out, unsigned status, const char *text);
+/* `code` NULL: by the status. */
+void admin_error_json(struct buf *out, unsigned status, const char *code, const char *text);
 
 /* docs/openapi.json as built in. */
 extern const unsigned char admin_openapi[];
@@ -81,7 +92,30 @@ admin_handler_fn admin_on_trace, admin_on_probe;
 admin_handler_fn admin_on_accounts, admin_on_account_add, admin_on_account_passwd, admin_on_account_remove,
     admin_on_account_import;
 
+/* Of clusters: on_cluster.c, on_freeze.c, on_tenants.c, on_pools.c, on_policy.c. */
+admin_handler_fn admin_on_account_show, admin_on_account_set;
+admin_handler_fn admin_on_cluster, admin_on_cluster_init, admin_on_node_join, admin_on_node_token,
+    admin_on_node_drain, admin_on_node_leave, admin_on_node_role, admin_on_node_remove, admin_on_audit;
+admin_handler_fn admin_on_freeze, admin_on_thaw, admin_on_frozen;
+admin_handler_fn admin_on_tenants, admin_on_tenant_set, admin_on_tenant_remove, admin_on_limits,
+    admin_on_limit_set, admin_on_limit_clear;
+admin_handler_fn admin_on_pools, admin_on_pool_add, admin_on_pool_remove, admin_on_pool_assign,
+    admin_on_pool_unassign, admin_on_ips, admin_on_ip_add, admin_on_ip_set, admin_on_ip_move,
+    admin_on_ip_remove;
+admin_handler_fn admin_on_policy, admin_on_policy_history, admin_on_policy_diff, admin_on_policy_apply,
+    admin_on_policy_rollback;
+
 extern const struct admin_param admin_account_params[]; /* of one entry of an import */
+
+/* Parameters of the routes about clusters: routes_cluster.c. */
+extern const struct admin_param admin_scope_params[], admin_page_params[], admin_name_params[],
+    admin_account_set_params[], admin_account_show_params[], admin_cluster_init_params[],
+    admin_node_join_params[], admin_node_token_params[], admin_node_drain_params[], admin_node_role_params[],
+    admin_node_params[], admin_freeze_params[], admin_thaw_params[], admin_noted_params[],
+    admin_sender_params[], admin_limit_set_params[], admin_limit_clear_params[], admin_pool_assign_params[],
+    admin_pool_unassign_params[], admin_ip_add_params[], admin_ip_set_params[], admin_ip_move_params[],
+    admin_ip_params[], admin_policy_params[], admin_policy_diff_params[], admin_policy_apply_params[],
+    admin_policy_rollback_params[];
 
 /* ERR for a function that the node does not have. */
 int admin_missing(struct admin_call *c);

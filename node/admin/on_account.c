@@ -1,5 +1,5 @@
 /* Handlers about accounts. Admin threads. Passwords pass through once and are wiped with the arguments. */
-#include "node/admin/call.h"
+#include "node/admin/member.h"
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -49,6 +49,8 @@ static int on_account_row(void *arg, const struct admin_account_row *row)
 
 int admin_on_accounts(struct admin_call *c)
 {
+    if (member_is(c))
+        return member_account_list(c);
     if (c->ops->account_list == NULL)
         return admin_missing(c);
     uint32_t limit = (uint32_t)admin_arg_int(c->args, "limit", 100);
@@ -63,6 +65,50 @@ int admin_on_accounts(struct admin_call *c)
     json_out_close(&r.j, '}');
     buf_put_char(&c->out, '\n');
     return err;
+}
+
+/* The one of them that is asked for, in a file that is listed in order of name. */
+struct account_show {
+    struct account_rows rows;
+    const char *name;
+    uint32_t seen;
+    bool found;
+};
+
+static int on_account_shown(void *arg, const struct admin_account_row *row)
+{
+    struct account_show *s = arg;
+    s->seen++;
+    if (span_eq_nocase(row->name, span_str(s->name))) {
+        on_account_row(&s->rows, row);
+        s->found = true;
+        return 1;
+    }
+    size_t n = row->name.n < ADMIN_TEXT_MAX ? row->name.n : ADMIN_TEXT_MAX;
+    memcpy(s->rows.last, row->name.p, n);
+    s->rows.last[n] = '\0';
+    return 0;
+}
+
+int admin_on_account_show(struct admin_call *c)
+{
+    const char *name = admin_arg_str(c->args, "name"), *after = NULL;
+    struct account_show s = { .name = name };
+    char place[ADMIN_TEXT_MAX + 1];
+    int err = 0;
+    if (member_is(c))
+        return member_account_show(c, name);
+    if (c->ops->account_list == NULL)
+        return admin_missing(c);
+    json_out_init(&s.rows.j, &c->out);
+    do {
+        s.seen = 0;
+        err = c->ops->account_list(c->ops->ctx, after, ADMIN_ROWS_MAX, on_account_shown, &s, &c->e);
+        memcpy(place, s.rows.last, sizeof(place));
+        after = place;
+    } while (err == 0 && !s.found && s.seen == ADMIN_ROWS_MAX);
+    buf_put_char(&c->out, '\n');
+    return err != 0 || s.found ? err : admin_fail(&c->e, ERR_NOT_FOUND, "there is no account %s", name);
 }
 
 /* ---- changes ------------------------------------------------------------------------------------------- */
@@ -87,16 +133,20 @@ static struct admin_account account_of(const json_t *object, const char **sender
 
 int admin_on_account_add(struct admin_call *c)
 {
-    if (c->ops->account_add == NULL)
-        return admin_missing(c);
     const char *senders[SENDERS_MAX];
     struct admin_account a = account_of(c->args, senders);
+    if (member_is(c))
+        return member_account_add(c, &a, false);
+    if (c->ops->account_add == NULL)
+        return admin_missing(c);
     int err = c->ops->account_add(c->ops->ctx, &a, c->caller, &c->e);
     return err == 0 ? say_ok(c) : err;
 }
 
 int admin_on_account_passwd(struct admin_call *c)
 {
+    if (member_is(c))
+        return member_account_passwd(c, admin_arg_str(c->args, "name"), admin_arg_str(c->args, "password"));
     if (c->ops->account_passwd == NULL)
         return admin_missing(c);
     int err = c->ops->account_passwd(c->ops->ctx, admin_arg_str(c->args, "name"),
@@ -106,9 +156,34 @@ int admin_on_account_passwd(struct admin_call *c)
 
 int admin_on_account_remove(struct admin_call *c)
 {
+    if (member_is(c))
+        return member_account_remove(c, admin_arg_str(c->args, "name"));
     if (c->ops->account_remove == NULL)
         return admin_missing(c);
     int err = c->ops->account_remove(c->ops->ctx, admin_arg_str(c->args, "name"), c->caller, &c->e);
+    return err == 0 ? say_ok(c) : err;
+}
+
+int admin_on_account_set(struct admin_call *c)
+{
+    const char *senders[SENDERS_MAX];
+    struct admin_account a = account_of(c->args, senders);
+    const json_t *disabled = json_object_get(c->args, "disabled");
+    struct admin_account_change change = { .name = a.name,
+                                           .class = a.class,
+                                           .tenant = a.tenant,
+                                           .senders = senders,
+                                           .nsenders = a.nsenders,
+                                           .set_senders = json_object_get(c->args, "senders") != NULL,
+                                           .disabled = disabled != NULL ? json_is_true(disabled) : -1 };
+    if (change.class == NULL && change.tenant == NULL && !change.set_senders && change.disabled < 0)
+        return admin_fail(&c->e, ERR_BAD,
+                          "nothing is to be changed: give class, tenant, senders or disabled");
+    if (member_is(c))
+        return member_account_set(c, &change);
+    if (c->ops->account_set == NULL)
+        return admin_missing(c);
+    int err = c->ops->account_set(c->ops->ctx, &change, c->caller, &c->e);
     return err == 0 ? say_ok(c) : err;
 }
 
@@ -169,7 +244,7 @@ static void import_gather(struct import *im, json_t *list)
 
 int admin_on_account_import(struct admin_call *c)
 {
-    if (c->ops->account_import == NULL)
+    if (!member_is(c) && c->ops->account_import == NULL)
         return admin_missing(c);
     json_t *list = json_object_get(c->args, "accounts");
     size_t n = json_array_size(list);
@@ -184,7 +259,10 @@ int admin_on_account_import(struct admin_call *c)
         json_out_open(&im.j, NULL, '{');
         json_out_open(&im.j, "refused", '[');
         import_gather(&im, list);
-        if (im.n > 0)
+        if (im.n > 0 && member_is(c))
+            err = member_account_import(c, im.accounts, im.n, admin_arg_bool(c->args, "replace"), on_import,
+                                        &im);
+        else if (im.n > 0)
             err = c->ops->account_import(c->ops->ctx, im.accounts, im.n, admin_arg_bool(c->args, "replace"),
                                          c->caller, on_import, &im, &c->e);
         json_out_close(&im.j, ']');

@@ -1,6 +1,6 @@
 /* Handlers about the node itself: health, metrics, status, sites, addresses, configuration, log. Admin
  * threads. */
-#include "node/admin/call.h"
+#include "node/admin/member.h"
 
 #include "base/err.h"
 
@@ -130,7 +130,11 @@ int admin_on_status(struct admin_call *c)
     if (c->ops->status == NULL)
         return admin_missing(c);
     struct admin_status s = { 0 };
-    int err = c->ops->status(c->ops->ctx, &s, &c->e);
+    bool all;
+    int err = member_asks_all(c, false, &all);
+    if (err != 0 || all)
+        return err != 0 ? err : member_ask_status(c);
+    err = c->ops->status(c->ops->ctx, &s, &c->e);
     if (err != 0)
         return err;
     struct json_out j;
@@ -193,7 +197,11 @@ int admin_on_top(struct admin_call *c)
     if (c->ops->top == NULL || c->ops->status == NULL)
         return admin_missing(c);
     struct admin_status s = { 0 };
-    int err = c->ops->status(c->ops->ctx, &s, &c->e);
+    bool all;
+    int err = member_asks_all(c, false, &all);
+    if (err != 0 || all)
+        return err != 0 ? err : member_ask_top(c);
+    err = c->ops->status(c->ops->ctx, &s, &c->e);
     if (err != 0)
         return err;
     struct top_rows t;

@@ -1,5 +1,5 @@
 /* Handlers about messages: the queue, acts on it, and tracking. Admin threads. */
-#include "node/admin/call.h"
+#include "node/admin/member.h"
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -150,7 +150,11 @@ int admin_on_queue(struct admin_call *c)
     struct admin_page page;
     struct rows r;
     char after[ADMIN_ID_TEXT];
-    int err = selector_init(&sel, c);
+    bool all;
+    int err = member_asks_all(c, false, &all);
+    if (err != 0 || all)
+        return err != 0 ? err : member_ask_rows(c, false);
+    err = selector_init(&sel, c);
     if (err == 0)
         err = page_init(&page, c, after);
     if (err == 0) {
@@ -212,9 +216,12 @@ int admin_on_track(struct admin_call *c)
     q.id = id_text != NULL ? id : NULL;
     if (q.id == NULL && q.message_id == NULL && q.sender == NULL && q.recipient == NULL && q.account == NULL)
         return admin_fail(&c->e, ERR_BAD, "give at least one of id, message_id, sender, recipient, account");
+    bool all = false;
     int err = page_init(&page, c, after);
-    if (err != 0)
-        return err;
+    if (err == 0)
+        err = member_asks_all(c, true, &all);
+    if (err != 0 || all)
+        return err != 0 ? err : member_ask_rows(c, true);
     rows_begin(&r, c);
     err = c->ops->track(c->ops->ctx, &q, &page, on_row, &r, &c->e);
     rows_end(&r, page.limit);
@@ -270,7 +277,11 @@ int admin_on_summary(struct admin_call *c)
     struct admin_summary_row total = { 0 };
     struct json_out j;
     const char *by = admin_arg_str(c->args, "by");
-    int err = selector_init(&sel, c);
+    bool all;
+    int err = member_asks_all(c, true, &all);
+    if (err != 0 || all)
+        return err != 0 ? err : member_ask_summary(c);
+    err = selector_init(&sel, c);
     if (err == 0) {
         json_out_init(&j, &c->out);
         json_out_open(&j, NULL, '{');

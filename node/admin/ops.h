@@ -318,6 +318,15 @@ struct admin_account_row {
 };
 typedef int admin_account_fn(void *arg, const struct admin_account_row *row);
 
+struct admin_account_change { /* what is not given stays */
+    const char *name;
+    const char *class, *tenant; /* NULL: stays */
+    const char *const *senders;
+    uint32_t nsenders;
+    bool set_senders;
+    int disabled; /* 0, 1; -1: stays */
+};
+
 /* index of the entry, 0 or why it was not taken. */
 typedef void admin_import_fn(void *arg, uint32_t index, int err, const char *text);
 
@@ -389,6 +398,8 @@ struct admin_ops {
     int (*account_passwd)(void *ctx, const char *name, const char *password, const struct admin_caller *by,
                           struct admin_error *e);
     int (*account_remove)(void *ctx, const char *name, const struct admin_caller *by, struct admin_error *e);
+    int (*account_set)(void *ctx, const struct admin_account_change *change, const struct admin_caller *by,
+                       struct admin_error *e);
     /* All good entries are taken, with one write of the file; `each` is told of every entry. `replace`: those
      * that exist are replaced, else they are ERR_EXISTS. */
     int (*account_import)(void *ctx, const struct admin_account *a, uint32_t n, bool replace,

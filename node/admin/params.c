@@ -106,6 +106,16 @@ static int check_text(const struct admin_param *p, struct span s, struct admin_e
     return 0;
 }
 
+/* A document: tabs and line ends are its own, and what else is wrong with it its reader says. */
+static int check_document(const struct admin_param *p, struct span s, struct admin_error *e)
+{
+    if (s.n > (size_t)p->max)
+        return admin_fail(e, ERR_BAD, "%s is longer than %lld bytes", p->name, (long long)p->max);
+    if (memchr(s.p, '\0', s.n) != NULL)
+        return admin_fail(e, ERR_BAD, "%s holds a NUL character", p->name);
+    return 0;
+}
+
 static bool choice_ok(const char *choices, struct span s)
 {
     for (const char *c = choices; *c != '\0';) {
@@ -203,12 +213,13 @@ static int convert_text(const struct admin_param *p, struct span s, int64_t now_
                         struct admin_error *e)
 {
     int64_t v = 0;
-    int err = check_text(p, s, e);
+    int err = p->type == ADMIN_TYPE_TEXT ? check_document(p, s, e) : check_text(p, s, e);
     if (err != 0)
         return err;
     switch (p->type) {
     case ADMIN_TYPE_STRING:
     case ADMIN_TYPE_SECRET:
+    case ADMIN_TYPE_TEXT:
         *out = json_stringn(s.p, s.n);
         return 0;
     case ADMIN_TYPE_CHOICE:

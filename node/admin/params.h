@@ -9,10 +9,12 @@
 #include <jansson.h>
 
 #define ADMIN_BODY_MAX 65536u
+#define ADMIN_BODY_LARGE_MAX (2u * 1024 * 1024 + 65536u) /* a document of 1 MiB, escaped */
 
 enum admin_type {
     ADMIN_TYPE_STRING,
     ADMIN_TYPE_SECRET,   /* a string that no error or log repeats; wiped with the arguments */
+    ADMIN_TYPE_TEXT,     /* a document of several lines, at most max bytes; body only */
     ADMIN_TYPE_INT,      /* min..max */
     ADMIN_TYPE_BOOL,     /* in a query: true, false, 1, 0 */
     ADMIN_TYPE_CHOICE,   /* one of choices, "a|b|c" */

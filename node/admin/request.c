@@ -68,12 +68,17 @@ static enum MHD_Result send_buf(struct request *rq, unsigned status, const char 
     return send_response(rq, status, r);
 }
 
-static enum MHD_Result send_error(struct request *rq, unsigned status, const char *text)
+static enum MHD_Result send_error_as(struct request *rq, unsigned status, const char *code, const char *text)
 {
     struct buf out;
     buf_init(&out, STREAM_BLOCK);
-    admin_error_json(&out, status, text);
+    admin_error_json(&out, status, code, text);
     return send_buf(rq, status, NULL, &out);
+}
+
+static enum MHD_Result send_error(struct request *rq, unsigned status, const char *text)
+{
+    return send_error_as(rq, status, NULL, text);
 }
 
 static ssize_t source_read(void *cls, uint64_t at, char *p, size_t max)
@@ -235,8 +240,11 @@ static bool check_body(struct request *rq)
         return refuse(rq, 411, "send a body with Content-Length");
     if (length.count > 1 || (length.count == 1 && text_u64(length.value, &n) != 0))
         return refuse(rq, 400, "Content-Length is wrong");
-    if (n > ADMIN_BODY_MAX)
+    if (n > ADMIN_BODY_MAX && !(rq->route->flags & ADMIN_ROUTE_LARGE))
         return refuse(rq, 413, "the body is longer than 65536 bytes");
+    if (n > ADMIN_BODY_LARGE_MAX)
+        return refuse(rq, 413, "the body is longer than 2162688 bytes");
+    rq->body.max = ADMIN_BODY_LARGE_MAX;
     if (!post)
         return n == 0 || refuse(rq, 400, "GET has no body here");
     struct header type = header_get(rq, "Content-Type");
@@ -263,7 +271,7 @@ static void check_head(struct request *rq, bool local, const char *url, const ch
 /* ---- the handler --------------------------------------------------------------------------------------- */
 
 struct query {
-    struct admin_pair pairs[QUERY_MAX];
+    struct admin_pair *pairs; /* QUERY_MAX */
     size_t n;
 };
 
@@ -279,13 +287,14 @@ static enum MHD_Result on_query(void *cls, enum MHD_ValueKind kind, const char *
     return MHD_YES;
 }
 
-static int read_args(struct request *rq, struct admin_call *call)
+static int read_args(struct request *rq, struct admin_call *call, struct admin_pair pairs[QUERY_MAX])
 {
-    struct query q = { .n = 0 };
+    struct query q = { .pairs = pairs };
     int64_t now_ms = clock_wall_ms();
     MHD_get_connection_values_n(rq->mhd, MHD_GET_ARGUMENT_KIND, on_query, &q);
     if (q.n > QUERY_MAX)
         return admin_fail(&call->e, ERR_BAD, "too many parameters");
+    call->nquery = q.n;
     if (rq->route->method[0] == 'G')
         return admin_args_query(rq->route->params, q.pairs, q.n, now_ms, &call->args, &call->e);
     if (q.n > 0)
@@ -305,12 +314,20 @@ static enum MHD_Result dispatch(struct request *rq, bool local)
 {
     struct admin *a = rq->conn->admin;
     struct admin_caller by;
-    struct admin_call call = { .ops = a->ops, .caller = &by, .gone = client_gone, .conn = rq->conn };
+    struct admin_pair pairs[QUERY_MAX];
+    struct admin_call call = { .ops = a->ops,
+                               .caller = &by,
+                               .path = rq->route->path,
+                               .query = pairs,
+                               .cluster = a->config.cluster,
+                               .cluster_ctx = a->config.cluster_ctx,
+                               .gone = client_gone,
+                               .conn = rq->conn };
     conn_set_deadline(rq->conn, ADMIN_CALL_MAX_MS + a->config.write_ms);
     caller_fill(&by, rq->conn, local);
     memcpy(call.id, rq->id, sizeof(call.id));
     buf_init(&call.out, ADMIN_REPLY_MAX);
-    int err = read_args(rq, &call);
+    int err = read_args(rq, &call, pairs);
     if (err == 0)
         err = rq->route->handler(&call);
     if (err == 0 && call.source.read == NULL)
@@ -320,7 +337,8 @@ static enum MHD_Result dispatch(struct request *rq, bool local)
         explicit_bzero(rq->body.data, rq->body.cap);
     enum MHD_Result sent;
     if (err != 0)
-        sent = send_error(rq, admin_status_of(err), call.e.text[0] != '\0' ? call.e.text : err_text(err));
+        sent = send_error_as(rq, admin_status_of(err), call.code,
+                             call.e.text[0] != '\0' ? call.e.text : err_text(err));
     else if (call.source.read != NULL)
         sent = send_source(rq, call.type, &call.source);
     else

@@ -32,9 +32,17 @@
         .name = "after", .type = ADMIN_TYPE_STRING, .help = "the last page's next"                           \
     }
 
+#define SCOPE                                                                                                \
+    {                                                                                                        \
+        .name = "scope", .type = ADMIN_TYPE_CHOICE, .choices = "cluster|local",                              \
+        .help = "all nodes, or this one"                                                                     \
+    }
+
 static const struct admin_param none[] = { { .name = NULL } };
 
-static const struct admin_param queue_params[] = { SELECTOR, LIMIT(ADMIN_ROWS_MAX), AFTER, { .name = NULL } };
+static const struct admin_param queue_params[] = {
+    SELECTOR, LIMIT(ADMIN_ROWS_MAX), AFTER, SCOPE, { .name = NULL }
+};
 
 static const struct admin_param summary_params[] = {
     SELECTOR,
@@ -43,6 +51,7 @@ static const struct admin_param summary_params[] = {
       .choices = "site|sender|account|state|reply",
       .help = "group by" },
     LIMIT(ADMIN_ROWS_MAX),
+    SCOPE,
     { .name = NULL },
 };
 
@@ -78,10 +87,11 @@ static const struct admin_param track_params[] = {
     { .name = "until", .type = ADMIN_TYPE_TIME, .help = "arrived before" },
     LIMIT(ADMIN_ROWS_MAX),
     AFTER,
+    SCOPE,
     { .name = NULL },
 };
 
-static const struct admin_param top_params[] = { LIMIT(100), { .name = NULL } };
+static const struct admin_param top_params[] = { LIMIT(100), SCOPE, { .name = NULL } };
 
 static const struct admin_param site_params[] = {
     { .name = "state", .type = ADMIN_TYPE_CHOICE, .choices = "up|down|backoff", .help = "only these" },
@@ -90,7 +100,7 @@ static const struct admin_param site_params[] = {
     { .name = NULL },
 };
 
-static const struct admin_param ip_params[] = {
+static const struct admin_param ip_check_params[] = {
     { .name = "ip", .type = ADMIN_TYPE_STRING, .help = "only this source address" },
     { .name = NULL },
 };
@@ -188,9 +198,10 @@ const struct admin_route admin_routes[] = {
     { "GET", "/readyz", admin_on_readyz, none, ADMIN_ROUTE_OPEN, "the node accepts mail" },
     { "GET", "/metrics", admin_on_metrics, none, ADMIN_ROUTE_METRICS, "Prometheus metrics" },
     { "GET", "/v1/openapi.json", admin_on_openapi, none, 0, "this description" },
-    { "GET", "/v1/status", admin_on_status, none, 0, "what the node does" },
-    { "GET", "/v1/queue", admin_on_queue, queue_params, 0, "recipients in the queue" },
-    { "GET", "/v1/queue/summary", admin_on_summary, summary_params, 0, "the queue in groups, by age" },
+    { "GET", "/v1/status", admin_on_status, admin_scope_params, ADMIN_ROUTE_ASKED, "what the node does" },
+    { "GET", "/v1/queue", admin_on_queue, queue_params, ADMIN_ROUTE_ASKED, "recipients in the queue" },
+    { "GET", "/v1/queue/summary", admin_on_summary, summary_params, ADMIN_ROUTE_ASKED,
+      "the queue in groups, by age" },
     { "GET", "/v1/queue/messages/{id}", admin_on_message, none, 0, "one message and its recipients" },
     { "GET", "/v1/queue/messages/{id}/content", admin_on_content, content_params, 0, "a message's content" },
     { "POST", "/v1/queue/retry", admin_on_retry, act_params, 0, "try again now" },
@@ -198,11 +209,11 @@ const struct admin_route admin_routes[] = {
     { "POST", "/v1/queue/release", admin_on_release, act_params, 0, "end a hold" },
     { "POST", "/v1/queue/bounce", admin_on_bounce, act_params, 0, "give up, and tell the sender" },
     { "POST", "/v1/queue/delete", admin_on_delete, act_params, 0, "give up without telling" },
-    { "GET", "/v1/track", admin_on_track, track_params, 0, "what became of a message" },
-    { "GET", "/v1/top", admin_on_top, top_params, 0, "busiest senders and sites" },
+    { "GET", "/v1/track", admin_on_track, track_params, ADMIN_ROUTE_ASKED, "what became of a message" },
+    { "GET", "/v1/top", admin_on_top, top_params, ADMIN_ROUTE_ASKED, "busiest senders and sites" },
     { "GET", "/v1/trace", admin_on_trace, trace_params, 0, "live dialogue" },
     { "POST", "/v1/probe", admin_on_probe, probe_params, 0, "ask a next hop about a recipient" },
-    { "GET", "/v1/ip/check", admin_on_ip_check, ip_params, 0, "names of the source addresses" },
+    { "GET", "/v1/ip/check", admin_on_ip_check, ip_check_params, 0, "names of the source addresses" },
     { "GET", "/v1/sites", admin_on_sites, site_params, 0, "destinations" },
     { "POST", "/v1/reload", admin_on_reload, none, 0, "read configuration and certificates again" },
     { "GET", "/v1/config", admin_on_config, none, 0, "the configuration in force" },
@@ -215,6 +226,48 @@ const struct admin_route admin_routes[] = {
     { "POST", "/v1/accounts/remove", admin_on_account_remove, account_remove_params, 0, "remove an account" },
     { "POST", "/v1/accounts/import", admin_on_account_import, account_import_params, 0,
       "make many accounts" },
+    { "GET", "/v1/accounts/show", admin_on_account_show, admin_account_show_params, 0, "one account" },
+    { "POST", "/v1/accounts/set", admin_on_account_set, admin_account_set_params, 0, "change an account" },
+    { "GET", "/v1/cluster", admin_on_cluster, none, 0, "the cluster and its nodes" },
+    { "POST", "/v1/cluster/init", admin_on_cluster_init, admin_cluster_init_params, 0, "make a cluster" },
+    { "POST", "/v1/node/join", admin_on_node_join, admin_node_join_params, 0, "join a cluster" },
+    { "POST", "/v1/node/drain", admin_on_node_drain, admin_node_drain_params, 0, "take no new mail" },
+    { "POST", "/v1/node/leave", admin_on_node_leave, none, 0, "hand over the mail and leave the cluster" },
+    { "POST", "/v1/nodes/token", admin_on_node_token, admin_node_token_params, 0, "a token to join with" },
+    { "POST", "/v1/nodes/role", admin_on_node_role, admin_node_role_params, 0,
+      "make a node a voter or a standby" },
+    { "POST", "/v1/nodes/remove", admin_on_node_remove, admin_node_params, 0, "remove a dead node" },
+    { "GET", "/v1/audit", admin_on_audit, admin_page_params, 0, "what operators did" },
+    { "POST", "/v1/freeze", admin_on_freeze, admin_freeze_params, 0, "stop a sender on all nodes" },
+    { "POST", "/v1/thaw", admin_on_thaw, admin_thaw_params, 0, "let a sender go on" },
+    { "GET", "/v1/frozen", admin_on_frozen, admin_page_params, 0, "who is frozen" },
+    { "GET", "/v1/tenants", admin_on_tenants, admin_page_params, 0, "tenants" },
+    { "POST", "/v1/tenants/set", admin_on_tenant_set, admin_noted_params, 0, "make or change a tenant" },
+    { "POST", "/v1/tenants/remove", admin_on_tenant_remove, admin_name_params, 0, "remove a tenant" },
+    { "GET", "/v1/limits", admin_on_limits, admin_sender_params, 0, "a sender's limits and their use" },
+    { "POST", "/v1/limits/set", admin_on_limit_set, admin_limit_set_params, 0,
+      "give a sender another count" },
+    { "POST", "/v1/limits/clear", admin_on_limit_clear, admin_limit_clear_params, 0,
+      "back to the policy's count" },
+    { "GET", "/v1/pools", admin_on_pools, none, 0, "pools of source addresses" },
+    { "POST", "/v1/pools/add", admin_on_pool_add, admin_noted_params, 0, "make a pool" },
+    { "POST", "/v1/pools/remove", admin_on_pool_remove, admin_name_params, 0, "remove a pool" },
+    { "POST", "/v1/pools/assign", admin_on_pool_assign, admin_pool_assign_params, 0, "send from a pool" },
+    { "POST", "/v1/pools/unassign", admin_on_pool_unassign, admin_pool_unassign_params, 0,
+      "no longer send from a pool of its own" },
+    { "GET", "/v1/ips", admin_on_ips, none, 0, "source addresses" },
+    { "POST", "/v1/ips/add", admin_on_ip_add, admin_ip_add_params, 0, "add a source address" },
+    { "POST", "/v1/ips/set", admin_on_ip_set, admin_ip_set_params, 0, "change a source address" },
+    { "POST", "/v1/ips/move", admin_on_ip_move, admin_ip_move_params, 0, "give an address to another node" },
+    { "POST", "/v1/ips/remove", admin_on_ip_remove, admin_ip_params, 0, "remove a source address" },
+    { "GET", "/v1/policy", admin_on_policy, admin_policy_params, 0, "the cluster's policy" },
+    { "GET", "/v1/policy/history", admin_on_policy_history, none, 0, "policies that are kept" },
+    { "POST", "/v1/policy/diff", admin_on_policy_diff, admin_policy_diff_params, ADMIN_ROUTE_LARGE,
+      "what a policy would change" },
+    { "POST", "/v1/policy/apply", admin_on_policy_apply, admin_policy_apply_params, ADMIN_ROUTE_LARGE,
+      "put a policy in force" },
+    { "POST", "/v1/policy/rollback", admin_on_policy_rollback, admin_policy_rollback_params, 0,
+      "put an earlier policy in force again" },
 };
 const size_t admin_nroutes = sizeof(admin_routes) / sizeof(admin_routes[0]);
 
@@ -291,13 +344,13 @@ const char *admin_code_of(int status)
     return "internal";
 }
 
-void admin_error_json(struct buf *out, unsigned status, const char *text)
+void admin_error_json(struct buf *out, unsigned status, const char *code, const char *text)
 {
     struct json_out j;
     json_out_init(&j, out);
     json_out_open(&j, NULL, '{');
     json_out_open(&j, "error", '{');
-    json_out_str(&j, "code", admin_code_of((int)status));
+    json_out_str(&j, "code", code != NULL ? code : admin_code_of((int)status));
     json_out_str(&j, "message", text);
     json_out_close(&j, '}');
     json_out_close(&j, '}');

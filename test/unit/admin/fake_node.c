@@ -613,10 +613,9 @@ void fake_node_ops(struct fake_node *f, struct admin_ops *ops)
 
 /* ---- its server ---------------------------------------------------------------------------------------- */
 
-void fake_server_start(struct fake_server *s, uint32_t request_ms)
+static void start(struct fake_server *s, uint32_t request_ms, const struct admin_cluster *cluster)
 {
     struct admin_error e = { "" };
-    memset(s, 0, sizeof(*s));
     fake_node_init(&s->node);
     fake_node_ops(&s->node, &s->ops);
     snprintf(s->dir, sizeof(s->dir), "/tmp/turnpike-admin-XXXXXX");
@@ -634,7 +633,9 @@ void fake_server_start(struct fake_server *s, uint32_t request_ms)
                                    .hosts = (const char *const[]){ "relay.example.com" },
                                    .nhosts = 1,
                                    .request_ms = request_ms,
-                                   .write_ms = 2000 };
+                                   .write_ms = 2000,
+                                   .cluster = cluster,
+                                   .cluster_ctx = &s->cluster };
     int err = admin_new(&config, &s->ops, &s->admin, &e);
     if (err == 0)
         err = admin_run(s->admin, &e);
@@ -644,6 +645,20 @@ void fake_server_start(struct fake_server *s, uint32_t request_ms)
     s->port = admin_port(s->admin);
 }
 
+void fake_server_start(struct fake_server *s, uint32_t request_ms)
+{
+    memset(s, 0, sizeof(*s));
+    start(s, request_ms, NULL);
+}
+
+void fake_server_start_in(struct fake_server *s, bool member)
+{
+    memset(s, 0, sizeof(*s));
+    fake_cluster_init(&s->cluster, member);
+    start(s, 0, &s->cluster.table);
+    s->cluster.admin = s->admin;
+}
+
 void fake_server_stop(struct fake_server *s)
 {
     admin_free(s->admin);
@@ -651,4 +666,6 @@ void fake_server_stop(struct fake_server *s)
     unlink(s->socket);
     rmdir(s->dir);
     fake_node_fini(&s->node);
+    if (s->cluster.admin != NULL)
+        fake_cluster_fini(&s->cluster);
 }

@@ -5,6 +5,7 @@
 #define TEST_FAKE_NODE_H
 
 #include "node/admin/admin.h"
+#include "test/unit/admin/fake_cluster.h"
 
 #include <pthread.h>
 
@@ -44,12 +45,15 @@ void fake_node_ops(struct fake_node *f, struct admin_ops *ops);
 struct fake_server {
     struct fake_node node;
     struct admin_ops ops;
+    struct fake_cluster cluster;
     struct admin *admin;
     char dir[64], socket[96], token_file[96];
     char token[40];
     uint16_t port;
 };
 void fake_server_start(struct fake_server *s, uint32_t request_ms);
+/* Of a node that could be in a cluster, and is when `member`. */
+void fake_server_start_in(struct fake_server *s, bool member);
 void fake_server_stop(struct fake_server *s);
 
 #endif

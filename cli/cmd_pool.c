@@ -1,0 +1,202 @@
+/* Commands about pools and source addresses: pool ..., ip ... (but ip check). */
+#include "cli/client.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* ---- pools --------------------------------------------------------------------------------------------- */
+
+/* "class bulk, tenant example.org"; a long list is cut. */
+static void put_assignees(const json_t *assignments, const char *pool, char *out, size_t cap)
+{
+    size_t i, n = 0, shown = 0;
+    json_t *a;
+    out[0] = '\0';
+    json_array_foreach(assignments, i, a)
+    {
+        if (strcmp(cli_str(a, "pool"), pool) != 0)
+            continue;
+        if (shown++ >= 5) {
+            snprintf(out + n, cap - n, ", ...");
+            return;
+        }
+        int put =
+            snprintf(out + n, cap - n, "%s%s %s", n > 0 ? ", " : "", cli_str(a, "to"), cli_str(a, "name"));
+        n = n + (size_t)put < cap ? n + (size_t)put : cap - 1;
+    }
+}
+
+static void put_pools(struct cli *c, const json_t *j)
+{
+    static const char *const titles[] = { "NAME", ">ADDRESSES", ">USABLE", "MAIL OF", "NOTE" };
+    const json_t *assignments = json_object_get(j, "assignments");
+    struct cli_table t;
+    size_t i;
+    json_t *p;
+    cli_table_init(&t, titles, 5);
+    json_array_foreach(json_object_get(j, "pools"), i, p)
+    {
+        char assigned[1024];
+        int64_t usable = cli_int(p, "usable");
+        put_assignees(assignments, cli_str(p, "name"), assigned, sizeof(assigned));
+        cli_table_row(&t);
+        cli_table_set(&t, 0, CLI_PLAIN, "%s", cli_str(p, "name"));
+        cli_table_set(&t, 1, CLI_PLAIN, "%" PRId64, cli_int(p, "addresses"));
+        cli_table_set(&t, 2, usable == 0 ? CLI_RED : CLI_PLAIN, "%" PRId64, usable);
+        if (assigned[0] != '\0')
+            cli_table_set(&t, 3, CLI_PLAIN, "%s", assigned);
+        if (cli_str(p, "note")[0] != '\0')
+            cli_table_set(&t, 4, CLI_PLAIN, "%s", cli_str(p, "note"));
+    }
+    cli_table_print(c, &t);
+    cli_table_fini(&t);
+}
+
+static int show(struct cli *c, const char *target, const char *key, const char *none,
+                void (*put)(struct cli *c, const json_t *j))
+{
+    json_t *j = NULL;
+    int code = client_json(c, target, NULL, &j);
+    if (code == 0 && c->json)
+        cli_print_json(j);
+    else if (code == 0 && json_array_size(json_object_get(j, key)) == 0)
+        cli_note("%s", none);
+    else if (code == 0)
+        put(c, j);
+    if (code == 0 && json_is_true(json_object_get(j, "more")))
+        cli_note("there is more than fits into one answer");
+    json_decref(j);
+    return code;
+}
+
+int cmd_pool_list(struct cli *c)
+{
+    return show(c, "/v1/pools", "pools", "there are no pools: mail leaves from any source address",
+                put_pools);
+}
+
+int cmd_pool_add(struct cli *c)
+{
+    return cli_post_named(c, "/v1/pools/add", "added pool");
+}
+
+int cmd_pool_remove(struct cli *c)
+{
+    return cli_post_named(c, "/v1/pools/remove", "removed pool");
+}
+
+/* --class, --tenant or --account: the node checks that it is one of them. */
+static int assign(struct cli *c, const char *pool)
+{
+    static const char *const whose[] = { "class", "tenant", "account" };
+    json_t *body = json_object();
+    const char *who = NULL;
+    int code = cli_put_text(c, body, "pool", pool), given = 0;
+    for (int i = 0; code == 0 && i < 3; i++) {
+        const char *v = cli_opt(c, whose[i]);
+        given += v != NULL;
+        who = v != NULL ? v : who;
+        code = cli_put_text(c, body, whose[i], v);
+    }
+    if (code == 0 && given != 1)
+        code = cli_fail(c, CLI_USAGE, "say whose mail: --class, --tenant or --account, one of them");
+    if (code == 0 && pool != NULL)
+        return cli_post(c, "/v1/pools/assign", body, "mail of %s is sent from pool %s", who, pool);
+    if (code == 0)
+        return cli_post(c, "/v1/pools/unassign", body, "mail of %s has no pool of its own now", who);
+    json_decref(body);
+    return code;
+}
+
+int cmd_pool_assign(struct cli *c)
+{
+    return assign(c, c->args[0]);
+}
+
+int cmd_pool_unassign(struct cli *c)
+{
+    return assign(c, NULL);
+}
+
+/* ---- addresses ----------------------------------------------------------------------------------------- */
+
+static void put_addresses(struct cli *c, const json_t *j)
+{
+    static const char *const titles[] = {
+        "ADDRESS", "POOL", "NODE", "USE", ">WEIGHT", "GREETS AS", "MOVES TO"
+    };
+    struct cli_table t;
+    size_t i;
+    json_t *a;
+    cli_table_init(&t, titles, 7);
+    json_array_foreach(json_object_get(j, "addresses"), i, a)
+    {
+        const char *use = cli_str(a, "use"), *node = cli_str(a, "node");
+        bool used = strcmp(use, "used") == 0;
+        cli_table_row(&t);
+        cli_table_set(&t, 0, CLI_PLAIN, "%s", cli_str(a, "address"));
+        cli_table_set(&t, 1, CLI_PLAIN, "%s", cli_str(a, "pool"));
+        cli_table_set(&t, 2, node[0] == '\0' ? CLI_RED : CLI_PLAIN, "%s", node[0] != '\0' ? node : "none");
+        cli_table_set(&t, 3, used ? CLI_PLAIN : CLI_YELLOW, "%s", use);
+        cli_table_set(&t, 4, CLI_PLAIN, "%" PRId64, cli_int(a, "weight"));
+        if (cli_str(a, "ehlo")[0] != '\0')
+            cli_table_set(&t, 5, CLI_PLAIN, "%s", cli_str(a, "ehlo"));
+        if (cli_str(a, "next")[0] != '\0')
+            cli_table_set(&t, 6, CLI_YELLOW, "%s", cli_str(a, "next"));
+    }
+    cli_table_print(c, &t);
+    cli_table_fini(&t);
+}
+
+int cmd_ip_list(struct cli *c)
+{
+    return show(c, "/v1/ips", "addresses", "the cluster has no source addresses: turnpike ip add",
+                put_addresses);
+}
+
+static int address(struct cli *c, const char *target, const char *said)
+{
+    static const char *const texts[] = { "pool", "node", "ehlo", "use" };
+    json_t *body = json_object();
+    int code = cli_put_text(c, body, "address", c->args[0]);
+    for (int i = 0; code == 0 && i < 4; i++)
+        code = cli_put_text(c, body, texts[i], cli_opt(c, texts[i]));
+    if (code == 0)
+        code = cli_put_number(c, body, "weight", cli_opt(c, "weight"));
+    if (code == 0)
+        return cli_post(c, target, body, "%s %s", said, c->args[0]);
+    json_decref(body);
+    return code;
+}
+
+int cmd_ip_add(struct cli *c)
+{
+    if (!cli_has(c, "pool") || !cli_has(c, "node"))
+        return cli_fail(c, CLI_USAGE, "ip add needs --pool NAME and --node NAME");
+    return address(c, "/v1/ips/add", "added");
+}
+
+int cmd_ip_set(struct cli *c)
+{
+    if (c->ngiven == c->json)
+        return cli_fail(c, CLI_USAGE, "nothing is to be changed: give --pool, --ehlo, --weight or --use");
+    return address(c, "/v1/ips/set", "changed");
+}
+
+int cmd_ip_move(struct cli *c)
+{
+    json_t *body = json_object();
+    int code = cli_put_text(c, body, "address", c->args[0]);
+    if (code == 0)
+        code = cli_put_text(c, body, "node", c->args[1]);
+    if (code == 0)
+        return cli_post(c, "/v1/ips/move", body, "%s goes to %s once its owner has let go of it", c->args[0],
+                        c->args[1]);
+    json_decref(body);
+    return code;
+}
+
+int cmd_ip_remove(struct cli *c)
+{
+    return address(c, "/v1/ips/remove", "removed");
+}

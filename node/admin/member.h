@@ -1,0 +1,74 @@
+/* What the handlers of a cluster's member share: the replicated state to read, commands to submit, names to
+ * check. Admin threads.
+ */
+#ifndef NODE_ADMIN_MEMBER_H
+#define NODE_ADMIN_MEMBER_H
+
+#include "node/admin/call.h"
+
+/* Is this node in a cluster? */
+bool member_is(const struct admin_call *c);
+/* The replicated state; an error that says what to do when this node is in no cluster. */
+int member_machine(struct admin_call *c, struct machine **out);
+/* As member_machine, after all that was acknowledged before, on any node, is in it. */
+int member_fresh(struct admin_call *c, struct machine **out);
+
+/* Proposes and waits. `out` may be NULL. */
+int member_submit(struct admin_call *c, struct command *cmd, struct machine_result *out);
+/* member_submit, then {"ok":true}. */
+int member_do(struct admin_call *c, struct command *cmd);
+
+/* The argument as a name: at most COMMAND_NAME_MAX bytes; an absent one is empty. */
+int member_name(struct admin_call *c, const char *arg, struct span *out);
+/* As member_name, of an account: canonical, in `text`. */
+int member_account(struct admin_call *c, const char *arg, char text[COMMAND_NAME_MAX + 1], struct span *out);
+/* Of the arguments "account" and "tenant" the one that is given. */
+int member_sender(struct admin_call *c, uint8_t *scope, char text[COMMAND_NAME_MAX + 1], struct span *out);
+/* The member that the argument names, by name or id. */
+int member_node(struct admin_call *c, const char *arg, uint64_t *id);
+/* The tenant that an account has when none is given: its domain. */
+struct span member_default_tenant(struct span account);
+/* The name of a node for people, or its id; reads the state: with machine_read_lock held. */
+void member_put_node(struct json_out *j, const char *key, const struct machine *m, uint64_t id);
+
+const char *member_class_name(uint8_t class);
+int member_class(struct admin_call *c, const char *arg, uint8_t otherwise, uint8_t *out);
+const char *member_scope_name(uint8_t scope);
+
+/* ---- pages of what the state lists --------------------------------------------------------------------- */
+
+/* Rows under an array; each row is put by the caller between member_row and json_out_close. */
+struct member_page {
+    struct json_out j;
+    uint32_t n, limit;
+    bool more; /* there was one row too many */
+    char last[COMMAND_NAME_MAX + 32];
+};
+void member_page_begin(struct member_page *p, struct admin_call *c, const char *key);
+/* False: the page is full, and the caller ends its walk. Else the row is open. */
+bool member_page_row(struct member_page *p, struct span place);
+int member_page_end(struct member_page *p, struct admin_call *c);
+
+/* ---- accounts that are kept by the cluster: what on_account.c does there instead of the node's own file --
+ */
+
+int member_account_list(struct admin_call *c);
+int member_account_show(struct admin_call *c, const char *name);
+int member_account_add(struct admin_call *c, const struct admin_account *a, bool replace);
+int member_account_passwd(struct admin_call *c, const char *name, const char *password);
+int member_account_remove(struct admin_call *c, const char *name);
+int member_account_set(struct admin_call *c, const struct admin_account_change *change);
+int member_account_import(struct admin_call *c, const struct admin_account *a, uint32_t n, bool replace,
+                          admin_import_fn *each, void *arg);
+
+/* ---- questions to all nodes ---------------------------------------------------------------------------- */
+
+/* Whether this question goes to all nodes, by its parameter "scope". `by_default`: when that is not given. */
+int member_asks_all(struct admin_call *c, bool by_default, bool *all);
+/* Each asks all nodes this call's own question and joins the answers; who did not answer is in "missing". */
+int member_ask_rows(struct admin_call *c, bool newest_first);
+int member_ask_summary(struct admin_call *c);
+int member_ask_top(struct admin_call *c);
+int member_ask_status(struct admin_call *c);
+
+#endif

@@ -1,0 +1,239 @@
+/* Handlers that stop senders and let them go on: freeze, thaw, who is frozen. Admin threads. */
+#include "node/admin/member.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* TTL and margin are at most two minutes together; the call itself must end before ADMIN_CALL_MAX_MS. */
+#define AWAIT_MS 50000
+
+static const char *const modes[] = {
+    [COMMAND_FREEZE_REJECT] = "reject", [COMMAND_FREEZE_DEFER] = "defer", [COMMAND_FREEZE_HOLD] = "hold"
+};
+
+static const char *mode_name(uint8_t mode)
+{
+    return mode >= COMMAND_FREEZE_REJECT && mode <= COMMAND_FREEZE_HOLD ? modes[mode] : "unknown";
+}
+
+/* The mode that was asked for; else the policy's. */
+static uint8_t mode_of(struct admin_call *c)
+{
+    const char *name = admin_arg_str(c->args, "mode");
+    struct machine *m = member_is(c) ? c->cluster->machine(c->cluster_ctx) : NULL;
+    struct directory_policy policy;
+    uint8_t mode = COMMAND_FREEZE_REJECT;
+    for (uint8_t i = COMMAND_FREEZE_REJECT; name != NULL && i <= COMMAND_FREEZE_HOLD; i++)
+        if (strcmp(name, modes[i]) == 0)
+            return i;
+    if (m == NULL)
+        return mode;
+    machine_read_lock(m);
+    if (directory_policy(m, 0, &policy) && policy.compiled != NULL && policy.compiled->freeze_mode != 0)
+        mode = policy.compiled->freeze_mode;
+    machine_read_unlock(m);
+    return mode;
+}
+
+static int on_freeze_row(void *arg, const struct admin_freeze_row *row)
+{
+    struct json_out *j = arg;
+    json_out_open(j, NULL, '{');
+    json_out_str(j, "node", row->name);
+    json_out_u64(j, "id", row->node);
+    json_out_str(j, "how", row->how);
+    json_out_i64(j, "after_ms", row->after_ms);
+    json_out_close(j, '}');
+    return 0;
+}
+
+static void put_what(struct json_out *j, const struct command_freeze *f)
+{
+    json_out_str(j, "scope", member_scope_name(f->scope));
+    json_out_span(j, "name", f->name);
+    json_out_str(j, "mode", mode_name(f->mode));
+    json_out_i64(j, "for_ms", (int64_t)f->for_ms);
+}
+
+static int freeze_local(struct admin_call *c, const struct command_freeze *f)
+{
+    struct json_out j;
+    if (c->cluster == NULL || c->cluster->freeze_local == NULL)
+        return admin_missing(c);
+    int err = c->cluster->freeze_local(c->cluster_ctx, c->caller, f, &c->e);
+    json_out_init(&j, &c->out);
+    json_out_open(&j, NULL, '{');
+    put_what(&j, f);
+    json_out_bool(&j, "local", true);
+    json_out_bool(&j, "complete", true);
+    json_out_open(&j, "nodes", '[');
+    json_out_close(&j, ']');
+    json_out_close(&j, '}');
+    buf_put_char(&c->out, '\n');
+    return err;
+}
+
+/* Frozen from here on; whatever happens while the nodes are awaited, the answer says what is known. */
+static int await_nodes(struct admin_call *c, const struct command_freeze *f, uint64_t id, int64_t began_ms)
+{
+    struct json_out j;
+    struct admin_error why = { "" };
+    json_out_init(&j, &c->out);
+    json_out_open(&j, NULL, '{');
+    put_what(&j, f);
+    json_out_u64(&j, "id", id);
+    json_out_bool(&j, "local", false);
+    json_out_open(&j, "nodes", '[');
+    int err =
+        c->cluster->await_obeyed(c->cluster_ctx, id / COMMAND_ENTRY_MAX, AWAIT_MS, on_freeze_row, &j, &why);
+    json_out_close(&j, ']');
+    json_out_bool(&j, "complete", err == 0);
+    json_out_opt(&j, "problem", span_str(err == 0 ? "" : why.text[0] != '\0' ? why.text : err_text(err)));
+    json_out_i64(&j, "took_ms", clock_boot_ms() - began_ms);
+    json_out_close(&j, '}');
+    return buf_put_char(&c->out, '\n');
+}
+
+int admin_on_freeze(struct admin_call *c)
+{
+    struct command cmd = { .type = COMMAND_FREEZE };
+    struct machine_result result = { 0 };
+    struct machine *m;
+    char name[COMMAND_NAME_MAX + 1];
+    const char *reason = admin_arg_str(c->args, "reason");
+    int64_t began_ms = clock_boot_ms();
+    int err = member_machine(c, &m);
+    if (err == 0)
+        err = member_sender(c, &cmd.freeze.scope, name, &cmd.freeze.name);
+    if (err != 0)
+        return err;
+    cmd.freeze.mode = mode_of(c);
+    cmd.freeze.for_ms = (uint64_t)admin_arg_int(c->args, "for", 0);
+    cmd.freeze.reason = reason != NULL ? span_str(reason) : span_of("", 0);
+    if (admin_arg_bool(c->args, "local"))
+        return freeze_local(c, &cmd.freeze);
+    err = member_submit(c, &cmd, &result);
+    return err != 0 ? err : await_nodes(c, &cmd.freeze, result.id, began_ms);
+}
+
+int admin_on_thaw(struct admin_call *c)
+{
+    struct command cmd = { .type = COMMAND_THAW };
+    char name[COMMAND_NAME_MAX + 1];
+    struct machine *m;
+    int err = member_machine(c, &m);
+    if (err == 0)
+        err = member_sender(c, &cmd.thaw.scope, name, &cmd.thaw.name);
+    if (err != 0)
+        return err;
+    cmd.thaw.freeze = (uint64_t)admin_arg_int(c->args, "freeze", 0);
+    if (!admin_arg_bool(c->args, "local"))
+        return member_do(c, &cmd);
+    if (c->cluster->thaw_local == NULL)
+        return admin_missing(c);
+    char text[COMMAND_NAME_MAX + 1];
+    memcpy(text, cmd.thaw.name.p, cmd.thaw.name.n);
+    text[cmd.thaw.name.n] = '\0';
+    err = c->cluster->thaw_local(c->cluster_ctx, c->caller, cmd.thaw.scope, text, &c->e);
+    return err != 0 ? err : buf_put_str(&c->out, "{\"ok\":true}\n");
+}
+
+/* ---- who is frozen ------------------------------------------------------------------------------------- */
+
+/* The state lists them in its own order; a page goes by (name, scope), so that a thaw between two pages hides
+ * nobody. */
+struct frozen_rows {
+    struct machine_frozen *items;
+    uint32_t n, cap;
+    bool no_memory;
+};
+
+static int on_frozen(void *arg, const struct machine_frozen *f)
+{
+    struct frozen_rows *r = arg;
+    if (r->n == r->cap) {
+        uint32_t cap = r->cap == 0 ? 64 : r->cap * 2;
+        struct machine_frozen *items = realloc(r->items, cap * sizeof(*items));
+        if (items == NULL) {
+            r->no_memory = true;
+            return 1;
+        }
+        r->items = items;
+        r->cap = cap;
+    }
+    r->items[r->n++] = *f;
+    return 0;
+}
+
+static int compare(struct span a, uint8_t a_scope, struct span b, uint8_t b_scope)
+{
+    int d = memcmp(a.p, b.p, a.n < b.n ? a.n : b.n);
+    if (d == 0)
+        d = a.n < b.n ? -1 : a.n > b.n;
+    return d != 0 ? d : a_scope - b_scope;
+}
+
+static int compare_frozen(const void *x, const void *y)
+{
+    const struct machine_frozen *a = x, *b = y;
+    return compare(a->name, a->scope, b->name, b->scope);
+}
+
+static void put_frozen(struct json_out *j, const struct machine_frozen *f, uint64_t now_ms)
+{
+    json_out_u64(j, "id", f->id);
+    json_out_str(j, "scope", member_scope_name(f->scope));
+    json_out_span(j, "name", f->name);
+    json_out_str(j, "mode", mode_name(f->mode));
+    json_out_opt(j, "reason", f->reason);
+    json_out_opt(j, "who", f->who);
+    json_out_time(j, "at_ms", f->wall_ms);
+    if (f->until_ms == 0)
+        json_out_null(j, "left_ms");
+    else
+        json_out_u64(j, "left_ms", f->until_ms > now_ms ? f->until_ms - now_ms : 0);
+    json_out_close(j, '}');
+}
+
+static void put_page(struct member_page *p, const struct frozen_rows *r, const char *after, uint64_t now_ms)
+{
+    uint8_t scope = after != NULL && after[0] == 't' ? COMMAND_SCOPE_TENANT : COMMAND_SCOPE_ACCOUNT;
+    struct span name = after != NULL ? span_sub(span_str(after), 2) : span_of("", 0);
+    for (uint32_t i = 0; i < r->n; i++) {
+        const struct machine_frozen *f = &r->items[i];
+        char place[COMMAND_NAME_MAX + 8];
+        if (after != NULL && compare(f->name, f->scope, name, scope) <= 0)
+            continue;
+        snprintf(place, sizeof(place), "%c:%.*s", f->scope == COMMAND_SCOPE_TENANT ? 't' : 'a',
+                 (int)f->name.n, f->name.p);
+        if (!member_page_row(p, span_str(place)))
+            break;
+        put_frozen(&p->j, f, now_ms);
+    }
+}
+
+int admin_on_frozen(struct admin_call *c)
+{
+    const char *after = admin_arg_str(c->args, "after");
+    struct frozen_rows r = { 0 };
+    struct member_page page;
+    struct machine *m;
+    if (after != NULL && (strlen(after) < 3 || after[1] != ':' || (after[0] != 'a' && after[0] != 't')))
+        return admin_fail(&c->e, ERR_BAD, "after is not what an earlier page gave as next");
+    int err = member_machine(c, &m);
+    if (err != 0)
+        return err;
+    member_page_begin(&page, c, "frozen");
+    machine_read_lock(m);
+    machine_frozen_each(m, on_frozen, &r);
+    if (r.n > 1)
+        qsort(r.items, r.n, sizeof(*r.items), compare_frozen);
+    put_page(&page, &r, after, machine_now_ms(m));
+    machine_read_unlock(m);
+    free(r.items);
+    err = member_page_end(&page, c);
+    return r.no_memory ? admin_fail(&c->e, ERR_FAILED, "out of memory") : err;
+}

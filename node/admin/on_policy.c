@@ -1,0 +1,337 @@
+/* Handlers about the cluster's policy. What is applied was parsed and compiled here first, so that a wrong
+ * document never enters the log. Admin threads.
+ */
+#include "node/admin/member.h"
+
+#include "base/err.h"
+#include "node/policy/policy.h"
+
+#include <errno.h>
+#include <sys/random.h>
+
+#define WHY_MAX (256u << 10)
+
+/* ---- the policies that are kept ------------------------------------------------------------------------ */
+
+/* Of this version; 0: the one in force. What it points to is in the state: with machine_read_lock held. */
+static bool find_version(const struct machine *m, uint64_t version, struct directory_policy *out)
+{
+    for (uint32_t back = 0; directory_policy(m, back, out); back++)
+        if (version == 0 || out->version == version)
+            return true;
+    *out = (struct directory_policy){ .text = policy_builtin() };
+    return version == 0;
+}
+
+/* A copy of the text, and the version that it has. */
+static int copy_version(struct admin_call *c, struct machine *m, uint64_t version, struct buf *text,
+                        uint64_t *got)
+{
+    struct directory_policy p;
+    machine_read_lock(m);
+    bool found = find_version(m, version, &p);
+    if (found)
+        buf_put_span(text, p.version == 0 ? policy_builtin() : p.text);
+    *got = p.version;
+    machine_read_unlock(m);
+    if (!found)
+        return admin_fail(&c->e, ERR_NOT_FOUND,
+                          "there is no policy %llu any more: turnpike policy history shows them",
+                          (unsigned long long)version);
+    return buf_err(text);
+}
+
+static void put_version(struct json_out *j, const struct directory_policy *p)
+{
+    json_out_u64(j, "version", p->version);
+    json_out_opt(j, "who", p->who);
+    json_out_opt(j, "note", p->note);
+    json_out_time(j, "at_ms", p->wall_ms);
+}
+
+int admin_on_policy(struct admin_call *c)
+{
+    uint64_t version = (uint64_t)admin_arg_int(c->args, "version", 0);
+    struct directory_policy p, newest;
+    struct json_out j;
+    struct machine *m;
+    int err = member_fresh(c, &m);
+    if (err != 0)
+        return err;
+    json_out_init(&j, &c->out);
+    json_out_open(&j, NULL, '{');
+    machine_read_lock(m);
+    find_version(m, 0, &newest);
+    bool found = find_version(m, version, &p);
+    if (found) {
+        put_version(&j, &p);
+        json_out_bool(&j, "in_force", p.version == newest.version);
+        json_out_span(&j, "text", p.version == 0 ? policy_builtin() : p.text);
+    }
+    machine_read_unlock(m);
+    json_out_close(&j, '}');
+    buf_put_char(&c->out, '\n');
+    if (!found)
+        return admin_fail(&c->e, ERR_NOT_FOUND,
+                          "there is no policy %llu any more: turnpike policy history shows them",
+                          (unsigned long long)version);
+    return 0;
+}
+
+int admin_on_policy_history(struct admin_call *c)
+{
+    struct directory_policy p;
+    struct json_out j;
+    struct machine *m;
+    int err = member_fresh(c, &m);
+    if (err != 0)
+        return err;
+    json_out_init(&j, &c->out);
+    json_out_open(&j, NULL, '{');
+    json_out_open(&j, "policies", '[');
+    machine_read_lock(m);
+    for (uint32_t back = 0; directory_policy(m, back, &p); back++) {
+        json_out_open(&j, NULL, '{');
+        put_version(&j, &p);
+        json_out_bool(&j, "in_force", back == 0);
+        json_out_u64(&j, "bytes", p.text.n);
+        json_out_close(&j, '}');
+    }
+    machine_read_unlock(m);
+    json_out_close(&j, ']');
+    json_out_close(&j, '}');
+    return buf_put_char(&c->out, '\n');
+}
+
+/* ---- reading a document -------------------------------------------------------------------------------- */
+
+/* "name:3: reason" lines as an array. */
+static void put_lines(struct json_out *j, const char *key, struct span lines)
+{
+    json_out_open(j, key, '[');
+    while (lines.n > 0) {
+        const char *end = memchr(lines.p, '\n', lines.n);
+        size_t n = end != NULL ? (size_t)(end - lines.p) : lines.n;
+        json_out_span(j, NULL, span_of(lines.p, n));
+        lines = span_sub(lines, n + 1);
+    }
+    json_out_close(j, ']');
+}
+
+/* All faults, which an error's one line has no room for. */
+static int say_faults(struct admin_call *c, const struct buf *why)
+{
+    struct json_out j;
+    struct span all = buf_span(why);
+    const char *end = all.n > 0 ? memchr(all.p, '\n', all.n) : NULL;
+    struct span first = end != NULL ? span_of(all.p, (size_t)(end - all.p)) : SPAN_LIT("the policy is wrong");
+    json_out_init(&j, &c->out);
+    json_out_open(&j, NULL, '{');
+    json_out_open(&j, "error", '{');
+    json_out_str(&j, "code", admin_code_of(400));
+    json_out_span(&j, "message", first);
+    json_out_close(&j, '}');
+    put_lines(&j, "faults", all);
+    json_out_close(&j, '}');
+    c->status = 400;
+    return buf_put_char(&c->out, '\n');
+}
+
+/* 0 and *out; or 0 and NULL: the faults are said already; or an error. */
+static int read_document(struct admin_call *c, const char *name, struct span text, struct policy **out)
+{
+    struct buf why;
+    buf_init(&why, WHY_MAX);
+    int err = policy_parse(name, text, out, &why);
+    if (err == ERR_BAD)
+        err = say_faults(c, &why);
+    else if (err != 0)
+        admin_fail(&c->e, err, "out of memory");
+    buf_fini(&why);
+    return err;
+}
+
+/* What is in force now, and what differs from it. */
+static int diff_in_force(struct admin_call *c, struct machine *m, const struct policy *p, uint64_t *version,
+                         struct buf *diff)
+{
+    struct policy *now = NULL;
+    struct buf text, why;
+    buf_init(&text, POLICY_TEXT_MAX);
+    buf_init(&why, WHY_MAX);
+    int err = copy_version(c, m, 0, &text, version);
+    if (err == 0)
+        err = policy_parse("policy in force", buf_span(&text), &now, &why);
+    if (err == 0)
+        err = policy_diff(now, p, diff);
+    else if (why.len > 0)
+        admin_fail(&c->e, err, "%.*s", (int)(why.len < 400 ? why.len : 400), why.data);
+    policy_rele(now);
+    buf_fini(&text);
+    buf_fini(&why);
+    return err;
+}
+
+struct pool_named {
+    const char *name;
+    bool found;
+};
+
+static int on_pool(void *arg, const struct directory_pool *p)
+{
+    struct pool_named *n = arg;
+    n->found |= span_eq(p->name, span_str(n->name));
+    return n->found;
+}
+
+/* Mail of a class whose pool has no address waits: worth a word before it does. */
+static void put_warnings(struct json_out *j, struct machine *m, const struct policy *p)
+{
+    json_out_open(j, "warnings", '[');
+    machine_read_lock(m);
+    for (int i = 0; i < POLICY_CLASSES; i++) {
+        struct pool_named n = { .name = p->classes[i].pool };
+        char text[160];
+        if (n.name[0] == '\0')
+            continue;
+        directory_pool_each(m, on_pool, &n);
+        snprintf(text, sizeof(text),
+                 "there is no pool %s for mail of class %s: make it with turnpike pool add", n.name,
+                 member_class_name((uint8_t)i));
+        if (!n.found)
+            json_out_str(j, NULL, text);
+    }
+    machine_read_unlock(m);
+    json_out_close(j, ']');
+}
+
+int admin_on_policy_diff(struct admin_call *c)
+{
+    struct policy *p = NULL;
+    struct machine *m;
+    struct json_out j;
+    struct buf diff;
+    uint64_t version = 0;
+    int err = member_fresh(c, &m);
+    if (err == 0)
+        err = read_document(c, admin_arg_str(c->args, "name"), span_str(admin_arg_str(c->args, "text")), &p);
+    if (err != 0 || p == NULL)
+        return err;
+    buf_init(&diff, WHY_MAX);
+    err = diff_in_force(c, m, p, &version, &diff);
+    json_out_init(&j, &c->out);
+    json_out_open(&j, NULL, '{');
+    json_out_u64(&j, "version", version);
+    put_lines(&j, "diff", buf_span(&diff));
+    put_warnings(&j, m, p);
+    json_out_close(&j, '}');
+    buf_put_char(&c->out, '\n');
+    buf_fini(&diff);
+    policy_rele(p);
+    return err;
+}
+
+/* ---- applying ------------------------------------------------------------------------------------------ */
+
+/* The text, then what was compiled from it, in chunks. */
+static int upload(struct admin_call *c, const uint8_t id[16], struct span all, uint32_t *chunks)
+{
+    int err = 0;
+    for (*chunks = 0; err == 0 && all.n > 0; (*chunks)++) {
+        struct command cmd = { .type = COMMAND_POLICY_CHUNK };
+        size_t n = all.n < COMMAND_CHUNK_MAX ? all.n : COMMAND_CHUNK_MAX;
+        memcpy(cmd.policy_chunk.upload, id, 16);
+        cmd.policy_chunk.number = *chunks;
+        cmd.policy_chunk.bytes = span_of(all.p, n);
+        err = member_submit(c, &cmd, NULL);
+        all = span_sub(all, n);
+    }
+    return err;
+}
+
+static int commit(struct admin_call *c, struct span text, const struct policy *p, uint64_t version,
+                  const char *note, uint64_t *made)
+{
+    struct command cmd = { .type = COMMAND_POLICY_COMMIT };
+    struct command_policy_commit *pc = &cmd.policy_commit;
+    struct machine_result result = { 0 };
+    struct buf all;
+    buf_init(&all, POLICY_TEXT_MAX + (1u << 20));
+    buf_put_span(&all, text);
+    int err = policy_encode(&p->compiled, &all);
+    if (err == 0 && getrandom(pc->upload, sizeof(pc->upload), 0) != sizeof(pc->upload))
+        err = -errno;
+    if (err != 0)
+        admin_fail(&c->e, err, "the policy cannot be encoded: %s", err_text(err));
+    if (err == 0)
+        err = upload(c, pc->upload, buf_span(&all), &pc->chunks);
+    pc->by.version = version;
+    pc->text_bytes = text.n;
+    pc->compiled_bytes = all.len - text.n;
+    pc->note = note != NULL ? span_str(note) : span_of("", 0);
+    if (err == 0)
+        err = member_submit(c, &cmd, &result);
+    *made = result.id;
+    buf_fini(&all);
+    return err;
+}
+
+static int apply(struct admin_call *c, struct machine *m, const char *name, struct span text,
+                 const char *note)
+{
+    uint64_t seen = (uint64_t)admin_arg_int(c->args, "version", 0), version = 0;
+    struct policy *p = NULL;
+    struct json_out j;
+    struct buf diff;
+    int err = read_document(c, name, text, &p);
+    if (err != 0 || p == NULL)
+        return err;
+    buf_init(&diff, WHY_MAX);
+    err = diff_in_force(c, m, p, &version, &diff);
+    if (err == 0 && seen != 0 && seen != version)
+        err = admin_fail(
+            &c->e, ERR_BUSY,
+            "another policy (%llu) is in force than the one that you saw (%llu): look at turnpike policy "
+            "diff, then repeat",
+            (unsigned long long)version, (unsigned long long)seen);
+    if (err == 0)
+        err = commit(c, text, p, version, note, &version);
+    json_out_init(&j, &c->out);
+    json_out_open(&j, NULL, '{');
+    json_out_u64(&j, "version", version);
+    put_lines(&j, "diff", buf_span(&diff));
+    put_warnings(&j, m, p);
+    json_out_close(&j, '}');
+    buf_put_char(&c->out, '\n');
+    buf_fini(&diff);
+    policy_rele(p);
+    return err;
+}
+
+int admin_on_policy_apply(struct admin_call *c)
+{
+    struct machine *m;
+    int err = member_fresh(c, &m);
+    return err != 0 ? err
+                    : apply(c, m, admin_arg_str(c->args, "name"), span_str(admin_arg_str(c->args, "text")),
+                            admin_arg_str(c->args, "note"));
+}
+
+/* An older one becomes the newest: nothing is forgotten by going back. */
+int admin_on_policy_rollback(struct admin_call *c)
+{
+    uint64_t to = (uint64_t)admin_arg_int(c->args, "to", 0), got;
+    struct machine *m;
+    struct buf text;
+    char note[64];
+    int err = member_fresh(c, &m);
+    if (err != 0)
+        return err;
+    buf_init(&text, POLICY_TEXT_MAX);
+    snprintf(note, sizeof(note), "back to %llu", (unsigned long long)to);
+    err = copy_version(c, m, to, &text, &got);
+    if (err == 0)
+        err = apply(c, m, "policy", buf_span(&text), note);
+    buf_fini(&text);
+    return err;
+}

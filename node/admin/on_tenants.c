@@ -1,0 +1,133 @@
+/* Handlers about tenants, and about the limits of tenants and accounts. Admin threads. */
+#include "node/admin/member.h"
+
+#include "base/err.h"
+#include "node/auth/accounts.h"
+
+/* ---- tenants ------------------------------------------------------------------------------------------- */
+
+struct tenant_rows {
+    struct member_page page;
+    const char *after;
+};
+
+static int on_tenant(void *arg, const struct directory_tenant *t)
+{
+    struct tenant_rows *r = arg;
+    if (!member_page_row(&r->page, t->name))
+        return 1;
+    json_out_span(&r->page.j, "name", t->name);
+    json_out_opt(&r->page.j, "note", t->note);
+    json_out_u64(&r->page.j, "version", t->version);
+    json_out_close(&r->page.j, '}');
+    return 0;
+}
+
+int admin_on_tenants(struct admin_call *c)
+{
+    struct tenant_rows r = { .after = admin_arg_str(c->args, "after") };
+    struct machine *m;
+    int err = member_fresh(c, &m);
+    if (err != 0)
+        return err;
+    member_page_begin(&r.page, c, "tenants");
+    machine_read_lock(m);
+    directory_tenant_each(m, r.after != NULL ? span_str(r.after) : span_of("", 0), on_tenant, &r);
+    machine_read_unlock(m);
+    return member_page_end(&r.page, c);
+}
+
+int admin_on_tenant_set(struct admin_call *c)
+{
+    struct command cmd = { .type = COMMAND_TENANT_SET };
+    const char *note = admin_arg_str(c->args, "note");
+    int err = member_name(c, "name", &cmd.tenant_set.name);
+    cmd.tenant_set.note = note != NULL ? span_str(note) : span_of("", 0);
+    return err != 0 ? err : member_do(c, &cmd);
+}
+
+int admin_on_tenant_remove(struct admin_call *c)
+{
+    struct command cmd = { .type = COMMAND_TENANT_REMOVE };
+    int err = member_name(c, "name", &cmd.name.name);
+    return err != 0 ? err : member_do(c, &cmd);
+}
+
+/* ---- limits -------------------------------------------------------------------------------------------- */
+
+/* How long it takes at most until what is used now counts no more: docs/ledger.md has the slack. */
+static uint64_t gone_after_ms(const struct machine_usage *u)
+{
+    return u->used == 0 ? 0 : u->window_ms + u->window_ms / 25;
+}
+
+static int on_usage(void *arg, const struct machine_usage *u)
+{
+    struct json_out *j = arg;
+    json_out_open(j, NULL, '{');
+    json_out_str(j, "limit", u->limit);
+    json_out_str(j, "scope", member_scope_name(u->scope));
+    json_out_u64(j, "count", u->count);
+    json_out_u64(j, "window_ms", u->window_ms);
+    json_out_u64(j, "used", u->used);
+    json_out_u64(j, "held", u->held);
+    json_out_u64(j, "burned", u->burned);
+    json_out_u64(j, "left", u->count > u->used ? u->count - u->used : 0);
+    json_out_u64(j, "gone_after_ms", gone_after_ms(u));
+    json_out_bool(j, "overridden", u->overridden);
+    json_out_close(j, '}');
+    return 0;
+}
+
+int admin_on_limits(struct admin_call *c)
+{
+    struct machine *m;
+    struct json_out j;
+    struct span name, tenant;
+    struct directory_account account = { 0 };
+    uint8_t scope, class = ACCOUNT_PERSON;
+    char text[COMMAND_NAME_MAX + 1];
+    int err = member_sender(c, &scope, text, &name);
+    if (err == 0)
+        err = member_fresh(c, &m);
+    if (err != 0)
+        return err;
+    json_out_init(&j, &c->out);
+    json_out_open(&j, NULL, '{');
+    machine_read_lock(m);
+    bool by_account = scope == COMMAND_SCOPE_ACCOUNT,
+         known = by_account && directory_account_find(m, name, &account);
+    tenant = known ? account.tenant : by_account ? member_default_tenant(name) : name;
+    class = known ? account.class : class;
+    json_out_opt(&j, "account", by_account ? name : span_of("", 0));
+    json_out_opt(&j, "tenant", tenant);
+    json_out_opt(&j, "class", span_str(by_account ? member_class_name(class) : ""));
+    json_out_open(&j, "limits", '[');
+    machine_usage_each(m, by_account ? name : span_of("", 0), tenant, class, on_usage, &j);
+    machine_read_unlock(m);
+    json_out_close(&j, ']');
+    json_out_close(&j, '}');
+    return buf_put_char(&c->out, '\n');
+}
+
+static int override(struct admin_call *c, bool remove)
+{
+    struct command cmd = { .type = COMMAND_OVERRIDE_SET };
+    char text[COMMAND_NAME_MAX + 1];
+    int err = member_sender(c, &cmd.override_set.scope, text, &cmd.override_set.name);
+    if (err == 0)
+        err = member_name(c, "limit", &cmd.override_set.limit);
+    cmd.override_set.remove = remove;
+    cmd.override_set.count = (uint64_t)admin_arg_int(c->args, "count", 0);
+    return err != 0 ? err : member_do(c, &cmd);
+}
+
+int admin_on_limit_set(struct admin_call *c)
+{
+    return override(c, false);
+}
+
+int admin_on_limit_clear(struct admin_call *c)
+{
+    return override(c, true);
+}

@@ -1,0 +1,169 @@
+/* Parameters of the routes about clusters, senders, pools and the policy; the table itself is in routes.c. */
+#include "node/admin/call.h"
+
+#define END                                                                                                  \
+    {                                                                                                        \
+        .name = NULL                                                                                         \
+    }
+#define TEXT(n, h)                                                                                           \
+    {                                                                                                        \
+        .name = n, .type = ADMIN_TYPE_STRING, .help = h                                                      \
+    }
+#define NEEDED(n, h)                                                                                         \
+    {                                                                                                        \
+        .name = n, .type = ADMIN_TYPE_STRING, .required = true, .help = h                                    \
+    }
+#define BOOL(n, h)                                                                                           \
+    {                                                                                                        \
+        .name = n, .type = ADMIN_TYPE_BOOL, .help = h                                                        \
+    }
+#define NUMBER(n, lo, hi, h)                                                                                 \
+    {                                                                                                        \
+        .name = n, .type = ADMIN_TYPE_INT, .min = lo, .max = hi, .help = h                                   \
+    }
+#define CHOICE(n, c, h)                                                                                      \
+    {                                                                                                        \
+        .name = n, .type = ADMIN_TYPE_CHOICE, .choices = c, .help = h                                        \
+    }
+#define SENDER TEXT("account", "of an account, or"), TEXT("tenant", "of a tenant as a whole")
+#define DOCUMENT                                                                                             \
+    NEEDED("name", "what faults call the document"),                                                         \
+    {                                                                                                        \
+        .name = "text", .type = ADMIN_TYPE_TEXT, .required = true, .max = 1 << 20,                           \
+        .help = "the policy, YAML"                                                                           \
+    }
+
+/* JSON's integers are exact up to this in every client. */
+#define VERSION_MAX INT64_C(9007199254740991)
+#define DAY_MS INT64_C(86400000)
+
+const struct admin_param admin_scope_params[] = { CHOICE("scope", "cluster|local", "all nodes, or this one"),
+                                                  END };
+const struct admin_param admin_page_params[] = {
+    NUMBER("limit", 1, ADMIN_ROWS_MAX, "rows at most"),
+    TEXT("after", "the last page's next"),
+    END,
+};
+const struct admin_param admin_name_params[] = { NEEDED("name", "its name"), END };
+const struct admin_param admin_noted_params[] = { NEEDED("name", "its name"), TEXT("note", "a remark"), END };
+
+const struct admin_param admin_account_show_params[] = { NEEDED("name", "login name"), END };
+const struct admin_param admin_account_set_params[] = {
+    NEEDED("name", "login name"),
+    CHOICE("class", "person|device|bulk", "stream"),
+    TEXT("tenant", "tenant"),
+    { .name = "senders",
+      .type = ADMIN_TYPE_STRINGS,
+      .max = 100,
+      .help = "envelope senders besides the name" },
+    BOOL("disabled", "may not log in"),
+    END,
+};
+
+const struct admin_param admin_cluster_init_params[] = {
+    TEXT("name", "this node's name; default: the configured"), END
+};
+const struct admin_param admin_node_join_params[] = {
+    { .name = "token", .type = ADMIN_TYPE_SECRET, .required = true, .help = "what node token printed" },
+    END,
+};
+const struct admin_param admin_node_token_params[] = {
+    { .name = "for",
+      .type = ADMIN_TYPE_DURATION,
+      .min = 60000,
+      .max = 7 * DAY_MS,
+      .help = "it is good so long" },
+    TEXT("name", "only for the node of this name"),
+    END,
+};
+const struct admin_param admin_node_drain_params[] = { BOOL("undo", "take new mail again"), END };
+const struct admin_param admin_node_params[] = { NEEDED("node", "name or id of the node"), END };
+const struct admin_param admin_node_role_params[] = {
+    NEEDED("node", "name or id of the node"),
+    { .name = "role",
+      .type = ADMIN_TYPE_CHOICE,
+      .required = true,
+      .choices = "voter|standby",
+      .help = "its part" },
+    END,
+};
+
+const struct admin_param admin_freeze_params[] = {
+    SENDER,
+    CHOICE("mode", "reject|defer|hold", "what happens to new mail; default: the policy's"),
+    { .name = "for",
+      .type = ADMIN_TYPE_DURATION,
+      .min = 1000,
+      .max = 3650 * DAY_MS,
+      .help = "default: until thawed" },
+    TEXT("reason", "for the log and for who looks at it"),
+    BOOL("local", "on this node only, without a majority"),
+    END,
+};
+const struct admin_param admin_thaw_params[] = {
+    SENDER,
+    NUMBER("freeze", 1, VERSION_MAX, "only this freeze, by its id"),
+    BOOL("local", "end a freeze of this node only"),
+    END,
+};
+
+const struct admin_param admin_sender_params[] = { SENDER, END };
+const struct admin_param admin_limit_set_params[] = {
+    SENDER,
+    NEEDED("limit", "name of the policy's limit"),
+    { .name = "count",
+      .type = ADMIN_TYPE_INT,
+      .required = true,
+      .max = 1000000000,
+      .help = "recipients, in place of the policy's" },
+    END,
+};
+const struct admin_param admin_limit_clear_params[] = { SENDER, NEEDED("limit", "name of the policy's limit"),
+                                                        END };
+
+#define ASSIGNEE                                                                                             \
+    CHOICE("class", "person|device|bulk", "mail of a class, or"), TEXT("tenant", "a tenant, or"),            \
+        TEXT("account", "an account")
+const struct admin_param admin_pool_assign_params[] = { ASSIGNEE, NEEDED("pool", "name of the pool"), END };
+const struct admin_param admin_pool_unassign_params[] = { ASSIGNEE, END };
+
+#define ADDRESS NEEDED("address", "source address")
+const struct admin_param admin_ip_params[] = { ADDRESS, END };
+const struct admin_param admin_ip_add_params[] = {
+    ADDRESS,
+    NEEDED("pool", "its pool"),
+    NEEDED("node", "the node that has it"),
+    TEXT("ehlo", "name to greet with"),
+    NUMBER("weight", 1, 1000000, "share of the pool's mail; default 100"),
+    END,
+};
+const struct admin_param admin_ip_set_params[] = {
+    ADDRESS,
+    TEXT("pool", "its pool"),
+    TEXT("ehlo", "name to greet with"),
+    NUMBER("weight", 1, 1000000, "share of the pool's mail"),
+    CHOICE("use", "used|drained|disabled", "drained: no new connections; disabled: none at all"),
+    END,
+};
+const struct admin_param admin_ip_move_params[] = { ADDRESS, NEEDED("node", "the node that gets it"), END };
+
+const struct admin_param admin_policy_params[] = {
+    NUMBER("version", 1, VERSION_MAX, "an earlier one"),
+    END,
+};
+const struct admin_param admin_policy_diff_params[] = { DOCUMENT, END };
+const struct admin_param admin_policy_apply_params[] = {
+    DOCUMENT,
+    TEXT("note", "a remark, for the history"),
+    NUMBER("version", 1, VERSION_MAX, "only if this one is in force"),
+    END,
+};
+const struct admin_param admin_policy_rollback_params[] = {
+    { .name = "to",
+      .type = ADMIN_TYPE_INT,
+      .required = true,
+      .min = 1,
+      .max = VERSION_MAX,
+      .help = "its version" },
+    END,
+};
