@@ -28,7 +28,9 @@ struct transport_join;
 struct raft_uv_transport;
 
 #define TRANSPORT_JOIN_MAX (64u << 10) /* bytes of a request or an answer */
-#define TRANSPORT_CONNECTIONS_MAX 256  /* accepted, at once; of one address: 32 */
+/* Accepted, at once; of one address: 32. At the limit the oldest that is still in its handshake makes room.
+ */
+#define TRANSPORT_CONNECTIONS_MAX 256
 
 struct transport_config {
     uv_loop_t *loop;

@@ -32,6 +32,34 @@ static uint32_t of_host(const struct transport *t, const struct sockaddr_storage
     return n;
 }
 
+/* So many strangers shall not keep the peers out: who has been in its handshake for the longest makes room.
+ * False: all are peers, or joiners whose request we have. */
+static bool make_room(struct transport *t)
+{
+    LIST_EACH(l, &t->conns)
+    {
+        struct conn *c = LIST_ITEM(l, struct conn, link);
+        if (!c->accepted || (c->phase != HANDSHAKE && c->phase != GREETING && c->phase != REQUEST))
+            continue;
+        t->stats.handshake_failures++;
+        transport_complain(c, "it made room for another");
+        conn_close(c, 0);
+        return true;
+    }
+    return false;
+}
+
+static uint32_t accepted(const struct transport *t)
+{
+    uint32_t n = 0;
+    LIST_EACH(l, &t->conns)
+    {
+        const struct conn *c = LIST_ITEM(l, struct conn, link);
+        n += c->accepted && c->phase != CLOSING;
+    }
+    return n;
+}
+
 static void name_peer(struct conn *c)
 {
     int len = sizeof c->from;
@@ -51,7 +79,6 @@ void transport_on_connection(uv_stream_t *listener, int status)
     struct transport *t = listener->data;
     if (status != 0 || t->closing)
         return;
-    bool full = t->naccepted >= TRANSPORT_CONNECTIONS_MAX;
     struct conn *c = conn_new(t, true, (uint64_t)t->config.handshake_ms);
     if (c == NULL) {
         log_error("cluster", "no memory for a connection");
@@ -62,9 +89,10 @@ void transport_on_connection(uv_stream_t *listener, int status)
         return;
     }
     name_peer(c);
-    if (full || of_host(t, &c->from) > PER_ADDRESS_MAX) {
+    bool crowd = of_host(t, &c->from) > PER_ADDRESS_MAX;
+    if (crowd || (accepted(t) > TRANSPORT_CONNECTIONS_MAX && !make_room(t))) {
         t->stats.refused++;
-        transport_complain(c, full ? "there are too many connections" : "it has too many connections");
+        transport_complain(c, crowd ? "it has too many connections" : "there are too many connections");
         conn_close(c, 0);
         return;
     }

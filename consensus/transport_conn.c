@@ -33,7 +33,6 @@ void conn_free_when_closed(struct conn *c)
     buf_fini(&c->out);
     list_remove(&c->link);
     t->nconns--;
-    t->naccepted -= c->accepted;
     free(c);
     transport_conn_gone(t);
 }
@@ -72,7 +71,6 @@ struct conn *conn_new(struct transport *t, bool accepted, uint64_t ms)
     c->handles = 1;
     list_push_back(&t->conns, &c->link);
     t->nconns++;
-    t->naccepted += accepted;
     conn_deadline(c, ms);
     return c;
 }

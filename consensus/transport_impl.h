@@ -96,7 +96,7 @@ struct transport {
     struct buf ca; /* PEM */
     struct list conns;
     struct list joins; /* given to on_join and not answered */
-    uint32_t nconns, naccepted, njoins;
+    uint32_t nconns, njoins;
     bool closing;
     void (*closed)(void *ctx);
     void *closed_ctx;

@@ -74,7 +74,10 @@ struct node {
     void *arg;
     char address[32]; /* where it listens */
 };
-/* `handshake_ms` 0: 1000 */
+/* `handshake_ms` 0: 1000. The first leaves it to libraft itself to use the transport; then raft_closed is set
+ * by the test. */
+void node_open(struct node *n, struct net *net, const struct authority *a, const struct paper *p,
+               int handshake_ms);
 void node_init(struct node *n, struct net *net, const struct authority *a, const struct paper *p,
                int handshake_ms);
 /* As libraft and then the replica's owner: closes all and frees. */

@@ -3,6 +3,7 @@
 
 #include "base/ensure.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,17 +19,22 @@ struct scene {
     struct dial good;
 };
 
-static void scene_init(struct scene *s)
+static void scene_init_with(struct scene *s, int handshake_ms)
 {
     *s = (struct scene){ 0 };
     net_init(&s->net);
     authority_init(&s->a, 7, 2);
     paper_init(&s->p1, &s->a, 1);
     paper_init(&s->p2, &s->a, 2);
-    node_init(&s->n1, &s->net, &s->a, &s->p1, 300);
-    node_init(&s->n2, &s->net, &s->a, &s->p2, 300);
+    node_init(&s->n1, &s->net, &s->a, &s->p1, handshake_ms);
+    node_init(&s->n2, &s->net, &s->a, &s->p2, handshake_ms);
     dial_wait(&s->good, &s->n1, 2, s->n2.address);
     assert_int_equal(s->good.status, 0);
+}
+
+static void scene_init(struct scene *s)
+{
+    scene_init_with(s, 3000);
 }
 
 static bool got_8(void *arg)
@@ -65,7 +71,7 @@ static void stranger(struct scene *s, const struct authority *a, const struct pa
 {
     struct transport_stats before = node_stats(&s->n2), before1 = node_stats(&s->n1);
     struct node x = { 0 };
-    node_init(&x, &s->net, a, p, 300);
+    node_init(&x, &s->net, a, p, 3000);
     struct dial out, in;
     dial_wait(&out, &x, 2, s->n2.address);
     assert_int_equal(out.status, RAFT_NOCONNECTION);
@@ -127,7 +133,7 @@ static void under_another_name(void **state)
     paper_init(&p, &s.a, 3);
     struct node x = { 0 };
     struct dial d;
-    node_init(&x, &s.net, &s.a, &p, 300);
+    node_init(&x, &s.net, &s.a, &p, 3000);
     dial_wait(&d, &s.n1, 4, x.address);
     assert_int_equal(d.status, RAFT_NOCONNECTION);
     assert_int_equal(node_stats(&s.n1).refused, 1);
@@ -228,7 +234,7 @@ static void no_nodes(void **state)
     (void)state;
     struct scene s;
     struct paper p;
-    scene_init(&s);
+    scene_init_with(&s, 500); /* some of them say nothing */
     paper_init(&p, &s.a, 3);
     expect_refused(&s, (struct raw){ .run = run_handshake, .alpn = RAFT_ALPN }); /* no certificate */
     expect_refused(&s, (struct raw){ .run = run_handshake, .paper = &p });       /* no protocol named */
@@ -306,12 +312,79 @@ static void too_many_of_one_host(void **state)
     scene_fini(&s);
 }
 
+/* Strangers of nine addresses hold all connections, and say nothing. */
+static void run_hosts(struct raw *r)
+{
+    static int fds[9][32];
+    for (int i = 0; i < 9 * 32; i++) {
+        struct sockaddr_in from = { .sin_family = AF_INET,
+                                    .sin_addr = { htonl(0x7f000002u + (uint32_t)i / 32) } };
+        struct sockaddr_in to = { .sin_family = AF_INET,
+                                  .sin_port = htons(r->port),
+                                  .sin_addr = { htonl(INADDR_LOOPBACK) } };
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        ensure(fd >= 0 && bind(fd, (struct sockaddr *)&from, sizeof from) == 0);
+        ensure(connect(fd, (struct sockaddr *)&to, sizeof to) == 0);
+        fds[i / 32][i % 32] = fd;
+    }
+    atomic_store((atomic_bool *)r->arg, true);
+    char c;
+    for (int i = 0; i < 9 * 32; i++) {
+        struct timeval limit = { .tv_sec = 5 };
+        setsockopt(fds[i / 32][i % 32], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+        ensure(recv(fds[i / 32][i % 32], &c, 1, 0) == 0);
+        close(fds[i / 32][i % 32]);
+    }
+}
+
+static bool is_set(void *arg)
+{
+    return atomic_load((atomic_bool *)arg);
+}
+
+static void strangers_make_room(void **state)
+{
+    (void)state;
+    struct net net;
+    struct authority a;
+    struct paper p1, p2;
+    struct node n1 = { 0 }, n2 = { 0 };
+    net_init(&net);
+    authority_init(&a, 7, 1);
+    paper_init(&p1, &a, 1);
+    paper_init(&p2, &a, 2);
+    node_init(&n1, &net, &a, &p1, 3000);
+    node_init(&n2, &net, &a, &p2, 3000);
+    atomic_bool there = false;
+    struct raw r = { .run = run_hosts, .port = transport_port(n2.t), .arg = &there };
+    raw_start(&r);
+    net_until(&net, is_set, &there);
+    struct dial d;
+    dial_wait(&d, &n1, 2, n2.address);
+    assert_int_equal(d.status, 0);
+    assert_int_equal(node_stats(&n2).handshake_failures, 9 * 32 + 1 - TRANSPORT_CONNECTIONS_MAX);
+    net_until(&net, raw_done, &r);
+    raw_join(&r);
+    assert_false(d.end.ended);
+    end_close(&d.end);
+    node_fini(&n1);
+    node_fini(&n2);
+    net_fini(&net);
+    paper_fini(&p1);
+    paper_fini(&p2);
+    authority_fini(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(other_authority),    cmocka_unit_test(other_cluster_epoch_time),
-        cmocka_unit_test(under_another_name), cmocka_unit_test(not_admitted),
-        cmocka_unit_test(no_nodes),           cmocka_unit_test(too_many_of_one_host),
+        cmocka_unit_test(other_authority),
+        cmocka_unit_test(other_cluster_epoch_time),
+        cmocka_unit_test(under_another_name),
+        cmocka_unit_test(not_admitted),
+        cmocka_unit_test(no_nodes),
+        cmocka_unit_test(too_many_of_one_host),
+        cmocka_unit_test(strangers_make_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
