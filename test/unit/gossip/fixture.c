@@ -116,8 +116,8 @@ void node_up(struct node *n)
                                     .key = buf_span(&n->leaf.key),
                                     .ca = buf_span(&n->f->ca.pem),
                                     .heartbeat_ms = HEARTBEAT_TEST_MS,
-                                    .suspect_ms = 6 * HEARTBEAT_TEST_MS,
-                                    .dead_ms = 20 * HEARTBEAT_TEST_MS,
+                                    .suspect_ms = 8 * HEARTBEAT_TEST_MS,
+                                    .dead_ms = 24 * HEARTBEAT_TEST_MS,
                                     .ops = &ops,
                                     .ctx = n };
     assert_int_equal(gossip_new(&config, &n->g), 0);
