@@ -242,6 +242,7 @@ static void the_same_process_settles_a_new_one_burns(void **state)
     assert_int_equal(fix_return(&f, fresh, g, 10, true)->count, 0);
     assert_int_equal(fix_usage(&f, "anna", "", "hour").used, 14);
     f.now_ms += 2 * HOUR_MS;
+    assert_int_equal(fix_take(&f, fresh, "bert", 1), 1); /* time passes with entries */
     assert_int_equal(fix_usage(&f, "anna", "", "hour").used, 0);
     assert_int_equal(fix_usage(&f, "anna", "", "hour").burned, 0);
     fix_fini(&f);
