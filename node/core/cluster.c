@@ -104,6 +104,8 @@ static const char *refusal_now(struct cluster *c)
     struct agent_session session;
     if (atomic_load(&c->failed) != 0)
         return "the cluster's state on this node has failed";
+    if (c->stopping)
+        return "the node is stopping";
     if (c->state == CLUSTER_LEFT)
         return "this node has left its cluster";
     if (c->state == CLUSTER_NONE)
@@ -127,6 +129,8 @@ void cluster_refresh(struct cluster *c)
 {
     const char *now = refusal_now(c), *was = atomic_exchange(&c->refusal, now);
     if (now == was)
+        return;
+    if (c->stopping)
         return;
     if (now != NULL)
         log_warn("cluster", "no mail is accepted: %s", now);
@@ -227,14 +231,14 @@ static void lead(struct cluster *c, int64_t now)
         return;
     }
     if (now - c->leader_ms >= CLUSTER_LEADER_MS) {
-        uint32_t n = 0;
+        uint32_t n = 0, more = 0;
         c->leader_ms = now;
         buf_reset(&c->due);
         int err = lease_due(c->lease, c->m, now, &c->due, &n);
         if (err == 0)
-            err = machine_due(c->m, replica_now_ms(c->replica), &c->due, &n);
-        if (err == 0 && n > 0)
-            err = replica_propose(c->replica, buf_span(&c->due), n);
+            err = machine_due(c->m, replica_now_ms(c->replica), &c->due, &more);
+        if (err == 0 && n + more > 0)
+            err = replica_propose(c->replica, buf_span(&c->due), n + more);
         if (err != 0 && err != ERR_LIMIT && err != ERR_CLOSED)
             log_warn("cluster", "what is due cannot be proposed: %s", err_text(err));
     }
@@ -253,6 +257,7 @@ static void cluster_tick_cb(uv_timer_t *tick)
         struct directory_member self;
         if (machine_founded(c->m) && cluster_own_member(c, &self) && !c->fenced)
             agent_tick(c->agent);
+        cluster_members_tick(c);
         lead(c, now);
         if (now - c->slow_ms >= 1000) {
             c->slow_ms = now;

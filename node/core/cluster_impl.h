@@ -155,6 +155,10 @@ struct cluster {
     uint32_t nouts;
 
     /* membership, on the leader */
+    uint64_t peers[GOSSIP_PEERS_MAX]; /* whom gossip talks to */
+    uint32_t npeers;
+    int64_t expel_ms; /* > 0: when removed members are cut off; < 0: now */
+    bool members_again;
     bool change_busy;
     uint64_t change_node;
     int64_t change_ms;  /* when the last one was proposed or failed */
@@ -246,6 +250,7 @@ int cluster_propose(struct cluster *c, const struct command *cmd);
 bool cluster_admit(void *ctx, const struct peer *peer, const uint8_t sha256[32]);
 /* The directory's members changed, or the stack has just started. */
 void cluster_members_changed(struct cluster *c);
+void cluster_members_tick(struct cluster *c);
 /* Ends a change that was begun. */
 void cluster_change_cb(void *ctx, int err);
 /* On the leader: at most one step. */

@@ -18,20 +18,13 @@
 
 #include <stdlib.h>
 
+#define EXPEL_MS 1500
 #define DEAD_VOTER_MS 60000
 #define SURPLUS_MS 5000 /* an operator who swaps two voters makes one more for a moment */
 #define PROPOSE_AGAIN_MS 1000
 #define CAUGHT_UP 1000 /* entries behind */
 
 /* ---- whose connections are taken ----------------------------------------------------------------------- */
-
-static bool is_seed(struct cluster *c, uint64_t node)
-{
-    for (uint32_t i = 0; i < c->id.nseeds; i++)
-        if (c->id.seeds[i].id == node)
-            return true;
-    return false;
-}
 
 static int highest_id(void *arg, const struct directory_member *mb)
 {
@@ -45,19 +38,26 @@ static int highest_id(void *arg, const struct directory_member *mb)
  * now?
  *
  * A node that was away may not know a certificate that was issued meanwhile, nor the node that leads by now;
- * were it to refuse them, it could never catch up. So while it hears no leader it believes the CA's signature
- * for members that came later and for certificates that it does not know; never for a node whose removal it
- * knows. As soon as it has caught up, connections are looked at again. */
+ * and one that has just started knows nothing but its snapshot until it hears a leader. Were it to refuse
+ * them, it could never catch up. So while it hears no leader it believes the CA's signature for members that
+ * came later and for certificates that it does not know; never for a node whose removal it knows. As soon as
+ * it has caught up, connections are looked at again. */
 bool cluster_admit(void *ctx, const struct peer *peer, const uint8_t sha256[32])
 {
     struct cluster *c = ctx;
     struct directory_member mb;
     static const uint8_t none[32];
-    uint64_t highest = 0;
+    uint64_t highest = c->id.self.node;
     if (peer->node == c->id.self.node)
         return false;
-    if (!machine_founded(c->m))
-        return is_seed(c, peer->node);
+    if (!machine_founded(c->m)) {
+        for (uint32_t i = 0; i < c->id.nseeds; i++) {
+            if (c->id.seeds[i].id == peer->node)
+                return true;
+            highest = c->id.seeds[i].id > highest ? c->id.seeds[i].id : highest;
+        }
+        return peer->node > highest;
+    }
     bool behind = c->replica == NULL || c->leader == 0 || !cluster_has_quorum(c);
     if (!directory_member_find(c->m, peer->node, &mb)) {
         (void)directory_member_each(c->m, highest_id, &highest);
@@ -83,36 +83,67 @@ struct peers {
     struct gossip_peer list[GOSSIP_PEERS_MAX];
     char addresses[GOSSIP_PEERS_MAX][128];
     uint32_t n;
+    struct identity_seed seeds[sizeof((struct identity *)0)->seeds / sizeof(struct identity_seed)];
+    uint32_t nseeds, removed;
 };
+
+/* It is told, and what it is owed still reaches it; then its connections end. */
+static bool lingers(struct cluster *c, const struct directory_member *mb)
+{
+    bool was = false;
+    for (uint32_t i = 0; i < c->npeers && !was; i++)
+        was = c->peers[i] == mb->id;
+    if (was && c->ready && c->expel_ms == 0)
+        (void)gossip_send(c->gossip, mb->id, CLUSTER_MESSAGE_REMOVED, (struct span){ "", 0 });
+    return was;
+}
+
+static void copy_address(char out[128], struct span s)
+{
+    memcpy(out, s.p, s.n);
+    out[s.n] = '\0';
+}
 
 static int add_peer(void *arg, const struct directory_member *mb)
 {
     struct peers *p = arg;
-    if (mb->id == p->c->id.self.node)
+    bool removed = mb->state == COMMAND_MEMBER_REMOVED;
+    if (mb->id == p->c->id.self.node || mb->gossip_address.n >= 128 || mb->raft_address.n >= 128)
         return 0;
-    if (mb->state == COMMAND_MEMBER_REMOVED) {
-        if (p->c->ready) /* it may be alive; raft never tells it */
-            (void)gossip_send(p->c->gossip, mb->id, CLUSTER_MESSAGE_REMOVED, (struct span){ "", 0 });
+    if (removed && !(p->c->expel_ms >= 0 && lingers(p->c, mb)))
         return 0;
+    p->removed += removed;
+    if (p->n < GOSSIP_PEERS_MAX) {
+        copy_address(p->addresses[p->n], mb->gossip_address);
+        p->list[p->n] = (struct gossip_peer){ .node = mb->id, .address = p->addresses[p->n] };
+        p->n++;
     }
-    if (p->n == GOSSIP_PEERS_MAX || mb->gossip_address.n >= sizeof p->addresses[0])
-        return 0;
-    memcpy(p->addresses[p->n], mb->gossip_address.p, mb->gossip_address.n);
-    p->addresses[p->n][mb->gossip_address.n] = '\0';
-    p->list[p->n] = (struct gossip_peer){ .node = mb->id, .address = p->addresses[p->n] };
-    p->n++;
+    if (!removed && p->nseeds < sizeof p->seeds / sizeof *p->seeds) {
+        struct identity_seed *s = &p->seeds[p->nseeds++];
+        s->id = mb->id;
+        copy_address(s->raft_address, mb->raft_address);
+        copy_address(s->gossip_address, mb->gossip_address);
+    }
     return 0;
 }
 
-void cluster_members_changed(struct cluster *c)
+/* Whom to believe and to ask after a restart, before the log is known again. */
+static void save_seeds(struct cluster *c, const struct peers *p)
 {
-    struct directory_member self;
-    struct peers *p = calloc(1, sizeof *p);
-    if (p == NULL) {
-        c->members_dirty = true;
+    struct buf why;
+    if (p->nseeds == 0 ||
+        (p->nseeds == c->id.nseeds && memcmp(p->seeds, c->id.seeds, p->nseeds * sizeof *p->seeds) == 0))
         return;
-    }
-    p->c = c;
+    memcpy(c->id.seeds, p->seeds, sizeof c->id.seeds);
+    c->id.nseeds = p->nseeds;
+    buf_init(&why, 4096);
+    if (identity_save(c->dir, &c->id, &why) != 0)
+        log_error("cluster", "%.*s", (int)why.len, why.len == 0 ? "" : why.data);
+    buf_fini(&why);
+}
+
+static void set_peers(struct cluster *c, struct peers *p)
+{
     if (machine_founded(c->m))
         (void)directory_member_each(c->m, add_peer, p);
     for (uint32_t i = 0; !machine_founded(c->m) && i < c->id.nseeds; i++)
@@ -121,16 +152,49 @@ void cluster_members_changed(struct cluster *c)
     int err = gossip_set_peers(c->gossip, p->list, p->n);
     if (err != 0)
         log_error("cluster", "cannot talk to all members: %s", err_text(err));
-    free(p);
-    gossip_check_peers(c->gossip);
-    transport_check_peers(c->transport);
+    c->npeers = p->n;
+    for (uint32_t i = 0; i < p->n; i++)
+        c->peers[i] = p->list[i].node;
+    if (p->removed > 0 && c->expel_ms == 0)
+        c->expel_ms = cluster_boot_ms() + EXPEL_MS;
+    if (c->expel_ms <= 0) {
+        c->expel_ms = 0;
+        gossip_check_peers(c->gossip);
+        transport_check_peers(c->transport);
+    }
+    if (machine_founded(c->m) && !c->removed)
+        save_seeds(c, p);
+}
+
+void cluster_members_changed(struct cluster *c)
+{
+    struct directory_member self;
+    struct peers *p = calloc(1, sizeof *p);
     if (directory_member_find(c->m, c->id.self.node, &self) && self.state == COMMAND_MEMBER_REMOVED &&
         !c->removed) {
         log_error("cluster", "this node was removed from the cluster");
         c->removed = c->poll_due = true;
     }
+    if (p == NULL) {
+        c->members_again = true;
+        return;
+    }
+    p->c = c;
+    set_peers(c, p);
+    free(p);
     if (machine_founded(c->m))
         cluster_founded(c);
+}
+
+void cluster_members_tick(struct cluster *c)
+{
+    if (c->expel_ms > 0 && cluster_boot_ms() >= c->expel_ms) {
+        c->expel_ms = -1; /* nobody lingers any longer */
+        c->members_again = true;
+    }
+    if (c->members_again)
+        c->members_dirty = true;
+    c->members_again = false;
 }
 
 void cluster_missing(struct cluster *c, struct buf *out)

@@ -101,7 +101,8 @@ struct submit {
 static void submit_poll(struct cluster *c, struct cluster_call *call)
 {
     struct submit *s = (struct submit *)call;
-    if (s->index != 0 && machine_applied(c->m) >= s->index)
+    /* A node that has just been removed need not hear so from the log. */
+    if (s->index != 0 && (machine_applied(c->m) >= s->index || c->removed || c->state != CLUSTER_RUNNING))
         cluster_call_done(c, call, 0);
 }
 

@@ -73,7 +73,10 @@ static int fill_node(void *arg, const struct directory_member *mb)
     copy(n->version, sizeof n->version, mb->version);
     n->features = mb->features;
     n->state = states[mb->state <= COMMAND_MEMBER_REMOVED ? mb->state : 0];
-    n->role = mb->role == COMMAND_ROLE_VOTER ? "voter" : "standby";
+    n->role = "standby"; /* what raft has already made it; the directory has what it shall be */
+    for (uint32_t i = 0; i < l->rs.nservers; i++)
+        if (l->rs.servers[i].id == mb->id && l->rs.servers[i].vote == REPLICA_VOTER)
+            n->role = "voter";
     n->leader = mb->id == c->leader;
     n->heard_ms = -1;
     n->session_left_ms =

@@ -128,7 +128,7 @@ class Cluster:
 
         def quiet():
             for node in self.nodes:
-                problems = node.cluster()["problems"]
+                problems = [p for p in node.cluster()["problems"] if "two nodes vote" not in p]
                 if problems:
                     self.why = f"{node.name}: {problems}"
                     return False
