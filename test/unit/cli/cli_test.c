@@ -1,16 +1,9 @@
 /* The command line as an operator runs it: the program itself against a fake node, with its output, its words
  * on standard error and its exit code.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "test/unit/cli/run.h"
 
 #include "base/err.h"
-#include "cli/cli.h"
-#include "test/unit/admin/fake_node.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,89 +13,6 @@
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static struct fake_server server;
-
-struct run {
-    int code;
-    char out[1 << 20], err[1 << 16];
-    size_t out_len;
-};
-static struct run r;
-
-static void slurp(int fd, char *to, size_t cap, size_t *len)
-{
-    ssize_t n;
-    *len = 0;
-    while (*len < cap - 1 && (n = pread(fd, to + *len, cap - 1 - *len, (off_t)*len)) > 0)
-        *len += (size_t)n;
-    to[*len] = '\0';
-    close(fd);
-}
-
-static int scratch(void)
-{
-    char path[] = "/tmp/turnpike-cli-XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    unlink(path);
-    return fd;
-}
-
-/* Runs "turnpike ARGS" (split at blanks; "_" stands for a blank inside an argument) with `input` on its
- * standard input; the result is in r. */
-static int run_with(const char *input, const char *args)
-{
-    char copy[4096], *argv[64] = { (char *)(uintptr_t) "turnpike" };
-    int n = 1, in = scratch(), out = scratch(), err = scratch(), status;
-    size_t err_len;
-    snprintf(copy, sizeof(copy), "%s", args);
-    for (char *p = strtok(copy, " "); p != NULL && n < 63; p = strtok(NULL, " ")) {
-        argv[n++] = p;
-        for (char *q = p; (q = strchr(q, '_')) != NULL;)
-            *q = ' ';
-    }
-    assert_true(write(in, input, strlen(input)) == (ssize_t)strlen(input));
-    lseek(in, 0, SEEK_SET);
-    fake_node_sync(&server.node);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        dup2(in, 0);
-        dup2(out, 1);
-        dup2(err, 2);
-        setsid(); /* no terminal to ask */
-        execv(TURNPIKE_BINARY, argv);
-        _exit(99);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    close(in);
-    slurp(out, r.out, sizeof(r.out), &r.out_len);
-    slurp(err, r.err, sizeof(r.err), &err_len);
-    fake_node_sync(&server.node);
-    r.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    return r.code;
-}
-
-static int run(const char *args)
-{
-    return run_with("", args);
-}
-
-static void expect_in(const char *text, const char *part)
-{
-    if (strstr(text, part) == NULL)
-        fail_msg("\"%s\" is not in:\n%s", part, text);
-}
-
-static json_t *out_json(void)
-{
-    json_error_t why;
-    json_t *j = json_loads(r.out, 0, &why);
-    if (j == NULL)
-        fail_msg("no JSON (%s): %s", why.text, r.out);
-    return j;
-}
 
 static size_t lines(const char *s)
 {
