@@ -16,9 +16,42 @@
 
 /* ---- what is logged of others' faults ------------------------------------------------------------------ */
 
-void transport_complain(struct conn *c, const char *fmt, ...)
+/* A node's slot, or the one that was used the longest ago. */
+static unsigned slot_of(const struct transport *t, uint64_t node)
+{
+    unsigned oldest = 0;
+    for (unsigned i = 0; i < SAID_MAX; i++) {
+        if (t->said[i].node == node)
+            return i;
+        if (t->said[i].at_ms < t->said[oldest].at_ms)
+            oldest = i;
+    }
+    return oldest;
+}
+
+static bool is_news(struct transport *t, uint64_t node, const char *words)
+{
+    uint64_t now_ms = uv_now(t->config.loop);
+    unsigned i = slot_of(t, node);
+    if (t->said[i].node == node && now_ms - t->said[i].at_ms < SAID_AGAIN_MS &&
+        strncmp(t->said[i].words, words, sizeof t->said[i].words - 1) == 0)
+        return false;
+    t->said[i].node = node;
+    t->said[i].at_ms = now_ms;
+    snprintf(t->said[i].words, sizeof t->said[i].words, "%s", words);
+    return true;
+}
+
+void transport_content(struct conn *c)
 {
     struct transport *t = c->t;
+    unsigned i = slot_of(t, c->node);
+    if (t->said[i].node == c->node)
+        t->said[i].words[0] = '\0';
+}
+
+static bool within_limit(struct transport *t)
+{
     uint64_t now_ms = uv_now(t->config.loop);
     if (t->log_lines == 0 || now_ms - t->log_since_ms >= LOG_WINDOW_MS) {
         if (t->log_left_out > 0)
@@ -26,16 +59,21 @@ void transport_complain(struct conn *c, const char *fmt, ...)
         t->log_since_ms = now_ms;
         t->log_lines = t->log_left_out = 0;
     }
-    if (t->log_lines++ >= LOG_LINES_MAX) {
-        t->log_left_out++;
-        return;
-    }
+    if (t->log_lines++ < LOG_LINES_MAX)
+        return true;
+    t->log_left_out++;
+    return false;
+}
+
+void transport_complain(struct conn *c, const char *fmt, ...)
+{
     char words[320];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(words, sizeof words, fmt, ap);
     va_end(ap);
-    log_warn("cluster", "connection %s %s: %s", c->accepted ? "from" : "to", c->where, words);
+    if (c->accepted ? within_limit(c->t) : is_news(c->t, c->node, words))
+        log_warn("cluster", "connection %s %s: %s", c->accepted ? "from" : "to", c->where, words);
 }
 
 /* ---- listening ----------------------------------------------------------------------------------------- */

@@ -163,6 +163,7 @@ void dial_welcomed(struct conn *c, struct span bytes)
         return;
     }
     conn_pipe_start(c);
+    transport_content(c);
     struct raft_uv_connect *req = c->req;
     c->req = NULL;
     c->connect_cb(req, far, 0);

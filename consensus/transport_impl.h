@@ -38,6 +38,8 @@
 #define KEEPALIVE_S 15
 #define LOG_LINES_MAX 20 /* about refused connections, in LOG_WINDOW_MS */
 #define LOG_WINDOW_MS 60000
+#define SAID_MAX 16 /* nodes */
+#define SAID_AGAIN_MS 600000
 
 enum phase { REACHING, HANDSHAKE, GREETING, WELCOME, OPEN, REQUEST, ANSWER, LINGER, CLOSING };
 
@@ -101,6 +103,11 @@ struct transport {
     void (*closed)(void *ctx);
     void *closed_ctx;
     struct transport_stats stats;
+    /* what was last said of a node that we dial: libraft dials a dead one every second */
+    struct {
+        uint64_t node, at_ms;
+        char words[96];
+    } said[SAID_MAX];
     uint64_t log_since_ms;
     uint32_t log_lines, log_left_out;
     char chunk[CHUNK_BYTES];
@@ -109,8 +116,11 @@ struct transport {
 
 /* ---- transport.c */
 void transport_conn_gone(struct transport *t);
-/* About a connection that was refused or failed; with a limit. */
+/* About a connection that was refused or failed; with a limit, and the same of one node that we dial only now
+ * and then. */
 void transport_complain(struct conn *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* It was reached: what goes wrong next is news. */
+void transport_content(struct conn *c);
 
 /* ---- transport_tls.c */
 int transport_tls_init(struct transport *t, struct span certificate, struct span key);

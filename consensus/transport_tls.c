@@ -178,8 +178,12 @@ bool transport_tls_identify(struct conn *c)
         return false;
     }
     if (c->peer.epoch != self->epoch) {
-        transport_complain(c, "it is of epoch %u of this cluster, which is in epoch %u now", c->peer.epoch,
-                           self->epoch);
+        transport_complain(
+            c,
+            c->peer.epoch < self->epoch
+                ? "it is of epoch %u of this cluster, which was recovered: epoch %u"
+                : "it is of epoch %u of this cluster, which was recovered without this node: epoch %u",
+            c->peer.epoch, self->epoch);
         return false;
     }
     if (c->peer.node == self->node) {

@@ -152,11 +152,27 @@ static int make_folder(const char *dir, struct buf *why)
     return errno == EEXIST ? 0 : identity_say(why, -errno, dir, NULL, strerror(errno));
 }
 
-int identity_save(const char *dir, const struct identity *id, struct buf *why)
+/* What identity_load would take. */
+static bool fields_ok(const struct identity *id)
 {
     if (id->self.node == 0 || id->self.node > FIELD_NUMBER_MAX || id->self.epoch == 0 ||
-        id->nseeds > sizeof id->seeds / sizeof *id->seeds || !field_name_ok(span_str(id->name)))
-        return identity_say(why, ERR_BAD, dir, "member.json", "node, epoch, name or seeds out of range");
+        id->nseeds > sizeof id->seeds / sizeof *id->seeds || !field_name_ok(span_str(id->name)) ||
+        !field_address_ok(span_str(id->raft_address)) || !field_address_ok(span_str(id->gossip_address)))
+        return false;
+    for (uint32_t i = 0; i < id->nseeds; i++) {
+        const struct identity_seed *s = &id->seeds[i];
+        if (s->id == 0 || s->id > FIELD_NUMBER_MAX || !field_address_ok(span_str(s->raft_address)) ||
+            !field_address_ok(span_str(s->gossip_address)))
+            return false;
+    }
+    return true;
+}
+
+int identity_save(const char *dir, const struct identity *id, struct buf *why)
+{
+    if (!fields_ok(id))
+        return identity_say(why, ERR_BAD, dir, "member.json",
+                            "node, epoch, name, addresses or seeds make no sense");
     int err = check(dir, id, why);
     if (err != 0)
         return ERR_BAD;

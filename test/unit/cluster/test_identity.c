@@ -302,6 +302,12 @@ static void spoilt_files(void **state)
     id.self.node = 0;
     assert_int_equal(identity_save(dir, &id, &why), ERR_BAD);
     id.self.node = 3;
+    id.seeds[0].gossip_address[0] = '\0';
+    assert_int_equal(identity_save(dir, &id, &why), ERR_BAD);
+    strcpy(id.seeds[0].gossip_address, "192.0.2.9:7702");
+    strcpy(id.raft_address, "192.0.2.1");
+    assert_int_equal(identity_save(dir, &id, &why), ERR_BAD);
+    strcpy(id.raft_address, "192.0.2.1:7701");
     buf_fini(&why);
     expect_loads_as(&id);
     identity_fini(&id);
