@@ -62,9 +62,11 @@ static inline uint64_t mix(uint64_t a, uint64_t b)
 
 /* Not against an adversary (its input is what the majority agreed upon): it must be the same in every
  * process. */
-static uint64_t content_hash(uint8_t type, const char *p, size_t n)
+uint64_t store_hash(uint8_t id, struct span encoded)
 {
-    uint64_t h = mix(0x9e3779b97f4a7c15u ^ n, 0xe7037ed1a0b428dbu ^ ((uint64_t)type << 32));
+    const char *p = encoded.p;
+    size_t n = encoded.n;
+    uint64_t h = mix(0x9e3779b97f4a7c15u ^ n, 0xe7037ed1a0b428dbu ^ ((uint64_t)id << 32));
     for (; n >= 8; p += 8, n -= 8) {
         uint64_t w;
         memcpy(&w, p, sizeof w);
@@ -259,7 +261,7 @@ static void write_rec(struct store *st, const struct store_rec *rec, struct buf 
     for (size_t i = 0; i < 4; i++)
         out->data[from - 4 + i] = (char)(uint8_t)(n >> (8 * i));
     st->snap.n++;
-    st->snap.sum += content_hash(type->id, out->data + from, n);
+    st->snap.sum += store_hash(type->id, span_of(out->data + from, n));
 }
 
 /* Copy before write. */
@@ -314,7 +316,7 @@ uint64_t store_digest(struct store *st)
         /* Going on with a wrong digest would fence a node that is right. */
         ensure(buf_err(&st->scratch) == 0);
         st->digest -= rec->sum;
-        rec->sum = content_hash(type->id, st->scratch.data, st->scratch.len);
+        rec->sum = store_hash(type->id, buf_span(&st->scratch));
         st->digest += rec->sum;
     }
     buf_reset(&st->scratch);
@@ -425,7 +427,7 @@ static int restore_rec(struct store *st, uint8_t id, struct cursor *c)
     rec->type = (uint8_t)(k - st->kinds);
     rec->seq = seq;
     rec->mark = st->mark;
-    rec->sum = content_hash(id, bytes.p, bytes.n);
+    rec->sum = store_hash(id, bytes);
     rec->dirty = (struct list){ 0 };
     st->digest += rec->sum;
     list_push_back(&k->all, &rec->link);

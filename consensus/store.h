@@ -73,6 +73,8 @@ struct list *store_all(const struct store *st, const struct store_type *type);
 uint64_t store_len(const struct store *st, const struct store_type *type);
 
 uint64_t store_digest(struct store *st);
+/* A record's part of it: of its type's id and its encoding. */
+uint64_t store_hash(uint8_t id, struct span encoded);
 
 /* ---- snapshot ------------------------------------------------------------------------------------------ */
 

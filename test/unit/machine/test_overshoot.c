@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SEEDS 300
+#define SEEDS 200
 
 static uint64_t seeds(void)
 {
