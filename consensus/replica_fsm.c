@@ -1,0 +1,378 @@
+/* The machine as libraft sees it: applying entries, taking snapshots, restoring them.
+ *
+ * Taking one. libraft asks when the entries since the last one reach a threshold; the threshold is lowered
+ * here when their bytes do. libraft's own "asynchronous" encoding runs on the loop (0.22.1), so it is not
+ * used: only the state is marked there, and the content is encoded in libuv's pool when libraft comes to
+ * write it (io_snapshot_put). What is on disk is the machine's bytes, zeros to a multiple of 8, and a trailer
+ * with length and CRC-32C, since libraft checks a snapshot's metadata only.
+ */
+#include "consensus/replica_impl.h"
+
+#include "base/cursor.h"
+#include "base/ensure.h"
+#include "base/err.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <isa-l/crc.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TRAILER_BYTES 24
+#define TRAILER_FORMAT 1
+static const char trailer_magic[8] = "TPSNAP\r\n";
+
+struct replica_encode {
+    uv_work_t work;
+    struct replica *r;
+    struct machine *machine;
+    unsigned trailing;
+    struct raft_snapshot *snapshot; /* libraft's; lives until the snapshot is finalized */
+    uint64_t since_bytes;           /* of the log, when it was begun */
+    atomic_bool cancel;
+    /* the pool's */
+    struct raft_buffer *bufs;
+    unsigned n, cap;
+    uint64_t bytes;
+    uint32_t crc;
+    int err;
+};
+
+/* ---- when, and how much of the log stays -----------------------------------------------------------------
+ */
+
+static void blocks_reset(struct replica *r, uint64_t index)
+{
+    memset(r->block_bytes, 0, sizeof r->block_bytes);
+    r->block = index / REPLICA_BLOCK;
+    r->known_from = index;
+}
+
+static void count_entry(struct replica *r, uint64_t index, uint64_t bytes)
+{
+    if (r->known_from == 0)
+        blocks_reset(r, index);
+    uint64_t block = index / REPLICA_BLOCK;
+    while (r->block < block)
+        r->block_bytes[++r->block % REPLICA_BLOCKS] = 0;
+    r->block_bytes[block % REPLICA_BLOCKS] += bytes;
+    r->since_bytes += bytes;
+}
+
+/* Of the entries up to `index`, so many as REPLICA_TRAILING_BYTES and trailing_max allow. */
+static unsigned trailing_entries(const struct replica *r, uint64_t index)
+{
+    uint64_t bytes = r->block_bytes[r->block % REPLICA_BLOCKS];
+    uint64_t from = r->block * REPLICA_BLOCK;
+    for (uint64_t n = 1; n < REPLICA_BLOCKS - 1 && n <= r->block; n++) {
+        bytes += r->block_bytes[(r->block - n) % REPLICA_BLOCKS];
+        if (bytes > REPLICA_TRAILING_BYTES || index - (r->block - n) * REPLICA_BLOCK > r->trailing_max)
+            break;
+        from = (r->block - n) * REPLICA_BLOCK;
+    }
+    if (from < r->known_from)
+        from = r->known_from;
+    /* Not 0, which would mean an install to libraft. */
+    return index > from ? (unsigned)(index - from) : 1;
+}
+
+static void consider_snapshot(struct replica *r, uint64_t index)
+{
+    uint64_t limit = r->config.snapshot_bytes;
+    if (limit < r->snapshot_bytes / 2)
+        limit = r->snapshot_bytes / 2;
+    if (r->since_bytes < limit || r->taking || r->held != NULL || r->failed != 0)
+        return;
+    if (r->take_retry_ms != 0 && replica_mono_ms() < r->take_retry_ms)
+        return;
+    raft_set_snapshot_trailing(&r->raft, trailing_entries(r, index));
+    raft_set_snapshot_threshold(&r->raft, 1);
+}
+
+/* A follower gets a whole snapshot in one message: at 4 MiB a second at worst, and some time to write it. */
+static void size_known(struct replica *r, uint64_t bytes)
+{
+    r->snapshot_bytes = bytes;
+    r->install_timeout_ms = 3000 + (int64_t)(bytes * 1000 / (4u << 20));
+    raft_set_install_snapshot_timeout(&r->raft, (unsigned)r->install_timeout_ms);
+}
+
+/* ---- applying ------------------------------------------------------------------------------------------ */
+
+/* Never an error to libraft, which would free the entries twice. */
+static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result)
+{
+    struct replica *r = fsm->data;
+    *result = NULL;
+    if (r->fenced)
+        return 0;
+    uint64_t index = raft_last_applied(&r->raft) + 1;
+    int err = machine_apply(r->config.machine, index, buf->base, buf->len, &r->effects);
+    if (err != 0) {
+        replica_fail(r, err, false, "entry %llu of the cluster's log cannot be applied: %s",
+                     (unsigned long long)index, err_text(err));
+        return 0;
+    }
+    count_entry(r, index, buf->len + REPLICA_ENTRY_OVERHEAD);
+    consider_snapshot(r, index);
+    if (r->config.on_effects != NULL)
+        r->config.on_effects(r->config.ctx, index, &r->effects);
+    return 0;
+}
+
+/* ---- taking a snapshot --------------------------------------------------------------------------------- */
+
+static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
+{
+    struct replica *r = fsm->data;
+    *bufs = NULL;
+    *n_bufs = 0;
+    raft_set_snapshot_threshold(&r->raft, UINT_MAX);
+    if (r->failed != 0 || r->closing != REPLICA_OPEN || r->held != NULL || r->taking)
+        return RAFT_BUSY;
+    struct replica_encode *job = calloc(1, sizeof *job);
+    int err = job == NULL ? -ENOMEM : machine_snapshot_begin(r->config.machine);
+    if (err != 0) {
+        free(job);
+        r->take_retry_ms = replica_mono_ms() + REPLICA_SNAPSHOT_RETRY_MS;
+        log_warn(REPLICA_LOG, "no snapshot can be taken now: %s", err_text(err));
+        return RAFT_NOMEM;
+    }
+    job->r = r;
+    job->machine = r->config.machine;
+    job->since_bytes = r->since_bytes;
+    atomic_init(&job->cancel, false);
+    r->encode = job;
+    r->take_index = raft_last_applied(&r->raft);
+    r->taking = true;
+    return 0;
+}
+
+static void bufs_free(struct raft_buffer *bufs, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        free(bufs[i].base);
+    free(bufs);
+}
+
+static int fsm_snapshot_finalize(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
+{
+    struct replica *r = fsm->data;
+    bufs_free(*bufs, *n_bufs);
+    *bufs = NULL;
+    *n_bufs = 0;
+    r->taking = false; /* one that was held back is released in the next turn */
+    return 0;
+}
+
+static void put_finish(struct replica *r, int status)
+{
+    ensure(r->put.active);
+    r->put.active = false;
+    r->put.cb(r->put.theirs, status);
+}
+
+static void put_done(struct raft_io_snapshot_put *req, int status)
+{
+    struct replica *r = req->data;
+    if (status != 0 && status != RAFT_CANCELED)
+        replica_fail(r, status == RAFT_NOSPACE ? ERR_DISK_FULL : -EIO, true,
+                     "%s: a snapshot cannot be written: %s", r->dir, raft_strerror(status));
+    if (status == 0 && r->put.take) {
+        r->taken++;
+        r->snapshot_index = r->take_index;
+        size_known(r, r->take_bytes);
+    }
+    put_finish(r, status);
+}
+
+/* Takes the buffer's memory. */
+static int chunk_add(struct replica_encode *job, struct buf *b)
+{
+    if (job->n == job->cap) {
+        unsigned cap = job->cap == 0 ? 16 : 2 * job->cap;
+        struct raft_buffer *bufs = realloc(job->bufs, cap * sizeof *bufs);
+        if (bufs == NULL)
+            return -ENOMEM;
+        job->bufs = bufs;
+        job->cap = cap;
+    }
+    job->crc = crc32_iscsi((unsigned char *)b->data, (int)b->len, job->crc);
+    job->bytes += b->len;
+    job->bufs[job->n++] = (struct raft_buffer){ .base = b->data, .len = b->len };
+    *b = (struct buf){ .max = b->max };
+    return job->bytes > REPLICA_SNAPSHOT_BYTES_MAX ? ERR_LIMIT : 0;
+}
+
+static int trailer_add(struct replica_encode *job, struct buf *b)
+{
+    uint64_t content = job->bytes;
+    uint32_t crc = job->crc;
+    static const char zeros[8];
+    (void)buf_put(b, zeros, (size_t)(-content % 8));
+    (void)buf_put_u64(b, content);
+    (void)buf_put_u32(b, crc);
+    (void)buf_put_u32(b, TRAILER_FORMAT);
+    (void)buf_put(b, trailer_magic, sizeof trailer_magic);
+    return buf_err(b) != 0 ? buf_err(b) : chunk_add(job, b);
+}
+
+/* In libuv's pool. */
+static void encode_work(uv_work_t *work)
+{
+    struct replica_encode *job = work->data;
+    struct buf b;
+    buf_init(&b, INT_MAX);
+    int more = 1;
+    while (more == 1 && job->err == 0) {
+        if (atomic_load_explicit(&job->cancel, memory_order_relaxed)) {
+            job->err = ERR_CLOSED;
+            break;
+        }
+        more = machine_snapshot_step(job->machine, &b);
+        if (more < 0)
+            job->err = more;
+        else if (buf_err(&b) != 0)
+            job->err = buf_err(&b);
+        else if (b.len >= REPLICA_SNAPSHOT_CHUNK || (more == 0 && b.len > 0))
+            job->err = chunk_add(job, &b);
+    }
+    if (job->err == 0)
+        job->err = trailer_add(job, &b);
+    buf_fini(&b);
+}
+
+static void encode_after(uv_work_t *work, int status)
+{
+    struct replica_encode *job = work->data;
+    struct replica *r = job->r;
+    ensure(status == 0);
+    machine_snapshot_end(job->machine);
+    r->encode = NULL;
+    int rv = 0;
+    if (job->err != 0 || r->fenced || r->closing >= REPLICA_CLOSE_ENCODE) {
+        if (job->err != 0 && job->err != ERR_CLOSED)
+            log_warn(REPLICA_LOG, "a snapshot cannot be taken: %s", err_text(job->err));
+        r->take_retry_ms = replica_mono_ms() + REPLICA_SNAPSHOT_RETRY_MS;
+        bufs_free(job->bufs, job->n);
+        rv = RAFT_CANCELED;
+    } else {
+        job->snapshot->bufs = job->bufs;
+        job->snapshot->n_bufs = job->n;
+        r->take_bytes = job->bytes;
+        r->take_retry_ms = 0;
+        r->since_bytes -= job->since_bytes;
+        r->put.since_ms = replica_mono_ms();
+        r->put.req.data = r;
+        rv = r->fault == REPLICA_FAULT_SNAPSHOT
+                 ? RAFT_IOERR
+                 : r->real.snapshot_put(&r->io, job->trailing, &r->put.req, job->snapshot, put_done);
+        if (rv != 0)
+            replica_fail(r, -EIO, true, "%s: a snapshot cannot be written: %s", r->dir, raft_strerror(rv));
+    }
+    free(job);
+    if (rv != 0)
+        put_finish(r, rv);
+}
+
+void replica_fsm_encode(struct replica *r, unsigned trailing, const struct raft_snapshot *snapshot)
+{
+    r->put.req.data = r;
+    if (r->put.take) {
+        struct replica_encode *job = r->encode;
+        ensure(job != NULL);
+        job->trailing = trailing;
+        job->snapshot =
+            (struct raft_snapshot *)(uintptr_t)snapshot; /* of libraft's heap, filled by its caller */
+        job->work.data = job;
+        ensure(uv_queue_work(r->config.loop, &job->work, encode_work, encode_after) == 0);
+        return;
+    }
+    int rv = r->fenced ? RAFT_CANCELED
+             : r->fault == REPLICA_FAULT_SNAPSHOT
+                 ? RAFT_IOERR
+                 : r->real.snapshot_put(&r->io, trailing, &r->put.req, snapshot, put_done);
+    if (rv == 0)
+        return;
+    replica_fail(r, -EIO, false, "%s: a snapshot cannot be written: %s", r->dir, raft_strerror(rv));
+    put_finish(r, rv);
+}
+
+bool replica_fsm_cancel(struct replica *r)
+{
+    if (r->encode == NULL)
+        return true;
+    atomic_store_explicit(&r->encode->cancel, true, memory_order_relaxed);
+    return false;
+}
+
+/* ---- restoring ----------------------------------------------------------------------------------------- */
+
+static int check(const struct raft_buffer *buf, size_t *content)
+{
+    if (buf->len < TRAILER_BYTES || buf->len % 8 != 0)
+        return ERR_TORN;
+    struct cursor c;
+    cursor_init(&c, (const char *)buf->base + buf->len - TRAILER_BYTES, TRAILER_BYTES);
+    uint64_t n = cursor_u64(&c);
+    uint32_t crc = cursor_u32(&c);
+    uint32_t format = cursor_u32(&c);
+    struct span magic = cursor_bytes(&c, sizeof trailer_magic);
+    if (cursor_err(&c) != 0 || !span_eq(magic, span_of(trailer_magic, sizeof trailer_magic)))
+        return ERR_CORRUPT;
+    if (format != TRAILER_FORMAT)
+        return ERR_NOT_FOUND;
+    if (n > buf->len - TRAILER_BYTES || buf->len - TRAILER_BYTES - n >= 8)
+        return ERR_CORRUPT;
+    uint32_t sum = 0;
+    for (size_t at = 0; at < n;) {
+        size_t part = n - at < REPLICA_SNAPSHOT_CHUNK ? n - at : REPLICA_SNAPSHOT_CHUNK;
+        sum = crc32_iscsi((unsigned char *)buf->base + at, (int)part, sum);
+        at += part;
+    }
+    *content = n;
+    return sum == crc ? 0 : ERR_CORRUPT;
+}
+
+/* Takes buf->base on success. Once running, there is no error to libraft: see fsm_apply. */
+static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
+{
+    struct replica *r = fsm->data;
+    size_t n = 0;
+    int err = r->fenced ? ERR_CLOSED : check(buf, &n);
+    if (err == 0)
+        err = machine_restore(r->config.machine, buf->base, n);
+    if (err != 0) {
+        if (!r->fenced)
+            replica_fail(r, err, false, "%s: a snapshot cannot be restored: %s", r->dir, err_text(err));
+        if (!r->started)
+            return RAFT_CORRUPT;
+    } else {
+        size_known(r, buf->len);
+        r->snapshot_index = machine_applied(r->config.machine);
+    }
+    raft_free(buf->base);
+    r->since_bytes = 0;
+    r->known_from = 0;
+    if (err == 0 && r->started) {
+        r->installed++;
+        struct machine_effect all = { .change = MACHINE_CHANGED_ALL };
+        struct machine_effects effects = { .items = &all, .n = 1, .cap = 1 };
+        if (r->config.on_effects != NULL)
+            r->config.on_effects(r->config.ctx, r->snapshot_index, &effects);
+    }
+    return 0;
+}
+
+void replica_fsm_init(struct replica *r)
+{
+    r->fsm = (struct raft_fsm){
+        .version = 2,
+        .data = r,
+        .apply = fsm_apply,
+        .snapshot = fsm_snapshot,
+        .restore = fsm_restore,
+        .snapshot_finalize = fsm_snapshot_finalize,
+    };
+}

@@ -1,0 +1,356 @@
+/* Between libraft and its disk and network. Each function here stands in front of one of libraft's own.
+ *
+ *  - The fence. Once this replica has failed, nothing more is written, sent, received or timed, so that
+ * nothing is acknowledged that is not on disk. libraft 0.22.1 handles hardly any error of its I/O (its
+ * callers assert, which Debian's build leaves out, or free memory twice), so errors are not handed to it:
+ * they end the replica.
+ *  - The watch. libraft tries a failed log write again by a timer that is given the wrong structure; the
+ * retry delay is set to its maximum so that it never fires, and a write that does not end is noticed here.
+ *  - The bound. Messages to a peer that does not read pile up in libuv; over a limit they are dropped, as a
+ * network may, and the owner is asked to cut the connection.
+ */
+#include "consensus/replica_impl.h"
+
+#include "base/ensure.h"
+#include "base/err.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PUT_STUCK_MS 120000
+
+static bool silent(const struct replica *r)
+{
+    return r->fenced || r->closing >= REPLICA_CLOSE_RAFT;
+}
+
+/* ---- peers --------------------------------------------------------------------------------------------- */
+
+static bool is_member(const struct replica *r, uint64_t id)
+{
+    for (unsigned i = 0; i < r->raft.configuration.n; i++)
+        if (r->raft.configuration.servers[i].id == id)
+            return true;
+    return false;
+}
+
+/* NULL: more peers than fit. */
+struct replica_peer *replica_peer(struct replica *r, uint64_t id)
+{
+    struct replica_peer *unused = NULL;
+    for (size_t i = 0; i < REPLICA_SERVERS_MAX; i++) {
+        struct replica_peer *p = &r->peers[i];
+        if (p->id == id)
+            return p;
+        if (unused == NULL && p->pending == 0 && (p->id == 0 || !is_member(r, p->id)))
+            unused = p;
+    }
+    if (unused != NULL)
+        *unused = (struct replica_peer){ .id = id, .heard_ms = -1 };
+    return unused;
+}
+
+/* ---- receiving and timing ------------------------------------------------------------------------------ */
+
+void replica_receive(struct replica *r, struct raft_message *msg)
+{
+    if (silent(r) || r->fault == REPLICA_FAULT_DEAF) {
+        replica_message_free(msg);
+        return;
+    }
+    struct replica_peer *p = replica_peer(r, msg->server_id);
+    if (p != NULL)
+        p->heard_ms = replica_mono_ms();
+    if (msg->type == RAFT_INSTALL_SNAPSHOT && replica_install_hold(r, msg))
+        return;
+    r->recv(&r->io, msg);
+}
+
+static void io_receive(struct raft_io *io, struct raft_message *msg)
+{
+    replica_receive(REPLICA_OF_IO(io), msg);
+}
+
+static void io_tick(struct raft_io *io)
+{
+    struct replica *r = REPLICA_OF_IO(io);
+    if (!silent(r))
+        r->tick(io);
+}
+
+static int io_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv)
+{
+    struct replica *r = REPLICA_OF_IO(io);
+    r->tick = tick;
+    r->recv = recv;
+    return r->real.start(io, msecs, io_tick, io_receive);
+}
+
+/* ---- sending ------------------------------------------------------------------------------------------- */
+
+struct send {
+    struct raft_io_send req;
+    struct raft_io_send *theirs;
+    raft_io_send_cb cb;
+    struct replica *r;
+    uint64_t id, bytes, install; /* install: number of the snapshot's loading; 0: another message */
+};
+
+static void send_done(struct raft_io_send *req, int status)
+{
+    struct send *s = req->data;
+    struct replica *r = s->r;
+    struct replica_peer *p = replica_peer(r, s->id);
+    if (p != NULL && p->pending > 0) {
+        p->pending--;
+        p->pending_bytes -= s->bytes;
+    }
+    s->cb(s->theirs, status);
+    if (s->install != 0)
+        replica_install_sent(r, s->id, s->install, status);
+    free(s);
+}
+
+static uint64_t message_bytes(const struct raft_message *msg)
+{
+    uint64_t bytes = 128;
+    if (msg->type == RAFT_APPEND_ENTRIES)
+        for (unsigned i = 0; i < msg->append_entries.n_entries; i++)
+            bytes += msg->append_entries.entries[i].buf.len;
+    else if (msg->type == RAFT_INSTALL_SNAPSHOT)
+        bytes += msg->install_snapshot.data.len;
+    return bytes;
+}
+
+static bool backlog(struct replica *r, struct replica_peer *p)
+{
+    if (p->pending < REPLICA_PEER_MESSAGES_MAX && p->pending_bytes < REPLICA_PEER_BYTES_MAX)
+        return false;
+    p->dropped++;
+    int64_t now = replica_mono_ms();
+    if (p->warned_ms == 0 || now - p->warned_ms >= 1000) {
+        p->warned_ms = now;
+        log_warn(REPLICA_LOG,
+                 "node %llu does not keep up: %u messages (%llu bytes) wait for it, %llu were dropped",
+                 (unsigned long long)p->id, p->pending, (unsigned long long)p->pending_bytes,
+                 (unsigned long long)p->dropped);
+        if (r->config.on_backlog != NULL)
+            r->config.on_backlog(r->config.ctx, p->id);
+    }
+    return true;
+}
+
+/* The address in a snapshot's message may be gone by the time that the snapshot is loaded: libraft kept a
+ * pointer into a configuration that can have been replaced meanwhile. */
+static const char *address_of(const struct replica *r, uint64_t id)
+{
+    for (unsigned i = 0; i < r->raft.configuration.n; i++)
+        if (r->raft.configuration.servers[i].id == id)
+            return r->raft.configuration.servers[i].address;
+    return NULL;
+}
+
+/* Never returns an error: libraft would leave out the rest of what it was doing. A message that is not sent
+ * is a message that was lost. */
+static int io_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *msg,
+                   raft_io_send_cb cb)
+{
+    struct replica *r = REPLICA_OF_IO(io);
+    bool install = msg->type == RAFT_INSTALL_SNAPSHOT;
+    bool had_content = install && msg->install_snapshot.data.base != NULL;
+    struct raft_message copy = *msg;
+    int status = RAFT_NOCONNECTION;
+    if (silent(r))
+        goto lost;
+    struct replica_peer *p = replica_peer(r, msg->server_id);
+    if (p == NULL || backlog(r, p) || (install && !replica_install_may_send(r, msg)))
+        goto lost;
+    if (install) {
+        copy.server_address = address_of(r, msg->server_id);
+        if (copy.server_address == NULL)
+            goto lost;
+    }
+    struct send *s = malloc(sizeof *s);
+    if (s == NULL)
+        goto lost;
+    *s = (struct send){ .theirs = req,
+                        .cb = cb,
+                        .r = r,
+                        .id = msg->server_id,
+                        .bytes = message_bytes(msg),
+                        .install = install ? r->get_number : 0 };
+    s->req.data = s;
+    status = r->real.send(io, &s->req, &copy, send_done);
+    if (status != 0) {
+        free(s);
+        goto lost;
+    }
+    p->pending++;
+    p->pending_bytes += s->bytes;
+    return 0;
+lost:
+    cb(req, status);
+    if (had_content)
+        replica_install_sent(r, copy.server_id, r->get_number, status);
+    return 0;
+}
+
+/* ---- the log ------------------------------------------------------------------------------------------- */
+
+struct append {
+    struct raft_io_append req;
+    struct raft_io_append *theirs;
+    raft_io_append_cb cb;
+    struct replica *r;
+    struct list link;
+    int64_t since_ms;
+    bool ours; /* libraft's writer does not have it: it is ended at the close */
+};
+
+static void append_done(struct raft_io_append *req, int status)
+{
+    struct append *a = req->data;
+    struct replica *r = a->r;
+    if (status == 0 && r->fenced)
+        status = RAFT_CANCELED; /* on disk, but this node no longer says so */
+    if (status != 0 && status != RAFT_CANCELED)
+        replica_fail(r, status == RAFT_NOSPACE ? ERR_DISK_FULL : -EIO, true,
+                     "%s: the log cannot be written: %s", r->dir,
+                     r->io.errmsg[0] != '\0' ? r->io.errmsg : raft_strerror(status));
+    list_remove(&a->link);
+    a->cb(a->theirs, status);
+    free(a);
+}
+
+static int io_append(struct raft_io *io, struct raft_io_append *req, const struct raft_entry entries[],
+                     unsigned n, raft_io_append_cb cb)
+{
+    struct replica *r = REPLICA_OF_IO(io);
+    struct append *a = malloc(sizeof *a);
+    if (a == NULL) {
+        /* The request is lost with its memory; nothing was acknowledged. */
+        replica_fail(r, -ENOMEM, false, "no memory to write the log");
+        return 0;
+    }
+    *a = (struct append){ .theirs = req, .cb = cb, .r = r, .since_ms = replica_mono_ms() };
+    a->req.data = a;
+    list_push_back(&r->appends, &a->link);
+    if (silent(r) || r->fault == REPLICA_FAULT_APPEND_STUCK) {
+        a->ours = true;
+        return 0;
+    }
+    int rv = r->fault == REPLICA_FAULT_APPEND_ERROR ? RAFT_IOERR
+                                                    : r->real.append(io, &a->req, entries, n, append_done);
+    if (rv != 0) {
+        a->ours = r->fault == REPLICA_FAULT_APPEND_ERROR; /* else libraft may have queued it all the same */
+        replica_fail(r, rv == RAFT_NOSPACE ? ERR_DISK_FULL : -EIO, true, "%s: the log cannot be written: %s",
+                     r->dir, io->errmsg[0] != '\0' ? io->errmsg : raft_strerror(rv));
+    }
+    return 0;
+}
+
+static int io_truncate(struct raft_io *io, raft_index index)
+{
+    struct replica *r = REPLICA_OF_IO(io);
+    if (silent(r))
+        return 0;
+    int rv = r->real.truncate(io, index);
+    if (rv != 0)
+        replica_fail(r, -EIO, false, "%s: the log cannot be cut at %llu: %s", r->dir, index, io->errmsg);
+    return 0;
+}
+
+static int io_set_term(struct raft_io *io, raft_term term)
+{
+    struct replica *r = REPLICA_OF_IO(io);
+    if (silent(r))
+        return RAFT_IOERR;
+    int rv = r->fault == REPLICA_FAULT_VOTE ? RAFT_IOERR : r->real.set_term(io, term);
+    if (rv != 0)
+        replica_fail(r, -EIO, false, "%s: the term cannot be written: %s", r->dir, io->errmsg);
+    return rv;
+}
+
+static int io_set_vote(struct raft_io *io, raft_id id)
+{
+    struct replica *r = REPLICA_OF_IO(io);
+    if (silent(r))
+        return RAFT_IOERR;
+    int rv = r->fault == REPLICA_FAULT_VOTE ? RAFT_IOERR : r->real.set_vote(io, id);
+    if (rv != 0)
+        replica_fail(r, -EIO, false, "%s: the vote cannot be written: %s", r->dir, io->errmsg);
+    return rv;
+}
+
+/* ---- snapshots ----------------------------------------------------------------------------------------- */
+
+/* Of one being taken, `snapshot` has no content yet: it is encoded first (replica_fsm.c). libraft lets only
+ * one be taken or installed at a time, and replica_install.c holds an install back while one is taken. */
+static int io_snapshot_put(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_put *req,
+                           const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb)
+{
+    struct replica *r = REPLICA_OF_IO(io);
+    ensure(!r->put.active);
+    r->put.active = true;
+    r->put.take = r->taking;
+    r->put.theirs = req;
+    r->put.cb = cb;
+    r->put.since_ms = replica_mono_ms();
+    replica_fsm_encode(r, trailing, snapshot);
+    return 0;
+}
+
+void replica_io_wrap(struct replica *r)
+{
+    r->real = r->io;
+    r->io.start = io_start;
+    r->io.send = io_send;
+    r->io.append = io_append;
+    r->io.truncate = io_truncate;
+    r->io.set_term = io_set_term;
+    r->io.set_vote = io_set_vote;
+    r->io.snapshot_put = io_snapshot_put;
+    r->io.snapshot_get = replica_install_get;
+}
+
+/* ---- the watch ----------------------------------------------------------------------------------------- */
+
+void replica_io_watch(struct replica *r)
+{
+    if (r->failed != 0 || r->closing != REPLICA_OPEN)
+        return;
+    int64_t now = replica_mono_ms();
+    const struct list *oldest = list_first(&r->appends);
+    if (oldest != NULL && now - LIST_ITEM(oldest, struct append, link)->since_ms > r->disk_stuck_ms) {
+        replica_fail(r, ERR_TIMEOUT, true, "%s: a log write has not ended after %lld ms%s%s", r->dir,
+                     (long long)r->disk_stuck_ms, r->io.errmsg[0] != '\0' ? ": " : "", r->io.errmsg);
+        return;
+    }
+    /* What is prepared and not yet used: libraft makes segments ahead, and stops for good when it cannot. */
+    bool low = r->io.capacity < REPLICA_CAPACITY_KIB || r->fault == REPLICA_FAULT_APPEND_FULL;
+    if (!low)
+        r->low_ms = 0;
+    else if (r->low_ms == 0)
+        r->low_ms = now;
+    else if (now - r->low_ms > r->disk_stuck_ms)
+        replica_fail(r, ERR_DISK_FULL, true, "%s: no room for the log%s%s", r->dir,
+                     r->io.errmsg[0] != '\0' ? ": " : "", r->io.errmsg);
+    if (r->put.active && r->encode == NULL && now - r->put.since_ms > PUT_STUCK_MS)
+        replica_fail(r, ERR_TIMEOUT, true, "%s: a snapshot cannot be written: %s", r->dir, r->io.errmsg);
+}
+
+/* Before libraft is closed: ends what its writer does not know of. */
+void replica_io_cancel(struct replica *r)
+{
+    LIST_EACH_SAFE(link, &r->appends)
+    {
+        struct append *a = LIST_ITEM(link, struct append, link);
+        if (!a->ours)
+            continue;
+        list_remove(&a->link);
+        a->cb(a->theirs, RAFT_CANCELED);
+        free(a);
+    }
+}

@@ -1,0 +1,126 @@
+/* consensus/replica: starting again from the disk, barriers, a directory's first state, and the way back from
+ * a lost majority. */
+#include "cluster.h"
+
+#include "base/err.h"
+
+#include <stdio.h>
+
+static void test_restart(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_start(&c, 3);
+    cluster_load(&c, 5000, 7, 0);
+    cluster_wait_same(&c, 5000);
+    uint64_t hash = fake_machine_hash(c.nodes[0].machine);
+    uint64_t commands = fake_machine_commands(c.nodes[0].machine);
+    uint64_t now_ms = machine_now_ms(c.nodes[0].machine);
+    for (unsigned i = 0; i < 3; i++)
+        node_close(&c.nodes[i]);
+    for (unsigned i = 0; i < 3; i++)
+        node_open(&c.nodes[i]);
+    (void)cluster_leader(&c);
+    cluster_wait_same(&c, commands);
+    assert_int_equal(fake_machine_hash(c.nodes[2].machine), hash);
+    /* The time without a cluster did not count, and time goes on from where it was. */
+    struct node *leader = cluster_leader(&c);
+    assert_true(replica_now_ms(leader->replica) >= now_ms);
+    assert_true(replica_now_ms(leader->replica) < now_ms + 2000);
+    assert_int_equal(cluster_propose(&c, leader, 1, 0), 0);
+    cluster_wait_same(&c, commands + 1);
+    assert_true(machine_now_ms(leader->machine) >= now_ms);
+    cluster_fini(&c);
+}
+
+static void test_barrier(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_start(&c, 3);
+    struct node *leader = cluster_leader(&c);
+    struct answer a = { 0 }, b = { 0 };
+    assert_int_equal(cluster_propose(&c, leader, 5, 0), 0);
+    cluster_run(&c, 1);
+    assert_int_equal(replica_barrier(leader->replica, answer_cb, &a), 0);
+    assert_int_equal(replica_barrier(leader->replica, answer_cb, &b), 0);
+    assert_false(a.done);
+    assert_int_equal(answer_wait(&c, &a), 0);
+    assert_int_equal(fake_machine_commands(leader->machine), 5);
+    assert_int_equal(answer_wait(&c, &b), 0);
+    assert_int_equal(replica_barrier(cluster_follower(&c)->replica, answer_cb, &a), ERR_CLOSED);
+
+    /* Alone it can promise nothing: the barrier ends with its leadership. */
+    for (unsigned i = 0; i < 3; i++)
+        if (&c.nodes[i] != leader)
+            node_close(&c.nodes[i]);
+    a = (struct answer){ 0 };
+    if (replica_barrier(leader->replica, answer_cb, &a) == 0)
+        assert_int_equal(answer_wait(&c, &a), ERR_CLOSED);
+    assert_false(leader->ready);
+    assert_int_equal(cluster_propose(&c, leader, 1, 0), ERR_CLOSED);
+    cluster_fini(&c);
+}
+
+static void test_first_state(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, 2);
+    assert_int_equal(replica_recover(c.nodes[0].dir, 1, c.nodes[0].address), ERR_NOT_FOUND);
+    assert_int_equal(replica_bootstrap(c.nodes[0].dir, 1, c.nodes[0].address), 0);
+    assert_int_equal(replica_bootstrap(c.nodes[0].dir, 1, c.nodes[0].address), ERR_EXISTS);
+    assert_true(replica_bootstrap("/nonexistent/turnpike", 1, c.nodes[0].address) < 0);
+    node_open(&c.nodes[0]);
+    assert_ptr_equal(cluster_leader(&c), &c.nodes[0]);
+    struct replica_stats s;
+    replica_stats(c.nodes[0].replica, &s);
+    assert_int_equal(s.nservers, 1);
+    assert_int_equal(s.servers[0].vote, REPLICA_VOTER);
+    assert_string_equal(s.servers[0].address, c.nodes[0].address);
+    assert_int_equal(s.quorum_ms, 0);
+    /* An address in use: words in the log, and nothing is left behind. */
+    (void)snprintf(c.nodes[1].address, sizeof c.nodes[1].address, "%s", c.nodes[0].address);
+    assert_true(node_try_open(&c.nodes[1]) < 0);
+    cluster_fini(&c);
+}
+
+static void test_recover(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_start(&c, 3);
+    cluster_load(&c, 1000, 5, 0);
+    cluster_wait_same(&c, 1000);
+    uint64_t commands = fake_machine_commands(c.nodes[2].machine),
+             hash = fake_machine_hash(c.nodes[2].machine);
+    for (unsigned i = 0; i < 3; i++)
+        node_close(&c.nodes[i]);
+    node_open(&c.nodes[2]);
+    cluster_run(&c, 1500);
+    assert_false(c.nodes[2].ready); /* one of three */
+    node_close(&c.nodes[2]);
+    assert_int_equal(replica_recover(c.nodes[2].dir, 3, c.nodes[2].address), 0);
+    node_open(&c.nodes[2]);
+    assert_ptr_equal(cluster_leader(&c), &c.nodes[2]);
+    cluster_wait_same(&c, commands);
+    assert_int_equal(fake_machine_hash(c.nodes[2].machine), hash);
+    struct replica_stats s;
+    replica_stats(c.nodes[2].replica, &s);
+    assert_int_equal(s.nservers, 1);
+    assert_int_equal(s.servers[0].id, 3);
+    assert_int_equal(cluster_propose(&c, &c.nodes[2], 1, 0), 0);
+    cluster_wait_same(&c, commands + 1);
+    cluster_fini(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_barrier),
+        cmocka_unit_test(test_first_state),
+        cmocka_unit_test(test_recover),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,245 @@
+/* consensus/replica: snapshots. A late follower, the install that comes while one is being taken (libraft's
+ * crash), the loop that is not held up, and what all of it needs on disk. */
+#include "cluster.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+
+#include <string.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+
+static bool taken(struct cluster *c, void *arg)
+{
+    (void)c;
+    struct replica_stats s;
+    replica_stats(((struct node *)arg)->replica, &s);
+    return s.snapshots_taken > 0;
+}
+
+static bool is_taking(struct cluster *c, void *arg)
+{
+    (void)c;
+    return ((struct node *)arg)->replica->taking;
+}
+
+static void test_late_follower(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, 3);
+    c.snapshot_bytes = 256u << 10;
+    assert_int_equal(replica_bootstrap(c.nodes[0].dir, 1, c.nodes[0].address), 0);
+    for (unsigned i = 0; i < 2; i++)
+        node_open(&c.nodes[i]);
+    c.nodes[0].replica->trailing_max = c.nodes[1].replica->trailing_max = 512;
+    assert_int_equal(cluster_add(&c, &c.nodes[1], REPLICA_VOTER), 0);
+    fake_machine_set_bulk(c.nodes[0].machine, 3u << 20);
+    fake_machine_set_bulk(c.nodes[1].machine, 3u << 20);
+    cluster_load(&c, 30000, 16, 0);
+    struct node *leader = cluster_leader(&c);
+    assert_true(cluster_wait(&c, 5000, taken, leader));
+    struct replica_stats s;
+    replica_stats(leader->replica, &s);
+    assert_true(s.snapshot_index > 0);
+    assert_true(s.snapshot_bytes_on_disk >= 3u << 20);
+
+    /* A fresh one, whose log would begin before what the leader still has. */
+    node_open(&c.nodes[2]);
+    assert_int_equal(cluster_add(&c, &c.nodes[2], REPLICA_VOTER), 0);
+    cluster_load(&c, 1000, 16, 0);
+    cluster_wait_same(&c, 31000);
+    assert_int_equal(c.nodes[2].installs, 1);
+    assert_true(c.nodes[2].ascending);
+    replica_stats(c.nodes[2].replica, &s);
+    assert_int_equal(s.snapshots_installed, 1);
+    /* And from its own disk. */
+    uint64_t hash = fake_machine_hash(c.nodes[2].machine);
+    node_close(&c.nodes[2]);
+    node_open(&c.nodes[2]);
+    cluster_wait_same(&c, 31000);
+    assert_int_equal(fake_machine_hash(c.nodes[2].machine), hash);
+    cluster_fini(&c);
+}
+
+static bool install_held(struct cluster *c, void *arg)
+{
+    (void)c;
+    return ((struct node *)arg)->replica->held != NULL;
+}
+
+/* A follower takes a snapshot of its own, slowly. Meanwhile it hears nothing, the others go on past what
+ * their logs keep, and when it hears again it is sent a snapshot. */
+static void hold_back(bool close_while_held)
+{
+    struct cluster c;
+    cluster_init(&c, 3);
+    c.snapshot_bytes = 128u << 10;
+    assert_int_equal(replica_bootstrap(c.nodes[0].dir, 1, c.nodes[0].address), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        node_open(&c.nodes[i]);
+        c.nodes[i].replica->trailing_max = 256;
+    }
+    assert_int_equal(cluster_add(&c, &c.nodes[1], REPLICA_VOTER), 0);
+    assert_int_equal(cluster_add(&c, &c.nodes[2], REPLICA_VOTER), 0);
+    struct node *leader = cluster_leader(&c), *late = cluster_follower(&c);
+    fake_machine_hold(late->machine, true);
+    for (unsigned i = 0; i < 100 && !late->replica->taking; i++)
+        cluster_load(&c, 500, 16, 0);
+    assert_true(cluster_wait(&c, 10000, is_taking, late));
+    late->replica->fault = REPLICA_FAULT_DEAF;
+    for (unsigned i = 0; i < 6; i++)
+        cluster_load(&c, 2000, 4, 1000);
+    struct replica_stats s;
+    replica_stats(leader->replica, &s);
+    assert_true(s.snapshot_index > machine_applied(late->machine) + 512);
+    assert_true(late->replica->taking);
+    late->replica->fault = REPLICA_FAULT_NONE;
+    assert_true(cluster_wait(&c, 20000, install_held, late));
+    assert_true(late->replica->taking);
+    assert_int_equal(late->installs, 0);
+    cluster_run(&c, 200); /* more may come meanwhile: heartbeats, another install */
+    if (!close_while_held) {
+        fake_machine_hold(late->machine, false);
+        cluster_load(&c, 100, 4, 0);
+        cluster_wait_same(&c, 12000);
+        assert_true(late->installs >= 1);
+        assert_null(late->replica->held);
+        assert_true(late->ascending);
+    }
+    fake_machine_hold(late->machine, false);
+    cluster_fini(&c);
+}
+
+static void test_install_while_taking(void **state)
+{
+    (void)state;
+    hold_back(false);
+}
+
+static void test_close_while_held(void **state)
+{
+    (void)state;
+    hold_back(true);
+}
+
+static void test_close_while_taking(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, 1);
+    c.snapshot_bytes = 64u << 10;
+    assert_int_equal(replica_bootstrap(c.nodes[0].dir, 1, c.nodes[0].address), 0);
+    node_open(&c.nodes[0]);
+    fake_machine_hold(c.nodes[0].machine, true);
+    cluster_load(&c, 4000, 8, 0);
+    assert_true(cluster_wait(&c, 5000, is_taking, &c.nodes[0]));
+    uint64_t hash = fake_machine_hash(c.nodes[0].machine);
+    node_close(&c.nodes[0]);
+    node_open(&c.nodes[0]);
+    cluster_wait_same(&c, 4000);
+    assert_int_equal(fake_machine_hash(c.nodes[0].machine), hash);
+    cluster_fini(&c);
+}
+
+static bool taken_more(struct cluster *c, void *arg)
+{
+    (void)c;
+    const uint64_t *had = arg;
+    (void)cluster_propose(c, &c->nodes[0], 16, 4000);
+    return c->nodes[0].replica->taken > *had;
+}
+
+/* The longest turn of the loop, from here until a snapshot was taken. */
+static int64_t gap_of_snapshot(struct cluster *c)
+{
+    struct node *node = &c->nodes[0];
+    uint64_t had = node->replica->taken;
+    node->replica->config.snapshot_bytes = 1u << 20;
+    c->max_gap_ns = c->last_turn_ns = 0;
+    c->measure_gaps = true;
+    assert_true(cluster_wait(c, 60000, taken_more, &had));
+    c->measure_gaps = false;
+    return c->max_gap_ns;
+}
+
+/* ... while as much log is written without one. */
+static int64_t gap_of_log(struct cluster *c)
+{
+    c->nodes[0].replica->config.snapshot_bytes = UINT64_MAX;
+    c->max_gap_ns = c->last_turn_ns = 0;
+    c->measure_gaps = true;
+    cluster_load(c, 600, 16, 4000);
+    c->measure_gaps = false;
+    return c->max_gap_ns;
+}
+
+/* Of a hundred megabytes. libraft itself stands still for 30 to 60 ms whenever it closes a segment of the
+ * log, which a snapshot makes it do once: so the time without a snapshot is measured too. Other programs
+ * share the machine: of three tries the best one counts. */
+static void test_no_stall(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, 1);
+    assert_int_equal(replica_bootstrap(c.nodes[0].dir, 1, c.nodes[0].address), 0);
+    node_open(&c.nodes[0]);
+    struct node *node = cluster_leader(&c);
+    fake_machine_set_bulk(node->machine, 100u << 20);
+    bool good = false;
+    for (unsigned i = 0; i < 3 && !good; i++) {
+        int64_t log_ns = gap_of_log(&c), snapshot_ns = gap_of_snapshot(&c);
+        print_message("longest turn while 100 MiB are snapshotted: %lld ms; while log is written: %lld ms\n",
+                      (long long)(snapshot_ns / 1000000), (long long)(log_ns / 1000000));
+        good = snapshot_ns < 50000000 || snapshot_ns < log_ns + 25000000;
+    }
+    assert_true(good || SANITIZED);
+    node_close(node);
+    node_open(node);
+    (void)cluster_leader(&c);
+    struct replica_stats after;
+    replica_stats(node->replica, &after);
+    assert_true(after.snapshot_index > 0);
+    cluster_fini(&c);
+}
+
+/* Log and snapshots: at most four times the state and 128 MiB, with the real limits. */
+static void test_disk_bound(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, 1);
+    assert_int_equal(replica_bootstrap(c.nodes[0].dir, 1, c.nodes[0].address), 0);
+    node_open(&c.nodes[0]);
+    struct node *node = cluster_leader(&c);
+    uint64_t state_bytes = 8u << 20, most = 0;
+    fake_machine_set_bulk(node->machine, state_bytes);
+    unsigned rounds = SANITIZED ? 20 : 36;
+    for (unsigned i = 0; i < rounds; i++) {
+        cluster_load(&c, 80, 1, COMMAND_CHUNK_MAX); /* 5 MiB */
+        uint64_t bytes = dir_bytes(node->dir);
+        if (bytes > most)
+            most = bytes;
+    }
+    struct replica_stats s;
+    replica_stats(node->replica, &s);
+    print_message("%u MiB written, %llu snapshots: at most %llu MiB on disk\n", rounds * 5,
+                  (unsigned long long)s.snapshots_taken, (unsigned long long)(most >> 20));
+    assert_true(s.snapshots_taken >= rounds / 20);
+    assert_true(most <= 4 * state_bytes + (128ull << 20));
+    cluster_fini(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_late_follower),    cmocka_unit_test(test_install_while_taking),
+        cmocka_unit_test(test_close_while_held), cmocka_unit_test(test_close_while_taking),
+        cmocka_unit_test(test_no_stall),         cmocka_unit_test(test_disk_bound),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
