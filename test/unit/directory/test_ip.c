@@ -163,6 +163,21 @@ static void test_superseded_session_is_waited_for(void **state)
     world_free(w);
 }
 
+/* The new session need not release what it never used: without a word of it, the end of the old one is
+ * enough. */
+static void test_later_session_does_not_count(void **state)
+{
+    (void)state;
+    struct world *w = world_with_address();
+    uint64_t old = w->session[1];
+    assert_int_equal(tell(w, move(2)), 0);
+    open_session(w, 1);
+    assert_owner(w, 1, 2);
+    assert_int_equal(expire(w, old), 0);
+    assert_owner(w, 2, 0);
+    world_free(w);
+}
+
 /* The same with the new session opened before the move: both have to let go. */
 static void test_both_sessions_are_waited_for(void **state)
 {
@@ -347,6 +362,7 @@ int main(void)
         cmocka_unit_test(test_moved_when_released),
         cmocka_unit_test(test_moved_when_expired),
         cmocka_unit_test(test_superseded_session_is_waited_for),
+        cmocka_unit_test(test_later_session_does_not_count),
         cmocka_unit_test(test_both_sessions_are_waited_for),
         cmocka_unit_test(test_comes_home),
         cmocka_unit_test(test_waits_for_the_next),

@@ -3,17 +3,42 @@
 
 #include <stdio.h>
 
+#define SNAPSHOTS 80 /* commands of a world that are tried with one */
+
 struct world *world_new(const struct machine_config *config)
 {
     struct world *w = calloc(1, sizeof *w);
     assert_non_null(w);
     w->config = *config;
     w->m = machine_new(config);
+    w->other = machine_new(config);
     assert_non_null(w->m);
+    assert_non_null(w->other);
     machine_effects_init(&w->fx);
     w->now_ms = 1000;
     buf_init(&w->log, SIZE_MAX);
     return w;
+}
+
+/* Also with a snapshot out that has not come far: it must be of the state before, so that whatever is changed
+ * was touched before it was changed. */
+static void apply(struct world *w, struct span entry)
+{
+    uint64_t before = machine_digest(w->m);
+    bool snapshot = w->index < SNAPSHOTS;
+    struct buf snap;
+    buf_init(&snap, SIZE_MAX);
+    if (snapshot)
+        assert_int_equal(machine_snapshot_begin(w->m), 0);
+    assert_int_equal(machine_apply(w->m, ++w->index, entry.p, entry.n, &w->fx), 0);
+    if (snapshot) {
+        while (machine_snapshot_step(w->m, &snap) == 1)
+            ;
+        machine_snapshot_end(w->m);
+        assert_int_equal(machine_restore(w->other, snap.data, snap.len), 0);
+        assert_true(machine_digest(w->other) == before);
+    }
+    buf_fini(&snap);
 }
 
 int tell(struct world *w, struct command cmd)
@@ -26,7 +51,7 @@ int tell(struct world *w, struct command cmd)
     assert_int_equal(command_encode(&cmd, &b), 0);
     assert_int_equal(command_entry_end(&b, 1), 0);
     assert_int_equal(buf_put_counted(&w->log, buf_span(&b)), 0);
-    assert_int_equal(machine_apply(w->m, ++w->index, b.data, b.len, &w->fx), 0);
+    apply(w, buf_span(&b));
     buf_fini(&b);
     bool any = false;
     for (uint32_t i = 0; i < w->fx.n; i++)
@@ -307,6 +332,7 @@ void world_free(struct world *w)
     check_replay(w);
     machine_effects_fini(&w->fx);
     machine_free(w->m);
+    machine_free(w->other);
     buf_fini(&w->log);
     free(w);
 }

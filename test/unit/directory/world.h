@@ -17,6 +17,7 @@
 
 struct world {
     struct machine *m;
+    struct machine *other; /* for snapshots */
     struct machine_config config;
     struct machine_effects fx;
     struct machine_result r; /* of the last command */
