@@ -73,7 +73,8 @@ static void on_recall(struct ledger_worker *w, struct ledger_recall *r)
     struct span account = span_of(r->names, r->account_n);
     struct span tenant = span_of(r->names + r->account_n, r->tenant_n);
     struct ledger_wallet *wa = ledger_wallet_find(w, account, tenant, r->class);
-    if (wa != NULL)
+    /* What a waiting hold counts on stays: else two workers would take each other's part for ever. */
+    if (wa != NULL && list_empty(&wa->waiting))
         LIST_EACH_SAFE(pos, &wa->open)
         {
             struct ledger_parcel *p = LIST_ITEM(pos, struct ledger_parcel, link);
