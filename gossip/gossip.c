@@ -163,7 +163,9 @@ static int own_state(struct gossip *g, struct buf *out)
     struct gossip_state s = { 0 };
     g->ops->fill(g->ctx, &s);
     s.node = g->self.node;
-    return gossip_state_encode(&s, out);
+    int err = gossip_state_encode(&s, out);
+    ensure(err != ERR_BAD); /* a version without its end */
+    return err;
 }
 
 void gossip_node_tell(struct gossip_node *n)

@@ -94,6 +94,7 @@ int gossip_ask(struct gossip *g, uint64_t node, uint16_t type, struct span paylo
         free(a);
         return err;
     }
+    uv_update_time(g->loop); /* or what the owner did before he asked would count as waiting */
     err = gossip_due_set(&a->due, timeout_ms);
     if (err == 0)
         err = gossip_conn_send(n->conn, GOSSIP_REQUEST, type, a->id, payload);
