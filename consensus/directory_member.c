@@ -260,11 +260,7 @@ void directory_session_current(struct machine *m, const struct machine_at *at, u
 
 void directory_session_ended(struct machine *m, const struct machine_at *at, uint64_t node, uint64_t session)
 {
-    struct directory_member_rec *mb = directory_member_get(m, node);
-    if (mb != NULL && mb->session == session) {
-        store_touch(m->store, &mb->rec);
-        mb->session = 0;
-    }
+    (void)node; /* whose current one it is no longer: directory_session_current said so */
     directory_ips_settle(m, at, session);
 }
 
