@@ -181,8 +181,8 @@ bool transport_tls_identify(struct conn *c)
         transport_complain(
             c,
             c->peer.epoch < self->epoch
-                ? "it is of epoch %u of this cluster, which was recovered: epoch %u"
-                : "it is of epoch %u of this cluster, which was recovered without this node: epoch %u",
+                ? "it is of epoch %u of this cluster, which was recovered without it (we are of epoch %u)"
+                : "it is of epoch %u of this cluster, which was recovered without this node (of epoch %u)",
             c->peer.epoch, self->epoch);
         return false;
     }
