@@ -4,8 +4,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 
-#include <inttypes.h>
-#include <stdlib.h>
+#include <stdio.h>
 
 /* TTL and margin are at most two minutes together; the call itself must end before ADMIN_CALL_MAX_MS. */
 #define AWAIT_MS 50000
@@ -143,43 +142,20 @@ int admin_on_thaw(struct admin_call *c)
 
 /* ---- who is frozen ------------------------------------------------------------------------------------- */
 
-/* The state lists them in its own order; a page goes by (name, scope), so that a thaw between two pages hides
- * nobody. */
+/* In order of (name, account before tenant), so that a thaw between two pages hides nobody. */
 struct frozen_rows {
-    struct machine_frozen *items;
-    uint32_t n, cap;
-    bool no_memory;
+    struct member_page page;
+    const char *after; /* NULL: from the start; "a:NAME" or "t:NAME" */
+    uint64_t now_ms;
 };
 
-static int on_frozen(void *arg, const struct machine_frozen *f)
+static bool is_after(const struct machine_frozen *f, const char *after)
 {
-    struct frozen_rows *r = arg;
-    if (r->n == r->cap) {
-        uint32_t cap = r->cap == 0 ? 64 : r->cap * 2;
-        struct machine_frozen *items = realloc(r->items, cap * sizeof(*items));
-        if (items == NULL) {
-            r->no_memory = true;
-            return 1;
-        }
-        r->items = items;
-        r->cap = cap;
-    }
-    r->items[r->n++] = *f;
-    return 0;
-}
-
-static int compare(struct span a, uint8_t a_scope, struct span b, uint8_t b_scope)
-{
+    struct span a = f->name, b = span_str(after + 2);
     int d = memcmp(a.p, b.p, a.n < b.n ? a.n : b.n);
     if (d == 0)
         d = a.n < b.n ? -1 : a.n > b.n;
-    return d != 0 ? d : a_scope - b_scope;
-}
-
-static int compare_frozen(const void *x, const void *y)
-{
-    const struct machine_frozen *a = x, *b = y;
-    return compare(a->name, a->scope, b->name, b->scope);
+    return d != 0 ? d > 0 : f->scope == COMMAND_SCOPE_TENANT && after[0] == 'a';
 }
 
 static void put_frozen(struct json_out *j, const struct machine_frozen *f, uint64_t now_ms)
@@ -198,42 +174,34 @@ static void put_frozen(struct json_out *j, const struct machine_frozen *f, uint6
     json_out_close(j, '}');
 }
 
-static void put_page(struct member_page *p, const struct frozen_rows *r, const char *after, uint64_t now_ms)
+static int on_frozen(void *arg, const struct machine_frozen *f)
 {
-    uint8_t scope = after != NULL && after[0] == 't' ? COMMAND_SCOPE_TENANT : COMMAND_SCOPE_ACCOUNT;
-    struct span name = after != NULL ? span_sub(span_str(after), 2) : span_of("", 0);
-    for (uint32_t i = 0; i < r->n; i++) {
-        const struct machine_frozen *f = &r->items[i];
-        char place[COMMAND_NAME_MAX + 8];
-        if (after != NULL && compare(f->name, f->scope, name, scope) <= 0)
-            continue;
-        snprintf(place, sizeof(place), "%c:%.*s", f->scope == COMMAND_SCOPE_TENANT ? 't' : 'a',
-                 (int)f->name.n, f->name.p);
-        if (!member_page_row(p, span_str(place)))
-            break;
-        put_frozen(&p->j, f, now_ms);
-    }
+    struct frozen_rows *r = arg;
+    char place[COMMAND_NAME_MAX + 8];
+    if (r->after != NULL && !is_after(f, r->after))
+        return 0;
+    snprintf(place, sizeof(place), "%c:%.*s", f->scope == COMMAND_SCOPE_TENANT ? 't' : 'a', (int)f->name.n,
+             f->name.p);
+    if (!member_page_row(&r->page, span_str(place)))
+        return 1;
+    put_frozen(&r->page.j, f, r->now_ms);
+    return 0;
 }
 
 int admin_on_frozen(struct admin_call *c)
 {
-    const char *after = admin_arg_str(c->args, "after");
-    struct frozen_rows r = { 0 };
-    struct member_page page;
+    struct frozen_rows r = { .after = admin_arg_str(c->args, "after") };
     struct machine *m;
-    if (after != NULL && (strlen(after) < 3 || after[1] != ':' || (after[0] != 'a' && after[0] != 't')))
+    if (r.after != NULL &&
+        (strlen(r.after) < 3 || r.after[1] != ':' || (r.after[0] != 'a' && r.after[0] != 't')))
         return admin_fail(&c->e, ERR_BAD, "after is not what an earlier page gave as next");
     int err = member_machine(c, &m);
     if (err != 0)
         return err;
-    member_page_begin(&page, c, "frozen");
+    member_page_begin(&r.page, c, "frozen");
     machine_read_lock(m);
+    r.now_ms = machine_now_ms(m);
     machine_frozen_each(m, on_frozen, &r);
-    if (r.n > 1)
-        qsort(r.items, r.n, sizeof(*r.items), compare_frozen);
-    put_page(&page, &r, after, machine_now_ms(m));
     machine_read_unlock(m);
-    free(r.items);
-    err = member_page_end(&page, c);
-    return r.no_memory ? admin_fail(&c->e, ERR_FAILED, "out of memory") : err;
+    return member_page_end(&r.page, c);
 }

@@ -244,7 +244,8 @@ static bool check_body(struct request *rq)
         return refuse(rq, 413, "the body is longer than 65536 bytes");
     if (n > ADMIN_BODY_LARGE_MAX)
         return refuse(rq, 413, "the body is longer than 2162688 bytes");
-    rq->body.max = ADMIN_BODY_LARGE_MAX;
+    if (n > ADMIN_BODY_MAX)
+        rq->body.max = (size_t)n;
     if (!post)
         return n == 0 || refuse(rq, 400, "GET has no body here");
     struct header type = header_get(rq, "Content-Type");
