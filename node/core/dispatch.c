@@ -75,7 +75,8 @@ static struct dispatch_item *item_new(const struct envelope *env, const struct s
                                       struct span site, uint32_t nrcpts)
 {
     struct span sender = dispatch_sender(env);
-    struct dispatch_item *d = malloc(sizeof *d + nrcpts * sizeof(uint32_t) + site.n + sender.n);
+    struct span tenant = env->account.n > 0 ? env->tenant : (struct span){ NULL, 0 };
+    struct dispatch_item *d = malloc(sizeof *d + nrcpts * sizeof(uint32_t) + site.n + sender.n + tenant.n);
     if (d == NULL)
         return NULL;
     uint32_t *rcpts = (uint32_t *)(d + 1);
@@ -83,12 +84,15 @@ static struct dispatch_item *item_new(const struct envelope *env, const struct s
     memcpy(text, site.p, site.n);
     if (sender.n > 0)
         memcpy(text + site.n, sender.p, sender.n);
+    if (tenant.n > 0)
+        memcpy(text + site.n + sender.n, tenant.p, tenant.n);
     uint64_t kib = (env->size + 1023) / 1024;
     *d = (struct dispatch_item){
         .msg.run = run_dispatch,
         .info = { .id = env->id,
                   .site = span_of(text, site.n),
                   .sender = span_of(text + site.n, sender.n),
+                  .tenant = span_of(text + site.n + sender.n, tenant.n),
                   .class = env->class,
                   .arrival_ms = env->arrival_ms,
                   .next_ms = state == NULL ? 0 : state->next_ms,
@@ -124,7 +128,8 @@ static int place_all(const struct config *config, const struct envelope *env, co
                      struct placed *placed, uint32_t *n, struct buf *keys)
 {
     for (uint32_t i = 0; i < env->nrcpts; i++) {
-        if (states != NULL && rcpt_state_terminal(states[i].state))
+        uint8_t state = states == NULL ? envelope_first_state(env) : states[i].state;
+        if (rcpt_state_terminal(state) || rcpt_state_between(state))
             continue;
         struct route_key key;
         struct span site = SPAN_LIT(ROUTE_UNROUTABLE);

@@ -5,6 +5,7 @@
 #include "base/ensure.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "node/core/frozen.h"
 #include "node/core/node.h"
 #include "node/core/outcome.h"
 #include "node/core/report.h"
@@ -358,6 +359,19 @@ static int tls_new(struct egress *e)
     return err;
 }
 
+/* Until a worker of a cluster's node has heard who is frozen, everybody is. */
+static bool is_frozen_cb(void *ctx, struct span sender, struct span tenant)
+{
+    const struct worker *w = ctx;
+    return w->gated || frozen_view_of(w->frozen, sender, tenant) != NULL;
+}
+
+void egress_frozen_changed(struct egress *e)
+{
+    queue_frozen_changed(e->queue, egress_now_ms(e));
+    egress_kick(e);
+}
+
 int egress_new(struct worker *w, struct egress **out)
 {
     struct egress *e = calloc(1, sizeof *e);
@@ -373,6 +387,7 @@ int egress_new(struct worker *w, struct egress **out)
     if ((e->queue = queue_new(&config, clock_wall_ms())) == NULL)
         goto fail;
     queue_on_site_gone(e->queue, egress_site_gone_cb, e);
+    queue_on_frozen(e->queue, is_frozen_cb, w);
     if ((err = timer_init(&e->poll_timer, &w->timers, egress_poll_timer_cb)) != 0)
         goto fail;
     if ((err = reroute_init(&e->reroute, e)) != 0)

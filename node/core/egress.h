@@ -69,6 +69,9 @@ void egress_add(struct egress *e, const struct queue_item_info *info);
 struct queue_item *egress_divide(struct egress *e, struct queue_item *item, const uint32_t *take,
                                  uint32_t ntake, const uint32_t *leave, uint32_t nleave);
 
+/* The worker has another frozen list: no new attempt for those on it once this returns. */
+void egress_frozen_changed(struct egress *e);
+
 /* Something changed: the queue is polled before the loop waits. */
 void egress_kick(struct egress *e);
 

@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "node/core/cluster.h"
 #include "node/core/node.h"
 
 #include <errno.h>
@@ -122,10 +123,15 @@ static void daemon_signal_cb(uv_signal_t *handle, int signum)
     stop(d);
 }
 
+static bool failed(struct node *n)
+{
+    return atomic_load(&n->spool_error) != 0 || (n->cluster != NULL && cluster_failed(n->cluster) != 0);
+}
+
 static void daemon_wake_cb(uv_async_t *wake)
 {
     struct daemon *d = wake->data;
-    if (atomic_load(&d->node.spool_error) != 0)
+    if (failed(&d->node))
         stop(d);
     node_run_requests(&d->node);
 }
@@ -182,11 +188,11 @@ static int run(const char *path)
     }
     log_info("node", "%s is ready", config->name);
     uv_run(&d.node.loop, UV_RUN_DEFAULT);
-    int failed = atomic_load(&d.node.spool_error);
-    node_stop(&d.node, failed != 0 ? STOP_GRACE_FAILED_MS : STOP_GRACE_MS);
+    bool spool_failed = atomic_load(&d.node.spool_error) != 0, broken = failed(&d.node);
+    node_stop(&d.node, spool_failed ? STOP_GRACE_FAILED_MS : STOP_GRACE_MS);
     close_loop(&d);
     log_info("node", "stopped");
-    return failed != 0 ? EX_IOERR : 0;
+    return broken ? EX_IOERR : 0;
 }
 
 int main(int argc, char **argv)

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "node/core/clients.h"
+#include "node/core/cluster.h"
 #include "node/core/dispatch.h"
 #include "node/core/egress.h"
 #include "node/core/ingress.h"
@@ -31,6 +32,8 @@ bool node_accepting(struct node *n, const char **why)
         reason = "the spool has failed";
     else if (atomic_load(&n->state) != NODE_RUNNING)
         reason = "the node is starting or stopping";
+    else if (n->cluster != NULL)
+        reason = cluster_refusal(n->cluster);
     if (why != NULL)
         *why = reason;
     return reason == NULL;
@@ -252,6 +255,8 @@ int node_start(struct node *n)
         log_error("accounts", "%.*s", (int)why.len, why.data);
     if (err == 0)
         err = service_open_telemetry(n);
+    if (err == 0 && c->cluster.enabled)
+        err = cluster_new(n, &n->cluster);
     if (err == 0)
         err = start_workers(n);
     if (err == 0)
@@ -259,6 +264,8 @@ int node_start(struct node *n)
     buf_fini(&why);
     for (uint32_t i = 0; err == 0 && i < n->nworkers; i++)
         err = worker_start(&n->workers[i]);
+    if (err == 0 && n->cluster != NULL)
+        err = cluster_start(n->cluster);
     if (err != 0)
         return err;
     atomic_store(&n->state, NODE_RUNNING);
@@ -377,16 +384,21 @@ void node_stop(struct node *n, int64_t grace_ms)
     n->requests_closed = true;
     uv_mutex_unlock(&n->requests_lock);
     node_run_requests(n); /* the admin threads may wait for them */
+    if (n->cluster != NULL)
+        cluster_stopping(n->cluster);
     service_close_admin(n);
     for (uint32_t i = 0; i < n->nworkers; i++)
         worker_stop(&n->workers[i], grace_ms);
     for (uint32_t i = 0; i < n->nworkers; i++)
         worker_join(&n->workers[i]);
+    if (n->cluster != NULL)
+        cluster_stop(n->cluster);
     auth_free(n->auth);
     service_spool_closing(n);
     spool_close(n->spool);
     for (uint32_t i = 0; i < n->nworkers; i++)
         worker_fini(&n->workers[i]);
+    cluster_free(n->cluster);
     free(n->workers);
     watch_free(n->watch);
     service_close_telemetry(n);

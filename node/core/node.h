@@ -23,6 +23,7 @@
 struct admin;
 struct listeners;
 struct clients;
+struct cluster;
 struct meters;
 struct watch;
 
@@ -46,6 +47,7 @@ struct node {
     struct admin *admin;
     struct meters *meters;
     struct watch *watch; /* NULL until it runs */
+    struct cluster *cluster; /* NULL: standalone */
     struct worker *workers;
     uint32_t nworkers;
 

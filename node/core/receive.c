@@ -33,6 +33,8 @@ struct receiving {
     bool header_done;
     bool eight_bit;
     bool committing;
+    bool commit_waits; /* all content is there; tokens are not */
+    struct charge charge;
     struct mail_header header;
     struct worker_msg room;  /* "the spool takes content again" */
     atomic_bool room_posted; /* it is on its way through the inbox */
@@ -41,10 +43,12 @@ struct receiving {
 };
 
 static void run_committed(struct worker *w, struct worker_op *op);
+static void receive_charged(struct session *s, enum ledger_answer answer);
 
 static void receiving_free(struct receiving *rx)
 {
     ensure(rx->in == NULL);
+    charge_fini(&rx->charge);
     mail_header_fini(&rx->header);
     arena_reset(&rx->arena);
     free(rx);
@@ -86,12 +90,25 @@ int receive_start(struct session *s, const struct smtp_path *from)
     mail_header_init(&rx->header, s->config->smtp.max_header_bytes);
     rx->utf8_address = from->utf8;
     int err = complete(rx, from, &rx->env.mail_from);
+    if (err == 0)
+        err = charge_init(&rx->charge, s);
+    rx->charge.on_answer = receive_charged;
     if (err != 0) {
         receiving_free(rx);
         return err;
     }
     s->rx = rx;
     return 0;
+}
+
+struct charge *receive_charge(struct session *s)
+{
+    return &s->rx->charge;
+}
+
+uint32_t receive_rcpts(const struct session *s)
+{
+    return s->rx->env.nrcpts;
 }
 
 static int add_rcpt(struct receiving *rx, const struct envelope_rcpt *rcpt)
@@ -213,6 +230,35 @@ static const struct smtp_reply *check_header(struct receiving *rx)
     return err == ERR_DENIED ? &owner : err != 0 ? &unclear : NULL;
 }
 
+struct named {
+    bool found;
+    size_t n;
+    char text[MAIL_ADDRESS_MAX];
+};
+
+static int named_cb(void *ctx, struct span address)
+{
+    struct named *name = ctx;
+    name->found = true;
+    name->n = address.n < sizeof name->text ? address.n : sizeof name->text;
+    if (name->n > 0)
+        memcpy(name->text, address.p, name->n);
+    return 1;
+}
+
+/* A trusted relay's header says whose message it is. */
+static bool check_named(struct receiving *rx, struct charge_reply *out)
+{
+    struct span header = charge_header(&rx->charge);
+    struct named name = { .found = false };
+    if (header.n == 0)
+        return true;
+    int err = mail_header_addresses(&rx->header, header, named_cb, &name);
+    if (!name.found && err == 0)
+        return true; /* it named nobody: its own account is charged */
+    return charge_named(&rx->charge, span_of(name.text, name.n), rx->env.nrcpts, out);
+}
+
 static void received_fill(struct receiving *rx, struct mail_received *r, char tls[160],
                           char id[SPOOL_ID_TEXT])
 {
@@ -284,6 +330,9 @@ static bool header_complete(struct receiving *rx)
     rx->env.protocol = span_str(mail_protocol(smtp_server_esmtp(s->smtp), smtp_server_tls(s->smtp),
                                               smtp_server_authenticated(s->smtp), rx->smtputf8));
     const struct smtp_reply *refusal = check_header(rx);
+    struct charge_reply charge;
+    if (refusal == NULL && !check_named(rx, &charge))
+        refusal = &charge.reply;
     if (refusal != NULL) {
         refuse(rx, refusal);
         return true;
@@ -366,6 +415,11 @@ static void envelope_fill(struct receiving *rx)
     env->class = who->class;
     env->account = span_str(who->account);
     env->tenant = span_str(who->tenant);
+    if (rx->charge.has_named) {
+        env->account = span_str(rx->charge.named_account);
+        env->tenant = span_str(rx->charge.named_tenant);
+        env->class = rx->charge.named_class;
+    }
     env->client_ip = span_str(rx->client_ip);
     env->client_name = span_str(s->client_name);
     env->helo = smtp_server_helo(s->smtp);
@@ -377,6 +431,43 @@ static void envelope_fill(struct receiving *rx)
         env->flags |= ENVELOPE_SMTPUTF8;
     if (mail->requiretls)
         env->flags |= ENVELOPE_REQUIRETLS;
+    if (rx->charge.hold)
+        env->flags |= ENVELOPE_HELD;
+}
+
+/* Into the spool, if the tokens of its recipients can be spent now. False: the reply comes later. */
+static bool commit(struct receiving *rx)
+{
+    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
+    struct session *s = rx->s;
+    struct charge_reply refusal;
+    enum ledger_answer answer = charge_ready(&rx->charge, &refusal);
+    rx->commit_waits = answer == LEDGER_WAIT;
+    if (rx->commit_waits)
+        return false;
+    if (answer == LEDGER_NO || add_always_bcc(rx) != 0) {
+        refuse(rx, answer == LEDGER_NO ? &refusal.reply : &failed);
+        receive_abort(s);
+        return true;
+    }
+    envelope_fill(rx);
+    worker_op_init(&rx->op, s->in->w, run_committed);
+    rx->committing = true;
+    struct spool_ingest *in = rx->in;
+    rx->in = NULL;
+    charge_spend(&rx->charge); /* nothing refuses it for a quota any more */
+    spool_ingest_commit(in, &rx->env, &rx->op.op);
+    return false;
+}
+
+static void receive_charged(struct session *s, enum ledger_answer answer)
+{
+    if (s->closing)
+        return;
+    if (s->rcpt_waits)
+        admit_rcpt_answer(s, answer);
+    else if (s->rx != NULL && s->rx->commit_waits && commit(s->rx))
+        session_go_on(s);
 }
 
 bool receive_commit(struct session *s)
@@ -390,20 +481,14 @@ bool receive_commit(struct session *s)
         else
             refuse(rx, &failed);
     }
-    if (rx->in == NULL || !s->identity || add_always_bcc(rx) != 0) {
+    if (rx->in == NULL || !s->identity) {
         /* refuse() has answered, or there is nobody to charge it to */
         if (rx->in != NULL)
             refuse(rx, &failed);
         receive_abort(s);
         return true;
     }
-    envelope_fill(rx);
-    worker_op_init(&rx->op, s->in->w, run_committed);
-    rx->committing = true;
-    struct spool_ingest *in = rx->in;
-    rx->in = NULL;
-    spool_ingest_commit(in, &rx->env, &rx->op.op);
-    return false;
+    return commit(rx);
 }
 
 static void run_committed(struct worker *w, struct worker_op *op)
@@ -448,6 +533,7 @@ void receive_abort(struct session *s)
         return;
     ensure(!rx->committing);
     s->rx = NULL;
+    charge_fini(&rx->charge);
     if (rx->in != NULL)
         spool_ingest_abort(rx->in);
     rx->in = NULL;

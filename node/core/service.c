@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "node/admin/admin.h"
+#include "node/core/cluster.h"
 #include "node/core/meters.h"
 #include "node/core/ops.h"
 
@@ -143,7 +144,9 @@ int service_open_admin(struct node *n)
     config_endpoint_format(&a->listen, address, sizeof address);
     struct admin_config ac = { .socket_path = a->socket,
                                .tcp_address = a->enabled_tcp ? address : NULL,
-                               .token_file = a->token_file };
+                               .token_file = a->token_file,
+                               .cluster = n->config->cluster.enabled ? &cluster_admin : NULL,
+                               .cluster_ctx = n };
     ops_fill(n, &ops);
     int err = admin_new(&ac, &ops, &n->admin, &e);
     if (err != 0)

@@ -183,13 +183,21 @@ static void auth_done(struct session *s, struct auth_request *r, enum auth_resul
     static const struct smtp_reply bad = { 535, "5.7.8", "Error: authentication failed" };
     static const struct smtp_reply temp = { 454, "4.7.0", "Temporary authentication failure" };
     static const struct smtp_reply blocked = { 421, "4.7.0", "Too many failed logins, try again later" };
+    struct charge_reply frozen;
     report_auth(s, r, result);
     switch (result) {
     case AUTH_OK:
         if (s->identity != NULL)
             auth_identity_rele(s->identity);
         s->identity = auth_identity_hold(r->identity);
-        smtp_server_on_auth(s->smtp, NULL);
+        if (charge_welcome(s, true, &frozen)) {
+            smtp_server_on_auth(s->smtp, NULL);
+            break;
+        }
+        auth_identity_rele(s->identity);
+        s->identity = NULL;
+        report_rejected(s, "auth", &frozen.reply, (struct span){ "", 0 }, (struct span){ "", 0 });
+        smtp_server_on_auth(s->smtp, &frozen.reply);
         break;
     case AUTH_BAD:
         smtp_server_on_auth(s->smtp, &bad);
@@ -240,61 +248,6 @@ static bool on_auth(struct session *s)
     return true;
 }
 
-/* ---- MAIL and RCPT ------------------------------------------------------------------------------------- */
-
-static const struct smtp_reply *check_mail(struct session *s, const struct smtp_server_mail *mail)
-{
-    static const struct smtp_reply denied = { 550, "5.7.1",
-                                              "Relaying denied: this client is not known here" };
-    /* Not 535, which is about AUTH and final: a mail server would bounce what it has for us, though its next
-     * session may have the new password. */
-    static const struct smtp_reply gone = { 421, "4.7.0", "The account has changed, log in again" };
-    static const struct smtp_reply owner = { 553, "5.7.1", "Sender address not owned by this account" };
-    static const struct smtp_reply closed = { 421, "4.3.2", "Not accepting mail just now" };
-    const struct config *c = s->config;
-    struct node *node = s->in->w->node;
-    if (!node_accepting(node, NULL))
-        return &closed;
-    if (s->identity == NULL)
-        return &denied;
-    if (!auth_identity_current(node->auth, s->identity))
-        return &gone;
-    if (c->accounts.sender_check != CONFIG_SENDER_OFF &&
-        !auth_may_send(s->identity, mail->from.text, c->accounts.subaddresses))
-        return &owner;
-    return NULL;
-}
-
-static void on_mail(struct session *s)
-{
-    static const struct smtp_reply memory = { 451, "4.3.0", "Insufficient memory" };
-    static const struct smtp_reply unqualified = { 553, "5.1.7",
-                                                   "Sender address needs a fully qualified domain" };
-    const struct smtp_server_mail *mail = smtp_server_mail(s->smtp);
-    const struct smtp_reply *refusal = check_mail(s, mail);
-    int err = refusal == NULL ? receive_start(s, &mail->from) : 0;
-    if (err != 0)
-        refusal = err == ERR_BAD ? &unqualified : &memory;
-    if (refusal != NULL)
-        report_rejected(s, "mail", refusal, mail->from.text, (struct span){ "", 0 });
-    smtp_server_on_mail(s->smtp, refusal);
-}
-
-static void on_rcpt(struct session *s)
-{
-    static const struct smtp_reply full = { 452, "4.5.3", "Too many recipients" };
-    static const struct smtp_reply unqualified = { 550, "5.1.2",
-                                                   "Recipient address needs a fully qualified domain" };
-    const struct smtp_server_rcpt *rcpt = smtp_server_rcpt(s->smtp);
-    const struct smtp_reply *refusal = NULL;
-    int err = receive_rcpt(s, rcpt);
-    if (err != 0)
-        refusal = err == ERR_BAD ? &unqualified : &full;
-    if (refusal != NULL)
-        report_rejected(s, "rcpt", refusal, smtp_server_mail(s->smtp)->from.text, rcpt->to.text);
-    smtp_server_on_rcpt(s->smtp, refusal);
-}
-
 /* ---- stepping ------------------------------------------------------------------------------------------ */
 
 /* `first`: what came behind a proxy's header; else empty. */
@@ -318,11 +271,10 @@ static bool session_perform(struct session *s, enum smtp_server_want want)
     case SMTP_SERVER_WANT_AUTH:
         return on_auth(s);
     case SMTP_SERVER_WANT_MAIL:
-        on_mail(s);
+        admit_mail(s);
         return true;
     case SMTP_SERVER_WANT_RCPT:
-        on_rcpt(s);
-        return true;
+        return admit_rcpt(s);
     case SMTP_SERVER_WANT_BODY:
         smtp_server_on_body(s->smtp, receive_open(s));
         return true;

@@ -5,6 +5,7 @@
 #define NODE_CORE_SESSION_H
 
 #include "node/auth/auth.h"
+#include "node/core/charge.h"
 #include "node/core/ingress.h"
 #include "node/net/dns.h"
 #include "node/smtp/arena.h"
@@ -44,9 +45,15 @@ struct session {
     struct auth_identity *identity; /* who the client is; NULL: nobody yet */
     struct auth_request *auth;      /* a check under way */
     struct receiving *rx;           /* the transaction, from MAIL on */
+    bool rcpt_waits;              /* for the cluster, which is asked for a token */
     uint32_t messages;
     struct trace_mark trace;
 };
+
+/* admit.c: MAIL and RCPT were read. admit_rcpt false: the answer comes later. */
+void admit_mail(struct session *s);
+bool admit_rcpt(struct session *s);
+void admit_rcpt_answer(struct session *s, enum ledger_answer answer);
 
 /* receive.c: one transaction. */
 
@@ -54,6 +61,9 @@ struct session {
 int receive_start(struct session *s, const struct smtp_path *from);
 /* One more recipient. ERR_LIMIT: no room. */
 int receive_rcpt(struct session *s, const struct smtp_server_rcpt *rcpt);
+/* What the transaction is charged, and its recipients so far. */
+struct charge *receive_charge(struct session *s);
+uint32_t receive_rcpts(const struct session *s);
 /* Content is about to come. NULL, or why it can't. */
 const struct smtp_reply *receive_open(struct session *s);
 /* Content. True: go on; false: no more until session_go_on is called. */

@@ -5,9 +5,11 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "node/core/egress.h"
+#include "node/core/frozen.h"
 #include "node/core/ingress.h"
 #include "node/core/node.h"
 #include "node/core/probe.h"
+#include "node/ledger/ledger.h"
 #include "node/core/session.h"
 
 #include <stdlib.h>
@@ -36,6 +38,7 @@ static void worker_auths_cb(void *ctx, struct inbox_msg *in)
 int worker_init(struct worker *w, struct node *node, uint32_t index)
 {
     *w = (struct worker){ .node = node, .index = index, .config = config_hold(node->config) };
+    w->gated = node->cluster != NULL;
     list_init(&w->probes);
     activity_init(&w->senders);
     activity_init(&w->sites);
@@ -120,6 +123,8 @@ static void worker_stop_timer_cb(uv_timer_t *timer)
         !egress_busy(w->egress) && w->streams.open == 0) {
         w->stopping = STOP_CLOSING;
         uv_timer_stop(timer);
+        if (w->ledger != NULL)
+            ledger_worker_close(w->ledger);
         dns_close(w->dns, close_streams, w);
     }
 }
@@ -176,6 +181,8 @@ void worker_fini(struct worker *w)
     inbox_fini(&w->inbox);
     inbox_fini(&w->answers);
     inbox_fini(&w->auths);
+    ledger_worker_free(w->ledger);
+    frozen_view_rele(w->frozen);
     config_rele(w->config);
     int err = uv_loop_close(&w->loop);
     if (err != 0)

@@ -22,6 +22,8 @@ struct worker;
 struct ingress;
 struct egress;
 struct dns;
+struct frozen_view;
+struct ledger_worker;
 
 /* Embed it first; the worker calls run, which owns the message from then on. */
 struct worker_msg {
@@ -51,6 +53,9 @@ struct worker {
     struct egress *egress;
     struct activity senders, sites; /* of the last minute */
     struct list probes;             /* see probe.c */
+    struct frozen_view *frozen;     /* in force here; NULL: nobody is */
+    struct ledger_worker *ledger;   /* NULL: no cluster, or none that we are a member of yet */
+    bool gated;                     /* nothing is delivered before we know who is frozen: see frozen.h */
     bool running;                   /* the thread was started */
     uv_timer_t stop_timer;
     int64_t stop_by_ms; /* loop time: what is not finished then is cut */

@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+from harness.cluster import Cluster  # noqa: E402
 from harness.dns import Dns  # noqa: E402
 from harness.node import Node, Raw  # noqa: E402
 from harness.sink import Sink  # noqa: E402
@@ -139,3 +140,24 @@ def raw(node):
 
 
 skip_sanitized = pytest.mark.skipif(SANITIZED, reason="measures memory or time, which sanitizers change")
+
+
+@pytest.fixture
+def make_cluster(folder, certificate, dns, mx_port):
+    """Clusters of nodes on this machine, formed and healthy unless told otherwise."""
+    made = []
+
+    def make(count=3, config=None, form=True):
+        where = folder / f"c{len(made)}"
+        where.mkdir()
+        made.append(Cluster(where, certificate, dns.port, mx_port, count, config))
+        return made[-1].form() if form else made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.close()
+
+
+@pytest.fixture
+def cluster(make_cluster):
+    return make_cluster()

@@ -1,0 +1,101 @@
+/* MAIL and RCPT: the decisions that the grammar cannot make. Who may send as whom, whether this node may
+ * admit mail, and whether there is a token for one more recipient. The worker's thread only.
+ */
+#include "base/err.h"
+#include "node/core/node.h"
+#include "node/core/report.h"
+#include "node/core/session.h"
+
+static const struct smtp_reply *check_mail(struct session *s, const struct smtp_server_mail *mail,
+                                           struct charge_reply *frozen)
+{
+    static const struct smtp_reply denied = { 550, "5.7.1",
+                                              "Relaying denied: this client is not known here" };
+    /* Not 535, which is about AUTH and final: a mail server would bounce what it has for us, though its next
+     * session may have the new password. */
+    static const struct smtp_reply gone = { 421, "4.7.0", "The account has changed, log in again" };
+    static const struct smtp_reply owner = { 553, "5.7.1", "Sender address not owned by this account" };
+    static const struct smtp_reply closed = { 421, "4.3.2", "Not accepting mail just now" };
+    const struct config *c = s->config;
+    struct node *node = s->in->w->node;
+    if (!node_accepting(node, NULL))
+        return &closed;
+    if (s->identity == NULL)
+        return &denied;
+    if (!auth_identity_current(node->auth, s->identity))
+        return &gone;
+    if (!charge_welcome(s, false, frozen))
+        return &frozen->reply;
+    if (c->accounts.sender_check != CONFIG_SENDER_OFF &&
+        !auth_may_send(s->identity, mail->from.text, c->accounts.subaddresses))
+        return &owner;
+    return NULL;
+}
+
+void admit_mail(struct session *s)
+{
+    static const struct smtp_reply memory = { 451, "4.3.0", "Insufficient memory" };
+    static const struct smtp_reply unqualified = { 553, "5.1.7",
+                                                   "Sender address needs a fully qualified domain" };
+    const struct smtp_server_mail *mail = smtp_server_mail(s->smtp);
+    struct charge_reply frozen;
+    const struct smtp_reply *refusal = check_mail(s, mail, &frozen);
+    int err = refusal == NULL ? receive_start(s, &mail->from) : 0;
+    if (err != 0)
+        refusal = err == ERR_BAD ? &unqualified : &memory;
+    if (refusal != NULL)
+        report_rejected(s, "mail", refusal, mail->from.text, (struct span){ "", 0 });
+    smtp_server_on_mail(s->smtp, refusal);
+}
+
+static void refuse_rcpt(struct session *s, const struct smtp_reply *refusal)
+{
+    report_rejected(s, "rcpt", refusal, smtp_server_mail(s->smtp)->from.text,
+                    smtp_server_rcpt(s->smtp)->to.text);
+    smtp_server_on_rcpt(s->smtp, refusal);
+}
+
+/* Its token is reserved. */
+static void take_rcpt(struct session *s)
+{
+    static const struct smtp_reply full = { 452, "4.5.3", "Too many recipients" };
+    static const struct smtp_reply unqualified = { 550, "5.1.2",
+                                                   "Recipient address needs a fully qualified domain" };
+    int err = receive_rcpt(s, smtp_server_rcpt(s->smtp));
+    if (err == 0) {
+        smtp_server_on_rcpt(s->smtp, NULL);
+        return;
+    }
+    charge_rcpt_undo(receive_charge(s));
+    refuse_rcpt(s, err == ERR_BAD ? &unqualified : &full);
+}
+
+bool admit_rcpt(struct session *s)
+{
+    struct charge_reply refusal;
+    switch (charge_rcpt(receive_charge(s), receive_rcpts(s), &refusal)) {
+    case LEDGER_WAIT:
+        s->rcpt_waits = true;
+        return false;
+    case LEDGER_NO:
+        refuse_rcpt(s, &refusal.reply);
+        return true;
+    case LEDGER_YES:
+        break;
+    }
+    take_rcpt(s);
+    return true;
+}
+
+void admit_rcpt_answer(struct session *s, enum ledger_answer answer)
+{
+    struct charge_reply refusal;
+    s->rcpt_waits = false;
+    if (answer == LEDGER_YES) {
+        take_rcpt(s);
+    } else {
+        charge_rcpt_refusal(receive_charge(s), &refusal);
+        refuse_rcpt(s, &refusal.reply);
+    }
+    session_go_on(s);
+}

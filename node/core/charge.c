@@ -1,0 +1,264 @@
+/* What a transaction is charged. See charge.h. */
+#include "node/core/charge.h"
+
+#include "base/ensure.h"
+#include "base/err.h"
+#include "base/text.h"
+#include "consensus/command.h"
+#include "node/core/cluster.h"
+#include "node/core/frozen.h"
+#include "node/core/session.h"
+#include "node/policy/policy.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct cluster *cluster_of(const struct session *s)
+{
+    return s->in->w->node->cluster;
+}
+
+static bool no(struct charge_reply *out, uint16_t code, const char *enhanced, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static bool no(struct charge_reply *out, uint16_t code, const char *enhanced, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(out->text, sizeof out->text, fmt, ap);
+    va_end(ap);
+    out->reply = (struct smtp_reply){ code, enhanced, out->text };
+    return false;
+}
+
+/* ---- frozen -------------------------------------------------------------------------------------------- */
+
+/* True: may send, perhaps only to have it held. */
+static bool frozen_allows(const struct session *s, struct span account, struct span tenant, bool auth,
+                          bool *hold, struct charge_reply *out)
+{
+    const struct frozen_entry *f = frozen_view_of(s->in->w->frozen, account, tenant);
+    if (f == NULL)
+        return true;
+    uint8_t mode = f->mode;
+    if (mode == COMMAND_FREEZE_AUTO)
+        mode = s->l->config->kind == CONFIG_RELAY ? COMMAND_FREEZE_DEFER : COMMAND_FREEZE_REJECT;
+    switch (mode) {
+    case COMMAND_FREEZE_HOLD:
+        *hold = true;
+        return true;
+    case COMMAND_FREEZE_DEFER:
+        return auth ||
+               no(out, 450, "4.7.1", "Sending is suspended for this account, contact your postmaster");
+    default:
+        return no(out, auth ? 535 : 550, auth ? "5.7.13" : "5.7.1",
+                  "This account is disabled for sending, contact your postmaster");
+    }
+}
+
+bool charge_welcome(struct session *s, bool auth, struct charge_reply *out)
+{
+    struct worker *w = s->in->w;
+    bool hold = false;
+    if (cluster_of(s) == NULL)
+        return true;
+    if (!auth && (w->ledger == NULL || !ledger_session_valid(w->ledger)))
+        return no(out, 421, "4.3.2", "This node may not accept mail just now, try another one");
+    return s->identity == NULL ||
+           frozen_allows(s, span_str(s->identity->account), span_str(s->identity->tenant), auth, &hold, out);
+}
+
+/* ---- the refusal's words ------------------------------------------------------------------------------- */
+
+static void refusal_put(const struct ledger_refusal *r, struct charge_reply *out)
+{
+    char window[32], wait[32];
+    switch (r->why) {
+    case LEDGER_WHY_LIMIT:
+        text_format_duration((int64_t)r->window_ms, window, sizeof window);
+        text_format_duration(r->retry_ms < 1000 ? 1000 : (r->retry_ms + 999) / 1000 * 1000, wait,
+                             sizeof wait);
+        no(out, 450, "4.7.1", "Limit %s of this %s reached (%llu recipients per %s), try again in %s",
+           r->limit, r->tenant ? "organisation" : "account", (unsigned long long)r->count, window, wait);
+        break;
+    case LEDGER_WHY_FROZEN:
+        no(out, 450, "4.7.1", "Sending is suspended for this account, contact your postmaster");
+        break;
+    case LEDGER_WHY_DISABLED:
+        no(out, 550, "5.7.1", "This account is disabled, contact your postmaster");
+        break;
+    case LEDGER_WHY_NONE:
+    case LEDGER_WHY_SESSION:
+    case LEDGER_WHY_TIMEOUT:
+    case LEDGER_WHY_BUSY:
+        no(out, 451, "4.3.2", "Sending limits cannot be checked just now, try again later");
+        break;
+    }
+}
+
+/* ---- a transaction ------------------------------------------------------------------------------------- */
+
+static void charge_own_cb(struct ledger_hold *h, enum ledger_answer answer)
+{
+    struct charge *c = h->ctx;
+    c->nrcpts += answer == LEDGER_YES && c->s->rcpt_waits;
+    c->on_answer(c->s, answer);
+}
+
+static void charge_named_cb(struct ledger_hold *h, enum ledger_answer answer)
+{
+    struct charge *c = h->ctx;
+    bool first = c->named_waiting;
+    c->named_waiting = false;
+    if (first && answer == LEDGER_NO)
+        c->named_refused = true;
+    c->on_answer(c->s, answer);
+}
+
+int charge_init(struct charge *c, struct session *s)
+{
+    *c = (struct charge){ .s = s };
+    struct worker *w = s->in->w;
+    if (cluster_of(s) == NULL || w->ledger == NULL)
+        return 0;
+    const struct auth_identity *id = s->identity;
+    struct charge_reply ignored;
+    (void)frozen_allows(s, span_str(id->account), span_str(id->tenant), false, &c->hold, &ignored);
+    struct ledger_sender sender = { span_str(id->account), span_str(id->tenant), id->class };
+    int err = ledger_hold_init(&c->own, w->ledger, &sender, charge_own_cb, c);
+    if (err != 0)
+        return err;
+    c->has_own = true;
+    c->policy = cluster_policy(cluster_of(s));
+    return 0;
+}
+
+void charge_fini(struct charge *c)
+{
+    if (c->has_own)
+        ledger_hold_fini(&c->own);
+    if (c->has_named)
+        ledger_hold_fini(&c->named);
+    if (c->policy != NULL)
+        policy_rele(c->policy);
+    *c = (struct charge){ 0 };
+}
+
+enum ledger_answer charge_rcpt(struct charge *c, uint32_t n, struct charge_reply *out)
+{
+    if (!c->has_own)
+        return LEDGER_YES;
+    uint8_t class = c->s->identity->class;
+    uint32_t max = c->policy == NULL || class >= POLICY_CLASSES ? 0 : c->policy->compiled.max_rcpts[class];
+    if (max > 0 && n >= max) {
+        no(out, 452, "4.5.3", "Too many recipients: this account may have %u per message", max);
+        return LEDGER_NO;
+    }
+    enum ledger_answer answer = ledger_reserve(&c->own, 1);
+    if (answer == LEDGER_NO)
+        refusal_put(&c->own.refusal, out);
+    c->nrcpts += answer == LEDGER_YES;
+    return answer;
+}
+
+void charge_rcpt_refusal(struct charge *c, struct charge_reply *out)
+{
+    refusal_put(&c->own.refusal, out);
+}
+
+void charge_rcpt_undo(struct charge *c)
+{
+    if (!c->has_own)
+        return;
+    c->nrcpts--;
+    ledger_unreserve(&c->own, 1);
+}
+
+/* ---- late identity ------------------------------------------------------------------------------------- */
+
+struct span charge_header(const struct charge *c)
+{
+    const struct policy *p = c->policy;
+    for (uint32_t i = 0; p != NULL && i < p->nlate_identity_accounts; i++)
+        if (strcmp(p->late_identity_accounts[i], c->s->identity->account) == 0)
+            return span_str(p->late_identity_header);
+    return (struct span){ "", 0 };
+}
+
+static bool named_find(struct charge *c, struct charge_reply *out)
+{
+    struct cluster_account account;
+    struct buf text;
+    buf_init(&text, ACCOUNT_LINE_MAX * 2);
+    int err = cluster_account_find(cluster_of(c->s), span_str(c->named_account), &account, &text);
+    if (err == 0) {
+        snprintf(c->named_tenant, sizeof c->named_tenant, "%s", account.tenant);
+        c->named_class = account.class;
+    } else {
+        snprintf(c->named_tenant, sizeof c->named_tenant, "%s", c->s->identity->tenant);
+        c->named_class = c->s->identity->class;
+    }
+    bool disabled = err == 0 && account.disabled;
+    buf_fini(&text);
+    if (disabled)
+        return no(out, 550, "5.7.1", "The account that the header names is disabled");
+    return err == 0 || err == ERR_NOT_FOUND || no(out, 451, "4.3.0", "Insufficient memory");
+}
+
+bool charge_named(struct charge *c, struct span name, uint32_t n, struct charge_reply *out)
+{
+    ensure(!c->has_named);
+    if (!c->has_own)
+        return true;
+    if (account_name_canonical(name, c->named_account) != 0) {
+        c->named_account[0] = '\0';
+        return no(out, 550, "5.6.0", "The header that names the sending account cannot be understood");
+    }
+    struct ledger_sender sender = { span_str(c->named_account), span_str(c->named_tenant), c->named_class };
+    if (!named_find(c, out) ||
+        !frozen_allows(c->s, sender.account, span_str(c->named_tenant), false, &c->hold, out))
+        return false;
+    sender.tenant = span_str(c->named_tenant);
+    sender.class = c->named_class;
+    if (ledger_hold_init(&c->named, c->s->in->w->ledger, &sender, charge_named_cb, c) != 0)
+        return no(out, 451, "4.3.0", "Insufficient memory");
+    c->has_named = true;
+    enum ledger_answer answer = ledger_reserve(&c->named, n);
+    c->named_waiting = answer == LEDGER_WAIT;
+    if (answer == LEDGER_NO)
+        refusal_put(&c->named.refusal, out);
+    return answer != LEDGER_NO;
+}
+
+/* ---- commit -------------------------------------------------------------------------------------------- */
+
+enum ledger_answer charge_ready(struct charge *c, struct charge_reply *out)
+{
+    if (c->named_waiting)
+        return LEDGER_WAIT;
+    if (c->named_refused) {
+        refusal_put(&c->named.refusal, out);
+        return LEDGER_NO;
+    }
+    struct ledger_hold *holds[2] = { c->has_own ? &c->own : NULL, c->has_named ? &c->named : NULL };
+    for (int i = 0; i < 2; i++) {
+        enum ledger_answer answer = holds[i] == NULL ? LEDGER_YES : ledger_ready(holds[i]);
+        if (answer == LEDGER_YES && holds[i] != NULL && holds[i]->reserved != c->nrcpts)
+            answer = LEDGER_NO; /* what was to be exchanged is gone, and there is nothing for it */
+        if (answer == LEDGER_NO) /* accepted at RCPT: whatever ended meanwhile is not the client's fault */
+            no(out, 451, "4.3.2", "Sending limits cannot be checked just now, try again later");
+        if (answer != LEDGER_YES)
+            return answer;
+    }
+    return LEDGER_YES;
+}
+
+void charge_spend(struct charge *c)
+{
+    if (c->has_own)
+        ledger_spend(&c->own);
+    if (c->has_named)
+        ledger_spend(&c->named);
+}

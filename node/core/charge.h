@@ -1,0 +1,74 @@
+/* What a transaction is charged: its recipients, to the quotas of who sends them, and whether they may send
+ * at all (the frozen list, this node's session with the cluster). Between a session and node/ledger. The
+ * worker's thread.
+ *
+ * A node without a cluster charges nothing. One with a cluster that it has not joined, or whose worker has
+ * heard nothing of it yet, admits nothing.
+ *
+ * Two senders can be charged. The account that logged in (or that a relay listener's network stands for) is
+ * charged at each RCPT. Where the policy trusts a relay's account to name the real sender in a header, that
+ * one is charged too, for all recipients, at the end of the header; a refusal is the reply to the dot.
+ */
+#ifndef NODE_CORE_CHARGE_H
+#define NODE_CORE_CHARGE_H
+
+#include "base/buf.h"
+#include "node/auth/auth.h"
+#include "node/ledger/ledger.h"
+#include "node/smtp/reply.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct policy;
+struct session;
+struct worker;
+
+/* A reply and the memory of its text. */
+struct charge_reply {
+    struct smtp_reply reply;
+    char text[256];
+};
+
+struct charge {
+    struct session *s;
+    struct policy *policy;    /* in force when the transaction began; NULL: no cluster */
+    struct ledger_hold own;   /* of the account that logged in */
+    struct ledger_hold named; /* of the sender that the header named */
+    bool has_own, has_named;
+    uint32_t nrcpts; /* so many tokens must be there when the message is committed */
+    bool hold;          /* the message is to be held: the sender is frozen so */
+    bool named_waiting; /* the cluster was asked, and has not answered */
+    bool named_refused;
+    char named_account[ACCOUNT_NAME_MAX + 1], named_tenant[ACCOUNT_NAME_MAX + 1];
+    uint8_t named_class;
+    void (*on_answer)(struct session *s, enum ledger_answer answer); /* to what was asked last and waits */
+};
+
+/* May this client log in, or (auth false) send? Right after AUTH or MAIL was read. False: `out` says why. */
+bool charge_welcome(struct session *s, bool auth, struct charge_reply *out);
+
+/* A transaction begins. -ENOMEM, ERR_LIMIT. */
+int charge_init(struct charge *c, struct session *s);
+/* Gives back what was not spent; no answer comes any more. */
+void charge_fini(struct charge *c);
+
+/* One more recipient, the message having `n` already. WAIT: on_answer follows with what this would have answered. */
+enum ledger_answer charge_rcpt(struct charge *c, uint32_t n, struct charge_reply *out);
+/* The words of a NO that came by on_answer. */
+void charge_rcpt_refusal(struct charge *c, struct charge_reply *out);
+/* It was not taken after all. */
+void charge_rcpt_undo(struct charge *c);
+
+/* The header's field that names senders here; empty: none does. */
+struct span charge_header(const struct charge *c);
+/* It named this one (as written: it need not be an account's name), for n recipients. False: `out` says why
+ * not. The cluster's answer may come later: charge_ready waits for it. */
+bool charge_named(struct charge *c, struct span name, uint32_t n, struct charge_reply *out);
+
+/* All that is reserved can be spent now: charge_spend must follow in the same turn. WAIT: ask again when
+ * on_answer is called, whatever it says. */
+enum ledger_answer charge_ready(struct charge *c, struct charge_reply *out);
+void charge_spend(struct charge *c);
+
+#endif

@@ -1,0 +1,123 @@
+"""Clients that take what they can get, and the check of what they got against a limit: nothing here trusts the node's
+own counters. Moments are the nodes' own receipts: when the commit record was handed to the spool."""
+import datetime
+import smtplib
+import threading
+import time
+
+from .util import wait_until
+
+SENDER = "relay@example.com"  # the account of the harness's relay clients
+
+
+class Client:
+    """One sender's client that sends single messages to the nodes it is given, in turn, and counts."""
+
+    def __init__(self, nodes, recipients=1, sender="user@example.com", pause=0.0):
+        self.nodes, self.recipients, self.sender, self.pause = nodes, recipients, sender, pause
+        self.accepted = []  # (node, begun, ended, recipients), by the monotonic clock
+        self.refusals = {}
+        self.lost = 0  # sent to the end, and no answer came
+
+    def count(self):
+        return sum(entry[3] for entry in self.accepted)
+
+    def note(self, reply):
+        self.refusals[reply[:160]] = self.refusals.get(reply[:160], 0) + 1
+
+    def attempt(self, node):
+        """One message, on a connection of its own: True when it was accepted."""
+        begun = time.monotonic()
+        try:
+            with smtplib.SMTP("127.0.0.1", node.ports["relay"], timeout=15) as smtp:
+                smtp.ehlo("client.example.com")
+                code, text = smtp.mail(self.sender)
+                if code != 250:
+                    self.note(f"{code} {text.decode()}")
+                    return False
+                got = 0
+                for number in range(self.recipients):
+                    code, text = smtp.rcpt(f"r{number}@example.net")
+                    got += code == 250
+                    if code != 250:
+                        self.note(f"{code} {text.decode()}")
+                if got == 0:
+                    return False
+                try:
+                    code, text = smtp.data("Subject: q\r\n\r\nx\r\n")
+                except (smtplib.SMTPException, OSError):
+                    self.lost += got
+                    return False
+                if code != 250:
+                    self.note(f"{code} {text.decode()}")
+                    return False
+                self.accepted.append((node.name, begun, time.monotonic(), got))
+                return True
+        except (smtplib.SMTPException, OSError) as e:
+            self.note(type(e).__name__)
+            return False
+
+    def hammer(self, until):
+        """Goes round the nodes until the time is over."""
+        turn = 0
+        while time.monotonic() < until:
+            self.attempt(self.nodes[turn % len(self.nodes)])
+            turn += 1
+            if self.pause:
+                time.sleep(self.pause)
+
+    def drain(self, refusals=6):
+        """Goes round until that many attempts in a row failed."""
+        failed = turn = 0
+        while failed < refusals:
+            failed = 0 if self.attempt(self.nodes[turn % len(self.nodes)]) else failed + 1
+            turn += 1
+
+
+def together(clients, work):
+    threads = [threading.Thread(target=work, args=(client,)) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def receipts(nodes, account=SENDER):
+    """(moment in ms, recipients) of every message that any node admitted for the account."""
+    found = []
+    for node in nodes:
+        for event in node.events("received"):
+            if event.get("account") == account:
+                moment = datetime.datetime.fromisoformat(event["ts"].replace("Z", "+00:00")).timestamp()
+                found.append((round(moment * 1000), event["recipients"]))
+    return sorted(found)
+
+
+def most_in_a_window(found, window_ms):
+    """The largest sum of recipients in any rolling window of that length."""
+    best = total = begin = 0
+    for moment, recipients in found:
+        total += recipients
+        while found[begin][0] <= moment - window_ms:
+            total -= found[begin][1]
+            begin += 1
+        best = max(best, total)
+    return best
+
+
+def apply_policy(node, text):
+    path = node.folder / "policy.yaml"
+    path.write_text(text)
+    node.cli("policy", "apply", path)
+
+
+def usage(node, limit, account=SENDER):
+    rows = node.api("GET", f"/v1/limits?account={account}")["limits"]
+    return next(row for row in rows if row["limit"] == limit)
+
+
+def await_applied(nodes):
+    """All nodes have applied what the furthest of them has."""
+    target = max(node.cluster()["applied"] for node in nodes)
+    for node in nodes:
+        wait_until(f"{node.name} caught up", lambda node=node: node.cluster()["applied"] >= target)
