@@ -38,7 +38,7 @@ static bool is_news(struct transport *t, uint64_t node, const char *words)
         return false;
     t->said[i].node = node;
     t->said[i].at_ms = now_ms;
-    snprintf(t->said[i].words, sizeof t->said[i].words, "%s", words);
+    snprintf(t->said[i].words, sizeof t->said[i].words, "%.95s", words);
     return true;
 }
 
