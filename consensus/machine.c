@@ -71,6 +71,7 @@ struct machine *machine_new(const struct machine_config *config)
     if (m == NULL)
         return NULL;
     m->config = with_defaults(config);
+    buf_init(&m->snapshot_part, SIZE_MAX);
     if (pthread_mutex_init(&m->lock, NULL) != 0) {
         free(m);
         return NULL;
@@ -100,6 +101,7 @@ void machine_free(struct machine *m)
     quotas_free(m->quotas);
     sessions_free(m->sessions);
     store_free(m->store);
+    buf_fini(&m->snapshot_part);
     pthread_mutex_destroy(&m->lock);
     free(m);
 }
@@ -361,23 +363,27 @@ int machine_snapshot_begin(struct machine *m)
 
 int machine_snapshot_step(struct machine *m, struct buf *out)
 {
+    struct buf *part = &m->snapshot_part;
+    buf_reset(part);
     machine_read_lock(m);
     if (!m->snapshot_begun) {
-        buf_put_u32(out, SNAPSHOT_MAGIC);
-        buf_put_u32(out, SNAPSHOT_FORMAT);
-        buf_put_u64(out, m->snapshot_applied);
-        buf_put_u64(out, m->snapshot_now_ms);
+        buf_put_u32(part, SNAPSHOT_MAGIC);
+        buf_put_u32(part, SNAPSHOT_FORMAT);
+        buf_put_u64(part, m->snapshot_applied);
+        buf_put_u64(part, m->snapshot_now_ms);
         m->snapshot_begun = true;
     }
-    int err = store_snapshot_step(m->store, out, SNAPSHOT_STEP_BYTES);
+    int more = store_snapshot_step(m->store, part, SNAPSHOT_STEP_BYTES);
     machine_read_unlock(m);
-    return err;
+    int err = buf_put_span(out, buf_span(part));
+    return err != 0 ? err : more;
 }
 
 void machine_snapshot_end(struct machine *m)
 {
     machine_read_lock(m);
     store_snapshot_end(m->store);
+    buf_fini(&m->snapshot_part);
     machine_read_unlock(m);
 }
 

@@ -28,6 +28,7 @@ struct machine {
     int failed;                  /* -ENOMEM while saying what changed */
     uint64_t snapshot_applied, snapshot_now_ms; /* at the mark */
     bool snapshot_begun;                        /* the head was written */
+    struct buf snapshot_part;                   /* of one step: what grows without bound grows outside of the lock */
 };
 
 /* Where in the log a command is. Its id, index * 64 + place, names what it makes. */

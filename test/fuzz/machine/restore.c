@@ -85,7 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         buf_put(&in, data + 1, size - 1);
     else if (size > 0)
         compose(data + 1, size - 1, &in);
-    if (machine_restore(m, in.data, in.len) == 0) {
+    if (machine_restore(m, in.data == NULL ? "" : in.data, in.len) == 0) {
         look_around(m);
         uint64_t digest = machine_digest(m);
         ensure(machine_snapshot_begin(m) == 0);

@@ -332,6 +332,37 @@ static void an_empty_window_gives_it_all(void **state)
     }
 }
 
+/* At a steady rate the windows have to be seen to pass by every clock. */
+static void a_steady_sender_gets_93_percent(void **state)
+{
+    (void)state;
+    static const uint64_t windows_ms[] = { 100000, HOUR_MS };
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t s;
+        struct fix f = start(&s);
+        f.keep = false;
+        struct policy_compiled p;
+        fix_policy_plain(&p);
+        p.limits[0].window_ms = windows_ms[i];
+        fix_policy(&f, &p);
+        uint64_t got = 0, refused_until_ms = 0, from_ms = f.now_ms + 2 * windows_ms[i];
+        uint64_t end_ms = from_ms + 20 * windows_ms[i];
+        for (; f.now_ms < end_ms; f.now_ms += windows_ms[i] / 400) { /* twice as much as is allowed */
+            if (f.now_ms < refused_until_ms)
+                continue;
+            const struct machine_result *r = fix_grant(&f, s, "anna", "", 1, 1);
+            got += r->err == 0 && f.now_ms >= from_ms;
+            refused_until_ms = r->err == 0 ? 0 : r->free_ms;
+            if (r->err == 0)
+                (void)fix_return(&f, s, r->id, 0, true);
+        }
+        printf("200 per %llu s: %.1f %% at a steady rate\n", (unsigned long long)windows_ms[i] / 1000,
+               (double)got / 40);
+        assert_in_range(got, 200 * 20 * 93 / 100, 200 * 20);
+        fix_fini(&f);
+    }
+}
+
 /* ---- limits that change ---------------------------------------------------------------------------------
  */
 
@@ -465,6 +496,7 @@ int main(void)
         cmocka_unit_test(unsettled_grants_are_burned_after_a_day),
         cmocka_unit_test(a_refusal_asks_for_what_others_hold),
         cmocka_unit_test(an_empty_window_gives_it_all),
+        cmocka_unit_test(a_steady_sender_gets_93_percent),
         cmocka_unit_test(a_lowered_limit_only_refuses),
         cmocka_unit_test(windows_are_full_in_a_new_epoch),
         cmocka_unit_test(counters_are_bounded_and_forgotten),
