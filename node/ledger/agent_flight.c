@@ -148,8 +148,9 @@ void agent_flight_tick(struct agent *a)
 {
     int64_t now = agent_now(a);
     pump(a, now);
-    if (a->session.id == 0)
+    if (a->session.id == 0 || now < a->scan_ns)
         return;
+    a->scan_ns = now + agent_ms(AGENT_SCAN_MS);
     LIST_EACH_SAFE(pos, &a->in_flight)
     {
         struct agent_op *op = LIST_ITEM(pos, struct agent_op, link);
@@ -166,6 +167,7 @@ void agent_flight_tick(struct agent *a)
 
 void agent_flight_resend_all(struct agent *a)
 {
+    a->scan_ns = 0;
     LIST_EACH(pos, &a->in_flight)
     {
         struct agent_op *op = LIST_ITEM(pos, struct agent_op, link);
@@ -237,6 +239,7 @@ static void cancel_answered(struct agent *a, struct agent_op *cancel, const stru
         list_remove(&op->link);
         op_void(a, op);
     } else { /* it came first: its repeat gets the answer */
+        a->scan_ns = 0;
         op->next_ns = 0;
         op->interval_ms = a->config.resend_ms;
         if (op->kind == AGENT_OP_SUBMIT)

@@ -27,6 +27,7 @@
 #define AGENT_RETURN_WAIT_MS 200  /* what is to be returned gathers for so long */
 #define AGENT_CANCEL_WAIT_MS 1000 /* for a cancel's answer, before ERR_CLOSED */
 #define AGENT_CLOSE_WAIT_MS 500
+#define AGENT_SCAN_MS 10
 #define AGENT_TIMES 1000
 #define AGENT_RATE_NS 2000000000ll
 
@@ -162,6 +163,7 @@ struct agent {
     struct list queued, in_flight, orphans;
     uint32_t nops;
     uint64_t next_seq, lowest;
+    int64_t scan_ns; /* when to look for what is to be repeated */
     struct agent_op *window[AGENT_WINDOW];
     struct buf out;
     uint32_t nout;

@@ -281,7 +281,7 @@ static void test_new_process_burns(void **state)
 static void test_idle_tokens_return(void **state)
 {
     (void)state;
-    char name[16];
+    char name[32];
     for (int i = 0; i < 50; i++) {
         struct held x;
         snprintf(name, sizeof name, "user-%d", i);
@@ -558,7 +558,7 @@ static void test_window(void **state)
     static struct told t[1500];
     memset(t, 0, sizeof t);
     w.hold = true;
-    char name[16];
+    char name[32];
     for (int i = 0; i < 1500; i++) {
         snprintf(name, sizeof name, "t%d", i);
         assert_int_equal(submit_tenant(name, 30000, &t[i]), 0);

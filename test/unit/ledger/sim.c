@@ -74,12 +74,13 @@ static void check_windows(uint64_t seed)
         }
 }
 
-/* What was admitted in the last window must still be charged: else somebody else is granted it again. This is seen
- * long before the chance to exceed a limit is used. */
+/* What was admitted in the last window must still be charged: else somebody else is granted it again. This is
+ * seen long before the chance to exceed a limit is used. */
 static void check_charged(uint64_t seed, uint32_t account)
 {
     uint64_t sum = 0;
-    for (uint32_t i = nspends; i > 0 && w.real_ns - spends[i - 1].at_ns < (int64_t)limits[1].window_ms * MS; i--)
+    for (uint32_t i = nspends; i > 0 && w.real_ns - spends[i - 1].at_ns < (int64_t)limits[1].window_ms * MS;
+         i--)
         if (spends[i - 1].account == account)
             sum += spends[i - 1].n;
     uint64_t used = world_usage(limits[1].name, accounts[account], "t");
