@@ -302,6 +302,8 @@ int cluster_new(struct node *n, struct cluster **out)
         err = uv_check_init(&c->loop, &c->check);
     if (err == 0)
         err = cluster_answers_new(c, &c->answers);
+    if (err == 0)
+        err = cluster_counts_new(c);
     if (err != 0) {
         log_error("cluster", "cannot start: %s", err_text(err));
         return err; /* the process ends: nothing is taken apart */
@@ -402,6 +404,7 @@ void cluster_free(struct cluster *c)
     if (c == NULL || c->started) /* it did not end: its memory is in use */
         return;
     cluster_answers_free(c->answers);
+    cluster_counts_free(c);
     if (c->shared_agent != NULL)
         agent_free(c->shared_agent);
     machine_free(c->m);

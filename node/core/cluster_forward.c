@@ -77,8 +77,7 @@ int cluster_propose(struct cluster *c, const struct command *cmd)
     return err;
 }
 
-/* What a node may ask for: a command under a session of its own, or the opening of one. */
-static bool may_propose(struct cluster *c, uint64_t from, const struct command *cmd)
+bool cluster_may_propose(const struct machine *m, uint64_t from, const struct command *cmd)
 {
     struct machine_session s;
     if (cmd->type == COMMAND_SESSION_OPEN)
@@ -86,7 +85,7 @@ static bool may_propose(struct cluster *c, uint64_t from, const struct command *
     if (cmd->type == COMMAND_CLUSTER_INIT || cmd->origin.session == 0)
         return false;
     /* One that is not known any more gets its refusal from the machine. */
-    return !machine_session_find(c->m, cmd->origin.session, &s) || s.node == from;
+    return !machine_session_find(m, cmd->origin.session, &s) || s.node == from;
 }
 
 void cluster_on_propose(struct cluster *c, uint64_t from, struct span payload)
@@ -100,7 +99,7 @@ void cluster_on_propose(struct cluster *c, uint64_t from, struct span payload)
     for (uint32_t i = 0; i < n; i++) {
         struct command cmd;
         int err = command_decode(&cur, &cmd);
-        if (err == 0 && !may_propose(c, from, &cmd))
+        if (err == 0 && !cluster_may_propose(c->m, from, &cmd))
             err = ERR_DENIED;
         if (err != 0) { /* what cannot be read must never get into the log */
             log_warn("cluster", "node %llu sends a command that is not its to send: %s",

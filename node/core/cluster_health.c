@@ -2,10 +2,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "node/core/cluster_impl.h"
+#include "node/core/egress.h"
 #include "node/core/meters.h"
+#include "node/core/worker.h"
 #include "spool/spool.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 
@@ -18,6 +22,49 @@ bool cluster_has_quorum(struct cluster *c)
         return false;
     replica_stats(c->replica, &rs);
     return rs.quorum_ms >= 0 && rs.quorum_ms <= QUORUM_SILENCE_MS;
+}
+
+/* ---- what the workers hold: asked of them now and then, never waited for ---------------------------------
+ */
+
+struct cluster_count {
+    struct worker_msg msg;
+    atomic_bool out; /* on its way */
+    _Atomic uint64_t held;
+};
+
+static void run_count(struct worker *w, struct worker_msg *msg)
+{
+    struct cluster_count *n = (struct cluster_count *)msg;
+    struct queue_totals t;
+    queue_totals(w->egress->queue, &t);
+    atomic_store(&n->held, t.state[QUEUE_STATE_HELD]);
+    atomic_store(&n->out, false);
+}
+
+int cluster_counts_new(struct cluster *c)
+{
+    c->counts = calloc(c->node->nworkers, sizeof *c->counts);
+    return c->counts == NULL ? -ENOMEM : 0;
+}
+
+void cluster_counts_free(struct cluster *c)
+{
+    free(c->counts);
+}
+
+static uint64_t held(struct cluster *c)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < c->node->nworkers; i++) {
+        struct cluster_count *n = &c->counts[i];
+        sum += atomic_load(&n->held);
+        if (atomic_exchange(&n->out, true))
+            continue;
+        n->msg.run = run_count;
+        worker_post_always(&c->node->workers[i], &n->msg);
+    }
+    return sum;
 }
 
 /* ---- what is told -------------------------------------------------------------------------------------- */
@@ -79,6 +126,7 @@ void cluster_fill_state(void *ctx, struct gossip_state *s)
     s->accepting = node_accepting(c->node, NULL);
     s->quorum = cluster_has_quorum(c);
     s->queued = spool.messages;
+    s->held = held(c);
     s->sessions_in = atomic_load(&c->node->sessions_in);
     s->sessions_out = atomic_load(&c->node->sessions_out);
     s->accepted_per_min = per_minute(c->node, METER_RECEIVED);

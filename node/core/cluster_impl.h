@@ -185,6 +185,7 @@ struct cluster {
     struct list locals;       /* cluster_local */
     struct gossip_state said; /* by us, last */
     uint64_t cpu_us, cpu_at_ms;
+    struct cluster_count *counts; /* of each worker's held mail: cluster_health.c */
 
     /* any thread */
     pthread_mutex_t lock;
@@ -240,6 +241,8 @@ void cluster_send(void *ctx, struct span commands, uint32_t n);
 void cluster_forward_result(struct cluster *c, const struct machine_effect *e);
 void cluster_forward_flush(struct cluster *c, uint64_t index);
 void cluster_forward_fini(struct cluster *c);
+/* What a node may ask for: a command under a session of its own, or the opening of one. */
+bool cluster_may_propose(const struct machine *m, uint64_t from, const struct command *cmd);
 void cluster_on_propose(struct cluster *c, uint64_t from, struct span payload);
 void cluster_on_result(struct cluster *c, uint64_t from, struct span payload);
 /* The leader's own commands, with origin 0. */
@@ -296,6 +299,8 @@ int cluster_thaw_local(void *ctx, const struct admin_caller *by, uint8_t scope, 
 
 /* ---- cluster_health.c ---------------------------------------------------------------------------------- */
 
+int cluster_counts_new(struct cluster *c);
+void cluster_counts_free(struct cluster *c);
 void cluster_fill_state(void *ctx, struct gossip_state *s);
 void cluster_on_state(void *ctx, const struct gossip_state *s);
 void cluster_digest_applied(struct cluster *c, uint64_t index);

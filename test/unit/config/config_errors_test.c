@@ -263,6 +263,18 @@ static const struct {
         "to reach it from elsewhere" } },
     { "@admin:\n  listen: 127.0.0.1:8025\n",
       { "f:8: admin.listen: needs admin.token_file: without it any local user could operate the node" } },
+    /* the cluster */
+    { "@cluster: { listen: \"192.0.2.1:7301\" }\n",
+      { "f:7: cluster.gossip: is required: another port for the other nodes, such as 192.0.2.1:7302" } },
+    { "@cluster:\n  listen: 192.0.2.1:7301\n  gossip: 192.0.2.1:7301\n",
+      { "f:9: cluster.gossip: is the same as cluster.listen: give it a port of its own" } },
+    { "@cluster:\n  listen: 0.0.0.0:7301\n  gossip: 192.0.2.1:7302\n",
+      { "f:7: cluster.advertise: is required when the node listens on any address: where others reach it" } },
+    { "@cluster:\n  listen: 192.0.2.1:7301\n  gossip: 192.0.2.1:7302\n  advertise: relay1\n",
+      { "f:10: cluster.advertise: is no name or address with a port, such as node-a.example.com:7301: "
+        "relay1" } },
+    { "@cluster:\n  listen: 192.0.2.1:7301\n  gossip: 192.0.2.1:7302\n  heartbeat: 400ms\n",
+      { "f:10: cluster.heartbeat: election_timeout must be at least three times heartbeat" } },
     { "@group: mail\n", { "f:7: group: has no effect without user; give both" } },
     { "@data_dir: /srv\nspool: { dir: /srv/accounts/ }\n",
       { "f:1: accounts.file: is the same path as spool.dir: /srv/accounts" } },
