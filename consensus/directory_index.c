@@ -8,8 +8,12 @@
 
 #define BLOCK_LEN 256
 
+/* With the eight bytes of each key that follow what all of the block begin with: so a search looks at few
+ * records, each of which is somewhere else in memory. */
 struct directory_block {
-    uint32_t n; /* never 0 */
+    uint32_t n;    /* never 0 */
+    uint32_t skip; /* bytes that all keys have in common, or fewer */
+    uint64_t parts[BLOCK_LEN];
     struct store_rec *recs[BLOCK_LEN];
 };
 
@@ -26,15 +30,56 @@ void directory_index_fini(struct directory_index *ix)
     directory_index_init(ix, ix->type);
 }
 
+static int compare_keys(struct span a, struct span b)
+{
+    size_t n = a.n < b.n ? a.n : b.n;
+    int c = n == 0 ? 0 : memcmp(a.p, b.p, n);
+    if (c != 0)
+        return c;
+    return a.n < b.n ? -1 : a.n > b.n;
+}
+
 static int compare(const struct directory_index *ix, const struct store_rec *rec, struct span key)
 {
     char scratch[STORE_KEY_MAX];
-    struct span k = ix->type->key(rec, scratch);
-    size_t n = k.n < key.n ? k.n : key.n;
-    int c = n == 0 ? 0 : memcmp(k.p, key.p, n);
-    if (c != 0)
-        return c;
-    return k.n < key.n ? -1 : k.n > key.n;
+    return compare_keys(ix->type->key(rec, scratch), key);
+}
+
+static uint32_t common(struct span a, struct span b)
+{
+    uint32_t n = 0;
+    while (n < a.n && n < b.n && a.p[n] == b.p[n])
+        n++;
+    return n;
+}
+
+/* In the order of the keys; equal ones say nothing, since an end counts as zeros. */
+static uint64_t part_of(struct span key, uint32_t skip)
+{
+    uint64_t part = 0;
+    for (size_t i = skip; i < (size_t)skip + 8; i++)
+        part = part << 8 | (i < key.n ? (uint8_t)key.p[i] : 0);
+    return part;
+}
+
+/* `also` is a key that the block is about to get. */
+static void set_skip(const struct directory_index *ix, struct directory_block *b, struct span also)
+{
+    char first[STORE_KEY_MAX], other[STORE_KEY_MAX];
+    struct span key = ix->type->key(b->recs[0], first);
+    b->skip = common(key, ix->type->key(b->recs[b->n - 1], other));
+    if (also.n != 0 && common(key, also) < b->skip)
+        b->skip = common(key, also);
+    for (uint32_t i = 0; i < b->n; i++)
+        b->parts[i] = part_of(ix->type->key(b->recs[i], other), b->skip);
+}
+
+/* Smaller, greater or (0) alike in what all keys of the block begin with. */
+static int compare_prefix(const struct directory_index *ix, const struct directory_block *b, struct span key)
+{
+    char scratch[STORE_KEY_MAX];
+    struct span prefix = { ix->type->key(b->recs[0], scratch).p, b->skip };
+    return compare_keys((struct span){ key.p, key.n < b->skip ? key.n : b->skip }, prefix);
 }
 
 /* The last block whose first key is not greater; 0 when all are. */
@@ -55,10 +100,14 @@ static size_t find_block(const struct directory_index *ix, struct span key)
 static size_t find_in_block(const struct directory_index *ix, const struct directory_block *b,
                             struct span key, bool or_equal)
 {
+    int prefix = compare_prefix(ix, b, key);
+    if (prefix != 0)
+        return prefix < 0 ? 0 : b->n;
+    uint64_t part = part_of(key, b->skip);
     size_t lo = 0, hi = b->n;
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        int c = compare(ix, b->recs[mid], key);
+        int c = b->parts[mid] < part ? -1 : b->parts[mid] > part ? 1 : compare(ix, b->recs[mid], key);
         if (c > 0 || (or_equal && c == 0))
             hi = mid;
         else
@@ -98,6 +147,8 @@ static int split(struct directory_index *ix, size_t at, uint32_t from)
     b->n = old->n - from;
     memcpy(b->recs, old->recs + from, b->n * sizeof(struct store_rec *));
     old->n = from;
+    set_skip(ix, old, (struct span){ 0 });
+    set_skip(ix, b, (struct span){ 0 });
     return 0;
 }
 
@@ -108,6 +159,7 @@ static int add_first(struct directory_index *ix, struct store_rec *rec)
         return -ENOMEM;
     b->n = 1;
     b->recs[0] = rec;
+    set_skip(ix, b, (struct span){ 0 });
     int err = insert_block(ix, 0, b);
     if (err != 0)
         free(b);
@@ -136,8 +188,12 @@ int directory_index_add(struct directory_index *ix, struct store_rec *rec)
         }
     }
     struct directory_block *b = ix->blocks[at];
+    if (compare_prefix(ix, b, key) != 0)
+        set_skip(ix, b, key);
     memmove(b->recs + i + 1, b->recs + i, (b->n - i) * sizeof(struct store_rec *));
+    memmove(b->parts + i + 1, b->parts + i, (b->n - i) * sizeof b->parts[0]);
     b->recs[i] = rec;
+    b->parts[i] = part_of(key, b->skip);
     b->n++;
     ix->len++;
     return 0;
@@ -165,6 +221,7 @@ static void join(struct directory_index *ix, size_t at)
     struct directory_block *a = ix->blocks[at], *b = ix->blocks[at + 1];
     memcpy(a->recs + a->n, b->recs, b->n * sizeof(struct store_rec *));
     a->n += b->n;
+    set_skip(ix, a, (struct span){ 0 });
     free(b);
     ix->nblocks--;
     memmove(ix->blocks + at + 1, ix->blocks + at + 2,
@@ -178,6 +235,7 @@ void directory_index_remove(struct directory_index *ix, const struct store_rec *
     struct directory_block *b = ix->blocks[at.block];
     b->n--;
     memmove(b->recs + at.i, b->recs + at.i + 1, (b->n - at.i) * sizeof(struct store_rec *));
+    memmove(b->parts + at.i, b->parts + at.i + 1, (b->n - at.i) * sizeof b->parts[0]);
     ix->len--;
     if (b->n == 0) {
         free(b);

@@ -1,5 +1,5 @@
 /* Records of one type in order of their keys' bytes: for listing by name, page by page, among a million. Two
- * levels: an array of blocks, each an array of records; about 11 bytes a record. Rebuilt from the store,
+ * levels: an array of blocks, each an array of records; about 22 bytes a record. Rebuilt from the store,
  * never written. Pure; under the machine's lock.
  */
 #ifndef CONSENSUS_DIRECTORY_INDEX_H

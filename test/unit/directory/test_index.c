@@ -12,7 +12,7 @@
 
 struct item {
     struct store_rec rec;
-    char name[16];
+    char name[72];
     bool in;
 };
 
@@ -25,12 +25,25 @@ static struct span item_key(const struct store_rec *rec, char scratch[STORE_KEY_
 static const struct store_type type = { .id = 1, .name = "item", .key = item_key };
 static struct item items[ITEMS];
 
-static void setup(void)
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct item *)a)->name, ((const struct item *)b)->name);
+}
+
+/* Sorted. Also names that others begin with, long common beginnings, and bytes above 127. */
+static void setup(int kind)
 {
     for (unsigned i = 0; i < ITEMS; i++) {
         items[i] = (struct item){ .in = false };
-        snprintf(items[i].name, sizeof items[i].name, "%05u%s", i, i % 3 == 0 ? "x" : "");
+        if (kind == 0)
+            snprintf(items[i].name, sizeof items[i].name, "%05u%s", i, i % 3 == 0 ? "x" : "");
+        else if (kind == 1 && i < 60)
+            memset(items[i].name, 'a', i + 1);
+        else
+            snprintf(items[i].name, sizeof items[i].name, "%.*s%c%x", (int)(i % 50),
+                     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", i % 7 == 0 ? 0xe4 : 'b', i);
     }
+    qsort(items, ITEMS, sizeof items[0], by_name);
 }
 
 static void check(const struct directory_index *ix, unsigned from)
@@ -52,8 +65,8 @@ static unsigned next_random(unsigned *seed)
 
 static void test_like_an_array(void **state)
 {
-    (void)state;
-    setup();
+    int kind = *(int *)*state;
+    setup(kind);
     struct directory_index ix;
     directory_index_init(&ix, &type);
     check(&ix, 0);
@@ -87,7 +100,7 @@ static void test_in_order(void **state)
 {
     (void)state;
     for (int reverse = 0; reverse < 2; reverse++) {
-        setup();
+        setup(0);
         struct directory_index ix;
         directory_index_init(&ix, &type);
         for (unsigned i = 0; i < ITEMS; i++) {
@@ -109,7 +122,7 @@ static void test_in_order(void **state)
 static void test_replace(void **state)
 {
     (void)state;
-    setup();
+    setup(0);
     struct directory_index ix;
     directory_index_init(&ix, &type);
     for (unsigned i = 0; i < 1000; i++) {
@@ -128,8 +141,10 @@ static void test_replace(void **state)
 
 int main(void)
 {
+    static int kinds[] = { 0, 1 };
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_like_an_array),
+        cmocka_unit_test_prestate(test_like_an_array, &kinds[0]),
+        cmocka_unit_test_prestate(test_like_an_array, &kinds[1]),
         cmocka_unit_test(test_in_order),
         cmocka_unit_test(test_replace),
     };
