@@ -93,6 +93,16 @@ def receipts(nodes, account=SENDER):
     return sorted(found)
 
 
+def all_receipts(nodes, expected, account=SENDER):
+    """The same once they are all written: there must be receipts for exactly what clients were told is accepted."""
+    def complete():
+        found = receipts(nodes, account)
+        total = sum(n for _, n in found)
+        assert total <= expected, f"{total} admitted, {expected} answered with 250"
+        return found if total == expected else None
+    return wait_until(f"receipts for {expected} recipients", complete)
+
+
 def most_in_a_window(found, window_ms):
     """The largest sum of recipients in any rolling window of that length."""
     best = total = begin = 0
