@@ -37,7 +37,7 @@ static size_t account_size(const struct account *a)
 
 uint64_t directory_account_bytes(const struct store_rec *rec)
 {
-    return account_size(account_of(rec)) + 48; /* malloc's own, the store's table and the index */
+    return account_size(account_of(rec)) + 58; /* malloc's own, the store's table and the index */
 }
 
 /* NULL: no memory. */
