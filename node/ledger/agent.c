@@ -324,12 +324,11 @@ static void on_handle_closed(struct agent *a)
 {
     if (--a->handles > 0)
         return;
-    void (*closed)(void *) = a->on_closed;
-    a->on_closed = NULL;
-    if (a->free_wanted)
+    bool free_wanted = a->free_wanted; /* else `closed` may free it */
+    if (a->on_closed != NULL)
+        a->on_closed(a->closed_ctx);
+    if (free_wanted)
         destroy(a);
-    else if (closed != NULL)
-        closed(a->closed_ctx);
 }
 
 static void on_closed_cb(uv_handle_t *handle)

@@ -24,7 +24,8 @@ struct agent_config {
     uv_loop_t *loop; /* for the workers' inbox; NULL in tests that step it */
     uint64_t node;
     struct machine *machine; /* read on this thread */
-    /* Encoded commands, one after another, to whoever leads now: locally or through gossip. May lose them. */
+    /* Encoded commands, one after another, to whoever leads now: locally or through gossip. May lose them.
+     * Answers come later, never from inside this call. */
     void (*send)(void *ctx, struct span commands, uint32_t n);
     /* The session began, ended or is refused; for health, greeting and log. */
     void (*on_session)(void *ctx, uint64_t session, bool usable);

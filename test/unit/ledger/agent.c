@@ -551,6 +551,103 @@ static void test_submit_over_sessions(void **state)
     assert_true(tenant_there("acme"));
 }
 
+/* ---- snapshots: what was answered meanwhile is not seen ------------------------------------------------ */
+
+/* The session is known by its nonce. */
+static void test_snapshot_has_our_session(void **state)
+{
+    (void)state;
+    w.nodes[0].no_apply = true;
+    w.no_told = true;
+    world_advance(300, 10);
+    assert_int_equal(session(0).id, 0);
+    world_install(0);
+    assert_int_not_equal(session(0).id, 0);
+    world_advance(20, 10);
+    assert_true(session(0).usable);
+}
+
+/* While the session lasts, a repeat gets the answer, and is charged once. */
+static void test_snapshot_and_repeat(void **state)
+{
+    (void)state;
+    w.nodes[0].no_apply = true;
+    w.no_told = true;
+    struct held x;
+    held_begin(&x, 0, 0, "anna", "t");
+    assert_int_equal(held_reserve(&x, 0, 5), LEDGER_WAIT);
+    world_advance(50, 10);
+    world_install(0);
+    assert_int_equal(x.answers, 0);
+    w.no_told = false;
+    w.nodes[0].no_apply = false;
+    world_advance(1000, 10);
+    assert_int_equal(x.answer, LEDGER_YES);
+    assert_int_equal(world_usage("hour", "anna", "t"), 5);
+    held_end(&x, 0);
+}
+
+/* The session ended behind a snapshot: whether a command was done cannot be told, and it is not done again.
+ */
+static void test_snapshot_hides_an_answer(void **state)
+{
+    (void)state;
+    struct told t = { 0 };
+    w.nodes[0].no_apply = true;
+    w.no_told = true;
+    assert_int_equal(submit_tenant("acme", 20000, &t), 0);
+    world_settle();
+    assert_true(tenant_there("acme"));
+    w.nodes[0].cut = true;
+    world_advance(6000, 20);
+    w.nodes[0].cut = false;
+    world_install(0);
+    assert_int_equal(session(0).id, 0);
+    w.no_told = false;
+    w.nodes[0].no_apply = false;
+    world_advance(2000, 10);
+    assert_true(session(0).usable);
+    assert_int_equal(t.calls, 1);
+    assert_int_equal(t.err, ERR_CLOSED);
+}
+
+/* A part of a grant that was given back behind a snapshot is not given back twice. */
+static void test_snapshot_hides_a_return(void **state)
+{
+    (void)state;
+    struct held x, y;
+    held_begin(&x, 0, 0, "anna", "t");
+    assert_int_equal(held_reserve(&x, 0, 90), LEDGER_YES);
+    world_at(0);
+    ledger_unreserve(&x.h, 50);
+    /* Another node's need recalls the idle 50; the answer to their return is hidden. */
+    held_begin(&y, 1, 0, "anna", "t");
+    world_at(1);
+    assert_int_equal(ledger_reserve(&y.h, 30), LEDGER_WAIT);
+    for (int i = 0; i < 100 && w.seen[COMMAND_RETURN] == 0; i++) {
+        world_at(1);
+        agent_step(w.nodes[1].agent);
+        w.hold = w.seen[COMMAND_RETURN] > 0;
+        world_advance(2, 1);
+        w.no_told = w.nodes[0].no_apply = w.seen[COMMAND_RETURN] > 0;
+    }
+    assert_true(w.seen[COMMAND_RETURN] > 0);
+    w.nodes[0].cut = true;
+    world_release();
+    world_advance(6000, 20);
+    w.nodes[0].cut = false;
+    world_install(0);
+    w.no_told = w.nodes[0].no_apply = false;
+    world_advance(3000, 10);
+    held_end(&x, 0);
+    held_end(&y, 1);
+    world_advance(80000, 20);
+    struct machine_totals totals;
+    machine_totals(w.lead, &totals);
+    assert_int_equal(totals.charged, totals.refunded + totals.burned + totals.spent_or_held);
+    assert_true(stats(0).in_hand == 0);
+}
+
 /* Many commands with the first one unanswered: the window is never left, and all are answered in the end. */
 static void test_window(void **state)
 {
@@ -658,6 +755,10 @@ int main(void)
         T(test_submit_had_happened),
         T(test_submit_without_quorum),
         T(test_submit_over_sessions),
+        C(test_snapshot_has_our_session),
+        T(test_snapshot_and_repeat),
+        T(test_snapshot_hides_an_answer),
+        T(test_snapshot_hides_a_return),
         T(test_window),
         T(test_bounded),
         T(test_close),

@@ -236,6 +236,8 @@ static void all_well(uint64_t seed)
 {
     for (uint32_t i = 0; i < w.nnodes; i++) {
         struct world_node *node = world_at(i);
+        if (node->no_apply && !node->stopped && world_random(2) == 0)
+            world_install(i); /* it was behind for so long */
         node->cut = node->no_apply = false;
         node->apply_ns = (int64_t)world_random(20) * MS;
         if (node->stopped)
@@ -331,7 +333,7 @@ int main(int argc, char **argv)
 {
     uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
     uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : SIM_SEEDS;
-    int64_t seconds = argc > 3 ? strtoll(argv[3], NULL, 10) : 30;
+    int64_t seconds = argc > 3 ? strtoll(argv[3], NULL, 10) : SIM_SECONDS;
     log_set_level(LOG_LEVEL_ERROR);
     for (uint64_t seed = first; seed < first + count && faults == 0; seed++)
         run(seed, seconds);

@@ -432,6 +432,34 @@ static void test_freed_tokens_serve_waiting(void **state)
     world_release();
 }
 
+/* Late identity: a relay's own hold, and at the end of the headers one more for the sender that they name. */
+static void test_late_identity(void **state)
+{
+    (void)state;
+    struct held relay, named;
+    held_begin(&relay, 0, 0, "relay", "t");
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(held_reserve(&relay, 0, 1), LEDGER_YES);
+    held_begin(&named, 0, 0, "anna", "t");
+    assert_int_equal(held_reserve(&named, 0, relay.h.reserved), LEDGER_YES);
+    assert_int_equal(held_ready(&relay, 0), LEDGER_YES);
+    assert_int_equal(held_ready(&named, 0), LEDGER_YES);
+    held_spend(&relay, 0);
+    held_spend(&named, 0);
+    held_end(&relay, 0);
+    held_end(&named, 0);
+    assert_int_equal(world_usage("hour", "relay", "t") >= 4, true);
+    assert_int_equal(world_usage("hour", "anna", "t"), 4);
+    /* The named sender has no more: the relay's tokens are free again. */
+    held_begin(&relay, 0, 0, "relay", "t");
+    assert_int_equal(held_reserve(&relay, 0, 4), LEDGER_YES);
+    held_begin(&named, 0, 0, "anna", "t");
+    assert_int_equal(held_reserve(&named, 0, 7), LEDGER_NO);
+    held_end(&named, 0);
+    held_end(&relay, 0);
+    assert_true(held_send(0, 0, "relay", "t", 6));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -451,6 +479,7 @@ int main(void)
         T(test_timeout),
         T(test_timeout_of_worker),
         T(test_bounds),
+        T(test_late_identity),
         T(test_waiting_in_order),
         T(test_freed_tokens_serve_waiting),
     };

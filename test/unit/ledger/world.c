@@ -435,6 +435,29 @@ void world_end(struct world *w)
     free(w->entries);
 }
 
+void world_install(uint32_t n)
+{
+    struct world_node *node = world_at(n);
+    if (node->applied == world->nentries)
+        return;
+    struct buf b;
+    buf_init(&b, 1u << 26);
+    ensure(machine_snapshot_begin(world->lead) == 0);
+    int more;
+    while ((more = machine_snapshot_step(world->lead, &b)) > 0) {
+    }
+    ensure(more == 0);
+    machine_snapshot_end(world->lead);
+    ensure(machine_restore(node->m, b.data, b.len) == 0);
+    buf_fini(&b);
+    node->applied = world->nentries;
+    struct machine_effect all = { .change = MACHINE_CHANGED_ALL };
+    struct machine_effects effects = { .items = &all, .n = 1 };
+    if (node->agent != NULL)
+        agent_on_effects(node->agent, node->applied, &effects);
+    publish(node);
+}
+
 void world_leader_lost(void)
 {
     world->no_leader = true;

@@ -96,6 +96,8 @@ void world_advance(int64_t ms, int64_t step_ms);
 /* One command as if some operator had it proposed now; its result. */
 struct machine_result world_command(struct command *cmd);
 void world_policy(const struct policy_limit *limits, uint32_t nlimits);
+/* The node gets all that was committed as a snapshot, without the entries. */
+void world_install(uint32_t n);
 void world_leader_lost(void);
 void world_leader_found(void);
 /* kill -9: workers' holds must be gone. */
