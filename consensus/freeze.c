@@ -28,6 +28,7 @@ struct freezes {
     struct heap timers;      /* by until_ms */
     struct freeze **by_name; /* in order of name, then scope */
     uint32_t n, cap;
+    uint64_t bytes; /* memory of them all */
 };
 
 static inline struct freeze *freeze_of(const struct store_rec *rec)
@@ -86,6 +87,11 @@ static void freeze_encode(const struct store_rec *rec, struct buf *out)
     buf_put_u64(out, (uint64_t)f->wall_ms);
     buf_put_u64(out, f->since_ms);
     buf_put_u64(out, f->until_ms);
+}
+
+static uint64_t bytes_of(const struct freeze *f)
+{
+    return sizeof *f + f->nkey + f->nreason + f->nwho;
 }
 
 static bool scope_exists(uint8_t scope)
@@ -212,6 +218,7 @@ int freeze_restored(struct machine *m)
     struct freezes *fs = m->freezes;
     fs->timers.len = 0;
     fs->n = 0;
+    fs->bytes = 0;
     int err = make_room(fs, store_len(m->store, &freeze_type));
     if (err != 0)
         return err;
@@ -219,6 +226,7 @@ int freeze_restored(struct machine *m)
     {
         struct freeze *f = freeze_of(LIST_ITEM(link, struct store_rec, link));
         fs->by_name[fs->n++] = f;
+        fs->bytes += bytes_of(f);
         err = timer_start(fs, f);
         if (err != 0)
             return err;
@@ -242,6 +250,7 @@ static int add(struct machine *m, struct freeze *f)
     memmove(fs->by_name + at + 1, fs->by_name + at, (fs->n - at) * sizeof(struct freeze *));
     fs->by_name[at] = f;
     fs->n++;
+    fs->bytes += bytes_of(f);
     return timer_start(fs, f);
 }
 
@@ -252,6 +261,7 @@ static void drop(struct machine *m, struct freeze *f)
     ensure(at < fs->n);
     ensure(fs->by_name[at] == f);
     fs->n--;
+    fs->bytes -= bytes_of(f);
     memmove(fs->by_name + at, fs->by_name + at + 1, (fs->n - at) * sizeof(struct freeze *));
     heap_remove(&fs->timers, &f->timer);
     store_remove(m->store, &f->rec);
@@ -420,9 +430,5 @@ bool machine_frozen_find(const struct machine *m, uint8_t scope, struct span nam
 void freeze_totals(const struct machine *m, struct machine_totals *out)
 {
     out->frozen = m->freezes->n;
-    LIST_EACH(link, store_all(m->store, &freeze_type))
-    {
-        const struct freeze *f = freeze_of(LIST_ITEM(link, struct store_rec, link));
-        out->bytes += sizeof *f + f->nkey + f->nreason + f->nwho;
-    }
+    out->bytes += m->freezes->bytes;
 }

@@ -253,6 +253,8 @@ static int apply_entry(struct machine *m, uint64_t index, struct cursor *c)
         if (err != 0)
             return err;
     }
+    if (cursor_left(c) != 0)
+        return ERR_CORRUPT;
     quota_sweep(m, entry.n, m->now_ms - before);
     return 0;
 }

@@ -1,24 +1,27 @@
-/* The records that the replicated machine's state is made of: found by key, digested, and written to a snapshot
- * while they go on changing. Pure: no clock, no I/O. One thread, but for store_snapshot_step (below).
+/* The records that the replicated machine's state is made of: found by key, digested, and written to a
+ * snapshot while they go on changing. Pure: no clock, no I/O. One thread, but for store_snapshot_step
+ * (below).
  *
- * A record is a struct of its module's own with a store_rec first; its type says how to name, encode, decode and
- * free it. Every change of the state goes through three calls, and there is no other way to change it:
+ * A record is a struct of its module's own with a store_rec first; its type says how to name, encode, decode
+ * and free it. Every change of the state goes through three calls, and there is no other way to change it:
  *
  *     store_add(st, rec)      a new record; the store owns it
  *     store_touch(st, rec)    before any field of it is changed
  *     store_remove(st, rec)   frees it
  *
- * Snapshot. store_snapshot_begin marks the present state; store_snapshot_step then writes some records at a time.
- * A record that is touched or removed before its turn is written first, as it was (copy before write), so what is
- * written is the state of the mark, in an order that does not matter. Nothing stalls for longer than one step.
+ * Snapshot. store_snapshot_begin marks the present state; store_snapshot_step then writes some records at a
+ * time. A record that is touched or removed before its turn is written first, as it was (copy before write),
+ * so what is written is the state of the mark, in an order that does not matter. Nothing stalls for longer
+ * than one step.
  *
  * The order of arrival is kept by a snapshot, however its records lie in it.
  *
- * Digest. A 64-bit sum over all records of a keyed-by-nothing hash of their encoding: two stores with the same
- * records have the same digest, whatever their history. store_digest hashes again only what was touched since.
+ * Digest. A 64-bit sum over all records of a keyed-by-nothing hash of their encoding: two stores with the
+ * same records have the same digest, whatever their history. store_digest hashes again only what was touched
+ * since.
  *
- * Threads. store_snapshot_step may run on another thread than the one that changes the store, if the caller holds
- * one lock around each of them.
+ * Threads. store_snapshot_step may run on another thread than the one that changes the store, if the caller
+ * holds one lock around each of them.
  */
 #ifndef CONSENSUS_STORE_H
 #define CONSENSUS_STORE_H
@@ -36,19 +39,20 @@
 #define STORE_TYPES_MAX 64
 
 struct store_rec {
-    struct list link;   /* of all records of its type, in order of arrival; the store's */
-    struct list dirty;  /* touched since the last digest; the store's */
-    uint64_t sum;       /* its part of the digest when that was last computed */
-    uint64_t seq;       /* how many records were added to the store before it: the order of arrival, also in snapshots */
-    uint32_t mark;      /* the snapshot that has it already */
+    struct list link;  /* of all records of its type, in order of arrival; the store's */
+    struct list dirty; /* touched since the last digest; the store's */
+    uint64_t sum;      /* its part of the digest when that was last computed */
+    uint64_t
+        seq; /* how many records were added to the store before it: the order of arrival, also in snapshots */
+    uint32_t mark; /* the snapshot that has it already */
     uint8_t type;
 };
 
 struct store_type {
     uint8_t id; /* in snapshots: never reused for anything else */
     const char *name;
-    /* The key's bytes: unique within the type, never changed while the record is in the store. Points into the
-     * record, or is written to `scratch`. */
+    /* The key's bytes: unique within the type, never changed while the record is in the store. Points into
+     * the record, or is written to `scratch`. */
     struct span (*key)(const struct store_rec *rec, char scratch[STORE_KEY_MAX]);
     /* All of it, key included; the same bytes for the same content. */
     void (*encode)(const struct store_rec *rec, struct buf *out);
@@ -80,8 +84,8 @@ uint64_t store_hash(uint8_t id, struct span encoded);
 
 /* One at a time. -ENOMEM */
 int store_snapshot_begin(struct store *st);
-/* Appends about `bytes` more to `out`; 1: there is more, 0: that was all, or an error (-ENOMEM, ERR_LIMIT of `out`),
- * after which only store_snapshot_end may follow. */
+/* Appends about `bytes` more to `out`; 1: there is more, 0: that was all, or an error (-ENOMEM, ERR_LIMIT of
+ * `out`), after which only store_snapshot_end may follow. */
 int store_snapshot_step(struct store *st, struct buf *out, size_t bytes);
 /* After the last step, or to give up. */
 void store_snapshot_end(struct store *st);
