@@ -624,28 +624,29 @@ static void test_snapshot_hides_a_return(void **state)
     held_begin(&y, 1, 0, "anna", "t");
     world_at(1);
     assert_int_equal(ledger_reserve(&y.h, 30), LEDGER_WAIT);
-    for (int i = 0; i < 100 && w.seen[COMMAND_RETURN] == 0; i++) {
-        world_at(1);
-        agent_step(w.nodes[1].agent);
-        w.hold = w.seen[COMMAND_RETURN] > 0;
-        world_advance(2, 1);
-        w.no_told = w.nodes[0].no_apply = w.seen[COMMAND_RETURN] > 0;
-    }
+    w.no_told = true;
+    w.nodes[0].apply_ns = 5 * MS;
+    for (int i = 0; i < 100 && w.seen[COMMAND_RETURN] == 0; i++)
+        world_advance(1, 1);
+    w.nodes[0].no_apply = true;
     assert_true(w.seen[COMMAND_RETURN] > 0);
     w.nodes[0].cut = true;
-    world_release();
     world_advance(6000, 20);
     w.nodes[0].cut = false;
     world_install(0);
+    assert_int_equal(session(0).id, 0);
     w.no_told = w.nodes[0].no_apply = false;
     world_advance(3000, 10);
+    assert_int_equal(stats(0).burned_local, 50);
     held_end(&x, 0);
     held_end(&y, 1);
     world_advance(80000, 20);
     struct machine_totals totals;
     machine_totals(w.lead, &totals);
     assert_int_equal(totals.charged, totals.refunded + totals.burned + totals.spent_or_held);
-    assert_true(stats(0).in_hand == 0);
+    assert_int_equal(stats(0).in_hand, 0);
+    assert_int_equal(totals.burned, 0);
+    assert_int_equal(world_usage("hour", "anna", "t"), 0);
 }
 
 /* Many commands with the first one unanswered: the window is never left, and all are answered in the end. */
