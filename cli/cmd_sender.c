@@ -209,7 +209,27 @@ int cli_list(struct cli *c, const char *target, const char *key, const char *non
 
 int cmd_frozen(struct cli *c)
 {
-    return cli_list(c, "/v1/frozen", "frozen", "nobody is frozen", put_frozen);
+    struct client_query q;
+    json_t *j = NULL;
+    client_query_init(&q, "/v1/frozen");
+    int code = client_pages(c, &q, "frozen", &j);
+    client_query_fini(&q);
+    const json_t *rows = json_object_get(j, "frozen"), *local = json_object_get(j, "local");
+    const char *next = json_string_value(json_object_get(j, "next"));
+    if (code == 0 && c->json)
+        cli_print_json(j);
+    else if (code == 0 && json_array_size(rows) + json_array_size(local) == 0)
+        cli_note("nobody is frozen");
+    if (code == 0 && !c->json && json_array_size(rows) > 0)
+        put_frozen(c, rows);
+    if (code == 0 && !c->json && json_array_size(local) > 0) {
+        printf("%son this node only:\n", json_array_size(rows) > 0 ? "\n" : "");
+        put_frozen(c, local);
+    }
+    if (code == 0 && !c->json && next != NULL)
+        cli_note("there is more: --limit 0 for all, or --after %s", next);
+    json_decref(j);
+    return code;
 }
 
 /* ---- tenants ------------------------------------------------------------------------------------------- */

@@ -90,6 +90,8 @@ struct admin_cluster {
     /* freeze --local and its end: on this node only, kept over restarts until the cluster has the freeze. */
     int (*freeze_local)(void *ctx, const struct admin_caller *by, const struct command_freeze *f, struct admin_error *e);
     int (*thaw_local)(void *ctx, const struct admin_caller *by, uint8_t scope, const char *name, struct admin_error *e);
+    /* Who is frozen on this node only; NULL: not told. `id` and the times of cluster time are 0. */
+    int (*frozen_local)(void *ctx, machine_frozen_fn *fn, void *arg);
 
     int (*init)(void *ctx, const struct admin_caller *by, const struct admin_init_opts *opts, struct admin_error *e);
     int (*join)(void *ctx, const struct admin_caller *by, const struct admin_join_opts *opts, struct admin_error *e);

@@ -188,6 +188,15 @@ static int on_frozen(void *arg, const struct machine_frozen *f)
     return 0;
 }
 
+/* Few, and all on the first page. */
+static int on_frozen_local(void *arg, const struct machine_frozen *f)
+{
+    struct frozen_rows *r = arg;
+    json_out_open(&r->page.j, NULL, '{');
+    put_frozen(&r->page.j, f, 0);
+    return r->page.j.buf->len > ADMIN_PAGE_BYTES;
+}
+
 int admin_on_frozen(struct admin_call *c)
 {
     struct frozen_rows r = { .after = admin_arg_str(c->args, "after") };
@@ -203,5 +212,10 @@ int admin_on_frozen(struct admin_call *c)
     r.now_ms = machine_now_ms(m);
     machine_frozen_each(m, on_frozen, &r);
     machine_read_unlock(m);
-    return member_page_end(&r.page, c);
+    json_out_close(&r.page.j, ']');
+    json_out_open(&r.page.j, "local", '[');
+    if (r.after == NULL && c->cluster->frozen_local != NULL)
+        err = c->cluster->frozen_local(c->cluster_ctx, on_frozen_local, &r);
+    return err != 0 ? admin_fail(&c->e, err, "who is frozen here is not known: %s", err_text(err))
+                    : member_page_end(&r.page, c);
 }

@@ -217,6 +217,10 @@ static void test_freeze_in_trouble(void **state)
     json_decref(j);
     assert_int_equal(cluster->freezes_local, 1);
     assert_string_equal(cluster->frozen_name, "bob");
+    j = get_json("/v1/frozen?limit=1");
+    assert_string_equal(text(row(j, "local", "name", "bob"), "mode"), "defer");
+    assert_string_equal(text(row(j, "frozen", "name", "anna"), "scope"), "account");
+    json_decref(j);
     ok("/v1/thaw", "{\"account\":\"bob\",\"local\":true}");
     assert_int_equal(cluster->thaws_local, 1);
     refused("POST", "/v1/thaw", "{\"account\":\"eve\",\"local\":true}", 404, "eve is not frozen here");

@@ -134,6 +134,17 @@ static int on_thaw_local(void *ctx, const struct admin_caller *by, uint8_t scope
     return 0;
 }
 
+static int on_frozen_local(void *ctx, machine_frozen_fn *fn, void *arg)
+{
+    struct fake_cluster *f = ctx;
+    LOCKED(f);
+    if (f->freezes_local > f->thaws_local)
+        fn(arg, &(struct machine_frozen){ .scope = COMMAND_SCOPE_ACCOUNT,
+                                          .mode = COMMAND_FREEZE_DEFER,
+                                          .name = span_str(f->frozen_name) });
+    return 0;
+}
+
 static int on_init(void *ctx, const struct admin_caller *by, const struct admin_init_opts *opts,
                    struct admin_error *e)
 {
@@ -328,6 +339,7 @@ void fake_cluster_init(struct fake_cluster *f, bool member)
         .await_obeyed = on_await,
         .freeze_local = on_freeze_local,
         .thaw_local = on_thaw_local,
+        .frozen_local = on_frozen_local,
         .init = on_init,
         .join = on_join,
         .token = on_token,
