@@ -304,6 +304,8 @@ int cluster_new(struct node *n, struct cluster **out)
         err = cluster_answers_new(c, &c->answers);
     if (err == 0)
         err = cluster_counts_new(c);
+    if (err == 0)
+        err = cluster_auth_new(c, &c->auth);
     if (err != 0) {
         log_error("cluster", "cannot start: %s", err_text(err));
         return err; /* the process ends: nothing is taken apart */
@@ -403,8 +405,11 @@ void cluster_free(struct cluster *c)
 {
     if (c == NULL || c->started) /* it did not end: its memory is in use */
         return;
+    if (c->dead_transport != NULL)
+        transport_free(c->dead_transport);
     cluster_answers_free(c->answers);
     cluster_counts_free(c);
+    cluster_auth_free(c->auth);
     if (c->shared_agent != NULL)
         agent_free(c->shared_agent);
     machine_free(c->m);

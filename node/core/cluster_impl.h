@@ -37,7 +37,8 @@ enum cluster_message {
     CLUSTER_MESSAGE_PROPOSE = 1, /* u32 number, encoded commands */
     CLUSTER_MESSAGE_RESULT =
         2, /* u64 index, u32 number, then of each: u8 command, u64 session, u64 seq, result */
-    CLUSTER_MESSAGE_REMOVED = 3, /* you are out */
+    CLUSTER_MESSAGE_REMOVED = 3,     /* you are out */
+    CLUSTER_MESSAGE_AUTH_FAILED = 4, /* account, client network: a login failed */
 };
 enum cluster_question {
     CLUSTER_ASK_INDEX = 16, /* -> u64: what was acknowledged before the question is in the state up to it */
@@ -117,6 +118,7 @@ struct cluster_local { /* a freeze of this node alone */
 };
 
 struct cluster_answers; /* cluster_answer.c */
+struct cluster_auth;    /* cluster_auth.c */
 
 struct cluster {
     struct node *node;
@@ -134,7 +136,8 @@ struct cluster {
     struct cluster_call *stop_call;  /* who waits for the stack's end, and what he is told */
     int stop_err;
     struct identity id;
-    struct transport *transport;
+    struct transport *transport, *dead_transport;
+    bool replica_broken; /* it could not be opened */
     struct replica *replica;
     struct gossip *gossip;
     struct agent *agent;
@@ -198,6 +201,7 @@ struct cluster {
     const char *_Atomic refusal;
     atomic_int failed;
     struct cluster_answers *answers;
+    struct cluster_auth *auth;
 };
 
 /* ---- cluster.c ----------------------------------------------------------------------------------------- */
@@ -321,6 +325,16 @@ void cluster_answers_stop(struct cluster_answers *a);
 void cluster_answers_close(struct cluster_answers *a);
 void cluster_answers_free(struct cluster_answers *a);
 void cluster_on_get(struct cluster *c, struct gossip_request *r, struct span path);
+
+/* ---- cluster_auth.c ------------------------------------------------------------------------------------ */
+
+int cluster_auth_new(struct cluster *c, struct cluster_auth **out);
+/* With the loop's other handles. */
+void cluster_auth_close(struct cluster_auth *a);
+void cluster_auth_free(struct cluster_auth *a);
+/* An account is another one now; empty: any. */
+void cluster_auth_changed(struct cluster *c, struct span account);
+void cluster_auth_heard(struct cluster *c, struct span payload);
 
 /* ---- cluster_ops*.c ------------------------------------------------------------------------------------ */
 

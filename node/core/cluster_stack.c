@@ -37,6 +37,9 @@ static void cluster_effects_cb(void *ctx, uint64_t index, const struct machine_e
         const struct machine_effect *e = &effects->items[i];
         if (!e->is_result) {
             changed(c, e->change);
+            if (e->change == MACHINE_CHANGED_ACCOUNT || e->change == MACHINE_CHANGED_ALL)
+                cluster_auth_changed(c,
+                                     e->change == MACHINE_CHANGED_ACCOUNT ? e->key : (struct span){ "", 0 });
             freeze = freeze || e->change == MACHINE_CHANGED_FROZEN;
         } else if (c->ready) {
             cluster_forward_result(c, e);
@@ -117,6 +120,8 @@ static void on_message(void *ctx, uint64_t from, uint16_t type, struct span payl
         cluster_on_propose(c, from, payload);
     else if (type == CLUSTER_MESSAGE_RESULT)
         cluster_on_result(c, from, payload);
+    else if (type == CLUSTER_MESSAGE_AUTH_FAILED)
+        cluster_auth_heard(c, payload);
     else if (type == CLUSTER_MESSAGE_REMOVED && from == c->leader) {
         log_error("cluster", "this node was removed from the cluster");
         c->removed = c->poll_due = true;
@@ -253,7 +258,9 @@ static int open_replica(struct cluster *c, const struct config *config)
         log_error("cluster", "cannot make %s: %s", c->raft_dir, err_text(err));
         return err;
     }
-    return replica_open(&rc, &c->replica);
+    int err = replica_open(&rc, &c->replica);
+    c->replica_broken = err != 0;
+    return err;
 }
 
 static int open_gossip(struct cluster *c, const struct config *config)
@@ -339,6 +346,7 @@ static void stopped(struct cluster *c)
     uv_close((uv_handle_t *)&c->check, NULL);
     inbox_close(&c->inbox, NULL);
     cluster_answers_close(c->answers);
+    cluster_auth_close(c->auth);
 }
 
 static void gossip_closed_cb(void *ctx)
@@ -359,8 +367,10 @@ static void gossip_closed_cb(void *ctx)
 static void transport_closed_cb(void *ctx)
 {
     struct cluster *c = ctx;
-    if (c->transport != NULL)
+    if (c->transport != NULL && !c->replica_broken)
         transport_free(c->transport);
+    else if (c->transport != NULL)
+        c->dead_transport = c->transport; /* libraft may still use it: freed when the loop has ended */
     c->transport = NULL;
     if (c->gossip != NULL) {
         cluster_published_fini(c); /* their answers would go through it */

@@ -1,0 +1,175 @@
+/* The cluster's accounts and failed logins, for node/auth. Accounts are looked up in the replicated state at
+ * each login; failures that one node sees are told to all others, so that guessing on all nodes in turn
+ * counts once.
+ */
+#include "base/err.h"
+#include "base/log.h"
+#include "node/auth/auth.h"
+#include "node/core/cluster_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define FAILURES_MAX 1024 /* on their way to the cluster thread; more are not told */
+
+struct cluster_auth {
+    struct cluster *c;
+    struct inbox failures;
+};
+
+struct failure {
+    struct inbox_msg msg;
+    size_t account_bytes, network_bytes;
+    char text[]; /* account, network */
+};
+
+/* ---- accounts: any thread, under the checker's lock ---------------------------------------------------- */
+
+static const char *text_put(struct auth_text *text, size_t *at, struct span s)
+{
+    char *p = text->bytes + *at;
+    if (s.n >= sizeof text->bytes - *at)
+        return NULL;
+    if (s.n > 0)
+        memcpy(p, s.p, s.n);
+    p[s.n] = '\0';
+    *at += s.n + 1;
+    return p;
+}
+
+static bool account_copy(const struct directory_account *a, struct account *out, struct auth_text *text)
+{
+    size_t at = 0;
+    *out = (struct account){ .name = text_put(text, &at, a->name),
+                             .hash = text_put(text, &at, a->hash),
+                             .tenant = text_put(text, &at, a->tenant),
+                             .senders = text_put(text, &at, a->senders),
+                             .class = a->class,
+                             .disabled = a->disabled };
+    return out->name != NULL && out->hash != NULL && out->tenant != NULL && out->senders != NULL;
+}
+
+static bool auth_find_cb(void *ctx, struct span name, struct account *out, struct auth_text *text)
+{
+    struct machine *m = cluster_machine(ctx);
+    struct directory_account a;
+    if (m == NULL)
+        return false;
+    machine_read_lock(m);
+    bool found = directory_account_find(m, name, &a) && account_copy(&a, out, text);
+    machine_read_unlock(m);
+    return found;
+}
+
+#define STAND_IN_LOOKED_AT 64
+
+struct stand_in {
+    struct account *out;
+    struct auth_text *text;
+    uint32_t looked;
+    bool found;
+};
+
+static int stand_in_row_cb(void *arg, const struct directory_account *a)
+{
+    struct stand_in *s = arg;
+    s->found = a->hash.n > 0 && a->hash.p[0] == '$' && account_copy(a, s->out, s->text);
+    return s->found || ++s->looked == STAND_IN_LOOKED_AT;
+}
+
+/* The next account in order, or the first one: neighbours of a name that does not exist stay the same. */
+static bool auth_stand_in_cb(void *ctx, struct span name, struct account *out, struct auth_text *text)
+{
+    struct machine *m = cluster_machine(ctx);
+    struct stand_in s = { .out = out, .text = text };
+    if (m == NULL)
+        return false;
+    machine_read_lock(m);
+    (void)directory_account_each(m, name, stand_in_row_cb, &s);
+    if (!s.found)
+        (void)directory_account_each(m, (struct span){ "", 0 }, stand_in_row_cb, &s);
+    machine_read_unlock(m);
+    return s.found;
+}
+
+void cluster_auth_changed(struct cluster *c, struct span account)
+{
+    auth_forget(c->node->auth, account);
+}
+
+/* ---- failures ------------------------------------------------------------------------------------------ */
+
+/* On the checker's threads. */
+static void auth_failure_cb(void *ctx, struct span account, struct span network)
+{
+    struct cluster_auth *a = ctx;
+    struct failure *f = malloc(sizeof *f + account.n + network.n);
+    if (f == NULL)
+        return;
+    *f = (struct failure){ .account_bytes = account.n, .network_bytes = network.n };
+    if (account.n > 0)
+        memcpy(f->text, account.p, account.n);
+    if (network.n > 0)
+        memcpy(f->text + account.n, network.p, network.n);
+    if (inbox_push(&a->failures, &f->msg) != 0)
+        free(f);
+}
+
+static void cluster_failure_cb(void *ctx, struct inbox_msg *msg)
+{
+    struct cluster_auth *a = ctx;
+    struct cluster *c = a->c;
+    struct failure *f = LIST_ITEM(msg, struct failure, msg);
+    struct buf out;
+    buf_init(&out, 1024);
+    buf_put_counted(&out, span_of(f->text, f->account_bytes));
+    buf_put_counted(&out, span_of(f->text + f->account_bytes, f->network_bytes));
+    if (buf_err(&out) == 0 && c->state == CLUSTER_RUNNING && c->gossip != NULL)
+        (void)gossip_send_all(c->gossip, CLUSTER_MESSAGE_AUTH_FAILED, buf_span(&out));
+    buf_fini(&out);
+    free(f);
+}
+
+void cluster_auth_heard(struct cluster *c, struct span payload)
+{
+    struct cursor in;
+    cursor_init(&in, payload.p, payload.n);
+    struct span account = cursor_counted(&in), network = cursor_counted(&in);
+    if (cursor_err(&in) == 0 && cursor_left(&in) == 0 && account.n <= ACCOUNT_NAME_MAX &&
+        network.n <= AUTH_NETWORK_MAX)
+        auth_note_failure(c->node->auth, account, network);
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------- */
+
+int cluster_auth_new(struct cluster *c, struct cluster_auth **out)
+{
+    struct cluster_auth *a = calloc(1, sizeof *a);
+    if (a == NULL)
+        return -ENOMEM;
+    a->c = c;
+    int err = inbox_init(&a->failures, &c->loop, FAILURES_MAX, cluster_failure_cb, a);
+    if (err != 0) {
+        free(a);
+        return err;
+    }
+    const struct auth_source source = { .find = auth_find_cb, .stand_in = auth_stand_in_cb, .ctx = c };
+    auth_set_source(c->node->auth, &source);
+    auth_on_failure(c->node->auth, auth_failure_cb, a);
+    *out = a;
+    return 0;
+}
+
+void cluster_auth_close(struct cluster_auth *a)
+{
+    auth_on_failure(a->c->node->auth, NULL, NULL);
+    inbox_close(&a->failures, NULL);
+}
+
+void cluster_auth_free(struct cluster_auth *a)
+{
+    if (a == NULL)
+        return;
+    inbox_fini(&a->failures);
+    free(a);
+}
