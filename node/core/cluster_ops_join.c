@@ -26,7 +26,10 @@
 static void claim_run(struct cluster *c, struct cluster_call *call)
 {
     int err = 0;
-    if (c->claimed)
+    if (c->dead_transport != NULL)
+        err = admin_fail(call->e, ERR_BUSY,
+                         "an attempt failed and left something open: restart turnpiked, then try again");
+    else if (c->claimed)
         err = admin_fail(call->e, ERR_BUSY, "another operator makes this node a member just now");
     else if (c->state == CLUSTER_LEFT)
         err = admin_fail(call->e, ERR_BUSY,

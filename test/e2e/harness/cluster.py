@@ -5,7 +5,9 @@ import signal
 import time
 
 from .node import Node, merge
-from .util import STRETCH, free_port, wait_until
+from .util import ROOT, STRETCH, free_port, wait_until
+
+os.environ.setdefault("TSAN_OPTIONS", f"suppressions={ROOT}/test/lib/tsan.supp")
 
 
 class Member(Node):
