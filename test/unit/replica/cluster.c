@@ -16,6 +16,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifdef __SANITIZE_THREAD__
+/* libuv and libraft are not built for it: of what their threads do with file descriptors it sees one half. */
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+    return "race:libuv.so\nrace:libraft.so\n";
+}
+#endif
+
 static void on_wake(uv_timer_t *t)
 {
     struct cluster *c = t->data;

@@ -240,9 +240,8 @@ static void test_peer_that_does_not_read(void **state)
     (void)snprintf(frozen.address, sizeof frozen.address, "127.0.0.1:%u", ntohs(sa.sin_port));
     assert_int_equal(cluster_add(&c, &frozen, REPLICA_STANDBY), 0);
     uint64_t most = 0;
-    for (unsigned i = 0; i < 400 && leader->backlogs == 0; i++) {
-        (void)cluster_propose(&c, leader, 16, COMMAND_CHUNK_MAX);
-        cluster_run(&c, 20);
+    for (unsigned i = 0; i < 200 && leader->backlogs == 0; i++) {
+        cluster_load(&c, 64, 4, COMMAND_CHUNK_MAX);
         const struct replica_peer *p = replica_peer(leader->replica, 9);
         if (p->pending_bytes > most)
             most = p->pending_bytes;
