@@ -11,7 +11,7 @@ ours() { # pid
     [ -n "$1" ] && [ -r "/proc/$1/cmdline" ] && tr '\0' ' ' <"/proc/$1/cmdline" | grep -qF "$demo"
 }
 
-for name in node sink; do
+for name in node1 node2 node3 sink; do
     file=$demo/$name.pid
     [ -s "$file" ] || continue
     pid=$(cat "$file")
@@ -33,7 +33,7 @@ done
 
 [ "${1:-}" != --stop-only ] || exit 0
 if [ -d "$demo" ]; then
-    rm -rf "$demo" "${TMPDIR:-/tmp}/turnpike-demo-$(id -u).sock"
+    rm -rf "$demo" "${TMPDIR:-/tmp}/turnpike-demo-$(printf %s "$demo" | cksum | cut -d ' ' -f 1)"
     echo "removed: $demo"
 else
     echo "nothing to undo"
