@@ -154,9 +154,10 @@ void agent_tick(struct agent *a)
 
 bool agent_step(struct agent *a)
 {
+    uint64_t flushed = a->flushed;
     bool any = ledger_port_step(&a->port);
     finish(a);
-    return any;
+    return any || a->flushed != flushed;
 }
 
 void agent_on_effects(struct agent *a, uint64_t index, const struct machine_effects *effects)

@@ -9,6 +9,8 @@
  * - Each renewal attempt has a number of its own; a repeat of the same attempt keeps it.
  * - A session is usable once every worker acts on the state up to the session's own open.
  * - A repeat of a command keeps its (session, seq); one that is given up is cancelled by a command.
+ * - A wall clock that gains more than 0.5 s on CLOCK_BOOTTIME since the last renewal (a machine that stood
+ * still) ends the session until the next one; a grant likewise, since its request.
  * - After a new session of the same process, the old one's grants are settled by id; nothing of them is spent
  * any more.
  */
@@ -40,6 +42,8 @@ struct agent_config {
 };
 
 int agent_new(const struct agent_config *config, struct agent **out);
+/* Workers are closed before it, so that what they have left can be returned. `closed` runs on the loop within
+ * half a second; then agent_free. */
 void agent_close(struct agent *a, void (*closed)(void *ctx), void *ctx); /* signs the session off if it can */
 void agent_free(struct agent *a);
 
@@ -54,8 +58,10 @@ void agent_on_result(struct agent *a, const struct command_origin *origin, uint8
 void agent_on_leader(struct agent *a, uint64_t leader);
 
 /* Somebody else's command (an operator's, a transfer's) under this node's session: numbered, repeated until
- * it is answered, or cancelled at the time-out: then ERR_TIMEOUT means that it did not happen and will not,
- * unless `err` is ERR_CLOSED: no session could be had to know. `cmd->origin` is set here; spans are copied.
+ * it is answered, or cancelled at the time-out. `cb` once: 0 and the result; ERR_TIMEOUT: it did not happen
+ * and will not; ERR_CLOSED, at most a second after the time-out: no session could be had to know (or the
+ * agent closes). Never from inside this call. `cmd->origin` is set here; spans are copied. ERR_LIMIT:
+ * max_in_flight; ERR_CLOSED: closing.
  */
 typedef void agent_cb(void *ctx, int err, const struct machine_result *r);
 int agent_submit(struct agent *a, struct command *cmd, int64_t timeout_ms, agent_cb *cb, void *ctx);

@@ -49,6 +49,7 @@ void agent_flush(struct agent *a)
     if (a->nout > 0) {
         a->config.send(a->config.ctx, buf_span(&a->out), a->nout);
         a->nout = 0;
+        a->flushed++;
     }
     buf_reset(&a->out);
     buf_shrink(&a->out, 64u << 10);

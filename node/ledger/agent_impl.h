@@ -167,6 +167,7 @@ struct agent {
     struct agent_op *window[AGENT_WINDOW];
     struct buf out;
     uint32_t nout;
+    uint64_t flushed; /* so often */
 
     /* tokens */
     struct map senders;

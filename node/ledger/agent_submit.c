@@ -27,10 +27,7 @@ int agent_submit(struct agent *a, struct command *cmd, int64_t timeout_ms, agent
     op->submit.cb = cb;
     op->submit.ctx = ctx;
     a->stats.submitted++;
-    agent_flight_tick(a);
-    if (a->port.stepped)
-        agent_flush(a);
-    return 0;
+    return 0; /* it goes out at the end of this turn: the caller may be a callback of ours */
 }
 
 void agent_submit_answer(struct agent_op *op, int err, const struct machine_result *r)

@@ -77,7 +77,8 @@ void ledger_hold_fini(struct ledger_hold *h);
 
 /* n more tokens. One question at a time per hold. */
 enum ledger_answer ledger_reserve(struct ledger_hold *h, uint32_t n);
-/* n fewer (at most what is reserved). */
+/* n fewer; more than what is reserved is all of it (after a refused exchange a hold has less than it asked
+ * for). */
 void ledger_unreserve(struct ledger_hold *h, uint32_t n);
 /* Can the reserved tokens be spent now? YES: they can, and ledger_spend must follow in this turn of the loop.
  * If session or grants ended meanwhile they are exchanged for others (WAIT), or refused. Reads
@@ -89,7 +90,8 @@ void ledger_spend(struct ledger_hold *h);
 /* May this node admit mail now? Reads CLOCK_BOOTTIME (!): call it after the MAIL line was read. Without a
  * cluster: always. */
 bool ledger_session_valid(const struct ledger_worker *w);
-/* The wallet has tokens of anybody: with no session and no tokens a node greets with 421. */
+/* Should this worker greet a client? The session is valid, and there are tokens in hand or its last renewals
+ * were answered: a node that is cut off and has no token greets with 421. */
 bool ledger_usable(const struct ledger_worker *w);
 
 struct ledger_worker_config {
@@ -107,7 +109,8 @@ void ledger_worker_close(struct ledger_worker *w);
 void ledger_worker_free(struct ledger_worker *w);
 
 /* The state up to this index is acted upon by this worker (it has the frozen view of it, see core). Any index
- * may be told again; it only grows. */
+ * may be told again; it only grows. A new worker admits nothing until it has published the frozen list as it
+ * was when it came; after that only entries that change the list have to be told. */
 void ledger_worker_publish(struct ledger_worker *w, uint64_t index);
 
 struct ledger_worker_stats {

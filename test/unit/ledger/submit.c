@@ -75,7 +75,9 @@ static int submit_tenant(const char *name, int64_t timeout_ms, struct told *t)
 {
     struct command cmd = { .type = COMMAND_TENANT_SET,
                            .tenant_set = { .by = { .who = SPAN_LIT("test") }, .name = span_str(name) } };
-    return agent_submit(world_at(0)->agent, &cmd, timeout_ms, told_cb, t);
+    int err = agent_submit(world_at(0)->agent, &cmd, timeout_ms, told_cb, t);
+    agent_step(w.nodes[0].agent);
+    return err;
 }
 
 static bool tenant_there(const char *name)
