@@ -1,6 +1,6 @@
-/* Inside the shell around libraft: what its files share. See replica.h for what it offers,
- * docs/cluster-raft.md for the faults of libraft 0.22.1 that it works around. Everything on the cluster
- * thread's loop, but for encode_work in replica_fsm.c.
+/* Inside the shell around libraft: what its files share. See replica.h for what it offers; the faults of
+ * libraft 0.22.1 that it works around are told where it does. Everything on the cluster thread's loop, but
+ * for encode_work in replica_fsm.c.
  *
  *     replica.c           open, close, one turn of the loop, who leads, failing
  *     replica_io.c        between libraft and its disk and network: fences, watches, bounds
