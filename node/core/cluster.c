@@ -142,7 +142,7 @@ void cluster_refresh(struct cluster *c)
 static void open_gate(struct cluster *c, int64_t now)
 {
     struct agent_session session = { .usable = false };
-    if (c->gate_open)
+    if (c->gate_open || c->starting)
         return;
     if (c->agent != NULL)
         agent_session(c->agent, &session);
@@ -319,7 +319,9 @@ int cluster_new(struct node *n, struct cluster **out)
 
 static void run_start(struct cluster *c, struct cluster_call *call)
 {
-    cluster_call_done(c, call, cluster_stack_start(c));
+    int err = cluster_stack_start(c);
+    c->starting = false;
+    cluster_call_done(c, call, err);
 }
 
 int cluster_start(struct cluster *c)
@@ -339,6 +341,7 @@ int cluster_start(struct cluster *c)
     bool member = err == 0;
     if (err != 0 && err != ERR_NOT_FOUND)
         return err;
+    c->starting = member;
     cluster_refresh(c);
     err = cluster_frozen_load(c);
     if (err == 0)

@@ -125,6 +125,7 @@ struct cluster {
     uv_loop_t loop;
     uv_thread_t thread;
     bool started;
+    bool starting; /* a member, whose stack has not been started yet */
     struct inbox inbox;
     uv_timer_t tick;
     uv_check_t check;
