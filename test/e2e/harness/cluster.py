@@ -117,10 +117,13 @@ class Cluster:
         return [n for n in self.nodes if n.process is not None and n.process.poll() is None]
 
     def wait_voters(self, timeout=30):
-        """As many voters as nodes, up to three, and each of them is alive."""
+        """As many voters as nodes, up to three, as every node sees it."""
         def voters():
-            rows = [n for n in self.nodes[0].cluster()["nodes"] if n["role"] == "voter" and n["state"] == "active"]
-            return len(rows) >= min(3, len(self.nodes))
+            for node in self.nodes:
+                rows = [n for n in node.cluster()["nodes"] if n["role"] == "voter" and n["state"] == "active"]
+                if len(rows) < min(3, len(self.nodes)):
+                    return False
+            return True
         wait_until("the voters are there", voters, timeout)
 
     def wait_healthy(self, timeout=30):
