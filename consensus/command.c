@@ -184,7 +184,7 @@ static int put_field(struct buf *out, const struct field *f, const void *p)
     case KIND_END:
         break;
     }
-    ensure(!"a field of no kind");
+    ensure_failed("a field of no kind", __FILE__, __LINE__);
     return 0;
 }
 
@@ -281,7 +281,7 @@ static bool get_field(struct cursor *c, const struct field *f, void *p)
     case KIND_END:
         break;
     }
-    ensure(!"a field of no kind");
+    ensure_failed("a field of no kind", __FILE__, __LINE__);
     return false;
 }
 

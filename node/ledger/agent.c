@@ -116,7 +116,7 @@ static void on_message(void *ctx, struct inbox_msg *in)
         break;
     }
     default:
-        ensure(!"a message for the agent");
+        ensure_failed("a message for the agent", __FILE__, __LINE__);
     }
 }
 

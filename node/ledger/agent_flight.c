@@ -104,7 +104,7 @@ static void op_encode(struct agent *a, struct agent_op *op)
         cmd.type = COMMAND_SESSION_CLOSE;
         break;
     default:
-        ensure(!"a kind of command");
+        ensure_failed("a kind of command", __FILE__, __LINE__);
     }
     cmd.origin = (struct command_origin){ .session = op->session, .seq = op->seq, .lowest = a->lowest };
     agent_emit(a, &cmd);

@@ -120,7 +120,7 @@ static void on_message(void *ctx, struct inbox_msg *in)
         on_forget(w, LIST_ITEM(msg, struct ledger_recall, msg));
         break;
     default:
-        ensure(!"a message for a worker");
+        ensure_failed("a message for a worker", __FILE__, __LINE__);
     }
 }
 

@@ -230,7 +230,7 @@ void world_settle(void)
         if (!any)
             return;
     }
-    ensure(!"it settles");
+    ensure_failed("it settles", __FILE__, __LINE__);
 }
 
 static void lead_due(void)
@@ -324,7 +324,7 @@ struct machine_result world_command(struct command *cmd)
     for (uint32_t i = 0; i < world->effects.n; i++)
         if (world->effects.items[i].is_result)
             return world->effects.items[i].result;
-    ensure(!"a result");
+    ensure_failed("a result", __FILE__, __LINE__);
     return (struct machine_result){ 0 };
 }
 
