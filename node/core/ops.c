@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "node/core/cluster_meters.h"
 #include "node/core/egress.h"
 #include "node/core/ingress.h"
 #include "node/core/listener.h"
@@ -234,6 +235,7 @@ static int ops_metrics(void *ctx, struct buf *out, struct admin_error *e)
     for (uint32_t i = 0; i < n->nworkers; i++)
         worker_call(&n->workers[i], set_worker_gauges, NULL);
     (void)node_request(n, set_node_gauges, NULL);
+    cluster_meters_set(n);
     int err = metrics_render(n->metrics, out);
     return err == 0 ? 0 : admin_fail(e, err, "cannot render metrics: %s", err_text(err));
 }

@@ -107,6 +107,40 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
     [METRICS_HISTORY_BEHIND] =
         GAUGE("history_behind", "1 when the history cannot keep up with the spool.", NULL),
     [METRICS_READY] = GAUGE("ready", "1 when mail is accepted.", NULL),
-    [METRICS_CERTIFICATE_END] = GAUGE("tls_certificate_end_seconds",
-                                      "When the first certificate ends, in seconds since 1970.", NULL),
+    [METRICS_CERTIFICATE_END] =
+        GAUGE("tls_certificate_end_seconds", "When the first certificate ends, in seconds since 1970.", NULL),
+    [METRICS_CLUSTER_MEMBER] = GAUGE("cluster_member", "1 when the node is a member of a cluster.", NULL),
+    [METRICS_CLUSTER_QUORUM] =
+        GAUGE("cluster_quorum", "1 when the node sees a leader that has a majority.", NULL),
+    [METRICS_CLUSTER_SESSION] =
+        GAUGE("cluster_session_usable", "1 when the node may admit mail for the cluster.", NULL),
+    [METRICS_CLUSTER_LEADER] = GAUGE("cluster_leader", "1 when the node leads.", NULL),
+    [METRICS_CLUSTER_NODES] = GAUGE("cluster_nodes", "Members of the cluster.", NULL),
+    [METRICS_CLUSTER_NODES_SILENT] =
+        GAUGE("cluster_nodes_silent", "Members that this node does not hear.", NULL),
+    [METRICS_CLUSTER_VOTERS] = GAUGE("cluster_voters", "Members that vote.", NULL),
+    [METRICS_CLUSTER_TERM] = GAUGE("cluster_term", "Term of the consensus: grows with elections.", NULL),
+    [METRICS_CLUSTER_APPLIED] =
+        GAUGE("cluster_applied_index", "Last entry of the log that was applied.", NULL),
+    [METRICS_CLUSTER_DIGEST_MISMATCH] =
+        GAUGE("cluster_digest_mismatch", "1 when the states of nodes were seen to differ.", NULL),
+    [METRICS_CLUSTER_CERTIFICATE_ENDS] =
+        GAUGE("cluster_certificate_ends_soon",
+              "1 when the node's cluster certificate ends soon and was not renewed.", NULL),
+    [METRICS_CLUSTER_LOG_BYTES] = GAUGE("cluster_log_bytes", "Size of the log on disk.", NULL),
+    [METRICS_CLUSTER_SNAPSHOT_BYTES] =
+        GAUGE("cluster_snapshot_bytes", "Size of the snapshots on disk.", NULL),
+    [METRICS_CLUSTER_STATE_BYTES] = GAUGE("cluster_state_bytes", "Memory of the replicated state.", NULL),
+    [METRICS_CLUSTER_FROZEN] = GAUGE("cluster_frozen", "Senders frozen in the cluster.", NULL),
+    [METRICS_CLUSTER_FROZEN_LOCAL] = GAUGE("cluster_frozen_local", "Senders frozen on this node only.", NULL),
+    [METRICS_CLUSTER_TRANSFERS] =
+        GAUGE("cluster_transfers_open", "Batches of messages on their way between nodes.", NULL),
+    [METRICS_CLUSTER_TOKENS_CHARGED] =
+        COUNTER("cluster_tokens_charged_total", "Tokens granted to nodes, in the whole cluster.", NULL),
+    [METRICS_CLUSTER_TOKENS_REFUNDED] =
+        COUNTER("cluster_tokens_refunded_total", "Tokens given back by nodes.", NULL),
+    [METRICS_CLUSTER_TOKENS_BURNED] =
+        COUNTER("cluster_tokens_burned_total", "Tokens lost with a node, or given back too late.", NULL),
+    [METRICS_CLUSTER_GRANTS] = COUNTER("cluster_grants_total", "Requests for tokens granted.", NULL),
+    [METRICS_CLUSTER_REFUSALS] = COUNTER("cluster_refusals_total", "Requests for tokens refused.", NULL),
 };
