@@ -191,10 +191,11 @@ static void check_admin(struct schema_load *l, const struct config *c)
 {
     if (!c->admin.enabled_tcp)
         return;
-    if (!loopback(&c->admin.listen))
+    if (!c->admin.remote && !loopback(&c->admin.listen))
         schema_fault_at(l, "admin.listen",
                         "must be a loopback address such as 127.0.0.1:8025: the API has no TLS; "
-                        "put a proxy before it to reach it from elsewhere");
+                        "put a proxy before it to reach it from elsewhere, or say admin.remote: true where "
+                        "the network is trusted");
     if (c->admin.token_file == NULL)
         schema_fault_at(l, "admin.listen",
                         "needs admin.token_file: without it any local user could operate the node");

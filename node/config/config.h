@@ -27,6 +27,7 @@
 #define CONFIG_ROUTES_MAX 10000
 #define CONFIG_SOURCES_MAX 256
 #define CONFIG_RETRY_MAX 16
+#define CONFIG_ADMIN_HOSTS_MAX 32
 
 enum config_listener_kind { CONFIG_SUBMISSION, CONFIG_SUBMISSIONS, CONFIG_RELAY };
 
@@ -220,9 +221,13 @@ struct config_history {
 struct config_admin {
     char *socket;                   /* default data_dir/admin.sock */
     bool enabled_tcp;               /* `listen` was given */
-    struct sockaddr_storage listen; /* a loopback address */
-    char *token_file;               /* NULL only without `listen` */
-    char *token;                    /* its first line; NULL without token_file or when files were not read */
+    struct sockaddr_storage listen; /* a loopback address, unless `remote` */
+    bool remote;                    /* `listen` may be reached from elsewhere: the network is trusted */
+    char **hosts;                   /* names of it, besides its address and localhost */
+    uint32_t nhosts;
+    bool open_metrics; /* /metrics without the token */
+    char *token_file;  /* NULL only without `listen` */
+    char *token;       /* its first line; NULL without token_file or when files were not read */
 };
 
 enum config_log_level { CONFIG_LOG_ERROR, CONFIG_LOG_WARN, CONFIG_LOG_INFO, CONFIG_LOG_DEBUG };

@@ -252,6 +252,15 @@ TABLE(history, config_history, VALUE(config_history, enabled, "enabled", bool, D
 
 TABLE(admin, config_admin, VALUE(config_admin, socket, "socket", path, RESTART),
       VALUE(config_admin, listen, "listen", endpoint, RESTART),
+      VALUE(config_admin, remote, "remote", bool, DEFAULT("false"), RESTART),
+      { .key = "hosts",
+        .shape = SCHEMA_LIST,
+        .offset = offsetof(struct config_admin, hosts),
+        .count_offset = offsetof(struct config_admin, nhosts),
+        TYPE(host),
+        COUNT(0, CONFIG_ADMIN_HOSTS_MAX),
+        RESTART },
+      VALUE(config_admin, open_metrics, "open_metrics", bool, DEFAULT("false"), RESTART),
       VALUE(config_admin, token_file, "token_file", path));
 
 TABLE(log, config_log, VALUE(config_log, level, "level", enum, .names = levels, DEFAULT("info")),

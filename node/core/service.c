@@ -144,7 +144,11 @@ int service_open_admin(struct node *n)
     config_endpoint_format(&a->listen, address, sizeof address);
     struct admin_config ac = { .socket_path = a->socket,
                                .tcp_address = a->enabled_tcp ? address : NULL,
+                               .tcp_remote = a->remote,
                                .token_file = a->token_file,
+                               .hosts = (const char *const *)a->hosts,
+                               .nhosts = a->nhosts,
+                               .open_metrics = a->open_metrics,
                                .cluster = n->config->cluster.enabled ? &cluster_admin : NULL,
                                .cluster_ctx = n };
     ops_fill(n, &ops);

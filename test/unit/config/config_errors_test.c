@@ -260,7 +260,11 @@ static const struct {
     { "@admin:\n  listen: 0.0.0.0:8025\n  token_file: /x/token\n",
       { "f:8: admin.listen: must be a loopback address such as 127.0.0.1:8025: the API has no TLS; put a "
         "proxy before it "
-        "to reach it from elsewhere" } },
+        "to reach it from elsewhere, or say admin.remote: true where the network is trusted" } },
+    { "@admin:\n  listen: 0.0.0.0:8025\n  remote: true\n",
+      { "f:8: admin.listen: needs admin.token_file: without it any local user could operate the node" } },
+    { "@admin: { hosts: [\"node1:8025\"] }\n",
+      { "f:7: admin.hosts[0]: expected a full host name such as mail.example.com, got \"node1:8025\"" } },
     { "@admin:\n  listen: 127.0.0.1:8025\n",
       { "f:8: admin.listen: needs admin.token_file: without it any local user could operate the node" } },
     /* the cluster */

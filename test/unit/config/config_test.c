@@ -238,6 +238,18 @@ static void test_describe(void **state)
     config_rele(c);
 }
 
+static void test_admin_for_others(void **state)
+{
+    (void)state;
+    struct config *c =
+        parse(MINIMAL "admin: { listen: \"0.0.0.0:8025\", remote: true, token_file: /x/t,\n"
+                      "         hosts: [a.example.com, b.example.com], open_metrics: true }\n");
+    assert_true(c->admin.enabled_tcp && c->admin.remote && c->admin.open_metrics);
+    assert_int_equal(c->admin.nhosts, 2);
+    assert_string_equal(c->admin.hosts[1], "b.example.com");
+    config_rele(c);
+}
+
 static void test_diff(void **state)
 {
     (void)state;
@@ -412,6 +424,7 @@ int main(void)
         cmocka_unit_test(test_routes),
         cmocka_unit_test(test_relay_accounts),
         cmocka_unit_test(test_describe),
+        cmocka_unit_test(test_admin_for_others),
         cmocka_unit_test(test_diff),
         cmocka_unit_test_setup_teardown(test_secrets, setup_dir, remove_dir),
         cmocka_unit_test(test_load_missing),
