@@ -7,7 +7,7 @@ import time
 from .node import Node, merge
 from .util import ROOT, STRETCH, free_port, wait_until
 
-os.environ.setdefault("TSAN_OPTIONS", f"suppressions={ROOT}/test/lib/tsan.supp")
+os.environ.setdefault("TSAN_OPTIONS", f"suppressions={ROOT}/test/lib/tsan.supp print_suppressions=0")
 
 
 class Member(Node):
