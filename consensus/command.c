@@ -56,6 +56,7 @@ static const struct {
     [COMMAND_GRANT] = { "grant", FIELDS(NAME(grant.account), NAME_OR_NONE(grant.tenant), CLASS(grant.class),
                                         U32(grant.need), U32(grant.want)) },
     [COMMAND_RETURN] = { "return", FIELDS({ KIND_RETURN, 0, AT(ret), COMMAND_RETURN_MAX }) },
+    [COMMAND_LIMITS_REOPEN] = { "limits-reopen", FIELDS(BY(limits_reopen)) },
     [COMMAND_FREEZE] = { "freeze", FIELDS(BY(freeze), SCOPE(freeze.scope), NAME(freeze.name),
                                           U8(freeze.mode, COMMAND_FREEZE_REJECT, COMMAND_FREEZE_AUTO),
                                           U64(freeze.for_ms), TEXT(freeze.reason)) },

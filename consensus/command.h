@@ -42,6 +42,7 @@ enum command_type {
     COMMAND_CANCEL = 5,
     COMMAND_GRANT = 6,
     COMMAND_RETURN = 7,
+    COMMAND_LIMITS_REOPEN = 8, /* windows that count as full since a new epoch count what is known again */
     /* freeze */
     COMMAND_FREEZE = 16,
     COMMAND_THAW = 17,
@@ -283,6 +284,10 @@ struct command_cert_issued {
     uint8_t sha256[32];   /* of the certificate; the one before it stays good for a while */
     int64_t not_after_ms; /* wall clock, in the certificate */
 };
+/* Only an operator may say that nothing unknown was admitted: see quota_fill. */
+struct command_limits_reopen {
+    struct command_by by;
+};
 struct command_feature_raise {
     struct command_by by;
     uint32_t level;
@@ -328,6 +333,7 @@ struct command {
         struct command_member_report member_report;
         struct command_cert_issued cert_issued;
         struct command_feature_raise feature_raise;
+        struct command_limits_reopen limits_reopen;
         struct command_transfer_own transfer_own;
         struct command_transfer_end transfer_end; /* also CANCEL */
     };

@@ -190,6 +190,8 @@ static int apply_by_type(struct machine *m, const struct machine_at *at, const s
     case COMMAND_GRANT:
     case COMMAND_RETURN:
         return quota_apply(m, at, session_node(m, cmd->origin.session), cmd, r);
+    case COMMAND_LIMITS_REOPEN:
+        return quota_reopen(m, at, cmd, r);
     case COMMAND_FREEZE:
     case COMMAND_THAW:
         return freeze_apply(m, at, cmd, r);

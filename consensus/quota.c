@@ -104,6 +104,33 @@ void quota_fill(struct machine *m)
     sums->full_ms = m->now_ms > 0 ? m->now_ms : 1;
 }
 
+bool machine_windows_full(const struct machine *m)
+{
+    struct directory_policy dp;
+    if (m->quotas->sums->full_ms == 0 || !directory_policy(m, 0, &dp) || dp.compiled == NULL)
+        return false;
+    for (uint32_t i = 0; i < dp.compiled->nlimits; i++)
+        if (quota_is_full(m, &dp.compiled->limits[i]))
+            return true;
+    return false;
+}
+
+int quota_reopen(struct machine *m, const struct machine_at *at, const struct command *cmd,
+                 struct machine_result *r)
+{
+    struct quota_sums *sums = m->quotas->sums;
+    if (sums->full_ms == 0) {
+        machine_refuse(r, ERR_NOT_FOUND,
+                       "no limits count as full: there was no new epoch, or they were reopened");
+        return 0;
+    }
+    store_touch(m->store, &sums->rec);
+    sums->full_ms = 0;
+    r->id = at->id;
+    machine_changed(m, MACHINE_CHANGED_LIMITS, 0, (struct span){ 0 });
+    return directory_audit(m, at, &cmd->limits_reopen.by, "limits count what is known again");
+}
+
 /* The sender of charge i: that of an earlier one of the same scope, or looked up. */
 static struct quota_sender *sender_of(const struct machine *m, const struct charge *charges, uint32_t i)
 {

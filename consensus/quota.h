@@ -16,6 +16,9 @@ int quota_apply(struct machine *m, const struct machine_at *at, uint64_t node, c
 int quota_burn_node(struct machine *m, uint64_t node);
 /* All windows count as full from now on: what was granted is not known (a new epoch). */
 void quota_fill(struct machine *m);
+/* LIMITS_REOPEN: ends that. 0 or -ENOMEM. */
+int quota_reopen(struct machine *m, const struct machine_at *at, const struct command *cmd,
+                 struct machine_result *r);
 /* At the end of an entry: forgets some of what has left its windows. */
 void quota_sweep(struct machine *m, uint32_t commands, uint64_t elapsed_ms);
 void quota_totals(const struct machine *m, struct machine_totals *out);

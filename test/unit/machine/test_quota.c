@@ -422,9 +422,24 @@ static void windows_are_full_in_a_new_epoch(void **state)
     assert_int_equal(r->err, ERR_LIMIT);
     uint64_t free_ms = r->free_ms;
     assert_true(free_ms > f.now_ms + HOUR_MS);
+    assert_true(machine_windows_full(f.m));
     f.now_ms = free_ms;
     assert_int_equal(fix_apply(&f, &cmd)->err, 0); /* a repeat fills nothing */
+    assert_false(machine_windows_full(f.m));
     assert_int_equal(fix_take(&f, s, "bert", 200), 200);
+
+    cmd.cluster_init.epoch = 3;
+    cmd.cluster_init.ca_certificate = SPAN_LIT("certificate 3");
+    assert_int_equal(fix_apply(&f, &cmd)->err, 0);
+    s = fix_open(&f, 1, s, true, 3);
+    assert_int_equal(fix_grant(&f, s, "anna", "", 1, 1)->err, ERR_LIMIT);
+    struct command reopen = { .type = COMMAND_LIMITS_REOPEN };
+    reopen.limits_reopen.by.who = SPAN_LIT("an operator");
+    assert_int_equal(fix_apply(&f, &reopen)->err, 0);
+    assert_false(machine_windows_full(f.m));
+    assert_int_equal(fix_take(&f, s, "anna", 200), 200); /* it had taken 5 more than an hour ago */
+    assert_int_equal(fix_grant(&f, s, "bert", "", 1, 1)->err, ERR_LIMIT); /* what is known still counts */
+    assert_int_equal(fix_apply(&f, &reopen)->err, ERR_NOT_FOUND);
     fix_fini(&f);
 }
 
