@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import socket
 import time
 
 from .node import Node, merge
@@ -10,12 +11,21 @@ from .util import ROOT, STRETCH, free_port, wait_until
 os.environ.setdefault("TSAN_OPTIONS", f"suppressions={ROOT}/test/lib/tsan.supp print_suppressions=0")
 
 
+def reserve(port):
+    """Nobody else takes the port before the node does, which it does only when it becomes a member."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", port))
+    return held
+
+
 class Member(Node):
     """A node with a `cluster` section."""
 
     def __init__(self, folder, certificate, dns_port, mx_port, name, config=None):
         self.name = name
         self.raft_port, self.gossip_port = free_port(), free_port()
+        self.held = [reserve(self.raft_port), reserve(self.gossip_port)]
         own = {"name": name, "cluster": {"listen": f"127.0.0.1:{self.raft_port}",
                                          "gossip": f"127.0.0.1:{self.gossip_port}"}}
         super().__init__(folder, certificate, dns_port, mx_port, merge(own, config or {}))
@@ -173,6 +183,8 @@ class Cluster:
                         node.process.kill()
                         node.process.wait()
         for node in self.nodes:
+            for held in node.held:
+                held.close()
             node.check_clean()
 
 
