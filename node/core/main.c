@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "node/core/cluster.h"
 #include "node/core/node.h"
+#include "node/policy/policy.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -21,12 +22,14 @@
 static const char usage_text[] =
     "Usage: turnpiked [--config FILE]\n"
     "       turnpiked --check [FILE]\n"
+    "       turnpiked --check-policy FILE\n"
     "       turnpiked --verify-spool DIR\n"
     "\n"
     "A node of the Turnpike mail relay. It stays in the foreground and logs to standard error.\n"
     "\n"
     "  -c, --config FILE       read this configuration (default " DEFAULT_CONFIG ")\n"
     "      --check [FILE]      check a configuration, tell what is wrong, and exit\n"
+    "      --check-policy FILE check a cluster's policy, tell what is wrong, and exit\n"
     "      --verify-spool DIR  read a stopped node's whole spool, tell what is damaged, and exit\n"
     "  -h, --help              show this help\n"
     "  -V, --version           show the version\n"
@@ -75,6 +78,26 @@ static int check_config(const char *path)
     fprintf(stderr, "%s: good\n", path);
     config_rele(c);
     return 0;
+}
+
+static int check_policy(const char *path)
+{
+    struct policy *policy;
+    struct buf text, why;
+    buf_init(&text, 4u << 20);
+    buf_init(&why, 1u << 20);
+    int err = policy_load_file(path, &policy, &text, &why);
+    if (err == 0) {
+        fprintf(stderr, "%s: good\n", path);
+        policy_rele(policy);
+    } else if (why.len > 0) {
+        fwrite(why.data, 1, why.len, stderr);
+    } else {
+        fprintf(stderr, "%s: %s\n", path, err_text(err));
+    }
+    buf_fini(&text);
+    buf_fini(&why);
+    return err == 0 ? 0 : EX_CONFIG;
 }
 
 static void verify_say_cb(void *ctx, const char *line)
@@ -197,10 +220,11 @@ static int run(const char *path)
 
 int main(int argc, char **argv)
 {
-    enum { OPT_CHECK = 256, OPT_VERIFY };
+    enum { OPT_CHECK = 256, OPT_POLICY, OPT_VERIFY };
     static const struct option options[] = {
         { "config", required_argument, NULL, 'c' },
         { "check", optional_argument, NULL, OPT_CHECK },
+        { "check-policy", required_argument, NULL, OPT_POLICY },
         { "verify-spool", required_argument, NULL, OPT_VERIFY },
         { "help", no_argument, NULL, 'h' },
         { "version", no_argument, NULL, 'V' },
@@ -208,7 +232,7 @@ int main(int argc, char **argv)
     };
     hash_seed(); /* before the first table is filled: the configuration has some */
     const char *path = DEFAULT_CONFIG;
-    const char *verify = NULL;
+    const char *verify = NULL, *policy = NULL;
     bool check = false;
     for (int opt; (opt = getopt_long(argc, argv, "c:hV", options, NULL)) != -1;) {
         switch (opt) {
@@ -221,6 +245,9 @@ int main(int argc, char **argv)
                 path = optarg;
             else if (optind < argc && argv[optind][0] != '-')
                 path = argv[optind++];
+            break;
+        case OPT_POLICY:
+            policy = optarg;
             break;
         case OPT_VERIFY:
             verify = optarg;
@@ -242,5 +269,7 @@ int main(int argc, char **argv)
     }
     if (verify != NULL)
         return verify_spool(verify);
+    if (policy != NULL)
+        return check_policy(policy);
     return check ? check_config(path) : run(path);
 }

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import make_certificate
 from harness.node import PASSWORD, Raw, UnixConnection
-from harness.util import NODE, ROOT, wait_until
+from harness.util import BUILD, NODE, ROOT, wait_until
 
 
 @pytest.fixture
@@ -415,3 +415,19 @@ def test_port_in_use_is_said(make_node):
     two.expected_exit = code
     assert code != 0
     assert str(one.ports["submission"]) in two.log_text()
+
+
+def test_policy_check_needs_no_node(folder):
+    """The example of docs/policy.md is good; every fault of a wrong one is told with its line."""
+    command = [BUILD / "cli/turnpike", "policy", "check"]
+    example = folder / "example.yaml"
+    example.write_text((ROOT / "docs/policy.md").read_text().split("```yaml\n", 1)[1].split("```", 1)[0])
+    done = subprocess.run([*command, example], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, f"{example}: good\n")
+    wrong = folder / "wrong.yaml"
+    wrong.write_text("limits:\n  - {name: hour, for: account, count: 200, window: 1s}\nvotters: 3\n")
+    done = subprocess.run([*command, wrong], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert f"{wrong}:2: limits[0].window" in done.stderr and f'{wrong}:3: unknown key "votters"' in done.stderr
+    missing = subprocess.run([*command, folder / "none.yaml"], capture_output=True, text=True, timeout=30)
+    assert missing.returncode == 1 and "none.yaml" in missing.stderr
