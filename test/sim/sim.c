@@ -1,0 +1,146 @@
+/* One seed: trouble for a while, then none, in which everything must work again. And many.
+ *
+ * usage: sim SEED | sim FIRST COUNT
+ */
+#include "test/sim/sim.h"
+
+#include "base/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define TROUBLE_MS 20000
+#define RECOVER_MS 10000
+#define FULL_MS 6000
+
+struct sim sim;
+
+const char *const sim_accounts[] = { "anna", "berta", "carl", "dora", "probe", "full" };
+const char *const sim_tenants[] = { "red", "red", "blue", "blue", "probes", "fulls" };
+const struct policy_limit sim_limits[] = {
+    { "five", COMMAND_SCOPE_ACCOUNT, 1, 30, 5000 },
+    { "twelve", COMMAND_SCOPE_ACCOUNT, 1, 50, 12000 },
+    { "tenant", COMMAND_SCOPE_TENANT, 1, 50, 7000 },
+    { "probe", COMMAND_SCOPE_ACCOUNT, 1 << SIM_CLASS_PROBE, 1000, 20000 },
+    { "full", COMMAND_SCOPE_ACCOUNT, 1 << SIM_CLASS_FULL, 200, 20000 },
+};
+
+uint8_t sim_class(uint32_t account)
+{
+    return account == SIM_PROBE ? SIM_CLASS_PROBE : account == SIM_FULL ? SIM_CLASS_FULL : 0;
+}
+
+uint64_t sim_random(uint64_t below)
+{
+    uint64_t z = sim.rng += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    z ^= z >> 31;
+    return below == 0 ? 0 : z % below;
+}
+
+static void pass(void)
+{
+    sim.now_ns += SIM_STEP_NS;
+    for (uint32_t i = 0; i < sim.n; i++) {
+        struct sim_server *s = &sim.servers[i];
+        s->wall_ns += SIM_STEP_NS;
+        if (!s->vm_paused)
+            s->boot_ns += SIM_STEP_NS + SIM_STEP_NS / 1000 * s->ppm / 1000;
+        disk_run(s);
+    }
+}
+
+static void step(void)
+{
+    pass();
+    load_step();
+    uint32_t first = (uint32_t)sim_random(sim.n), by = sim_random(2) == 0 ? 1 : sim.n - 1;
+    for (uint32_t k = 0; k < sim.n; k++) {
+        struct sim_server *s = &sim.servers[(first + k * by) % sim.n];
+        if (server_up(s))
+            server_turn(s);
+    }
+    operate_step();
+    if (sim.now_ns % (50 * SIM_MS) == 0)
+        trouble_step();
+}
+
+static void begin(uint64_t seed)
+{
+    sim = (struct sim){ .seed = seed, .rng = seed * UINT64_C(7919) + 1, .n = seed % 2 == 0 ? 3 : 5 };
+    sim.now_ns = 1000000 * SIM_MS;
+    sim.threshold = 30 + (unsigned)sim_random(300);
+    sim.trailing = 5 + (unsigned)sim_random(100);
+    for (uint32_t i = 0; i < sim.n; i++) {
+        struct sim_server *s = &sim.servers[i];
+        s->i = i;
+        s->boot_ns = sim_ms(1000000);
+        s->wall_ns = INT64_C(1700000000000) * SIM_MS + sim_ms(100000);
+        disk_init(&s->disk);
+        heap_init(&sim.packets[i]);
+        list_init(&s->memory);
+    }
+    check_begin();
+    load_begin();
+    operate_begin();
+    trouble_begin(seed % 16 != 15);
+    lead_cluster_found();
+    for (uint32_t i = 0; i < sim.n; i++)
+        server_begin(&sim.servers[i]);
+}
+
+static void end(void)
+{
+    check_end();
+    for (uint32_t i = 0; i < sim.n; i++) {
+        server_kill(&sim.servers[i]);
+        disk_fini(&sim.servers[i].disk);
+        memory_lose(&sim.servers[i]);
+    }
+    net_drop_all();
+}
+
+static void run(uint64_t seed)
+{
+    begin(seed);
+    for (int64_t ms = 0; ms < TROUBLE_MS; ms += SIM_STEP_NS / SIM_MS)
+        step();
+    trouble_over();
+    int64_t left_ms = RECOVER_MS;
+    for (; left_ms > 0 && !load_probe(); left_ms -= SIM_STEP_NS / SIM_MS)
+        step();
+    if (left_ms <= 0)
+        check_fault("not every node admits mail %d ms after all was well", RECOVER_MS);
+    sim.quiet = true;
+    for (int64_t ms = 0; ms < FULL_MS; ms += SIM_STEP_NS / SIM_MS) {
+        load_full();
+        step();
+    }
+    if (check_spent(SIM_FULL) < sim_limits[4].count * 99 / 100)
+        check_fault("%llu of %llu are admitted from an empty window",
+                    (unsigned long long)check_spent(SIM_FULL), (unsigned long long)sim_limits[4].count);
+    end();
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
+    uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : argc > 1 ? 1 : SIM_SEEDS, seed;
+    log_set_level(LOG_LEVEL_ERROR);
+    memory_begin();
+    for (seed = first; seed < first + count && check_faults == 0; seed++)
+        run(seed);
+    const struct check_sums *c = &check_sums;
+    printf("seeds %llu to %llu: %llu admitted of %llu mails, %llu refused; %llu entries, %llu leaders, %llu "
+           "kills, "
+           "%llu snapshots, %llu installed; %llu freezes promised of %llu returned, %llu policies, %llu "
+           "removed; "
+           "%u faults\n",
+           (unsigned long long)first, (unsigned long long)seed - 1, (unsigned long long)c->admitted,
+           (unsigned long long)c->mails, (unsigned long long)c->refused, (unsigned long long)c->entries,
+           (unsigned long long)c->leaders, (unsigned long long)c->kills, (unsigned long long)c->snapshots,
+           (unsigned long long)c->installs, (unsigned long long)c->freezes, (unsigned long long)c->returned,
+           (unsigned long long)c->policies, (unsigned long long)c->removed, check_faults);
+    return check_faults > 0;
+}

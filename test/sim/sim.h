@@ -1,0 +1,293 @@
+/* The simulation: a cluster of three or five nodes as they would run, on one thread and in a time of its own.
+ *
+ * Each node is libraft (the real one) over a disk and a network that are simulated here, the replicated
+ * machine, the leader's lease, an agent and two workers. Clients send mail, operators freeze, thaw and change
+ * limits, and trouble comes from a seed: processes that are killed and lose what was not synced, links cut in
+ * one direction or both, disks and whole machines that stand still, clocks at both ends of what is assumed,
+ * messages that are lost, late or repeated. What must hold is judged by check.c, which knows only what was
+ * admitted when, in real time, and what operators were told.
+ *
+ *     memory.c    each process's memory, which is gone when it is killed
+ *     disk.c      what was synced, what was not yet; libraft's view of it
+ *     net.c       messages between nodes
+ *     server.c    a process: begin, end, one turn of its loops
+ *     lead.c      what a leader does: its barrier, cluster time, entries; and libraft's state machine
+ *     load.c      clients
+ *     operate.c   operators
+ *     trouble.c   what goes wrong
+ *     check.c     what must hold
+ *     sim.c       one seed, and many
+ */
+#ifndef TEST_SIM_SIM_H
+#define TEST_SIM_SIM_H
+
+#include "base/buf.h"
+#include "base/ensure.h"
+#include "base/err.h"
+#include "base/heap.h"
+#include "base/list.h"
+#include "consensus/lease.h"
+#include "consensus/machine.h"
+#include "consensus/policy.h"
+#include "node/ledger/agent.h"
+#include "node/ledger/internal.h"
+
+#include <raft.h>
+
+#define SIM_SERVERS_MAX 5
+#define SIM_WORKERS 2
+#define SIM_ACCOUNTS 4 /* of the load; the first two are of one tenant, the others of another */
+#define SIM_LIMITS 5
+#define SIM_STEP_NS (5 * SIM_MS)
+#define SIM_MS INT64_C(1000000)
+#define SIM_ASKED_MAX 32
+#define SIM_FLIGHTS_MAX 64
+
+/* ---- a disk ----------------------------------------------------------------------------------------------
+ */
+
+struct sim_entry {
+    raft_term term;
+    enum raft_entry_type type;
+    size_t n;
+    char *bytes;
+};
+struct sim_snapshot {
+    raft_index index, conf_index;
+    raft_term term;
+    struct sim_entry conf, data; /* bytes only */
+};
+struct sim_disk {
+    raft_term term;
+    raft_id vote;
+    struct sim_entry *entries;
+    raft_index first; /* of the entries */
+    uint32_t n, cap;
+    struct sim_snapshot snapshot; /* index 0: none */
+    struct list ops, done;        /* struct sim_op: on their way, in order; executed, not yet told */
+    raft_index tail;              /* the last entry when all ops are done */
+    int64_t busy_until_ns;        /* it stands still so long */
+};
+
+/* ---- messages --------------------------------------------------------------------------------------------
+ */
+
+enum sim_kind { SIM_RAFT, SIM_COMMANDS, SIM_RESULT, SIM_ASK, SIM_TELL };
+struct sim_packet {
+    struct heap_node due;
+    enum sim_kind kind;
+    uint32_t from, to;
+    struct raft_message raft; /* without pointers; what they led to is in `bytes` */
+    uint32_t n;               /* commands, or entries */
+    struct command_origin origin;
+    uint8_t command;
+    struct machine_result result;
+    uint64_t index, session, published; /* of a question and its answer */
+    size_t nbytes;
+    char bytes[];
+};
+
+/* ---- a server --------------------------------------------------------------------------------------------
+ */
+
+struct sim_view { /* of the frozen list */
+    uint64_t index;
+    uint32_t frozen; /* bits: accounts */
+    int64_t due_ns;  /* of one that is on its way; 0: none */
+};
+struct sim_worker {
+    struct ledger_worker *w;
+    struct sim_view view, coming;
+    int64_t stalled_until_ns;
+};
+struct sim_flight {
+    struct raft_apply req;
+    struct list link;
+    struct sim_server *s;
+};
+struct sim_server {
+    uint32_t i; /* its id is one more */
+    struct sim_disk disk;
+    /* clocks; they go on while it is down */
+    int64_t boot_ns, wall_ns, ppm;
+    /* trouble */
+    bool alive, removed;
+    bool paused, vm_paused; /* its process, its whole machine stands still */
+    int64_t restart_ns;
+    /* the process */
+    struct list memory; /* libraft's */
+    struct raft raft;
+    struct raft_io io;
+    struct raft_fsm fsm;
+    bool started;
+    raft_io_tick_cb tick;
+    raft_io_recv_cb recv;
+    int64_t tick_ns, tick_due_ns;
+    struct machine *m;
+    struct machine_effects effects;
+    struct lease *lease;
+    struct agent *agent;
+    struct sim_worker workers[SIM_WORKERS];
+    int64_t agent_due_ns;
+    bool frozen_dirty, stirred;
+    /* a snapshot that is being taken */
+    bool taking;
+    struct {
+        struct sim_snapshot snapshot;
+        unsigned trailing;
+        struct raft_io_snapshot_put *req;
+        struct buf bytes;
+    } take;
+    /* leading */
+    raft_id leader;
+    raft_term ready_term, barrier_term;
+    bool barrier_pending;
+    struct raft_barrier barrier;
+    uint64_t base_ms, last_ms;
+    int64_t base_boot_ms, lead_due_ns;
+    struct buf gathered;
+    uint32_t ngathered;
+    struct sim_flight flights[SIM_FLIGHTS_MAX];
+    struct list idle;
+    struct { /* who wants to know when it obeys */
+        uint32_t node;
+        uint64_t index;
+    } asked[SIM_ASKED_MAX];
+    uint32_t nasked;
+};
+
+struct sim {
+    uint64_t seed, rng;
+    int64_t now_ns;
+    uint32_t n;
+    struct sim_server servers[SIM_SERVERS_MAX];
+    struct heap packets[SIM_SERVERS_MAX]; /* by destination */
+    int64_t last_raft_ns[SIM_SERVERS_MAX][SIM_SERVERS_MAX];
+    bool cut[SIM_SERVERS_MAX][SIM_SERVERS_MAX]; /* from, to */
+    int64_t latency_ns[SIM_SERVERS_MAX];
+    uint32_t loss_permille, dup_permille, late_permille; /* of messages that are not libraft's */
+    int64_t disk_ns;
+    unsigned threshold, trailing;
+    bool quiet; /* no load, no operators */
+};
+extern struct sim sim;
+
+uint64_t sim_random(uint64_t below);
+static inline bool sim_chance(uint32_t permille)
+{
+    return permille > 0 && sim_random(1000) < permille;
+}
+static inline int64_t sim_ms(uint64_t below)
+{
+    return (int64_t)sim_random(below) * SIM_MS;
+}
+
+/* The limits of the load, and one of a sender whom only the last test knows. */
+extern const char *const sim_accounts[SIM_ACCOUNTS + 2];
+extern const char *const sim_tenants[SIM_ACCOUNTS + 2];
+extern const struct policy_limit sim_limits[SIM_LIMITS];
+#define SIM_PROBE SIM_ACCOUNTS      /* account that every node must be able to send for */
+#define SIM_FULL (SIM_ACCOUNTS + 1) /* account that tries all of its limit */
+#define SIM_CLASS_PROBE 1
+#define SIM_CLASS_FULL 2
+uint8_t sim_class(uint32_t account);
+
+/* memory.c */
+void memory_begin(void);
+/* From now on libraft's memory is this server's. */
+void memory_of(struct sim_server *s);
+void memory_lose(struct sim_server *s);
+
+/* disk.c */
+void disk_init(struct sim_disk *d);
+void disk_fini(struct sim_disk *d);
+void disk_put(struct sim_disk *d, raft_term term, enum raft_entry_type type, struct span bytes);
+/* raft_io of a process that begins. */
+void disk_io(struct sim_server *s);
+void disk_run(struct sim_server *s);
+bool disk_tell(struct sim_server *s);
+/* What was not synced is lost, but for as much as the disk had done. */
+void disk_crash(struct sim_server *s);
+/* The content is there now: to disk with it. */
+void disk_put_taken(struct sim_server *s);
+
+/* net.c */
+struct sim_packet *net_new(enum sim_kind kind, uint32_t from, uint32_t to, struct span bytes);
+void net_send(struct sim_packet *p);
+void net_free(struct sim_packet *p);
+int net_raft_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *message,
+                  raft_io_send_cb cb);
+struct sim_packet *net_next(uint32_t to);
+/* Hands a message to libraft. */
+void net_raft_deliver(struct sim_server *s, const struct sim_packet *p);
+void net_drop_all(void);
+
+/* server.c */
+struct sim_server *server_at(uint32_t i);
+void server_begin(struct sim_server *s);
+void server_kill(struct sim_server *s);
+void server_turn(struct sim_server *s);
+/* It goes on where it stood: clients that waited are heard first, on what it believes. */
+void server_go_on(struct sim_server *s);
+void server_settle(struct sim_server *s);
+static inline uint64_t server_id(const struct sim_server *s)
+{
+    return s->i + 1u;
+}
+bool server_up(const struct sim_server *s);
+
+/* lead.c */
+void lead_fsm(struct sim_server *s);
+bool lead_ready(const struct sim_server *s);
+void lead_turn(struct sim_server *s);
+void lead_propose(struct sim_server *s, struct span commands, uint32_t n);
+void lead_send(void *ctx, struct span commands, uint32_t n);
+void lead_cluster_found(void);
+
+/* load.c */
+void load_begin(void);
+void load_step(void);
+void load_step_of(uint32_t server);
+void load_drop(uint32_t server);
+void load_end(void);
+/* After all is well: one message by each node for the probe. True once all have sent. */
+bool load_probe(void);
+/* Sends for SIM_FULL by all nodes as fast as it is let. */
+void load_full(void);
+
+/* operate.c */
+void operate_begin(void);
+void operate_step(void);
+void operate_drop(uint32_t server); /* its process was killed */
+void operate_poll(struct sim_server *s);
+void operate_told(struct sim_server *s, uint32_t node, uint64_t session, uint64_t published);
+bool operate_remove(uint32_t server);
+
+/* trouble.c */
+void trouble_begin(bool any);
+void trouble_step(void);
+void trouble_over(void);
+
+/* check.c */
+void check_begin(void);
+void check_end(void);
+void check_fault(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void check_spend(const struct sim_server *s, uint32_t account, uint32_t n);
+void check_mail(const struct sim_server *s, uint32_t account);
+void check_applied(struct sim_server *s, uint64_t index, const struct raft_buffer *entry);
+void check_restored(struct sim_server *s);
+/* An operator was told that the account is frozen; until then at least, if it has an end. */
+void check_frozen(uint32_t account, uint64_t freeze, int64_t until_ns);
+/* Somebody asks for something that may end it: 0, whatever is frozen. */
+void check_thawing(uint32_t account, uint64_t freeze);
+/* An operator was told that this was not done and never will be. */
+void check_never(uint32_t op);
+uint64_t check_spent(uint32_t account);
+extern uint32_t check_faults;
+struct check_sums {
+    uint64_t admitted, refused, mails, kills, freezes, returned, policies, entries, snapshots, installs,
+        leaders, removed;
+};
+extern struct check_sums check_sums;
+
+#endif
