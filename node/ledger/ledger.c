@@ -10,6 +10,8 @@
 
 #include <stdlib.h>
 
+#define OFFER_NS (1000 * LEDGER_NS_PER_MS)
+
 static enum ledger_answer refuse(struct ledger_hold *h, enum ledger_why why)
 {
     h->refusal = (struct ledger_refusal){ .why = why, .retry_ms = why == LEDGER_WHY_SESSION ? 0 : 1000 };
@@ -241,6 +243,27 @@ enum ledger_answer ledger_reserve(struct ledger_hold *h, uint32_t n)
     return wait_begin(h, n, &now);
 }
 
+/* Tokens came free at a sender who was refused for want of them: others of this node may have his next client. They
+ * go back at most once a second, since each time the refusal is forgotten everywhere. */
+static void offer_back(struct ledger_wallet *wa)
+{
+    struct ledger_worker *w = wa->w;
+    if (wa->refused_until_ns == 0)
+        return;
+    struct ledger_now now = ledger_now(w);
+    if (wa->refused_until_ns <= now.boot_ns || !list_empty(&wa->waiting) ||
+        now.boot_ns - wa->offered_ns < OFFER_NS)
+        return;
+    wa->offered_ns = now.boot_ns;
+    LIST_EACH_SAFE(pos, &wa->open)
+    {
+        struct ledger_parcel *p = LIST_ITEM(pos, struct ledger_parcel, link);
+        if (p->reserved == 0)
+            ledger_parcel_retire(w, p);
+    }
+    ledger_flush(w);
+}
+
 void ledger_unreserve(struct ledger_hold *h, uint32_t n)
 {
     n = n < h->reserved ? n : h->reserved;
@@ -252,6 +275,7 @@ void ledger_unreserve(struct ledger_hold *h, uint32_t n)
     ledger_parts_drop(h, n);
     if (!list_empty(&h->wallet->waiting))
         ledger_mark_dirty(h->wallet);
+    offer_back(h->wallet);
 }
 
 enum ledger_answer ledger_ready(struct ledger_hold *h)

@@ -28,6 +28,7 @@ struct ledger_wallet {
     /* A refusal that is still true: kept until it is not, so that hammering costs nothing. */
     struct ledger_refusal refusal;
     uint32_t refused_need;
+    int64_t offered_ns; /* when tokens that came free were last given back because of a refusal */
     int64_t refused_until_ns;
     uint32_t refused_epoch;
     uint64_t hash;
