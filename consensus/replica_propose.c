@@ -1,8 +1,9 @@
 /* What a leader puts into the log: commands, gathered into entries, with the cluster's time; and barriers.
  *
  * Callers put commands down; at the end of the turn of the loop they go to libraft, so that what was proposed
- * together shares entries. At most 64 entries are gathered or in flight; over that a proposal is refused, and
- * whoever made it tries again when something was applied.
+ * together shares entries. At most 64 entries are in flight. What comes meanwhile waits and fills further
+ * entries, up to 256: when the disk is slow entries get fuller, and nobody has to propose again. Over that a
+ * proposal is refused, and whoever made it tries again when something was applied.
  */
 #include "consensus/replica_impl.h"
 
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define GATHERED_MAX 256 /* entries that wait for a place in flight */
 #define ENTRY_MAX_BYTES (COMMAND_BYTES_MAX + COMMAND_ENTRY_BYTES)
 
 struct entry {
@@ -128,8 +130,7 @@ static int split(struct span commands, uint32_t n, size_t *bytes, uint32_t *take
 
 static uint32_t places_left(const struct replica *r)
 {
-    uint32_t used = r->in_flight + r->ngathered;
-    return used >= REPLICA_IN_FLIGHT_MAX ? 0 : REPLICA_IN_FLIGHT_MAX - used;
+    return r->ngathered >= GATHERED_MAX ? 0 : GATHERED_MAX - r->ngathered;
 }
 
 int replica_propose(struct replica *r, struct span commands, uint32_t n)
@@ -221,7 +222,8 @@ void replica_propose_flush(struct replica *r)
     }
     r->last_ms = replica_now_ms(r);
     struct list *link;
-    while ((link = list_first(&r->gathered)) != NULL && r->failed == 0) {
+    while ((link = list_first(&r->gathered)) != NULL && r->in_flight < REPLICA_IN_FLIGHT_MAX &&
+           r->failed == 0) {
         struct entry *e = LIST_ITEM(link, struct entry, link);
         int rv = propose_entry(r, e, r->last_ms);
         if (rv == RAFT_NOSPACE)

@@ -89,11 +89,11 @@ static void test_batching(void **state)
     cluster_wait_same(&c, had + 155);
     replica_stats(leader->replica, &after);
     assert_int_equal(after.entries - before.entries, 1 + 3 + 3);
-    /* More entries than may be in flight: none of it. */
-    assert_int_equal(cluster_propose(&c, leader, 65, 4000), ERR_LIMIT);
-    assert_int_equal(cluster_propose(&c, leader, 64, 4000), 0);
+    /* More entries than may wait: none of it. */
+    assert_int_equal(cluster_propose(&c, leader, 257, 4000), ERR_LIMIT);
+    assert_int_equal(cluster_propose(&c, leader, 256, 4000), 0);
     assert_int_equal(cluster_propose(&c, leader, 1, 4000), ERR_LIMIT);
-    cluster_wait_same(&c, had + 155 + 64);
+    cluster_wait_same(&c, had + 155 + 256);
     cluster_fini(&c);
 }
 
