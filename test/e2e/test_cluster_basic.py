@@ -3,30 +3,10 @@ import shutil
 
 import pytest
 
-from harness.cluster import Cluster, took
+from harness.cluster import took
 from harness.util import STRETCH, wait_until
 
 TTL_S, MARGIN_S = 3, 1  # of sessions, as built in
-
-
-@pytest.fixture
-def make_cluster(folder, certificate, dns, mx_port):
-    made = []
-
-    def make(count=3, config=None, form=True):
-        where = folder / f"c{len(made)}"
-        where.mkdir()
-        made.append(Cluster(where, certificate, dns.port, mx_port, count, config))
-        return made[-1].form() if form else made[-1]
-
-    yield make
-    for cluster in made:
-        cluster.close()
-
-
-@pytest.fixture
-def cluster(make_cluster):
-    return make_cluster()
 
 
 def freeze(node, account, **more):
@@ -57,6 +37,7 @@ def test_no_member_takes_no_mail(make_cluster):
     assert "already" in node.fail("POST", "/v1/cluster/init", {})
 
 
+@pytest.mark.sanitizer
 def test_three_nodes_are_healthy_and_know_the_same(cluster):
     for node in cluster.nodes:
         answer = node.cluster()
@@ -176,6 +157,7 @@ def test_an_address_in_use(make_cluster):
 # ---- losing nodes
 
 
+@pytest.mark.sanitizer
 def test_a_killed_leader_is_replaced_and_catches_up(cluster):
     leader = cluster.leader()
     others = [n for n in cluster.nodes if n is not leader]
@@ -221,6 +203,7 @@ def test_without_a_majority_commands_fail_in_time_and_say_who_is_missing(cluster
 # ---- freezing
 
 
+@pytest.mark.sanitizer
 def test_freeze_is_confirmed_by_every_node(cluster):
     for node in cluster.nodes:
         node.add_account(f"u-{node.name}@example.com")
@@ -317,6 +300,7 @@ def test_a_fourth_node_stands_by_and_replaces_one_that_was_removed(cluster):
     assert caller.row(dead.name) is None
 
 
+@pytest.mark.sanitizer
 def test_drain_and_leave(cluster):
     leader = cluster.leader()
     leader.api("POST", "/v1/node/drain", {})

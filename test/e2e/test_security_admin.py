@@ -16,7 +16,7 @@ from harness.node import Node, UnixConnection
 from harness.util import STRETCH, free_port, wait_until
 from security import log_in, so_far
 
-pytestmark = pytest.mark.sanitizer
+pytestmark = [pytest.mark.sanitizer, pytest.mark.grammar]
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 

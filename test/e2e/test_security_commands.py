@@ -10,7 +10,7 @@ from harness.node import Raw
 from harness.util import STRETCH, wait_until
 from security import greet, log_in, so_far, submit
 
-pytestmark = pytest.mark.sanitizer
+pytestmark = [pytest.mark.sanitizer, pytest.mark.grammar]
 
 
 # ---- early talkers -----------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from harness.util import wait_until
 from security import greet, plain, so_far, submit
 
-pytestmark = pytest.mark.sanitizer
+pytestmark = [pytest.mark.sanitizer, pytest.mark.grammar]
 
 LINE = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (error|warning|info|debug) [a-z-]+: ")
 # What ends a line somewhere, or acts on a terminal. CR and LF cannot be within an SMTP command, but in base64 and encoded words.

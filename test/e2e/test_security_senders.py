@@ -6,7 +6,7 @@ import pytest
 from harness.util import wait_until
 from security import log_in, so_far, submit
 
-pytestmark = pytest.mark.sanitizer
+pytestmark = [pytest.mark.sanitizer, pytest.mark.grammar]
 
 OWN = "user@example.com"
 
