@@ -149,6 +149,8 @@ struct config_delivery {
     int tls;              /* enum config_tls: towards MX hosts */
     struct config_net *allowed_networks; /* private and local ranges that an MX may point into */
     uint32_t nallowed_networks;
+    struct config_net *floating_networks; /* of pools' addresses that are used with a valid session only */
+    uint32_t nfloating_networks;
     uint32_t weight[3]; /* by enum envelope_class: messages per turn */
     struct {
         int64_t connect_ms;

@@ -209,6 +209,7 @@ TABLE(delivery, config_delivery,
             DEFAULT("send")),
       VALUE(config_delivery, tls, "tls", enum, .names = mx_tls, DEFAULT("opportunistic")),
       LIST(config_delivery, allowed_networks, "allowed_networks", TYPE(net), COUNT(0, CONFIG_NETWORKS_MAX)),
+      LIST(config_delivery, floating_networks, "floating_networks", TYPE(net), COUNT(0, CONFIG_NETWORKS_MAX)),
       GROUP("weights", weights_map), GROUP("timeouts", timeouts_map));
 
 TABLE(source, config_source,

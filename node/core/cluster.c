@@ -201,6 +201,8 @@ static void cluster_check_cb(uv_check_t *check)
             cluster_frozen_publish(c);
         if (c->members_dirty)
             cluster_members_changed(c);
+        c->pools_dirty = c->pools_dirty || c->policy_dirty; /* it has the classes' pools */
+        cluster_pools_check(c, cluster_boot_ms());
         c->policy_dirty = c->frozen_dirty = c->members_dirty = false;
     }
     if (!c->poll_due)
@@ -264,6 +266,7 @@ static void cluster_tick_cb(uv_timer_t *tick)
             cluster_frozen_tick(c);
             cluster_renew_tick(c);
         }
+        cluster_pools_tick(c, now);
         cluster_published_poll(c);
         cluster_refresh(c);
     }
@@ -419,6 +422,7 @@ void cluster_free(struct cluster *c)
     if (c->policy != NULL)
         policy_rele(c->policy);
     frozen_view_rele(c->frozen);
+    cluster_pools_fini(c);
     cluster_frozen_fini(c);
     cluster_forward_fini(c);
     buf_fini(&c->due);

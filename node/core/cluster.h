@@ -20,6 +20,7 @@ struct agent;
 struct cluster;
 struct machine;
 struct policy;
+struct pool_view;
 
 /* Main thread, in this order. Errors are in the log. */
 int cluster_new(struct node *n, struct cluster **out);
@@ -52,6 +53,14 @@ uint64_t cluster_self(struct cluster *c);
 struct policy *cluster_policy(struct cluster *c);
 /* The frozen list as it was last published: a reference. NULL: no member. */
 struct frozen_view *cluster_frozen(struct cluster *c);
+
+/* The pools as they were last published: a reference. NULL: not yet. */
+struct pool_view *cluster_pools(struct cluster *c);
+/* Counts what was applied to pools and addresses. A view of an older state must not be relied on: an address may have
+ * been taken away since. */
+uint64_t cluster_pools_state(const struct cluster *c);
+/* For /metrics: what happened from each source address of a pool on this node. */
+int cluster_pools_metrics(struct cluster *c, struct buf *out);
 
 /* An account of the cluster by its canonical name. Its texts are put into `text`, which the caller has
  * initialised and frees; each is followed by a NUL. ERR_NOT_FOUND, -ENOMEM. */

@@ -15,6 +15,7 @@
 #include "node/admin/cluster.h"
 #include "node/cluster/identity.h"
 #include "node/core/cluster.h"
+#include "node/core/pools.h"
 #include "node/ledger/agent.h"
 
 #include <pthread.h>
@@ -186,6 +187,15 @@ struct cluster {
     uint32_t nvotes;
     bool digest_mismatch, fenced;
 
+    /* pools */
+    bool pools_dirty, senders_dirty;
+    bool pools_known;   /* this process has had a session */
+    bool pools_moving;  /* an address of this node is asked for */
+    uint64_t pools_number;
+    int64_t senders_ms; /* not made anew before */
+    struct pool_senders *senders;
+    struct config *pools_config; /* what the view was made with */
+
     struct list locals;       /* cluster_local */
     struct gossip_state said; /* by us, last */
     uint64_t cpu_us, cpu_at_ms;
@@ -196,6 +206,8 @@ struct cluster {
     bool closed;                /* under lock: no call is taken */
     struct policy *policy;      /* under lock */
     struct frozen_view *frozen; /* under lock */
+    struct pool_view *pools;    /* under lock */
+    _Atomic uint64_t pools_state;
     struct machine *_Atomic machine;
     struct agent *_Atomic shared_agent;
     _Atomic uint64_t self;
@@ -301,6 +313,18 @@ int cluster_freeze_local(void *ctx, const struct admin_caller *by, const struct 
                          struct admin_error *e);
 int cluster_thaw_local(void *ctx, const struct admin_caller *by, uint8_t scope, const char *name,
                        struct admin_error *e);
+
+/* ---- cluster_pools.c ------------------------------------------------------------------------------------ */
+
+/* Pools, assignments (the key is empty) or an address changed. */
+void cluster_pools_changed(struct cluster *c, struct span key);
+void cluster_pools_session(struct cluster *c, bool usable);
+/* After what was applied in this turn. */
+void cluster_pools_check(struct cluster *c, int64_t now);
+void cluster_pools_tick(struct cluster *c, int64_t now);
+/* This node is no member any more: it has no address. */
+void cluster_pools_left(struct cluster *c);
+void cluster_pools_fini(struct cluster *c);
 
 /* ---- cluster_health.c ---------------------------------------------------------------------------------- */
 

@@ -37,6 +37,8 @@ static void cluster_effects_cb(void *ctx, uint64_t index, const struct machine_e
         const struct machine_effect *e = &effects->items[i];
         if (!e->is_result) {
             changed(c, e->change);
+            if (e->change == MACHINE_CHANGED_POOLS || e->change == MACHINE_CHANGED_ALL)
+                cluster_pools_changed(c, e->change == MACHINE_CHANGED_POOLS ? e->key : (struct span){ "", 0 });
             if (e->change == MACHINE_CHANGED_ACCOUNT || e->change == MACHINE_CHANGED_ALL)
                 cluster_auth_changed(c,
                                      e->change == MACHINE_CHANGED_ACCOUNT ? e->key : (struct span){ "", 0 });
@@ -104,6 +106,7 @@ static void cluster_backlog_cb(void *ctx, uint64_t node)
 static void cluster_session_cb(void *ctx, uint64_t session, bool usable)
 {
     struct cluster *c = ctx;
+    cluster_pools_session(c, usable);
     log_info("cluster", "session %llu %s", (unsigned long long)session,
              usable ? "is usable" : "is not usable (any more)");
     c->poll_due = true;
@@ -323,6 +326,7 @@ int cluster_stack_start(struct cluster *c)
     c->state = CLUSTER_RUNNING;
     c->policy_dirty = c->frozen_dirty = c->members_dirty = c->poll_due = true;
     atomic_store(&c->self, c->id.self.node);
+    c->pools_dirty = true;
     atomic_store(&c->machine, c->m);
     atomic_store(&c->shared_agent, c->agent);
     log_info("cluster", "node %llu (%s) of its cluster, at %s and %s", (unsigned long long)c->id.self.node,
@@ -411,6 +415,8 @@ void cluster_stack_stop(struct cluster *c, enum cluster_state after)
         after = CLUSTER_LEFT;
     c->state = CLUSTER_STOPPING;
     c->after = after;
+    if (after == CLUSTER_LEFT)
+        cluster_pools_left(c);
     if (c->agent != NULL)
         agent_close(c->agent, agent_closed_cb, c);
     else

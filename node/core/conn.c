@@ -29,6 +29,7 @@ static bool conn_mail(struct conn *c);
 static void conn_free(struct conn *c)
 {
     ensure(c->site == NULL && c->stream == NULL);
+    conn_pool_drop(c);
     timer_fini(&c->deadline);
     list_remove(&c->link);
     list_remove(&c->wait);
@@ -116,6 +117,12 @@ static void conn_failed(struct conn *c)
     conn_free(c);
 }
 
+static void conn_target_failed(struct conn *c, enum smtp_client_stage stage)
+{
+    report_target_failed(c, stage);
+    conn_pool_failed(c);
+}
+
 static void set_trouble(struct conn *c, unsigned code, const char *enhanced, const char *text)
 {
     c->trouble = (struct smtp_reply_text){ .code = (uint16_t)code };
@@ -138,7 +145,12 @@ static void conn_deadline_cb(struct timer *t)
         conn_quit(&c->qc);
         return;
     }
-    smtp_client_on_closed(c->client, "timed out");
+    conn_cut(c, "timed out");
+}
+
+void conn_cut(struct conn *c, const char *why)
+{
+    smtp_client_on_closed(c->client, why);
     conn_drive(c);
 }
 
@@ -237,11 +249,12 @@ static bool conn_mail(struct conn *c)
     struct egress *e = c->e;
     if (c->state == CONN_GREETING) {
         report_ready(c);
+        conn_pool_connected(c);
         if (c->site != NULL && site_is_down(c))
             report_site_up(c);
         queue_conn_opened(e->queue, &c->qc, egress_now_ms(e));
     }
-    if (c->site == NULL || e->stopping || c->config != e->w->config ||
+    if (c->site == NULL || e->stopping || c->config != e->w->config || !conn_pool_stays(c) ||
         c->messages >= c->config->delivery.messages_per_connection) {
         conn_quit(&c->qc);
         return false;
@@ -255,9 +268,11 @@ static bool conn_mail(struct conn *c)
             return false;
         }
         int err = attempt_new(e, item, c->config->delivery.max_rcpts, &c->attempt);
-        if (err == 0)
+        if (err == 0 && !conn_pool_misplaced(c))
             break;
-        if (err == -ENOMEM) {
+        if (err == 0 && conn_pool_move(c))
+            continue;
+        if (err == 0 || err == -ENOMEM) {
             conn_quit(&c->qc);
             return false;
         }
@@ -280,6 +295,7 @@ static void copy_results(struct conn *c, const struct smtp_client_result *result
 static void conn_settle(struct conn *c)
 {
     struct attempt *a = c->attempt;
+    conn_pool_settled(c);
     c->attempt = NULL;
     conn_release_body(c);
     outcome_settle(a, c);
@@ -314,7 +330,7 @@ static void conn_end(struct conn *c)
             smtp_reply_text_copy(&c->trouble, &why->reply);
         else
             set_trouble(c, 421, "4.4.2", "the server ended the session");
-        report_target_failed(c, why == NULL ? SMTP_CLIENT_STAGE_BANNER : why->stage);
+        conn_target_failed(c, why == NULL ? SMTP_CLIENT_STAGE_BANNER : why->stage);
         if (smtp_client_retry_plain(c->client)) {
             c->plain = true;
             c->tried--;
@@ -445,8 +461,8 @@ static void conn_closed_cb(void *ctx, int err)
     struct conn *c = ctx;
     c->stream = NULL;
     if (c->state == CONN_CONNECTING) {
-        set_trouble(c, 421, "4.4.1", err_text(err));
-        report_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
+        set_trouble(c, 421, "4.4.1", conn_pool_error(c, err));
+        conn_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
         conn_next_target(c);
         return;
     }
@@ -489,8 +505,8 @@ static void conn_next_target(struct conn *c)
         if (err == 0)
             return;
         c->stream = NULL;
-        set_trouble(c, 421, "4.4.1", err_text(err));
-        report_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
+        set_trouble(c, 421, "4.4.1", conn_pool_error(c, err));
+        conn_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
     }
     conn_failed(c);
 }
@@ -533,7 +549,7 @@ static void conn_start(struct conn *c, struct dns_site *f)
     }
     if (f->status == DNS_TEMPORARY) {
         set_trouble(c, 451, f->enhanced, f->reason);
-        report_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
+        conn_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
         conn_failed(c);
         return;
     }
@@ -558,6 +574,12 @@ void conn_open(struct egress_site *site)
     e->nconns++;
     atomic_fetch_add(&e->w->node->sessions_out, 1);
     queue_conn_init(e->queue, site->qs, &c->qc);
+    char why[QUEUE_ERROR_MAX];
+    if (!egress_pools_ready(site, why, sizeof why)) {
+        set_trouble(c, 451, "4.4.4", why);
+        conn_failed(c);
+        return;
+    }
     int err = egress_site_resolve(site);
     if (err == 0) {
         conn_start(c, site->found);
@@ -586,7 +608,7 @@ void conn_resolved(struct egress_site *site)
     dns_site_rele(found);
 }
 
-static void conn_cancel(struct conn *c)
+void conn_cancel(struct conn *c)
 {
     c->site = NULL;
     queue_conn_cancelled(c->e->queue, &c->qc, egress_now_ms(c->e));

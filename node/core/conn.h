@@ -38,7 +38,12 @@ struct conn {
     uint32_t messages;
     int64_t connecting_ns; /* CLOCK_MONOTONIC; once connected: how long it took */
     const struct config_source *source;
-    struct config *config; /* in force when it was opened */
+    struct pool_meter *meter;   /* of its pool's address, while it counts as that one's; NULL: no pool */
+    struct ip_addr source_addr; /* that address */
+    bool floating;              /* it may be used with a valid session only */
+    int64_t cut_ms;             /* loop time: ends by then, the address was taken away; 0: was not */
+    char ehlo[256];             /* of that address; "": the node's */
+    struct config *config;      /* in force when it was opened */
     struct ip_addr peer;
     uint16_t port;
     char host[256];               /* MX name */
@@ -51,9 +56,15 @@ struct conn {
     struct smtp_reply_text trouble; /* why the last target failed */
 };
 
+/* Gives up one that is not yet open: the queue asks again. */
+void conn_cancel(struct conn *c);
+/* As if the connection had been lost. Any state but CONN_IDLE, and there is a client. */
+void conn_cut(struct conn *c, const char *why);
+
 /* conn_target.c */
 
-/* The next source address of the family, in turn. False: there are sources, but none of the family. */
+/* An address of the site's pool, by weight; without a pool the next source address of the family, in turn.
+ * False: there are some, but none of the family. */
 bool conn_choose_source(struct conn *c, uint8_t family, struct ip_addr *out);
 /* The i-th target to be tried. Hosts of the best preference share the load: each connection starts with
  * another. */

@@ -21,7 +21,9 @@ void conn_client_config(const struct conn *c, struct smtp_client_config *out)
     const struct config *config = c->config;
     const struct config_route *r = c->hop.route;
     *out = (struct smtp_client_config){
-        .ehlo_name = c->source != NULL ? c->source->ehlo : config->hostname,
+        .ehlo_name = c->source != NULL                        ? c->source->ehlo
+                     : c->meter != NULL && c->ehlo[0] != '\0' ? c->ehlo
+                                                              : config->hostname,
         .tls = tls_mode(c),
         .eightbit_bounce = config->delivery.eightbit_bounce,
         .timeouts = { .banner_ms = (uint32_t)config->delivery.timeouts.greeting_ms,
@@ -44,6 +46,9 @@ bool conn_choose_source(struct conn *c, uint8_t family, struct ip_addr *out)
     *out = (struct ip_addr){ 0 };
     c->source = NULL;
     const struct config *config = c->config;
+    struct span pool = route_key_pool(queue_site_key(c->site->qs));
+    if (pool.n > 0)
+        return conn_pool_source(c, pool, family, out);
     for (uint32_t i = 0; i < config->nsources; i++) {
         const struct config_source *s = &config->sources[(c->e->next_source + i) % config->nsources];
         struct ip_addr a;

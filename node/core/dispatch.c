@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "node/core/egress.h"
 #include "node/core/node.h"
+#include "node/core/pools.h"
 #include "node/core/route.h"
 
 #include <errno.h>
@@ -124,16 +125,17 @@ static int dispatch_group(struct node *node, struct worker *self, const struct e
 }
 
 /* The site of each living recipient. */
-static int place_all(const struct config *config, const struct envelope *env, const struct spool_rcpt *states,
-                     struct placed *placed, uint32_t *n, struct buf *keys)
+static int place_all(const struct config *config, const struct pool_view *pools, const struct envelope *env,
+                     const struct spool_rcpt *states, struct placed *placed, uint32_t *n, struct buf *keys)
 {
+    struct span pool = pool_view_of(pools, env->account, env->tenant, env->class);
     for (uint32_t i = 0; i < env->nrcpts; i++) {
         uint8_t state = states == NULL ? envelope_first_state(env) : states[i].state;
         if (rcpt_state_terminal(state) || rcpt_state_between(state))
             continue;
         struct route_key key;
         struct span site = SPAN_LIT(ROUTE_UNROUTABLE);
-        if (route_site_key(config, env->rcpts[i].address, &key) == 0)
+        if (route_pool_key(config, pool, env->rcpts[i].address, &key) == 0)
             site = span_of(key.text, key.len);
         placed[(*n)++] = (struct placed){
             .key_at = keys->len,
@@ -156,7 +158,9 @@ int dispatch_message(struct node *node, struct worker *self, const struct config
     struct buf keys;
     buf_init(&keys, (size_t)ENVELOPE_RCPTS_MAX * ROUTE_KEY_MAX);
     uint32_t n = 0;
-    int err = placed == NULL ? -ENOMEM : place_all(config, env, rcpts, placed, &n, &keys);
+    /* at start the pools are not known yet: the first view has what was queued looked through */
+    const struct pool_view *pools = self == NULL ? NULL : self->pools;
+    int err = placed == NULL ? -ENOMEM : place_all(config, pools, env, rcpts, placed, &n, &keys);
     if (err == 0 && n > 1)
         qsort(placed, n, sizeof *placed, compare_placed);
     for (uint32_t i = 0, end; err == 0 && i < n; i = end) {

@@ -40,6 +40,7 @@ static struct egress_site *site_of(struct egress *e, struct queue_site *qs)
     site->e = e;
     site->qs = qs;
     list_init(&site->waiting);
+    list_init(&site->starved);
     queue_site_set_data(qs, site);
     return site;
 }
@@ -60,6 +61,7 @@ static void egress_site_gone_cb(void *ctx, struct queue_site *qs, void *data)
         return;
     if (site->request != NULL)
         dns_cancel(site->request);
+    egress_pools_forget(site);
     egress_site_forget(site);
     free(site);
 }
@@ -390,7 +392,7 @@ int egress_new(struct worker *w, struct egress **out)
     queue_on_frozen(e->queue, is_frozen_cb, w);
     if ((err = timer_init(&e->poll_timer, &w->timers, egress_poll_timer_cb)) != 0)
         goto fail;
-    if ((err = reroute_init(&e->reroute, e)) != 0)
+    if ((err = reroute_init(&e->reroute, e)) != 0 || (err = egress_pools_init(e)) != 0)
         goto fail;
     if ((err = tls_new(e)) != 0 || (err = resolver_new(w, &w->dns)) != 0)
         goto fail;
@@ -511,6 +513,7 @@ void egress_close(struct egress *e)
     forget_lookups(e);
     for (struct list *link; (link = list_first(&e->resolvers)) != NULL;)
         resolver_close(LIST_ITEM(link, struct resolver, link));
+    egress_pools_fini(e);
     reroute_fini(&e->reroute);
     timer_fini(&e->poll_timer);
     uv_close((uv_handle_t *)&e->prepare, NULL);

@@ -9,6 +9,7 @@
 #define NODE_CORE_EGRESS_H
 
 #include "base/list.h"
+#include "node/core/egress_pools.h"
 #include "node/core/reroute.h"
 #include "node/core/route.h"
 #include "node/core/worker.h"
@@ -30,6 +31,7 @@ struct egress {
     uint32_t nconns;
     uint32_t njobs; /* reports under way */
     uint32_t next_source;
+    struct egress_pools pools;
     struct reroute reroute;
     struct timespec hosts_time; /* of /etc/hosts when the resolver read it */
     struct list resolvers;      /* of earlier configurations, until their last look-up has ended */
@@ -46,6 +48,7 @@ struct egress_site {
     int64_t plain_until_ms;      /* opportunistic TLS failed here: not tried before */
     uint32_t next_target;
     struct list waiting; /* conns that wait for the answer */
+    struct list starved; /* of egress_pools, if its pool has no address here */
 };
 
 int egress_new(struct worker *w, struct egress **out);

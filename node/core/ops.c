@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "node/core/cluster.h" /* of cluster_pools_metrics */
 #include "node/core/cluster_meters.h"
 #include "node/core/egress.h"
 #include "node/core/ingress.h"
@@ -237,6 +238,8 @@ static int ops_metrics(void *ctx, struct buf *out, struct admin_error *e)
     (void)node_request(n, set_node_gauges, NULL);
     cluster_meters_set(n);
     int err = metrics_render(n->metrics, out);
+    if (err == 0 && n->cluster != NULL)
+        err = cluster_pools_metrics(n->cluster, out);
     return err == 0 ? 0 : admin_fail(e, err, "cannot render metrics: %s", err_text(err));
 }
 

@@ -1,10 +1,12 @@
-/* After a reload that changed the routes, what is queued moves to the sites where the new routes put it. */
+/* After a change of the routes, or of who sends from which pool, what is queued moves to where it belongs
+ * now. */
 #include "node/core/reroute.h"
 
 #include "base/log.h"
 #include "node/core/dispatch.h"
 #include "node/core/egress.h"
 #include "node/core/node.h"
+#include "node/core/pools.h"
 
 #include <stdlib.h>
 
@@ -14,13 +16,14 @@
 #define PASSES 2
 
 /* Whether all its recipients still belong to the item's site. */
-static bool in_place(const struct config *c, const struct queue_item_view *v, const struct spool_info *info)
+static bool in_place(const struct worker *w, const struct queue_item_view *v, const struct spool_info *info)
 {
     struct span site = queue_site_key(v->site);
+    struct span pool = pool_view_of(w->pools, info->env.account, info->env.tenant, info->env.class);
     for (uint32_t i = 0; i < v->nrcpts; i++) {
         struct route_key key;
         if (v->rcpts[i] < info->env.nrcpts &&
-            (route_site_key(c, info->env.rcpts[v->rcpts[i]].address, &key) != 0 ||
+            (route_pool_key(w->config, pool, info->env.rcpts[v->rcpts[i]].address, &key) != 0 ||
              !span_eq(span_of(key.text, key.len), site)))
             return false;
     }
@@ -50,6 +53,17 @@ static void move(struct egress *e, struct queue_item *item, const struct queue_i
     free(states);
 }
 
+/* False: by what the queue knows of it, the item is where it belongs. */
+static bool doubtful(const struct egress *e, const struct queue_item_view *v, bool pools)
+{
+    struct span site = queue_site_key(v->site), pool;
+    if (route_key_is_hop(site) || !route_key_current(e->w->config, site))
+        return true;
+    return pools && !span_eq(site, SPAN_LIT(ROUTE_UNROUTABLE)) &&
+           !(pool_view_of_sender(e->w->pools, v->sender, v->class, &pool) &&
+             span_eq(pool, route_key_pool(site)));
+}
+
 bool reroute_item(struct egress *e, struct queue_item *item, const struct spool_info *info)
 {
     struct queue_item_view v;
@@ -57,15 +71,14 @@ bool reroute_item(struct egress *e, struct queue_item *item, const struct spool_
     queue_item_view(e->queue, item, &v);
     if (v.state == QUEUE_STATE_IN_FLIGHT)
         return false;
-    struct span site = queue_site_key(v.site);
-    if (!route_key_is_hop(site) && route_key_current(e->w->config, site))
+    if (!doubtful(e, &v, info != NULL || e->reroute.pools))
         return false;
     if (info == NULL) {
         if (spool_info(e->w->node->spool, v.id, &own) != 0)
             return false; /* gone, or damaged: the next attempt says so */
         info = own;
     }
-    bool stays = in_place(e->w->config, &v, info);
+    bool stays = in_place(e->w, &v, info);
     if (!stays)
         move(e, item, &v, info);
     spool_info_free(own);
@@ -81,8 +94,9 @@ static void reroute_walk_cb(void *ctx, struct queue_item *item)
 {
     struct step *s = ctx;
     struct egress *e = s->r->e;
-    struct span site = queue_site_key(queue_item_site(e->queue, item));
-    s->reads += route_key_is_hop(site) || !route_key_current(e->w->config, site);
+    struct queue_item_view v;
+    queue_item_view(e->queue, item, &v);
+    s->reads += doubtful(e, &v, s->r->pools);
     s->r->moved += reroute_item(e, item, NULL);
 }
 
@@ -100,12 +114,14 @@ static void reroute_timer_cb(struct timer *t)
         return;
     }
     if (r->moved > 0)
-        log_info("egress", "worker %u: %llu queued items took the new routes", e->w->index,
+        log_info("egress", "worker %u: %llu queued items took new routes or pools", e->w->index,
                  (unsigned long long)r->moved);
     r->moved = 0;
     r->cursor = 0;
     if (--r->passes > 0)
         timer_set(t, SECOND_PASS_MS);
+    else
+        r->pools = false;
 }
 
 int reroute_init(struct reroute *r, struct egress *e)
@@ -126,6 +142,14 @@ void reroute_start(struct reroute *r)
     r->passes = PASSES;
     r->cursor = 0;
     timer_set(&r->timer, 0);
+}
+
+void reroute_pools(struct reroute *r)
+{
+    if (r->e->stopping)
+        return;
+    r->pools = true;
+    reroute_start(r);
 }
 
 void reroute_stop(struct reroute *r)

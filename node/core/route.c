@@ -42,7 +42,7 @@ static int domain_ascii(struct span domain, char out[256], size_t *len)
 static int key_set(struct route_key *out, const char *fmt, int n, const char *s, unsigned port)
 {
     int len = snprintf(out->text, sizeof out->text, fmt, n, s, port);
-    if (len < 0 || (size_t)len >= sizeof out->text)
+    if (len < 0 || (size_t)len >= sizeof out->text || memchr(s, '/', (size_t)n) != NULL)
         return ERR_BAD;
     out->len = (size_t)len;
     return 0;
@@ -74,6 +74,38 @@ int route_site_key(const struct config *c, struct span address, struct route_key
     return domain_key(c, span_of(at + 1, (size_t)(address.p + address.n - at - 1)), out);
 }
 
+int route_pool_key(const struct config *c, struct span pool, struct span address, struct route_key *out)
+{
+    int err = route_site_key(c, address, out);
+    if (err != 0 || pool.n == 0)
+        return err;
+    if (pool.n + 1 + out->len >= sizeof out->text)
+        return ERR_BAD;
+    memmove(out->text + pool.n + 1, out->text, out->len);
+    memcpy(out->text, pool.p, pool.n);
+    out->text[pool.n] = '/';
+    out->len += pool.n + 1;
+    return 0;
+}
+
+/* Bytes up to the last slash: what comes after it has none (key_set). */
+static size_t pool_part(struct span key)
+{
+    const char *slash = key.n == 0 ? NULL : memrchr(key.p, '/', key.n);
+    return slash == NULL ? 0 : (size_t)(slash - key.p) + 1;
+}
+
+struct span route_key_pool(struct span key)
+{
+    size_t n = pool_part(key);
+    return span_of(key.p, n == 0 ? 0 : n - 1);
+}
+
+struct span route_key_site(struct span key)
+{
+    return span_sub(key, pool_part(key));
+}
+
 static void hop_of_route(const struct config_route *r, struct route_hop *out)
 {
     *out = (struct route_hop){ .route = r, .domain = span_str(r->hop.host), .port = r->hop.port };
@@ -81,7 +113,7 @@ static void hop_of_route(const struct config_route *r, struct route_hop *out)
 
 bool route_key_is_hop(struct span key)
 {
-    return span_starts(key, SPAN_LIT(VIA));
+    return span_starts(route_key_site(key), SPAN_LIT(VIA));
 }
 
 /* "example.org:2525" without the port; a literal's colons are inside its brackets. */
@@ -95,6 +127,7 @@ bool route_key_current(const struct config *c, struct span key)
 {
     if (span_eq(key, SPAN_LIT(ROUTE_UNROUTABLE)))
         return true;
+    key = route_key_site(key);
     struct route_key now;
     int err = domain_key(c, key_domain(key), &now);
     return err == 0 && span_eq(span_of(now.text, now.len), key);
@@ -113,6 +146,7 @@ bool route_same(const struct config *a, const struct config *b)
 
 int route_hop_find(const struct config *c, struct span key, struct route_hop *out)
 {
+    key = route_key_site(key);
     if (route_key_is_hop(key)) {
         struct span hop = span_sub(key, sizeof VIA - 1);
         for (uint32_t i = 0; i < c->nroutes; i++)

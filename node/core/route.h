@@ -5,6 +5,10 @@
  * ("example.org"), an address literal ("[192.0.2.1]"), or, where a route names the next hop, "via:" and the
  * hop as the route writes it ("via:smtp.example.net:587"), so that all domains of a smarthost share its
  * connections. A route that only changes the port keeps the domain: "example.org:2525".
+ *
+ * Mail of a sender with a pool of source addresses has the pool's name in front: "newsletters/example.org",
+ * so that each pool has its own queue and connections to a destination. No domain and no next hop has a slash
+ * in it, but a pool's name may.
  */
 #ifndef NODE_CORE_ROUTE_H
 #define NODE_CORE_ROUTE_H
@@ -12,15 +16,22 @@
 #include "base/span.h"
 #include "node/config/config.h"
 
-#define ROUTE_KEY_MAX 512
+#define ROUTE_KEY_MAX 1024
 
 struct route_key {
     char text[ROUTE_KEY_MAX];
     size_t len;
 };
 
-/* The key for a recipient's address. ERR_BAD: the address has no domain that could be a destination. */
+/* The key for a recipient's address, without a pool. ERR_BAD: the address has no domain that could be a
+ * destination.
+ */
 int route_site_key(const struct config *c, struct span address, struct route_key *out);
+/* The same with the sender's pool (empty: none) in front. */
+int route_pool_key(const struct config *c, struct span pool, struct span address, struct route_key *out);
+/* A key's parts: the pool (empty: none), and the key as it is without one. Functions below take either. */
+struct span route_key_pool(struct span key);
+struct span route_key_site(struct span key);
 
 /* How a site is reached under this configuration. */
 struct route_hop {

@@ -8,6 +8,7 @@
 #include "node/core/frozen.h"
 #include "node/core/ingress.h"
 #include "node/core/node.h"
+#include "node/core/pools.h"
 #include "node/core/probe.h"
 #include "node/ledger/ledger.h"
 #include "node/core/session.h"
@@ -183,6 +184,7 @@ void worker_fini(struct worker *w)
     inbox_fini(&w->auths);
     ledger_worker_free(w->ledger);
     frozen_view_rele(w->frozen);
+    pool_view_rele(w->pools);
     config_rele(w->config);
     int err = uv_loop_close(&w->loop);
     if (err != 0)

@@ -23,6 +23,7 @@ struct ingress;
 struct egress;
 struct dns;
 struct frozen_view;
+struct pool_view;
 struct ledger_worker;
 
 /* Embed it first; the worker calls run, which owns the message from then on. */
@@ -54,6 +55,7 @@ struct worker {
     struct activity senders, sites; /* of the last minute */
     struct list probes;             /* see probe.c */
     struct frozen_view *frozen;     /* in force here; NULL: nobody is */
+    struct pool_view *pools;        /* in force here; NULL: none is known */
     struct ledger_worker *ledger;   /* NULL: no cluster, or none that we are a member of yet */
     bool gated;                     /* nothing is delivered before we know who is frozen: see frozen.h */
     bool running;                   /* the thread was started */

@@ -76,6 +76,73 @@ static void test_route_names_the_site(void **state)
     config_rele(c);
 }
 
+static const char *pool_key_of(const struct config *c, const char *pool, const char *address)
+{
+    static struct route_key key;
+    if (route_pool_key(c, span_str(pool), span_str(address), &key) != 0)
+        return NULL;
+    key.text[key.len] = '\0';
+    return key.text;
+}
+
+static void assert_parts(const char *key, const char *pool, const char *site)
+{
+    assert_true(span_eq(route_key_pool(span_str(key)), span_str(pool)));
+    assert_true(span_eq(route_key_site(span_str(key)), span_str(site)));
+}
+
+static void test_pool_in_front(void **state)
+{
+    (void)state;
+    struct config *c = fixture_config(routes);
+    struct route_hop hop;
+    assert_string_equal(pool_key_of(c, "", "x@Plain.test"), "plain.test");
+    assert_string_equal(pool_key_of(c, "news", "x@Plain.test"), "news/plain.test");
+    assert_string_equal(pool_key_of(c, "a/b", "x@host.test"), "a/b/via:hub.test:587");
+    assert_string_equal(pool_key_of(c, "via:x", "x@[192.0.2.1]"), "via:x/[192.0.2.1]");
+    assert_parts("plain.test", "", "plain.test");
+    assert_parts("news/plain.test", "news", "plain.test");
+    assert_parts("a/b/via:hub.test:587", "a/b", "via:hub.test:587");
+    assert_parts("", "", "");
+    assert_true(route_key_is_hop(SPAN_LIT("a/b/via:hub.test:587")));
+    assert_false(route_key_is_hop(SPAN_LIT("via:x/plain.test")));
+    assert_int_equal(route_hop_find(c, SPAN_LIT("news/port.test:2525"), &hop), 0);
+    assert_true(span_eq(hop.domain, SPAN_LIT("port.test")));
+    assert_int_equal(hop.port, 2525);
+    assert_int_equal(route_hop_find(c, SPAN_LIT("news/via:hub.test:587"), &hop), 0);
+    assert_true(span_eq(hop.domain, SPAN_LIT("hub.test")));
+    assert_true(route_key_current(c, SPAN_LIT("news/port.test:2525")));
+    assert_false(route_key_current(c, SPAN_LIT("news/port.test:26")));
+    config_rele(c);
+}
+
+/* A recipient cannot choose a pool: what would look like one is no domain. */
+static void test_no_slash_in_a_domain(void **state)
+{
+    (void)state;
+    struct config *c = fixture_config(routes);
+    assert_null(key_of(c, "x@news/plain.test"));
+    assert_null(pool_key_of(c, "news", "x@other/plain.test"));
+    assert_null(key_of(c, "x@[a/b]"));
+    config_rele(c);
+}
+
+static void test_longest_pool(void **state)
+{
+    (void)state;
+    struct config *c = fixture_config("");
+    char pool[ROUTE_KEY_MAX + 1];
+    memset(pool, 'p', sizeof pool);
+    pool[320] = '\0';
+    const char *key = pool_key_of(c, pool, "x@plain.test");
+    assert_non_null(key);
+    assert_int_equal(strlen(key), 320 + 1 + 10);
+    pool[320] = 'p';
+    pool[ROUTE_KEY_MAX] = '\0';
+    assert_null(pool_key_of(c, pool, "x@plain.test"));
+    config_rele(c);
+}
+
 static void test_hop_of_a_key(void **state)
 {
     (void)state;
@@ -139,11 +206,10 @@ static void test_same_routes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_key_is_the_domain),
-        cmocka_unit_test(test_key_needs_a_domain),
-        cmocka_unit_test(test_route_names_the_site),
-        cmocka_unit_test(test_hop_of_a_key),
-        cmocka_unit_test(test_keys_grow_old_with_their_routes),
+        cmocka_unit_test(test_key_is_the_domain),    cmocka_unit_test(test_key_needs_a_domain),
+        cmocka_unit_test(test_route_names_the_site), cmocka_unit_test(test_pool_in_front),
+        cmocka_unit_test(test_no_slash_in_a_domain), cmocka_unit_test(test_longest_pool),
+        cmocka_unit_test(test_hop_of_a_key),         cmocka_unit_test(test_keys_grow_old_with_their_routes),
         cmocka_unit_test(test_same_routes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,270 @@
+/* Pools of source addresses on one worker: see egress_pools.h. */
+#include "node/core/egress_pools.h"
+
+#include "base/ensure.h"
+#include "base/err.h"
+#include "node/core/cluster.h"
+#include "node/core/conn.h"
+#include "node/core/node.h"
+#include "node/ledger/ledger.h"
+
+#include <stdlib.h>
+
+#define FINISH_MS 60000 /* for the transaction in hand, when the address was taken away */
+#define WATCH_MS 100    /* while a connection's right to its address may end by itself */
+#define STARVED_MS 1000 /* between two looks whether there is an address again */
+
+/* ---- the view in force --------------------------------------------------------------------------------- */
+
+/* Takes v. What follows from it is done from the loop: this runs inside of connections' functions, too. */
+static void adopt(struct egress *e, struct pool_view *v)
+{
+    struct worker *w = e->w;
+    if (w->pools != NULL && pool_view_number(v) <= pool_view_number(w->pools)) {
+        pool_view_rele(v);
+        return;
+    }
+    struct pool_view *old = w->pools;
+    w->pools = v;
+    pool_view_acted(v);
+    if (!e->pools.closed) {
+        if (pool_view_senders_differ(old, v))
+            reroute_pools(&e->reroute);
+        timer_set(&e->pools.timer, 0);
+    }
+    pool_view_rele(old);
+}
+
+struct pools_msg {
+    struct worker_msg msg;
+    struct pool_view *view;
+};
+
+static void run_pools(struct worker *w, struct worker_msg *msg)
+{
+    struct pools_msg *m = (struct pools_msg *)msg;
+    adopt(w->egress, m->view);
+    free(m);
+}
+
+void pools_post(struct worker *w, struct pool_view *v)
+{
+    struct pools_msg *m = malloc(sizeof *m);
+    ensure(m != NULL); /* a worker that never hears of it would go on using another node's address */
+    *m = (struct pools_msg){ .msg.run = run_pools, .view = pool_view_hold(v) };
+    worker_post_always(w, &m->msg);
+}
+
+const struct pool_view *egress_pools_view(struct egress *e)
+{
+    struct cluster *c = e->w->node->cluster;
+    if (c == NULL)
+        return NULL;
+    uint64_t state = cluster_pools_state(c);
+    if (e->w->pools == NULL || pool_view_state(e->w->pools) != state) {
+        struct pool_view *v = cluster_pools(c);
+        if (v != NULL)
+            adopt(e, v);
+    }
+    return e->w->pools != NULL && pool_view_state(e->w->pools) == state ? e->w->pools : NULL;
+}
+
+bool egress_pools_session(const struct egress *e)
+{
+    return e->w->ledger != NULL && ledger_session_valid(e->w->ledger);
+}
+
+/* ---- connections whose address was taken away ---------------------------------------------------------- */
+
+bool conn_pool_stays(const struct conn *c)
+{
+    const struct pool_view *v = c->e->w->pools;
+    if (c->meter == NULL)
+        return true;
+    const struct pool_address *a = pool_view_find(v, &c->source_addr);
+    return a != NULL && pool_address_kept(v, a, !a->floating || egress_pools_session(c->e)) &&
+           (c->site == NULL || span_eq(a->pool, route_key_pool(queue_site_key(c->site->qs))));
+}
+
+/* Nothing new goes out from there; what is in hand may finish, unless the cluster may think that the address
+ * is free.
+ */
+static void take_away(struct conn *c, int64_t now)
+{
+    if (c->state == CONN_IDLE) {
+        conn_quit(&c->qc);
+    } else if (c->state == CONN_CONNECTING || c->state == CONN_GREETING) {
+        conn_cancel(c);
+    } else {
+        if (c->cut_ms == 0)
+            c->cut_ms = now + (c->floating && !egress_pools_session(c->e) ? 0 : FINISH_MS);
+        if (now >= c->cut_ms)
+            conn_cut(c, "its source address belongs to another node now");
+    }
+}
+
+static bool sweep_conns(struct egress *e)
+{
+    int64_t now = timers_now_ms(&e->w->timers);
+    bool watch = false;
+    LIST_EACH_SAFE(link, &e->conns)
+    {
+        struct conn *c = LIST_ITEM(link, struct conn, link);
+        if (c->meter == NULL)
+            continue;
+        bool stays = conn_pool_stays(c);
+        watch = watch || !stays || c->floating;
+        if (!stays)
+            take_away(c, now);
+    }
+    return watch;
+}
+
+/* ---- sites without an address -------------------------------------------------------------------------- */
+
+static void feed_starved(struct egress *e)
+{
+    const struct pool_view *v = egress_pools_view(e);
+    bool session = egress_pools_session(e);
+    LIST_EACH_SAFE(link, &e->pools.starved)
+    {
+        struct egress_site *site = LIST_ITEM(link, struct egress_site, starved);
+        uint64_t node;
+        struct span pool = route_key_pool(queue_site_key(site->qs));
+        if (pool_view_reach(v, pool, e->pools.turn, session, &node) != POOL_HERE)
+            continue;
+        list_remove(&site->starved);
+        queue_site_retry_now(e->queue, site->qs, egress_now_ms(e));
+        egress_kick(e);
+    }
+}
+
+static void pools_timer_cb(struct timer *t)
+{
+    struct egress_pools *p = TIMER_ITEM(t, struct egress_pools, timer);
+    struct egress *e = (struct egress *)((char *)p - offsetof(struct egress, pools));
+    bool watch = sweep_conns(e);
+    if (!e->stopping)
+        feed_starved(e);
+    if (watch)
+        timer_set(t, WATCH_MS);
+    else if (!list_empty(&p->starved))
+        timer_set(t, STARVED_MS);
+}
+
+bool egress_pools_ready(struct egress_site *site, char *why, size_t cap)
+{
+    struct egress *e = site->e;
+    struct span pool = route_key_pool(queue_site_key(site->qs));
+    uint64_t node;
+    if (pool.n == 0)
+        return true;
+    const struct pool_view *v = egress_pools_view(e);
+    enum pool_reach reach = pool_view_reach(v, pool, e->pools.turn, egress_pools_session(e), &node);
+    if (reach == POOL_HERE)
+        return true;
+    list_remove(&site->starved);
+    list_push_back(&e->pools.starved, &site->starved);
+    if (!timer_is_set(&e->pools.timer))
+        timer_set(&e->pools.timer, STARVED_MS);
+    snprintf(why, cap, "no address of pool %.*s is usable%s", (int)pool.n, pool.p,
+             reach == POOL_ELSEWHERE ? " on this node" : "");
+    return false;
+}
+
+void egress_pools_forget(struct egress_site *site)
+{
+    list_remove(&site->starved);
+}
+
+/* ---- one connection's address -------------------------------------------------------------------------- */
+
+void conn_pool_drop(struct conn *c)
+{
+    if (c->meter == NULL)
+        return;
+    atomic_fetch_sub(&c->meter->conns, 1);
+    pool_meter_rele(c->meter);
+    c->meter = NULL;
+}
+
+bool conn_pool_source(struct conn *c, struct span pool, uint8_t family, struct ip_addr *out)
+{
+    struct egress *e = c->e;
+    conn_pool_drop(c);
+    const struct pool_address *a =
+        pool_view_choose(egress_pools_view(e), pool, family, e->pools.turn++, egress_pools_session(e));
+    if (a == NULL)
+        return false;
+    ensure(a->meter != NULL);
+    c->meter = pool_meter_hold(a->meter);
+    atomic_fetch_add(&c->meter->conns, 1);
+    c->source_addr = *out = a->addr;
+    c->floating = a->floating;
+    c->cut_ms = 0;
+    snprintf(c->ehlo, sizeof c->ehlo, "%.*s", (int)a->ehlo.n, a->ehlo.p);
+    if (c->floating)
+        timer_set(&e->pools.timer, WATCH_MS);
+    return true;
+}
+
+bool conn_pool_misplaced(const struct conn *c)
+{
+    const struct envelope *env = &c->attempt->info->env;
+    struct span key = queue_site_key(c->site->qs);
+    return !span_eq(key, SPAN_LIT(ROUTE_UNROUTABLE)) &&
+           !span_eq(route_key_pool(key), pool_view_of(c->e->w->pools, env->account, env->tenant, env->class));
+}
+
+bool conn_pool_move(struct conn *c)
+{
+    struct attempt *a = c->attempt;
+    c->attempt = NULL;
+    queue_requeue(c->e->queue, a->item, egress_now_ms(c->e));
+    bool moved = reroute_item(c->e, a->item, a->info);
+    attempt_free(a);
+    return moved;
+}
+
+const char *conn_pool_error(const struct conn *c, int err)
+{
+    return c->meter != NULL && err == UV_EADDRNOTAVAIL ? "the source address is not one of this machine's"
+                                                       : err_text(err);
+}
+
+void conn_pool_connected(const struct conn *c)
+{
+    if (c->meter != NULL)
+        atomic_fetch_add(&c->meter->connected, 1);
+}
+
+void conn_pool_failed(const struct conn *c)
+{
+    if (c->meter != NULL)
+        atomic_fetch_add(&c->meter->failed, 1);
+}
+
+void conn_pool_settled(const struct conn *c)
+{
+    const struct attempt *a = c->attempt;
+    for (uint32_t i = 0; c->meter != NULL && i < a->nrcpts; i++)
+        atomic_fetch_add(a->results[i].class == SMTP_CLIENT_OK          ? &c->meter->delivered
+                         : a->results[i].class == SMTP_CLIENT_TEMPORARY ? &c->meter->deferred
+                                                                        : &c->meter->refused,
+                         1);
+}
+
+/* ---- begin and end ------------------------------------------------------------------------------------- */
+
+int egress_pools_init(struct egress *e)
+{
+    list_init(&e->pools.starved);
+    e->pools.turn = e->w->index;
+    return timer_init(&e->pools.timer, &e->w->timers, pools_timer_cb);
+}
+
+void egress_pools_fini(struct egress *e)
+{
+    e->pools.closed = true;
+    timer_fini(&e->pools.timer);
+}
