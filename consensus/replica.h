@@ -52,6 +52,15 @@ int replica_bootstrap(const char *dir, uint64_t id, const char *address);
  * replica must not be open. */
 int replica_recover(const char *dir, uint64_t id, const char *address);
 
+/* What is on disk, for who must choose among nodes that were left. ERR_NOT_FOUND: nothing. Likewise. */
+struct replica_look {
+    uint64_t last, last_term; /* of the log: the higher term, then the higher index, knows more */
+};
+int replica_look(const char *dir, struct replica_look *out);
+/* Makes a directory's first state: a cluster of this one voter whose machine has this snapshot (machine.h),
+ * which stands for `index`. ERR_EXISTS. */
+int replica_restore(const char *dir, uint64_t id, const char *address, struct span state, uint64_t index);
+
 /* Loads what is on disk and starts. Words of a failure are in the log; after one, run the loop until it has
  * nothing more to do before the transport and the loop are freed. No callback runs inside. */
 int replica_open(const struct replica_config *config, struct replica **out);
@@ -70,6 +79,12 @@ uint64_t replica_now_ms(const struct replica *r);
  * machine. */
 typedef void replica_cb(void *ctx, int err);
 int replica_barrier(struct replica *r, replica_cb *cb, void *ctx);
+
+/* The machine's state as bytes (machine_restore), encoded in libuv's pool; the leader or not. `cb` runs once:
+ * 0 and the bytes, or ERR_CLOSED, ERR_LIMIT, -ENOMEM. At once ERR_BUSY: a snapshot is being taken or
+ * installed. */
+typedef void replica_copy_cb(void *ctx, int err, struct span state);
+int replica_copy(struct replica *r, replica_copy_cb *cb, void *ctx);
 
 /* Leader only, one at a time (ERR_BUSY). */
 enum replica_vote { REPLICA_SPARE, REPLICA_STANDBY, REPLICA_VOTER };

@@ -82,7 +82,7 @@ static void consider_snapshot(struct replica *r, uint64_t index)
     uint64_t limit = r->config.snapshot_bytes;
     if (limit < r->snapshot_bytes / 2)
         limit = r->snapshot_bytes / 2;
-    if (r->since_bytes < limit || r->taking || r->held != NULL || r->failed != 0)
+    if (r->since_bytes < limit || r->taking || r->copying != NULL || r->held != NULL || r->failed != 0)
         return;
     if (r->take_retry_ms != 0 && replica_mono_ms() < r->take_retry_ms)
         return;
@@ -129,7 +129,7 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
     *bufs = NULL;
     *n_bufs = 0;
     raft_set_snapshot_threshold(&r->raft, UINT_MAX);
-    if (r->failed != 0 || r->closing != REPLICA_OPEN || r->held != NULL || r->taking)
+    if (r->failed != 0 || r->closing != REPLICA_OPEN || r->held != NULL || r->taking || r->copying != NULL)
         return RAFT_BUSY;
     struct replica_encode *job = calloc(1, sizeof *job);
     int err = job == NULL ? -ENOMEM : machine_snapshot_begin(r->config.machine);
@@ -205,17 +205,32 @@ static int chunk_add(struct replica_encode *job, struct buf *b)
     return job->bytes > REPLICA_SNAPSHOT_BYTES_MAX ? ERR_LIMIT : 0;
 }
 
-static int trailer_add(struct replica_encode *job, struct buf *b)
+int replica_trailer_put(struct buf *b, uint64_t content_bytes, uint32_t crc)
 {
-    uint64_t content = job->bytes;
-    uint32_t crc = job->crc;
     static const char zeros[8];
-    (void)buf_put(b, zeros, (size_t)(-content % 8));
-    (void)buf_put_u64(b, content);
+    (void)buf_put(b, zeros, (size_t)(-content_bytes % 8));
+    (void)buf_put_u64(b, content_bytes);
     (void)buf_put_u32(b, crc);
     (void)buf_put_u32(b, TRAILER_FORMAT);
     (void)buf_put(b, trailer_magic, sizeof trailer_magic);
-    return buf_err(b) != 0 ? buf_err(b) : chunk_add(job, b);
+    return buf_err(b);
+}
+
+uint32_t replica_crc(const void *p, size_t n)
+{
+    uint32_t sum = 0;
+    for (size_t at = 0; at < n;) {
+        size_t part = n - at < REPLICA_SNAPSHOT_CHUNK ? n - at : REPLICA_SNAPSHOT_CHUNK;
+        sum = crc32_iscsi((unsigned char *)(uintptr_t)p + at, (int)part, sum);
+        at += part;
+    }
+    return sum;
+}
+
+static int trailer_add(struct replica_encode *job, struct buf *b)
+{
+    int err = replica_trailer_put(b, job->bytes, job->crc);
+    return err != 0 ? err : chunk_add(job, b);
 }
 
 /* In libuv's pool. */
@@ -301,8 +316,9 @@ void replica_fsm_encode(struct replica *r, unsigned trailing, const struct raft_
 
 bool replica_fsm_cancel(struct replica *r)
 {
+    bool copied = replica_copy_cancel(r);
     if (r->encode == NULL)
-        return true;
+        return copied;
     atomic_store_explicit(&r->encode->cancel, true, memory_order_relaxed);
     return false;
 }
@@ -325,14 +341,8 @@ static int check(const struct raft_buffer *buf, size_t *content)
         return ERR_NOT_FOUND;
     if (n > buf->len - TRAILER_BYTES || buf->len - TRAILER_BYTES - n >= 8)
         return ERR_CORRUPT;
-    uint32_t sum = 0;
-    for (size_t at = 0; at < n;) {
-        size_t part = n - at < REPLICA_SNAPSHOT_CHUNK ? n - at : REPLICA_SNAPSHOT_CHUNK;
-        sum = crc32_iscsi((unsigned char *)buf->base + at, (int)part, sum);
-        at += part;
-    }
     *content = n;
-    return sum == crc ? 0 : ERR_CORRUPT;
+    return replica_crc(buf->base, n) == crc ? 0 : ERR_CORRUPT;
 }
 
 /* Takes buf->base on success. Once running, there is no error to libraft: see fsm_apply. */

@@ -177,6 +177,7 @@ struct replica {
     bool taking;           /* from fsm.snapshot to fsm.snapshot_finalize */
     int64_t take_retry_ms;
     struct replica_encode *encode;
+    struct replica_copying *copying; /* for somebody else: replica_copy.c */
     uint64_t take_index, take_bytes;
     struct {
         bool active, take;
@@ -235,10 +236,16 @@ void replica_install_watch(struct replica *r);
 void replica_install_cancel(struct replica *r);
 
 /* replica_fsm.c */
+/* The end of a snapshot on disk, after so many bytes of content. */
+int replica_trailer_put(struct buf *b, uint64_t content_bytes, uint32_t crc);
+uint32_t replica_crc(const void *p, size_t n);
 void replica_fsm_init(struct replica *r);
 void replica_fsm_encode(struct replica *r, unsigned trailing, const struct raft_snapshot *snapshot);
 /* True when none is being encoded any more. */
 bool replica_fsm_cancel(struct replica *r);
+
+/* replica_copy.c; likewise */
+bool replica_copy_cancel(struct replica *r);
 
 /* replica_propose.c */
 void replica_propose_init(struct replica *r);

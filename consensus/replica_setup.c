@@ -1,6 +1,6 @@
-/* A directory's first state, and the way back from a lost majority: both with libraft's own functions on a
- * loop of their own, while no replica has the directory open. And libraft's error codes, translated. Any
- * thread.
+/* A directory's first state, the way back from a lost majority, and a look at what is there: all with
+ * libraft's own functions on a loop of their own, while no replica has the directory open. And libraft's
+ * error codes, translated. Any thread.
  */
 #include "consensus/replica_impl.h"
 
@@ -90,9 +90,9 @@ static int idle_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void 
     return 0;
 }
 
-typedef int setup_fn(struct raft *raft, const struct raft_configuration *conf);
+typedef int setup_fn(struct raft *raft, const struct raft_configuration *conf, void *arg);
 
-static int setup(const char *dir, uint64_t id, const char *address, setup_fn *fn, const char *what)
+static int setup(const char *dir, uint64_t id, const char *address, setup_fn *fn, void *arg, const char *what)
 {
     uv_loop_t loop;
     struct raft_uv_transport transport = { .version = 1,
@@ -118,7 +118,8 @@ static int setup(const char *dir, uint64_t id, const char *address, setup_fn *fn
     rv = raft_init(&raft, &io, &fsm, id, address);
     if (rv == 0) {
         raft.tracer = NULL;
-        rv = fn(&raft, &conf);
+        raft.data = &loop;
+        rv = fn(&raft, &conf, arg);
         raft_close(&raft, NULL);
         (void)uv_run(&loop, UV_RUN_DEFAULT);
     }
@@ -143,16 +144,132 @@ static bool has_state(const char *dir)
     return false;
 }
 
+static int do_bootstrap(struct raft *raft, const struct raft_configuration *conf, void *arg)
+{
+    (void)arg;
+    return raft_bootstrap(raft, conf);
+}
+
 int replica_bootstrap(const char *dir, uint64_t id, const char *address)
 {
     if (has_state(dir))
         return ERR_EXISTS;
-    return setup(dir, id, address, raft_bootstrap, "make the first state");
+    return setup(dir, id, address, do_bootstrap, NULL, "make the first state");
+}
+
+static int do_recover(struct raft *raft, const struct raft_configuration *conf, void *arg)
+{
+    (void)arg;
+    return raft_recover(raft, conf);
 }
 
 int replica_recover(const char *dir, uint64_t id, const char *address)
 {
     if (!has_state(dir))
         return ERR_NOT_FOUND;
-    return setup(dir, id, address, raft_recover, "recover");
+    return setup(dir, id, address, do_recover, NULL, "recover");
+}
+
+/* ---- looking ------------------------------------------------------------------------------------------- */
+
+static void entries_free(struct raft_entry *entries, size_t n)
+{
+    void *batch = NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (entries[i].batch != batch)
+            raft_free(entries[i].batch);
+        batch = entries[i].batch;
+    }
+    raft_free(entries);
+}
+
+static void snapshot_free(struct raft_snapshot *s)
+{
+    raft_configuration_close(&s->configuration);
+    for (unsigned i = 0; i < s->n_bufs; i++)
+        raft_free(s->bufs[i].base);
+    raft_free(s->bufs);
+    raft_free(s);
+}
+
+static int do_look(struct raft *raft, const struct raft_configuration *conf, void *arg)
+{
+    (void)conf;
+    struct replica_look *out = arg;
+    struct raft_snapshot *snapshot = NULL;
+    struct raft_entry *entries = NULL;
+    raft_term term;
+    raft_id voted_for;
+    raft_index first;
+    size_t n = 0;
+    int rv = raft->io->load(raft->io, &term, &voted_for, &snapshot, &first, &entries, &n);
+    if (rv != 0)
+        return rv;
+    *out = (struct replica_look){ 0 };
+    if (n > 0)
+        *out = (struct replica_look){ .last = first + n - 1, .last_term = entries[n - 1].term };
+    else if (snapshot != NULL)
+        *out = (struct replica_look){ .last = snapshot->index, .last_term = snapshot->term };
+    entries_free(entries, n);
+    if (snapshot != NULL)
+        snapshot_free(snapshot);
+    return 0;
+}
+
+int replica_look(const char *dir, struct replica_look *out)
+{
+    if (!has_state(dir))
+        return ERR_NOT_FOUND;
+    return setup(dir, 1, "nobody", do_look, out, "read the state");
+}
+
+/* ---- restoring ----------------------------------------------------------------------------------------- */
+
+struct restore {
+    struct raft_buffer bufs[2]; /* the machine's bytes and what follows them */
+    uint64_t index;
+    struct raft_io_snapshot_put put;
+    bool done;
+    int status;
+};
+
+static void restore_put_cb(struct raft_io_snapshot_put *req, int status)
+{
+    struct restore *r = req->data;
+    r->done = true;
+    r->status = status;
+}
+
+static int do_restore(struct raft *raft, const struct raft_configuration *conf, void *arg)
+{
+    struct restore *r = arg;
+    struct raft_snapshot s = { .index = r->index,
+                               .term = 1,
+                               .configuration = *conf,
+                               .configuration_index = r->index,
+                               .bufs = r->bufs,
+                               .n_bufs = 2 };
+    int rv = raft->io->set_term(raft->io, 1);
+    r->put.data = r;
+    if (rv == 0)
+        rv = raft->io->snapshot_put(raft->io, 1, &r->put, &s, restore_put_cb);
+    while (rv == 0 && !r->done)
+        (void)uv_run(raft->data, UV_RUN_ONCE);
+    return rv != 0 ? rv : r->status;
+}
+
+int replica_restore(const char *dir, uint64_t id, const char *address, struct span state, uint64_t index)
+{
+    struct buf trailer;
+    if (has_state(dir))
+        return ERR_EXISTS;
+    buf_init(&trailer, 64);
+    int err = replica_trailer_put(&trailer, state.n, replica_crc(state.p, state.n));
+    struct restore r = { .bufs = { { .base = (void *)(uintptr_t)state.p, .len = state.n },
+                                   { .base = trailer.data, .len = trailer.len } },
+                         .index = index };
+    if (err == 0)
+        err = setup(dir, id, address, do_restore, &r, "restore a state");
+    buf_fini(&trailer);
+    return err;
 }

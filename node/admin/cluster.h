@@ -106,6 +106,9 @@ struct admin_cluster {
     int (*drain)(void *ctx, const struct admin_caller *by, bool on, struct admin_error *e);
     int (*leave)(void *ctx, const struct admin_caller *by, const struct admin_leave_opts *opts, struct admin_error *e);
 
+    /* The state as a backup's file, with everything that was acknowledged before the call. */
+    int (*backup)(void *ctx, const struct admin_caller *by, struct buf *out, struct admin_error *e);
+
     /* Asks all nodes at once, for at most timeout_ms. */
     int (*ask)(void *ctx, const char *path, int64_t timeout_ms, admin_ask_fn *fn, void *arg, struct admin_error *e);
 };

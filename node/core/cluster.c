@@ -114,7 +114,7 @@ static const char *refusal_now(struct cluster *c)
         return "this node leaves its cluster";
     if (c->fenced)
         return "this node's state differs from the other nodes': it is fenced";
-    if (!machine_founded(c->m) || !cluster_own_member(c, &self))
+    if (!cluster_is_founded(c) || !cluster_own_member(c, &self))
         return "joining: the cluster's state has not come yet";
     if (self.state == COMMAND_MEMBER_DRAINING)
         return "draining";
@@ -228,7 +228,7 @@ static void lead(struct cluster *c, int64_t now)
 {
     if (!c->ready)
         return;
-    if (!machine_founded(c->m)) {
+    if (!cluster_is_founded(c)) {
         cluster_found(c);
         return;
     }
@@ -257,7 +257,7 @@ static void cluster_tick_cb(uv_timer_t *tick)
     open_gate(c, now);
     if (c->state == CLUSTER_RUNNING) {
         struct directory_member self;
-        if (machine_founded(c->m) && cluster_own_member(c, &self) && !c->fenced)
+        if (cluster_is_founded(c) && cluster_own_member(c, &self) && !c->fenced)
             agent_tick(c->agent);
         cluster_members_tick(c);
         lead(c, now);

@@ -246,7 +246,7 @@ void cluster_renew_tick(struct cluster *c)
 {
     struct directory_member self;
     int64_t whole = 0, now = cluster_boot_ms();
-    if (c->leader == 0 || !machine_founded(c->m) || !cluster_own_member(c, &self))
+    if (c->leader == 0 || !cluster_is_founded(c) || !cluster_own_member(c, &self))
         return;
     report(c, &self);
     if (self.role == COMMAND_ROLE_VOTER && !c->id.has_secret && !c->asking_secret &&

@@ -380,3 +380,38 @@ int cluster_thaw_local(void *ctx, const struct admin_caller *by, uint8_t scope, 
         log_info("cluster", "%s thawed on this node alone by %s", name, by->text);
     return err;
 }
+
+struct locals_call {
+    struct cluster_call call;
+    machine_frozen_fn *fn; /* run while its thread waits */
+    void *arg;
+};
+
+static void locals_run(struct cluster *c, struct cluster_call *call)
+{
+    struct locals_call *lc = (struct locals_call *)call;
+    int stop = 0;
+    LIST_EACH(link, &c->locals)
+    {
+        const struct cluster_local *l = LIST_ITEM(link, struct cluster_local, link);
+        const struct machine_frozen f = { .scope = l->scope,
+                                          .mode = l->mode,
+                                          .name = span_str(l->name),
+                                          .reason = span_str(l->reason),
+                                          .who = span_str(l->who),
+                                          .wall_ms = l->wall_ms };
+        if (stop == 0)
+            stop = lc->fn(lc->arg, &f);
+    }
+    cluster_call_done(c, call, stop);
+}
+
+int cluster_frozen_local(void *ctx, machine_frozen_fn *fn, void *arg)
+{
+    struct cluster *c = cluster_of(ctx);
+    struct locals_call lc = { .fn = fn, .arg = arg };
+    if (c == NULL)
+        return 0;
+    cluster_call_init(&lc.call, locals_run, NULL);
+    return cluster_call_wait(c, &lc.call);
+}

@@ -283,7 +283,7 @@ void cluster_missing(struct cluster *c, struct buf *out);
 /* ---- cluster_join.c ------------------------------------------------------------------------------------ */
 
 void cluster_on_join(void *ctx, struct transport_join *j, struct span request, const char *from);
-void cluster_founding_path(const struct cluster *c, char *out, size_t cap);
+bool cluster_is_founded(const struct cluster *c); /* the state is of the epoch of this node's certificate */
 /* Proposes the cluster's first command, from the file that `init` wrote. */
 void cluster_found(struct cluster *c);
 void cluster_founded(struct cluster *c);
@@ -371,6 +371,8 @@ struct command_by *cluster_command_by(struct command *cmd); /* NULL: not an oper
 int cluster_submit(void *ctx, const struct admin_caller *by, struct command *cmd, struct machine_result *out,
                    struct admin_error *e);
 int cluster_barrier(void *ctx, struct admin_error *e);
+int cluster_backup(void *ctx, const struct admin_caller *by, struct buf *out, struct admin_error *e);
+int cluster_frozen_local(void *ctx, machine_frozen_fn *fn, void *arg);
 int cluster_status(void *ctx, struct admin_cluster_status *out);
 int cluster_await_obeyed(void *ctx, uint64_t index, int64_t timeout_ms, admin_freeze_fn *fn, void *arg,
                          struct admin_error *e);

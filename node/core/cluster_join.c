@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "node/cluster/join.h"
 #include "node/core/cluster_impl.h"
+#include "node/core/founding.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -22,9 +23,12 @@
 
 /* ---- founding ------------------------------------------------------------------------------------------ */
 
-void cluster_founding_path(const struct cluster *c, char *out, size_t cap)
+/* A node that begins a new epoch, after a majority was lost, has the state of the one before until its
+ * command is applied: so long it may do nothing with it. So does one that joins and replays the log. */
+bool cluster_is_founded(const struct cluster *c)
 {
-    snprintf(out, cap, "%s/founding", c->dir);
+    struct directory_cluster dc;
+    return directory_cluster(c->m, &dc) && dc.epoch == c->id.self.epoch;
 }
 
 void cluster_found(struct cluster *c)
@@ -35,7 +39,7 @@ void cluster_found(struct cluster *c)
     if (c->founding)
         return;
     c->founding = true; /* once in a leadership */
-    cluster_founding_path(c, path, sizeof path);
+    founding_path(c->dir, path, sizeof path);
     FILE *f = fopen(path, "re");
     char *bytes = malloc(COMMAND_BYTES_MAX);
     size_t n = f == NULL || bytes == NULL ? 0 : fread(bytes, 1, COMMAND_BYTES_MAX, f);
@@ -45,11 +49,26 @@ void cluster_found(struct cluster *c)
     int err = n == 0 ? ERR_NOT_FOUND : command_decode(&cur, &cmd);
     if (err == 0 && (cmd.type != COMMAND_CLUSTER_INIT || cursor_left(&cur) != 0))
         err = ERR_CORRUPT;
+    if (err == 0 &&
+        cmd.cluster_init.epoch != c->id.self.epoch) /* of an attempt that did not come to its end */
+        err = ERR_NOT_FOUND;
     if (err == 0)
         err = replica_propose(c->replica, span_of(bytes, n), 1);
     if (err != 0)
         log_error("cluster", "%s: the cluster's first command cannot be proposed: %s", path, err_text(err));
     free(bytes);
+}
+
+static void say_epoch(struct cluster *c)
+{
+    struct machine_totals t;
+    machine_totals(c->m, &t);
+    log_warn(
+        "cluster",
+        "epoch %u begins, with this node alone. All limits count as full until their windows have passed, or "
+        "until 'turnpike limit reopen'. Frozen senders stay frozen, %llu of them: review them with 'turnpike "
+        "frozen'",
+        c->id.self.epoch, (unsigned long long)t.frozen);
 }
 
 void cluster_founded(struct cluster *c)
@@ -58,7 +77,9 @@ void cluster_founded(struct cluster *c)
     if (!c->founding)
         return;
     c->founding = false;
-    cluster_founding_path(c, path, sizeof path);
+    if (c->id.self.epoch > 1)
+        say_epoch(c);
+    founding_path(c->dir, path, sizeof path);
     if (unlink(path) != 0 && errno != ENOENT)
         log_warn("cluster", "%s: %s", path, err_text(-errno));
 }
@@ -254,7 +275,7 @@ void cluster_on_join(void *ctx, struct transport_join *j, struct span request, c
         send_to_the_leader(c, j, from);
         return;
     }
-    if (!c->ready || !machine_founded(c->m) || !c->id.has_secret || c->joins >= JOINS_MAX) {
+    if (!c->ready || !cluster_is_founded(c) || !c->id.has_secret || c->joins >= JOINS_MAX) {
         refuse(j, from, true, "the leader is not ready yet");
         return;
     }

@@ -50,7 +50,7 @@ bool cluster_admit(void *ctx, const struct peer *peer, const uint8_t sha256[32])
     uint64_t highest = c->id.self.node;
     if (peer->node == c->id.self.node)
         return false;
-    if (!machine_founded(c->m)) {
+    if (!cluster_is_founded(c)) {
         for (uint32_t i = 0; i < c->id.nseeds; i++) {
             if (c->id.seeds[i].id == peer->node)
                 return true;
@@ -144,9 +144,9 @@ static void save_seeds(struct cluster *c, const struct peers *p)
 
 static void set_peers(struct cluster *c, struct peers *p)
 {
-    if (machine_founded(c->m))
+    if (cluster_is_founded(c))
         (void)directory_member_each(c->m, add_peer, p);
-    for (uint32_t i = 0; !machine_founded(c->m) && i < c->id.nseeds; i++)
+    for (uint32_t i = 0; !cluster_is_founded(c) && i < c->id.nseeds; i++)
         if (c->id.seeds[i].id != c->id.self.node)
             p->list[p->n++] = (struct gossip_peer){ c->id.seeds[i].id, c->id.seeds[i].gossip_address };
     int err = gossip_set_peers(c->gossip, p->list, p->n);
@@ -162,7 +162,7 @@ static void set_peers(struct cluster *c, struct peers *p)
         gossip_check_peers(c->gossip);
         transport_check_peers(c->transport);
     }
-    if (machine_founded(c->m) && !c->removed)
+    if (cluster_is_founded(c) && !c->removed)
         save_seeds(c, p);
 }
 
@@ -182,7 +182,7 @@ void cluster_members_changed(struct cluster *c)
     p->c = c;
     set_peers(c, p);
     free(p);
-    if (machine_founded(c->m))
+    if (cluster_is_founded(c))
         cluster_founded(c);
 }
 

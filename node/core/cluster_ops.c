@@ -84,6 +84,8 @@ struct command_by *cluster_command_by(struct command *cmd)
         return &cmd->token_add.by;
     case COMMAND_MEMBER_SET:
         return &cmd->member_set.by;
+    case COMMAND_LIMITS_REOPEN:
+        return &cmd->limits_reopen.by;
     case COMMAND_FEATURE_RAISE:
         return &cmd->feature_raise.by;
     default:
@@ -290,6 +292,7 @@ const struct admin_cluster cluster_admin = {
     .await_obeyed = cluster_await_obeyed,
     .freeze_local = cluster_freeze_local,
     .thaw_local = cluster_thaw_local,
+    .frozen_local = cluster_frozen_local,
     .init = cluster_init_op,
     .join = cluster_join_op,
     .token = cluster_token,
@@ -298,4 +301,5 @@ const struct admin_cluster cluster_admin = {
     .drain = cluster_drain,
     .leave = cluster_leave,
     .ask = cluster_ask,
+    .backup = cluster_backup,
 };

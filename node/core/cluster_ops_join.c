@@ -7,9 +7,9 @@
 #include "node/cluster/join.h"
 #include "node/core/cluster.h"
 #include "node/core/cluster_impl.h"
+#include "node/core/founding.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,7 +132,7 @@ static void start_run(struct cluster *c, struct cluster_call *call)
 static void start_poll(struct cluster *c, struct cluster_call *call)
 {
     struct directory_member self;
-    if (c->state == CLUSTER_RUNNING && machine_founded(c->m) && cluster_own_member(c, &self))
+    if (c->state == CLUSTER_RUNNING && cluster_is_founded(c) && cluster_own_member(c, &self))
         cluster_call_done(c, call, 0);
 }
 
@@ -173,65 +173,22 @@ static int start(struct cluster *c, struct identity *id, struct admin_error *e)
 
 /* ---- init ---------------------------------------------------------------------------------------------- */
 
-static int write_founding(struct cluster *c, const struct buf *b, struct admin_error *e)
-{
-    char path[560];
-    cluster_founding_path(c, path, sizeof path);
-    if ((mkdir(c->dir, 0700) != 0 && errno != EEXIST) || (mkdir(c->raft_dir, 0700) != 0 && errno != EEXIST))
-        return admin_fail(e, -errno, "%s: %s", c->dir, err_text(-errno));
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    int err = fd < 0 ? -errno : 0;
-    if (err == 0 && (write(fd, b->data, b->len) != (ssize_t)b->len || fsync(fd) != 0))
-        err = errno != 0 ? -errno : ERR_FAILED;
-    if (fd >= 0)
-        close(fd);
-    return err == 0 ? 0 : admin_fail(e, err, "%s: %s", path, err_text(err));
-}
-
-/* A new authority, this node's certificate, and the command that begins the cluster. */
 static int found(struct cluster *c, struct identity *id, struct admin_error *e)
 {
-    struct buf ca_key, request, entry;
-    struct ca_info info;
-    buf_init(&ca_key, 32u << 10);
-    buf_init(&request, 32u << 10);
-    buf_init(&entry, COMMAND_BYTES_MAX);
-    bool drawn = getrandom(id->self.cluster, sizeof id->self.cluster, 0) == sizeof id->self.cluster &&
-                 getrandom(id->secret, sizeof id->secret, 0) == sizeof id->secret;
+    struct buf why;
+    buf_init(&why, 4096);
     id->self.epoch = 1;
     id->self.node = 1;
     id->slot = 1;
-    id->has_secret = true;
-    int err = drawn ? ca_make(id->self.cluster, 1, id->secret, &id->ca, &ca_key) : ERR_FAILED;
-    if (err == 0)
-        err = ca_make_request(id->name, &id->key, &request);
-    if (err == 0)
-        err = ca_issue(buf_span(&id->ca), buf_span(&ca_key), id->secret, buf_span(&request), &id->self,
-                       id->name, 0, &id->certificate);
-    if (err == 0)
-        err = ca_read(buf_span(&id->certificate), &info);
-    if (err == 0) {
-        struct command cmd = { .type = COMMAND_CLUSTER_INIT,
-                               .cluster_init = { .epoch = 1,
-                                                 .ca_certificate = buf_span(&id->ca),
-                                                 .ca_key = buf_span(&ca_key),
-                                                 .name = span_str(id->name),
-                                                 .raft_address = span_str(id->raft_address),
-                                                 .gossip_address = span_str(id->gossip_address),
-                                                 .certificate_sha256 =
-                                                     span_of(info.sha256, sizeof info.sha256),
-                                                 .version = span_str(TURNPIKE_VERSION),
-                                                 .features = CLUSTER_FEATURES } };
-        memcpy(cmd.cluster_init.cluster, id->self.cluster, sizeof cmd.cluster_init.cluster);
-        err = command_encode(&cmd, &entry);
-    }
-    err = err != 0 ? admin_fail(e, err, "the cluster's certificates cannot be made: %s", err_text(err))
-                   : write_founding(c, &entry, e);
-    if (err == 0 && (err = replica_bootstrap(c->raft_dir, 1, id->raft_address)) != 0)
+    bool drawn = getrandom(id->self.cluster, sizeof id->self.cluster, 0) == sizeof id->self.cluster;
+    int err = drawn ? founding_write(c->dir, id, &why) : ERR_FAILED;
+    if (err != 0)
+        err = admin_fail(e, err, "%.*s", (int)why.len, why.len > 0 ? why.data : "");
+    else if (mkdir(c->raft_dir, 0700) != 0 && errno != EEXIST)
+        err = admin_fail(e, -errno, "%s: %s", c->raft_dir, err_text(-errno));
+    else if ((err = replica_bootstrap(c->raft_dir, 1, id->raft_address)) != 0)
         err = admin_fail(e, err, "%s: %s", c->raft_dir, err_text(err));
-    buf_fini(&ca_key);
-    buf_fini(&request);
-    buf_fini(&entry);
+    buf_fini(&why);
     return err;
 }
 

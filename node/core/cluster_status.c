@@ -176,7 +176,7 @@ static void status_run(struct cluster *c, struct cluster_call *call)
         out->epoch = dc.epoch;
     }
     out->joining =
-        !machine_founded(c->m) || !cluster_own_member(c, &self) || self.state == COMMAND_MEMBER_JOINING;
+        !cluster_is_founded(c) || !cluster_own_member(c, &self) || self.state == COMMAND_MEMBER_JOINING;
     out->features = machine_features(c->m);
     out->self = c->id.self.node;
     out->leader = c->leader;

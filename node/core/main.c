@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "node/core/cluster.h"
 #include "node/core/node.h"
+#include "node/core/recover.h"
 #include "node/policy/policy.h"
 
 #include <errno.h>
@@ -24,6 +25,7 @@ static const char usage_text[] =
     "       turnpiked --check [FILE]\n"
     "       turnpiked --check-policy FILE\n"
     "       turnpiked --verify-spool DIR\n"
+    "       turnpiked [--config FILE] --inspect-cluster | --recover-cluster | --restore-cluster FILE\n"
     "\n"
     "A node of the Turnpike mail relay. It stays in the foreground and logs to standard error.\n"
     "\n"
@@ -31,6 +33,10 @@ static const char usage_text[] =
     "      --check [FILE]      check a configuration, tell what is wrong, and exit\n"
     "      --check-policy FILE check a cluster's policy, tell what is wrong, and exit\n"
     "      --verify-spool DIR  read a stopped node's whole spool, tell what is damaged, and exit\n"
+    "      --inspect-cluster   tell what a stopped node has of its cluster's state, and exit\n"
+    "      --recover-cluster   after a majority was lost for good: make this stopped node's state the cluster\n"
+    "      --restore-cluster FILE\n"
+    "                          make this node, no member yet, a cluster with the state of a backup\n"
     "  -h, --help              show this help\n"
     "  -V, --version           show the version\n"
     "\n"
@@ -119,6 +125,16 @@ static int verify_spool(const char *dir)
            (unsigned long long)r.segments, (unsigned long long)r.records, (unsigned long long)r.messages,
            (unsigned long long)r.damaged, (unsigned long long)r.torn_tails);
     return r.damaged > 0 ? EX_DATAERR : 0;
+}
+
+static int recover(const char *path, bool inspect, const char *backup)
+{
+    struct config *c = load(path);
+    if (c == NULL)
+        return EX_CONFIG;
+    int code = backup != NULL ? recover_restore(c, backup) : recover_cluster(c, inspect);
+    config_rele(c);
+    return code;
 }
 
 /* ---- running ------------------------------------------------------------------------------------------- */
@@ -220,19 +236,23 @@ static int run(const char *path)
 
 int main(int argc, char **argv)
 {
-    enum { OPT_CHECK = 256, OPT_POLICY, OPT_VERIFY };
+    enum { OPT_CHECK = 256, OPT_POLICY, OPT_VERIFY, OPT_INSPECT, OPT_RECOVER, OPT_RESTORE };
     static const struct option options[] = {
         { "config", required_argument, NULL, 'c' },
         { "check", optional_argument, NULL, OPT_CHECK },
         { "check-policy", required_argument, NULL, OPT_POLICY },
         { "verify-spool", required_argument, NULL, OPT_VERIFY },
+        { "inspect-cluster", no_argument, NULL, OPT_INSPECT },
+        { "recover-cluster", no_argument, NULL, OPT_RECOVER },
+        { "restore-cluster", required_argument, NULL, OPT_RESTORE },
         { "help", no_argument, NULL, 'h' },
         { "version", no_argument, NULL, 'V' },
         { 0 },
     };
     hash_seed(); /* before the first table is filled: the configuration has some */
     const char *path = DEFAULT_CONFIG;
-    const char *verify = NULL, *policy = NULL;
+    const char *verify = NULL, *policy = NULL, *backup = NULL;
+    int recovery = 0;
     bool check = false;
     for (int opt; (opt = getopt_long(argc, argv, "c:hV", options, NULL)) != -1;) {
         switch (opt) {
@@ -251,6 +271,12 @@ int main(int argc, char **argv)
             break;
         case OPT_VERIFY:
             verify = optarg;
+            break;
+        case OPT_INSPECT:
+        case OPT_RECOVER:
+        case OPT_RESTORE:
+            recovery = opt;
+            backup = optarg;
             break;
         case 'h':
             fputs(usage_text, stdout);
@@ -271,5 +297,7 @@ int main(int argc, char **argv)
         return verify_spool(verify);
     if (policy != NULL)
         return check_policy(policy);
+    if (recovery != 0)
+        return recover(path, recovery == OPT_INSPECT, backup);
     return check ? check_config(path) : run(path);
 }

@@ -39,6 +39,7 @@ static int setup(void **state)
     x->c->m = x->f.m;
     x->c->state = CLUSTER_RUNNING;
     x->c->id.self.node = 1;
+    x->c->id.self.epoch = 1;
     *state = x;
     return 0;
 }
@@ -194,6 +195,31 @@ static void test_before_it_knows_anything_it_admits_whom_it_was_told_of(void **s
 
 /* ---- what is proposed for others ----------------------------------------------------------------------- */
 
+/* Of a node that begins a new epoch, until its first command was applied: it does nothing with the old one's
+ * state. */
+static void test_a_state_of_the_epoch_before_is_none(void **state)
+{
+    struct cluster_fix *x = *state;
+    assert_true(cluster_is_founded(x->c));
+    x->c->id.self.epoch = 2;
+    assert_false(cluster_is_founded(x->c));
+    x->c->id.self.node = 9; /* no member of the old one could be a later one */
+    assert_false(admits(x, x->nodes[1], 7));
+    x->c->id.self.node = 1;
+    struct command cmd = { .type = COMMAND_CLUSTER_INIT };
+    cmd.cluster_init = (struct command_cluster_init){ .epoch = 2,
+                                                      .ca_certificate = SPAN_LIT("certificate 2"),
+                                                      .ca_key = SPAN_LIT("key 2"),
+                                                      .name = SPAN_LIT("n1"),
+                                                      .raft_address = SPAN_LIT("127.0.0.1:7001"),
+                                                      .gossip_address = SPAN_LIT("127.0.0.1:8001"),
+                                                      .version = SPAN_LIT("1"),
+                                                      .features = 1 };
+    assert_int_equal(fix_apply(&x->f, &cmd)->err, 0);
+    assert_true(cluster_is_founded(x->c));
+    assert_false(admits(x, x->nodes[1], 7)); /* it is out */
+}
+
 static void test_nobody_proposes_in_anothers_name(void **state)
 {
     struct cluster_fix *x = *state;
@@ -221,11 +247,11 @@ static void test_operators_commands_have_a_name(void **state)
 {
     (void)state;
     static const uint8_t operators[] = {
-        COMMAND_FREEZE,     COMMAND_THAW,          COMMAND_ACCOUNT_SET,  COMMAND_ACCOUNT_REMOVE,
-        COMMAND_TENANT_SET, COMMAND_TENANT_REMOVE, COMMAND_OVERRIDE_SET, COMMAND_POLICY_COMMIT,
-        COMMAND_POOL_SET,   COMMAND_POOL_REMOVE,   COMMAND_POOL_ASSIGN,  COMMAND_IP_SET,
-        COMMAND_IP_MOVE,    COMMAND_IP_REMOVE,     COMMAND_TOKEN_ADD,    COMMAND_TOKEN_REMOVE,
-        COMMAND_MEMBER_SET, COMMAND_FEATURE_RAISE,
+        COMMAND_FREEZE,     COMMAND_THAW,          COMMAND_ACCOUNT_SET,   COMMAND_ACCOUNT_REMOVE,
+        COMMAND_TENANT_SET, COMMAND_TENANT_REMOVE, COMMAND_OVERRIDE_SET,  COMMAND_POLICY_COMMIT,
+        COMMAND_POOL_SET,   COMMAND_POOL_REMOVE,   COMMAND_POOL_ASSIGN,   COMMAND_IP_SET,
+        COMMAND_IP_MOVE,    COMMAND_IP_REMOVE,     COMMAND_TOKEN_ADD,     COMMAND_TOKEN_REMOVE,
+        COMMAND_MEMBER_SET, COMMAND_FEATURE_RAISE, COMMAND_LIMITS_REOPEN,
     };
     for (size_t i = 0; i < sizeof operators; i++) {
         struct command cmd = { .type = operators[i] };
@@ -254,6 +280,7 @@ int main(void)
         EACH(test_admits_members_and_who_came_later),
         EACH(test_never_admits_a_removed_one),
         EACH(test_before_it_knows_anything_it_admits_whom_it_was_told_of),
+        EACH(test_a_state_of_the_epoch_before_is_none),
         EACH(test_nobody_proposes_in_anothers_name),
         EACH(test_operators_commands_have_a_name),
     };

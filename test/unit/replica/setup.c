@@ -114,13 +114,100 @@ static void test_recover(void **state)
     cluster_fini(&c);
 }
 
+/* ---- looking, copying, restoring ------------------------------------------------------------------------
+ */
+
+struct copied {
+    bool done;
+    int err;
+    struct buf state;
+};
+
+static void copied_cb(void *ctx, int err, struct span state)
+{
+    struct copied *k = ctx;
+    k->done = true;
+    k->err = err;
+    if (err == 0)
+        assert_int_equal(buf_put_span(&k->state, state), 0);
+}
+
+static bool is_copied(struct cluster *c, void *arg)
+{
+    (void)c;
+    return ((struct copied *)arg)->done;
+}
+
+static void test_copy_and_restore(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct copied k = { .done = false }, second = { .done = false };
+    struct replica_look look;
+    struct replica_stats s;
+    buf_init(&k.state, 64u << 20);
+    buf_init(&second.state, 64u << 20);
+    cluster_start(&c, 2);
+    cluster_load(&c, 1000, 5, 0);
+    cluster_wait_same(&c, 1000);
+    struct machine *m = c.nodes[1].machine;
+    fake_machine_set_bulk(m, 5u << 20);
+    fake_machine_hold(m, true);
+    assert_int_equal(replica_copy(c.nodes[1].replica, copied_cb, &k), 0);
+    assert_int_equal(replica_copy(c.nodes[1].replica, copied_cb, &second), ERR_BUSY);
+    uint64_t index = machine_applied(m), commands = fake_machine_commands(m), hash = fake_machine_hash(m);
+    cluster_load(&c, 100, 5, 0); /* what comes later is not in it */
+    fake_machine_hold(m, false);
+    assert_true(cluster_wait(&c, 10000, is_copied, &k));
+    assert_int_equal(k.err, 0);
+    assert_true(k.state.len > 5u << 20);
+
+    /* closed while one is made: its asker is told */
+    fake_machine_hold(m, true);
+    assert_int_equal(replica_copy(c.nodes[1].replica, copied_cb, &second), 0);
+    node_close(&c.nodes[1]);
+    assert_true(second.done);
+    assert_int_equal(second.err, ERR_CLOSED);
+    node_close(&c.nodes[0]);
+    assert_int_equal(replica_look(c.nodes[1].dir, &look), 0);
+    assert_true(look.last > index && look.last_term >= 1);
+    uint64_t last = look.last;
+    assert_int_equal(replica_look(c.nodes[1].dir, &look), 0); /* it changes nothing */
+    assert_int_equal(look.last, last);
+    cluster_fini(&c);
+
+    cluster_init(&c, 1);
+    struct node *n = &c.nodes[0];
+    assert_int_equal(replica_look(n->dir, &look), ERR_NOT_FOUND);
+    assert_int_equal(replica_restore(n->dir, n->id, n->address, buf_span(&k.state), index), 0);
+    assert_int_equal(replica_restore(n->dir, n->id, n->address, buf_span(&k.state), index), ERR_EXISTS);
+    assert_int_equal(replica_look(n->dir, &look), 0);
+    assert_int_equal(look.last, index);
+    for (int i = 0; i < 2; i++) { /* it outlives a restart */
+        node_open(n);
+        assert_ptr_equal(cluster_leader(&c), n);
+        assert_int_equal(fake_machine_commands(n->machine), commands + (uint64_t)i);
+        if (i == 0)
+            assert_int_equal(fake_machine_hash(n->machine), hash);
+        assert_int_equal(cluster_propose(&c, n, 1, 0), 0);
+        cluster_wait_same(&c, commands + 1 + (uint64_t)i);
+        assert_true(machine_applied(n->machine) > index);
+        replica_stats(n->replica, &s);
+        assert_int_equal(s.nservers, 1);
+        if (i == 0)
+            node_close(n);
+    }
+    cluster_fini(&c);
+    buf_fini(&k.state);
+    buf_fini(&second.state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_restart),
-        cmocka_unit_test(test_barrier),
-        cmocka_unit_test(test_first_state),
-        cmocka_unit_test(test_recover),
+        cmocka_unit_test(test_restart),          cmocka_unit_test(test_barrier),
+        cmocka_unit_test(test_first_state),      cmocka_unit_test(test_recover),
+        cmocka_unit_test(test_copy_and_restore),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
