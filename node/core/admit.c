@@ -73,7 +73,7 @@ static void take_rcpt(struct session *s)
 bool admit_rcpt(struct session *s)
 {
     struct charge_reply refusal;
-    switch (charge_rcpt(receive_charge(s), receive_rcpts(s), &refusal)) {
+    switch (charge_rcpt(receive_charge(s), receive_rcpts(s), s->ahead, &refusal)) {
     case LEDGER_WAIT:
         s->rcpt_waits = true;
         return false;

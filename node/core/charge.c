@@ -146,7 +146,24 @@ void charge_fini(struct charge *c)
     *c = (struct charge){ 0 };
 }
 
-enum ledger_answer charge_rcpt(struct charge *c, uint32_t n, struct charge_reply *out)
+#define AHEAD_BYTES 16384 /* looked at */
+
+/* RCPT commands that follow. A guess: nothing comes of a wrong one but tokens that go back unused. */
+static uint32_t rcpts_in(struct span ahead)
+{
+    uint32_t n = 0;
+    ahead.n = ahead.n < AHEAD_BYTES ? ahead.n : AHEAD_BYTES;
+    while (ahead.n > 5 && strncasecmp(ahead.p, "RCPT ", 5) == 0) {
+        const char *end = memchr(ahead.p, '\n', ahead.n);
+        n++;
+        if (end == NULL)
+            break;
+        ahead = span_sub(ahead, (size_t)(end + 1 - ahead.p));
+    }
+    return n;
+}
+
+enum ledger_answer charge_rcpt(struct charge *c, uint32_t n, struct span ahead, struct charge_reply *out)
 {
     if (!c->has_own)
         return LEDGER_YES;
@@ -156,6 +173,8 @@ enum ledger_answer charge_rcpt(struct charge *c, uint32_t n, struct charge_reply
         no(out, 452, "4.5.3", "Too many recipients: this account may have %u per message", max);
         return LEDGER_NO;
     }
+    if (!ledger_in_hand(&c->own))
+        c->own.expected = rcpts_in(ahead);
     enum ledger_answer answer = ledger_reserve(&c->own, 1);
     if (answer == LEDGER_NO)
         refusal_put(&c->own.refusal, out);
@@ -246,7 +265,7 @@ enum ledger_answer charge_ready(struct charge *c, struct charge_reply *out)
     for (int i = 0; i < 2; i++) {
         enum ledger_answer answer = holds[i] == NULL ? LEDGER_YES : ledger_ready(holds[i]);
         if (answer == LEDGER_YES && holds[i] != NULL && holds[i]->reserved != c->nrcpts)
-            answer = LEDGER_NO; /* what was to be exchanged is gone, and there is nothing for it */
+            answer = LEDGER_NO;  /* what was to be exchanged is gone, and there is nothing for it */
         if (answer == LEDGER_NO) /* accepted at RCPT: whatever ended meanwhile is not the client's fault */
             no(out, 451, "4.3.2", "Sending limits cannot be checked just now, try again later");
         if (answer != LEDGER_YES)

@@ -36,7 +36,7 @@ struct charge {
     struct ledger_hold own;   /* of the account that logged in */
     struct ledger_hold named; /* of the sender that the header named */
     bool has_own, has_named;
-    uint32_t nrcpts; /* so many tokens must be there when the message is committed */
+    uint32_t nrcpts;    /* so many tokens must be there when the message is committed */
     bool hold;          /* the message is to be held: the sender is frozen so */
     bool named_waiting; /* the cluster was asked, and has not answered */
     bool named_refused;
@@ -53,8 +53,10 @@ int charge_init(struct charge *c, struct session *s);
 /* Gives back what was not spent; no answer comes any more. */
 void charge_fini(struct charge *c);
 
-/* One more recipient, the message having `n` already. WAIT: on_answer follows with what this would have answered. */
-enum ledger_answer charge_rcpt(struct charge *c, uint32_t n, struct charge_reply *out);
+/* One more recipient, the message having `n` already. `ahead` is what the client has sent besides: if the
+ * cluster must be asked, then for the recipients in it too, so that a pipelined transaction waits once. WAIT:
+ * on_answer follows with what this would have answered. */
+enum ledger_answer charge_rcpt(struct charge *c, uint32_t n, struct span ahead, struct charge_reply *out);
 /* The words of a NO that came by on_answer. */
 void charge_rcpt_refusal(struct charge *c, struct charge_reply *out);
 /* It was not taken after all. */

@@ -322,6 +322,7 @@ static void session_pump(struct session *s, const char *p, size_t n, size_t *use
         *used += r.consumed;
         s->content_bytes += content ? r.consumed : 0;
         bool room = r.nspans == 0 || receive_content(s, r.spans, r.nspans);
+        s->ahead = p == NULL ? (struct span){ NULL, 0 } : span_of(p + *used, n - *used);
         if (!session_perform(s, r.want))
             break;
         if (!room) {

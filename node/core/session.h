@@ -45,7 +45,8 @@ struct session {
     struct auth_identity *identity; /* who the client is; NULL: nobody yet */
     struct auth_request *auth;      /* a check under way */
     struct receiving *rx;           /* the transaction, from MAIL on */
-    bool rcpt_waits;              /* for the cluster, which is asked for a token */
+    bool rcpt_waits;                /* for the cluster, which is asked for a token */
+    struct span ahead;              /* read and not consumed, while a want is being performed */
     uint32_t messages;
     struct trace_mark trace;
 };

@@ -43,7 +43,8 @@ static void ask_fill(struct ledger_ask *ask, const struct ledger_wallet *wa, uin
     uint32_t counted = 0;
     LIST_EACH(pos, &wa->waiting)
     {
-        want += LIST_ITEM(pos, struct ledger_hold, link)->asked;
+        const struct ledger_hold *h = LIST_ITEM(pos, struct ledger_hold, link);
+        want += (uint64_t)h->asked + h->expected;
         if (++counted == 64)
             break;
     }
@@ -214,6 +215,11 @@ void ledger_hold_fini(struct ledger_hold *h)
         ledger_wallet_rele(h->wallet);
     h->wallet = NULL;
     h->w = NULL;
+}
+
+bool ledger_in_hand(const struct ledger_hold *h)
+{
+    return h->wallet == NULL || h->wallet->free > 0;
 }
 
 enum ledger_answer ledger_reserve(struct ledger_hold *h, uint32_t n)

@@ -64,6 +64,8 @@ struct ledger_hold {
     int64_t asked_at_ms;
     struct list parts; /* which grants they are of; the ledger's */
     bool exchanging;
+    uint32_t expected; /* the caller's: so many more will be asked for in a moment (RCPTs that were pipelined), and may
+                          be had along with what is asked for now */
     struct ledger_refusal refusal; /* of the last LEDGER_NO */
     void (*on_answer)(struct ledger_hold *h, enum ledger_answer answer);
     void *ctx; /* the caller's */
@@ -75,6 +77,8 @@ int ledger_hold_init(struct ledger_hold *h, struct ledger_worker *w, const struc
 /* Frees what is still reserved; no on_answer comes any more. */
 void ledger_hold_fini(struct ledger_hold *h);
 
+/* Are there tokens for this sender without asking? (Whether they are still good is seen when they are taken.) */
+bool ledger_in_hand(const struct ledger_hold *h);
 /* n more tokens. One question at a time per hold. */
 enum ledger_answer ledger_reserve(struct ledger_hold *h, uint32_t n);
 /* n fewer; more than what is reserved is all of it (after a refused exchange a hold has less than it asked
