@@ -192,3 +192,163 @@ def test_queued_mail_follows_its_sender(single):
     node.api("POST", "/v1/queue/retry", {"all": True})
     single.arrived(5)
     assert set(single.peers()) == {"127.0.0.2"}
+
+
+def test_after_a_restart(single):
+    """What the spool gives back goes out from its pool, too, and not before the node knows its addresses."""
+    node = single.nodes[0]
+    single.pool()
+    single.address("127.0.0.2", node)
+    single.sink.shut()
+    single.send(node, 30)
+    node.kill()
+    single.sink.open()
+    node.restart()
+    node.wait_ready()
+    single.arrived(30)
+    assert single.peers() == {"127.0.0.2": 30}
+
+
+# ---- moving
+
+def named(make_cluster, count=3, config=None):
+    """A cluster whose nodes greet with their own names, so that the next hop can tell them apart."""
+    cluster = make_cluster(count, config, form=False)
+    for node in cluster.nodes:
+        node.config["hostname"] = f"{node.name}.example.com"
+        node.write_config()
+    return cluster.form()
+
+
+def uses(sink, address):
+    """(begin, end, node) of each session from the address, in order."""
+    found = []
+    for session in [s for s in sink.sessions if s.peer[0] == address and s.helo]:
+        found.append((session.opened, getattr(session, "closed", time.monotonic()), session.helo))
+    return sorted(found)
+
+
+def assert_one_owner_at_a_time(sink, address):
+    found = uses(sink, address)
+    latest = {}
+    for begin, end, who in found:
+        for other, until in latest.items():
+            assert other == who or until < begin, f"{who} and {other} at once: {found}"
+        latest[who] = max(latest.get(who, 0), end)
+    return [who for _, _, who in found]
+
+
+def test_a_move_waits_for_what_is_in_hand(make_cluster, sink):
+    """(!) The next owner gets it when the last transaction from there is over."""
+    pools = Pools(named(make_cluster), sink)
+    a, b = pools.nodes[:2]
+    pools.pool()
+    pools.address("127.0.0.2", a)
+    sink.delays["dot"] = 3
+    pools.send(a)
+    wait_until("its content was sent", lambda: any(s.content for s in sink.sessions))
+    pools.do("ips/move", address="127.0.0.2", node=b.name)
+    moved = time.monotonic()
+    pools.send(a, domain="a.example.net")
+    pools.send(b, domain="b.example.net")
+    while not sink.messages:
+        row = pools.row("127.0.0.2")
+        assert (row["node"], row["next"]) == (a.name, b.name)
+        time.sleep(0.05)
+    assert time.monotonic() - moved > 1, "the transaction was under way for a while"
+    wait_until("it has moved", lambda: pools.row("127.0.0.2").get("node") == b.name, 3)
+    pools.arrived(2)
+    assert [m.session.helo for m in sink.messages[:2]] == ["node-a.example.com", "node-b.example.com"]
+    assert_one_owner_at_a_time(sink, "127.0.0.2")
+    assert pools.peers().keys() == {"127.0.0.2"}
+
+
+def test_an_idle_connection_ends(make_cluster, sink):
+    pools = Pools(named(make_cluster), sink)
+    a, b = pools.nodes[:2]
+    pools.pool()
+    pools.address("127.0.0.2", a)
+    pools.send(a)
+    pools.arrived(1)
+    assert metric(a, "turnpike_source_connections", address="127.0.0.2") == 1
+    pools.do("ips/move", address="127.0.0.2", node=b.name)
+    wait_until("it has moved", lambda: pools.row("127.0.0.2").get("node") == b.name, 3)
+    assert metric(a, "turnpike_source_connections", address="127.0.0.2") in (0, None)
+    assert any(line == b"QUIT\r\n" for side, line in sink.sessions[0].transcript if side == "C")
+    pools.do("ips/remove", address="127.0.0.2")
+    wait_until("it is gone", lambda: not pools.row("127.0.0.2"), 3)
+
+
+def test_to_and_fro_under_load(make_cluster, sink):
+    """(!) Two nodes have mail for it all the time; the next hop never sees both at once."""
+    pools = Pools(named(make_cluster, config={"delivery": {"messages_per_connection": 5}}), sink)
+    a, b = pools.nodes[:2]
+    pools.pool()
+    pools.address("127.0.0.2", a)
+    sink.delays["dot"] = 0.05
+    owners, sent = [b, a, b, a], 0
+    for owner in owners:
+        for node in (a, b):
+            for domain in "abc":
+                pools.send(node, 3, domain=f"{domain}.example.net")
+                sent += 3
+        pools.do("ips/move", address="127.0.0.2", node=owner.name)
+        wait_until("it has moved", lambda owner=owner: pools.row("127.0.0.2").get("node") == owner.name, 5)
+        seen = len(sink.messages)
+        wait_until("its owner uses it", lambda seen=seen: len(sink.messages) > seen, 5)
+    who = assert_one_owner_at_a_time(sink, "127.0.0.2")
+    assert {"node-a.example.com", "node-b.example.com"} == set(who)
+    assert pools.peers().keys() == {"127.0.0.2"}
+
+
+def test_the_owner_dies(make_cluster, sink):
+    """(!) Without a release, its session must have ended first."""
+    pools = Pools(named(make_cluster), sink)
+    a, b = pools.cluster.followers()
+    pools.nodes = [pools.cluster.leader(), a, b]
+    pools.pool()
+    pools.address("127.0.0.2", a)
+    pools.send(b)
+    a.kill()
+    died = time.monotonic()
+    pools.nodes[0].api("POST", "/v1/ips/move", {"address": "127.0.0.2", "node": b.name})
+    assert pools.row("127.0.0.2")["node"] == a.name
+    pools.arrived(1)
+    assert sink.messages[0].time - died > 2
+    assert assert_one_owner_at_a_time(sink, "127.0.0.2") == [f"{b.name}.example.com"]
+    a.restart()
+    wait_until("it takes mail", a.is_ready, 20)
+    assert pools.row("127.0.0.2", a)["node"] == b.name
+
+
+def test_cut_off(make_cluster, sink):
+    """What is bound to this node for good goes on; a floating address stops with the session."""
+    pools = Pools(named(make_cluster, config={"delivery": {"floating_networks": ["127.0.0.64/26"]}}), sink)
+    a = pools.nodes[0]
+    for name, address in (("plain", "127.0.0.2"), ("float", "127.0.0.66")):
+        pools.pool(name, account=None)
+        pools.address(address, a, pool=name)
+    pools.do("pools/assign", pool="float", account=SENDER)
+    pools.send(a)
+    pools.arrived(1)
+    assert metric(a, "turnpike_source_connections", address="127.0.0.66") == 1
+    sink.hooks["rcpt"] = lambda session, argument: "450 4.2.0 later"
+    pools.send(a)
+    a.add_account("plain@example.com")
+    pools.do("pools/assign", pool="plain", account="plain@example.com")
+    a.send("p@a.example.net", kind="submission", login="plain@example.com", sender="plain@example.com")
+    wait_until("both wait", lambda: a.queue_length() == 2)
+    for node in pools.nodes[1:]:
+        node.pause()
+    wait_until("its session has ended", lambda: not a.is_ready(), 10)
+    wait_until("nothing is open from there",
+               lambda: metric(a, "turnpike_source_connections", address="127.0.0.66") == 0, 1)
+    sink.hooks.clear()
+    pools.arrived(2)
+    time.sleep(2)
+    assert [m.session.peer[0] for m in sink.messages] == ["127.0.0.66", "127.0.0.2"]
+    assert any("no address of pool float is usable" in r for r in waiting_reply(a))
+    for node in pools.nodes[1:]:
+        node.go_on()
+    pools.arrived(3, timeout=20)
+    assert sink.messages[2].session.peer[0] == "127.0.0.66"
