@@ -426,6 +426,30 @@ static int run_act(struct cli *c, const struct act *a)
     return code;
 }
 
+int cmd_queue_move(struct cli *c)
+{
+    json_t *body = NULL, *j = NULL;
+    int code = cli_opt(c, "to") == NULL ? cli_fail(c, CLI_USAGE, "say where they go: --to NODE") : act_body(c, &body);
+    if (code == 0)
+        json_object_set_new(body, "to", json_string(cli_opt(c, "to")));
+    if (code == 0 && cli_has(c, "dry-run"))
+        json_object_set_new(body, "dry_run", json_true());
+    if (code == 0)
+        code = client_json(c, "/v1/queue/move", body, &j);
+    int64_t n = cli_int(j, "messages");
+    if (code == 0 && c->json)
+        cli_print_json(j);
+    else if (code == 0 && n > 0)
+        printf("%s%" PRId64 " message(s) move to %s\n", cli_has(c, "dry-run") ? "would be: " : "", n, cli_opt(c, "to"));
+    if (code == 0 && n == 0) {
+        cli_note("nothing in the queue matches");
+        code = CLI_NOT_FOUND;
+    }
+    json_decref(body);
+    json_decref(j);
+    return code;
+}
+
 int cmd_queue_retry(struct cli *c)
 {
     return run_act(c, &(struct act){ "/v1/queue/retry", "Retry", "due now", false });

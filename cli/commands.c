@@ -65,6 +65,16 @@ static const struct cli_option no_options[] = { END };
 static const struct cli_option list_options[] = { SELECTOR, PAGE("recipients"), SCOPE, END };
 static const struct cli_option cat_options[] = { { "headers", NULL, NULL, "only the header" }, END };
 static const struct cli_option act_options[] = { ACT, END };
+static const struct cli_option move_options[] = {
+    SELECTOR,
+    { "all", NULL, NULL, "everything in the queue" },
+    { "dry-run", NULL, NULL, "count only" },
+    { "to", "NODE", NULL, "the node that gets them" },
+    END,
+};
+static const struct cli_option adopt_options[] = { { "node", "NAME", NULL, "whose it was; it has been removed" },
+                                                   { "yes", NULL, NULL, "do not ask" },
+                                                   END };
 static const struct cli_option bounce_options[] = { ACT,
                                                     { "reason", "TEXT", NULL,
                                                       "what the sender is told, as \"5.7.1 text\"" },
@@ -226,6 +236,9 @@ const struct cli_command cli_commands[] = {
       "Reading people's mail is logged with who did it. On a terminal, control characters are escaped.",
       "  turnpike queue cat 06A1B2C3D4E5F --headers\n  turnpike queue cat 06A1B2C3D4E5F > message.eml\n",
       cmd_queue_cat },
+    { "queue move", "[ID...]", 0, -1, NULL, move_options, "hand messages to another node",
+      "They go as whole messages, when they are in no transaction; held ones stay held.",
+      "  turnpike queue move --to node-b --site example.net\n", cmd_queue_move },
     { "queue retry", "[ID...]", 0, -1, NULL, act_options, "try again now", NULL,
       "  turnpike queue retry --site example.org\n  turnpike queue retry --all\n", cmd_queue_retry },
     { "queue hold", "[ID...]", 0, -1, NULL, act_options, "keep back until released", NULL,
@@ -375,7 +388,9 @@ const struct cli_command cli_commands[] = {
       "FILE holds the token; - for standard input.",
       "  ssh node-a turnpike node token | turnpike node join -\n", cmd_node_join },
     { "node drain", "", 0, 0, NULL, drain_options, "have this node take no new mail",
-      "What it has, it delivers. Its health endpoint says that it drains.", "  turnpike node drain\n",
+      "What it has, it hands over to the other nodes, and delivers until then. Its health endpoint says that it "
+      "drains.",
+      "  turnpike node drain\n",
       cmd_node_drain },
     { "node leave", "", 0, 0, NULL, leave_options, "hand over this node's mail and leave the cluster",
       "May be ended and repeated: what was handed over is gone, the rest is still here.",
@@ -387,6 +402,19 @@ const struct cli_command cli_commands[] = {
       "  turnpike node promote node-d\n", cmd_node_promote },
     { "node demote", "NAME", 1, 1, NULL, no_options, "make a node a standby", NULL,
       "  turnpike node demote node-d\n", cmd_node_demote },
+    { "transfer list", "", 0, 0, NULL, no_options, "list mail that is on its way between nodes",
+      "Also when the cluster has no majority: what is in doubt then stays so until it has one.",
+      "  turnpike transfer list\n", cmd_transfer_list },
+    { "transfer cancel", "BATCH", 1, 1, NULL, no_options, "keep a batch that this node gives away",
+      "The cluster decides: what is the other node's already stays there.",
+      "  turnpike transfer cancel 4fd1c5e2a0b94c0f8e6a7d1b2c3f4a5b\n", cmd_transfer_cancel },
+    { "transfer take", "BATCH", 1, 1, NULL, no_options, "take a batch whose giver was removed",
+      "On the node that it was sent to, when all of it came.",
+      "  turnpike transfer take 4fd1c5e2a0b94c0f8e6a7d1b2c3f4a5b\n", cmd_transfer_take },
+    { "spool adopt", "DIR", 1, 1, "@dir", adopt_options, "take in the mail of a dead node from its disk",
+      "The node was removed, and DIR is its spool directory on this machine. May be repeated: nothing is taken "
+      "twice.",
+      "  turnpike spool adopt --node node-c /mnt/node-c/spool\n", cmd_spool_adopt },
     { "audit", "", 0, 0, NULL, audit_options, "list what operators did, newest first", NULL,
       "  turnpike audit --limit 20\n", cmd_audit },
 

@@ -26,6 +26,14 @@ static uint64_t id_next(struct spool *s)
     return id;
 }
 
+void spool_set_id_node(struct spool *s, uint32_t id_node)
+{
+    ensure(id_node <= 255);
+    pthread_mutex_lock(&s->lock);
+    s->config.id_node = id_node;
+    pthread_mutex_unlock(&s->lock);
+}
+
 uint64_t id_floor_take(struct spool *s)
 {
     pthread_mutex_lock(&s->lock);

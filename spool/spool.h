@@ -65,6 +65,9 @@ typedef int spool_found_fn(void *ctx, const struct envelope *env, const struct s
  * order), starts the threads. The log says what was recovered or found damaged. */
 int spool_open(const struct spool_config *config, spool_found_fn *found, void *ctx, struct spool **out);
 
+/* As spool_config.id_node, when it becomes known later: for ids from now on. */
+void spool_set_id_node(struct spool *s, uint32_t id_node);
+
 /* Writes and syncs what is waiting, seals, stops the threads. No ingest or reader may be open. */
 void spool_close(struct spool *s);
 

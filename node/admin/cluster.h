@@ -66,6 +66,23 @@ struct admin_init_opts {
 struct admin_join_opts {
     const char *token;
 };
+/* A batch of mail on its way between this node and another. */
+struct admin_transfer {
+    const char *batch; /* hex */
+    uint64_t giver, taker;
+    bool giving; /* by this node; else to it */
+    uint32_t messages;
+    int64_t since_ms; /* wall clock */
+    const char *state, *trouble; /* trouble: or empty */
+};
+typedef int admin_transfer_fn(void *arg, const struct admin_transfer *row);
+struct admin_transfers { /* messages of this node */
+    uint64_t queued, leaving, moved /* since it started */, waiting /* asked for, not begun */,
+        unclaimed /* copies whose giver has not said what became of them */, stuck /* cannot be moved */;
+};
+struct admin_adopted { /* messages */
+    uint64_t messages, taken, elsewhere, in_doubt, failed;
+};
 struct admin_leave_opts {
     int64_t timeout_ms;
 };
@@ -108,6 +125,16 @@ struct admin_cluster {
 
     /* The state as a backup's file, with everything that was acknowledged before the call. */
     int (*backup)(void *ctx, const struct admin_caller *by, struct buf *out, struct admin_error *e);
+
+    /* Batches on their way, and counts. Under machine_read_lock; takes no other lock of the machine's. */
+    int (*transfers)(void *ctx, admin_transfer_fn *fn, void *arg, struct admin_transfers *all);
+    int (*transfer_cancel)(void *ctx, const struct admin_caller *by, const char *batch, struct admin_error *e);
+    int (*transfer_take)(void *ctx, const struct admin_caller *by, const char *batch, struct admin_error *e);
+    int (*queue_move)(void *ctx, const struct admin_caller *by, const struct admin_selector *sel, uint64_t node,
+                      bool dry_run, uint64_t *messages, struct admin_error *e);
+    /* The spool of a removed node. */
+    int (*adopt)(void *ctx, const struct admin_caller *by, const char *dir, const char *node,
+                 struct admin_adopted *out, struct admin_error *e);
 
     /* Asks all nodes at once, for at most timeout_ms. */
     int (*ask)(void *ctx, const char *path, int64_t timeout_ms, admin_ask_fn *fn, void *arg, struct admin_error *e);

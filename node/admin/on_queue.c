@@ -341,6 +341,31 @@ static int act(struct admin_call *c, enum admin_act what)
     return err;
 }
 
+/* It is asked for: the messages go as soon as they are in no transaction. */
+int admin_on_queue_move(struct admin_call *c)
+{
+    struct admin_selector sel;
+    struct json_out j;
+    uint64_t to = 0, messages = 0;
+    int err = member_node(c, "to", &to);
+    if (err != 0 || c->cluster->queue_move == NULL)
+        return err != 0 ? err : admin_missing(c);
+    bool dry_run = admin_arg_bool(c->args, "dry_run");
+    err = selector_init(&sel, c);
+    if (err == 0 && admin_selector_empty(&sel) && !sel.all)
+        err = admin_fail(&c->e, ERR_BAD, "nothing is selected: give a selector, or all");
+    if (err == 0)
+        err = c->cluster->queue_move(c->cluster_ctx, c->caller, &sel, to, dry_run, &messages, &c->e);
+    selector_fini(&sel);
+    json_out_init(&j, &c->out);
+    json_out_open(&j, NULL, '{');
+    json_out_bool(&j, "dry_run", dry_run);
+    json_out_u64(&j, "messages", messages);
+    json_out_close(&j, '}');
+    buf_put_char(&c->out, '\n');
+    return err;
+}
+
 int admin_on_retry(struct admin_call *c)
 {
     return act(c, ADMIN_ACT_RETRY);

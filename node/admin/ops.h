@@ -60,6 +60,7 @@ enum admin_state { /* of a recipient; the first three are living ones */
                    ADMIN_STATE_BOUNCED,
                    ADMIN_STATE_EXPIRED,
                    ADMIN_STATE_DELETED,
+                   ADMIN_STATE_MOVED, /* another node has it */
                    ADMIN_STATES
 };
 

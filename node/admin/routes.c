@@ -72,6 +72,16 @@ static const struct admin_param act_params[] = {
     { .name = NULL },
 };
 
+static const struct admin_param move_params[] = {
+    SELECTOR,
+    { .name = "all",
+      .type = ADMIN_TYPE_BOOL,
+      .help = "needed when nothing is selected: everything is meant" },
+    { .name = "dry_run", .type = ADMIN_TYPE_BOOL, .help = "count only" },
+    { .name = "to", .type = ADMIN_TYPE_STRING, .required = true, .help = "name or id of the node that gets them" },
+    { .name = NULL },
+};
+
 static const struct admin_param content_params[] = {
     { .name = "headers_only", .type = ADMIN_TYPE_BOOL, .help = "end after the header" },
     { .name = NULL },
@@ -209,6 +219,13 @@ const struct admin_route admin_routes[] = {
     { "POST", "/v1/queue/release", admin_on_release, act_params, 0, "end a hold" },
     { "POST", "/v1/queue/bounce", admin_on_bounce, act_params, 0, "give up, and tell the sender" },
     { "POST", "/v1/queue/delete", admin_on_delete, act_params, 0, "give up without telling" },
+    { "POST", "/v1/queue/move", admin_on_queue_move, move_params, 0, "hand messages to another node" },
+    { "GET", "/v1/transfers", admin_on_transfers, none, ADMIN_ROUTE_ASKED, "mail on its way between nodes" },
+    { "POST", "/v1/transfers/cancel", admin_on_transfer_cancel, admin_transfer_params, 0,
+      "keep a batch that is in doubt" },
+    { "POST", "/v1/transfers/take", admin_on_transfer_take, admin_transfer_params, 0,
+      "take a batch whose giver was removed" },
+    { "POST", "/v1/spool/adopt", admin_on_spool_adopt, admin_adopt_params, 0, "take in a dead node's spool" },
     { "GET", "/v1/track", admin_on_track, track_params, ADMIN_ROUTE_ASKED, "what became of a message" },
     { "GET", "/v1/top", admin_on_top, top_params, ADMIN_ROUTE_ASKED, "busiest senders and sites" },
     { "GET", "/v1/trace", admin_on_trace, trace_params, 0, "live dialogue" },

@@ -88,6 +88,13 @@ const struct admin_param admin_node_role_params[] = {
     END,
 };
 
+const struct admin_param admin_transfer_params[] = { NEEDED("batch", "32 hexadecimal digits"), END };
+const struct admin_param admin_adopt_params[] = {
+    NEEDED("dir", "the dead node's spool directory, on this machine"),
+    NEEDED("node", "name or id of the dead node, which was removed"),
+    END,
+};
+
 const struct admin_param admin_freeze_params[] = {
     SENDER,
     CHOICE("mode", "reject|defer|hold", "what happens to new mail; default: the policy's"),

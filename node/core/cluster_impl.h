@@ -47,6 +47,7 @@ enum cluster_question {
     CLUSTER_ASK_RENEW = 18,     /* a certificate request -> the certificate */
     CLUSTER_ASK_SECRET = 19,    /* -> of the CA's key; voters only */
     CLUSTER_ASK_GET = 20,       /* a path -> u16 status, body */
+    CLUSTER_ASK_TRANSFER = 21,  /* transfer_question -> transfer_answer, of transfer_wire.h */
 };
 
 enum cluster_state {
@@ -360,6 +361,10 @@ void cluster_auth_free(struct cluster_auth *a);
 /* An account is another one now; empty: any. */
 void cluster_auth_changed(struct cluster *c, struct span account);
 void cluster_auth_heard(struct cluster *c, struct span payload);
+
+/* ---- cluster_transfer.c -------------------------------------------------------------------------------- */
+
+void cluster_on_transfer(struct cluster *c, struct gossip_request *r, uint64_t from, struct span question);
 
 /* ---- cluster_ops*.c ------------------------------------------------------------------------------------ */
 

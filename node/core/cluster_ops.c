@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "node/core/cluster_impl.h"
+#include "node/core/transfer_ops.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -300,6 +301,11 @@ const struct admin_cluster cluster_admin = {
     .remove = cluster_remove,
     .drain = cluster_drain,
     .leave = cluster_leave,
+    .transfers = transfer_op_list,
+    .transfer_cancel = transfer_op_cancel,
+    .transfer_take = transfer_op_take,
+    .queue_move = transfer_op_move,
+    .adopt = transfer_op_adopt,
     .ask = cluster_ask,
     .backup = cluster_backup,
 };

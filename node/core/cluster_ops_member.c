@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "node/core/cluster.h"
 #include "node/core/cluster_impl.h"
+#include "node/core/transfer.h"
 #include "spool/spool.h"
 
 #include <stdio.h>
@@ -189,21 +190,24 @@ int cluster_drain(void *ctx, const struct admin_caller *by, bool on, struct admi
     return err;
 }
 
-/* Waits until nothing is queued here. */
+/* Waits until nothing is queued here: a member that drains hands over all that it has. No batch may be unfinished
+ * either, since the other node may still have to hear from us. */
 static int wait_empty(struct cluster *c, int64_t timeout_ms, struct admin_error *e)
 {
     int64_t until = cluster_boot_ms() + timeout_ms;
-    struct spool_stats s;
+    struct transfer_progress p;
     for (;;) {
-        spool_stats(c->node->spool, &s);
-        if (s.messages == 0)
+        transfer_progress(c->node, &p);
+        if (p.queued == 0 && p.giving + p.taking == 0)
             return 0;
-        if (cluster_boot_ms() >= until || atomic_load(&c->node->state) != NODE_RUNNING)
-            return admin_fail(
-                e, ERR_BUSY,
-                "%llu messages are still queued here: the node stays draining and goes on delivering; repeat "
-                "'turnpike node leave' later",
-                (unsigned long long)s.messages);
+        if (atomic_load(&c->node->state) != NODE_RUNNING)
+            return admin_fail(e, ERR_CLOSED, "the node is stopping");
+        if (cluster_boot_ms() >= until)
+            return admin_fail(e, ERR_TIMEOUT,
+                              "%llu messages are still here: %llu on their way, in %u batches; %llu have moved; %llu "
+                              "cannot, and are delivered from here",
+                              (unsigned long long)p.queued, (unsigned long long)p.leaving, p.giving + p.taking,
+                              (unsigned long long)p.moved, (unsigned long long)p.stuck);
         nanosleep(&(struct timespec){ .tv_nsec = LEAVE_LOOK_MS * 1000000 }, NULL);
     }
 }

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "node/core/cluster_impl.h"
+#include "spool/spool.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -185,6 +186,9 @@ static void on_request(void *ctx, struct gossip_request *r, uint64_t from, uint1
     case CLUSTER_ASK_GET:
         cluster_on_get(c, r, payload);
         return;
+    case CLUSTER_ASK_TRANSFER:
+        cluster_on_transfer(c, r, from, payload);
+        return;
     default:
         gossip_ignore(r); /* of a newer version */
     }
@@ -323,6 +327,7 @@ int cluster_stack_start(struct cluster *c)
         cluster_stack_stop(c, CLUSTER_NONE);
         return err;
     }
+    spool_set_id_node(c->node->spool, c->id.slot);
     c->state = CLUSTER_RUNNING;
     c->policy_dirty = c->frozen_dirty = c->members_dirty = c->poll_due = true;
     atomic_store(&c->self, c->id.self.node);

@@ -120,6 +120,14 @@ static int compare_ids(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+int look_id(struct node *n, struct span text, uint64_t *id)
+{
+    int err = spool_id_parse(text, id);
+    uint64_t living = err == 0 ? spool_find(n->spool, *id) : 0;
+    *id = living != 0 ? living : *id;
+    return err;
+}
+
 int look_ids(struct node *n, const struct admin_selector *sel, uint64_t after, struct look_ids *out)
 {
     *out = (struct look_ids){ 0 };
@@ -127,7 +135,7 @@ int look_ids(struct node *n, const struct admin_selector *sel, uint64_t after, s
     if (sel != NULL && sel->nids > 0) {
         for (uint32_t i = 0; err == 0 && i < sel->nids; i++) {
             uint64_t id;
-            if (spool_id_parse(span_str(sel->ids[i]), &id) == 0 && id >= after)
+            if (look_id(n, span_str(sel->ids[i]), &id) == 0 && id >= after)
                 err = ids_add(out, id);
         }
     } else {
@@ -282,10 +290,14 @@ static enum admin_state state_of(const struct spool_rcpt *r, const struct look_i
         return ADMIN_STATE_EXPIRED;
     case RCPT_DELETED:
         return ADMIN_STATE_DELETED;
+    case RCPT_MOVED:
+        return ADMIN_STATE_MOVED;
     default:
         if (item != NULL)
             return admin_state_of(item->state);
-        return r->state == RCPT_HELD ? ADMIN_STATE_HELD : ADMIN_STATE_QUEUED;
+        return r->state == RCPT_HELD || r->state == RCPT_LEAVING_HELD || r->state == RCPT_INERT_HELD
+                   ? ADMIN_STATE_HELD
+                   : ADMIN_STATE_QUEUED;
     }
 }
 

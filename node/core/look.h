@@ -20,6 +20,9 @@ struct look_ids {
 int look_ids(struct node *n, const struct admin_selector *sel, uint64_t after, struct look_ids *out);
 void look_ids_fini(struct look_ids *l);
 
+/* The id as the spool has it: people see one without how often the message has moved. ERR_BAD */
+int look_id(struct node *n, struct span text, uint64_t *id);
+
 struct look_totals {
     uint64_t recipients;
     int64_t oldest_ms; /* arrival of the oldest message; 0: there is none */

@@ -12,6 +12,7 @@
 #include "node/core/listener.h"
 #include "node/core/privileges.h"
 #include "node/core/service.h"
+#include "node/core/transfer.h"
 #include "node/core/watch.h"
 
 #include <errno.h>
@@ -123,7 +124,8 @@ static void node_spool_failed_cb(void *ctx, int err)
 static int node_found_cb(void *ctx, const struct envelope *env, const struct spool_rcpt *rcpts)
 {
     struct node *n = ctx;
-    return dispatch_message(n, NULL, n->config, env, rcpts);
+    int err = n->transfer == NULL ? 0 : transfer_found(n->transfer, env, rcpts);
+    return err != 0 ? err : dispatch_message(n, NULL, n->config, env, rcpts);
 }
 
 static int open_spool(struct node *n)
@@ -257,6 +259,8 @@ int node_start(struct node *n)
         err = service_open_telemetry(n);
     if (err == 0 && c->cluster.enabled)
         err = cluster_new(n, &n->cluster);
+    if (err == 0 && c->cluster.enabled)
+        err = transfer_new(n, &n->transfer);
     if (err == 0)
         err = start_workers(n);
     if (err == 0)
@@ -266,6 +270,8 @@ int node_start(struct node *n)
         err = worker_start(&n->workers[i]);
     if (err == 0 && n->cluster != NULL)
         err = cluster_start(n->cluster);
+    if (err == 0 && n->transfer != NULL)
+        err = transfer_start(n->transfer);
     if (err != 0)
         return err;
     atomic_store(&n->state, NODE_RUNNING);
@@ -384,8 +390,12 @@ void node_stop(struct node *n, int64_t grace_ms)
     n->requests_closed = true;
     uv_mutex_unlock(&n->requests_lock);
     node_run_requests(n); /* the admin threads may wait for them */
+    if (n->transfer != NULL)
+        transfer_stopping(n->transfer);
     if (n->cluster != NULL)
         cluster_stopping(n->cluster);
+    if (n->transfer != NULL)
+        transfer_stop(n->transfer);
     service_close_admin(n);
     for (uint32_t i = 0; i < n->nworkers; i++)
         worker_stop(&n->workers[i], grace_ms);
@@ -396,6 +406,7 @@ void node_stop(struct node *n, int64_t grace_ms)
     auth_free(n->auth);
     service_spool_closing(n);
     spool_close(n->spool);
+    transfer_free(n->transfer);
     for (uint32_t i = 0; i < n->nworkers; i++)
         worker_fini(&n->workers[i]);
     cluster_free(n->cluster);

@@ -24,6 +24,7 @@ struct admin;
 struct listeners;
 struct clients;
 struct cluster;
+struct transfer;
 struct meters;
 struct watch;
 
@@ -47,7 +48,8 @@ struct node {
     struct admin *admin;
     struct meters *meters;
     struct watch *watch; /* NULL until it runs */
-    struct cluster *cluster; /* NULL: standalone */
+    struct cluster *cluster;   /* NULL: standalone */
+    struct transfer *transfer; /* likewise */
     struct worker *workers;
     uint32_t nworkers;
 

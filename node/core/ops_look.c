@@ -25,7 +25,7 @@ int ops_content_open(void *ctx, const char *id, bool headers_only, const struct 
     struct node *n = ctx;
     uint64_t number;
     struct spool_info *info;
-    if (spool_id_parse(span_str(id), &number) != 0)
+    if (look_id(ctx, span_str(id), &number) != 0)
         return admin_fail(e, ERR_BAD, "%s is no queue id", id);
     int err = spool_info(n->spool, number, &info);
     if (err == ERR_NOT_FOUND)

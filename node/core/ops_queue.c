@@ -33,7 +33,7 @@ int ops_queue_list(void *ctx, const struct admin_selector *sel, const struct adm
                    admin_row_fn *fn, void *arg, struct admin_error *e)
 {
     uint64_t after = 0;
-    if (page->after_id != NULL && spool_id_parse(span_str(page->after_id), &after) != 0)
+    if (page->after_id != NULL && look_id(ctx, span_str(page->after_id), &after) != 0)
         return admin_fail(e, ERR_BAD, "the page's place is no queue id");
     struct listing l = { .left = page->limit, .fn = fn, .arg = arg };
     int err = look_all(ctx, sel, after, page->after_rcpt, listing_cb, &l);
@@ -44,7 +44,7 @@ int ops_queue_show(void *ctx, const char *id, admin_row_fn *fn, void *arg, struc
 {
     uint64_t number;
     struct look_batch batch;
-    if (spool_id_parse(span_str(id), &number) != 0)
+    if (look_id(ctx, span_str(id), &number) != 0)
         return admin_fail(e, ERR_BAD, "%s is no queue id", id);
     int err = look_batch(ctx, &number, 1, &batch);
     if (err == 0) {
@@ -242,7 +242,7 @@ static int act_cb(void *arg, const struct admin_row *row)
 {
     struct act *act = arg;
     uint64_t id;
-    if (spool_id_parse(span_str(row->id), &id) != 0)
+    if (look_id(act->node, span_str(row->id), &id) != 0)
         return 0;
     if (act->n > 0 && act->batch[act->n - 1].id != id && act->n == LOOK_BATCH) {
         int err = act_flush(act);
