@@ -157,6 +157,11 @@ int cli_list(struct cli *c, const char *target, const char *key, const char *non
 /* Of an answer for all nodes: who did not answer. */
 void cli_say_missing(const json_t *j);
 
+/* ---- cmd_local.c --------------------------------------------------------------------------------------- */
+
+/* Runs turnpiked with these arguments, NULL at the end; its output is ours. 0 or an exit code. */
+int cli_run_daemon(struct cli *c, const char *const *args);
+
 /* ---- commands ------------------------------------------------------------------------------------------ */
 
 int cmd_config_check_node(struct cli *c); /* without FILE */
@@ -181,6 +186,8 @@ int cmd_cluster_init(struct cli *c), cmd_cluster_status(struct cli *c), cmd_node
     cmd_node_join(struct cli *c), cmd_node_list(struct cli *c), cmd_node_drain(struct cli *c),
     cmd_node_leave(struct cli *c), cmd_node_remove(struct cli *c), cmd_node_promote(struct cli *c),
     cmd_node_demote(struct cli *c);
+int cmd_cluster_backup(struct cli *c), cmd_cluster_restore(struct cli *c), cmd_cluster_recover(struct cli *c),
+    cmd_cluster_raise(struct cli *c), cmd_limit_reopen(struct cli *c);
 int cmd_pool_list(struct cli *c), cmd_pool_add(struct cli *c), cmd_pool_remove(struct cli *c),
     cmd_pool_assign(struct cli *c), cmd_pool_unassign(struct cli *c), cmd_ip_list(struct cli *c),
     cmd_ip_add(struct cli *c), cmd_ip_set(struct cli *c), cmd_ip_move(struct cli *c),

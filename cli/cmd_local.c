@@ -29,16 +29,21 @@ static void find_daemon(char *out, size_t cap)
     snprintf(out, cap, "turnpiked");
 }
 
-static int run_daemon(struct cli *c, const char *option, const char *arg)
+#define ARGS_MAX 8
+
+int cli_run_daemon(struct cli *c, const char *const *args)
 {
+    char *argv[ARGS_MAX + 2] = { (char *)(uintptr_t) "turnpiked" };
     char path[3100];
     find_daemon(path, sizeof(path));
+    for (size_t i = 0; args[i] != NULL && i < ARGS_MAX; i++)
+        argv[i + 1] = (char *)(uintptr_t)args[i];
     fflush(stdout);
     pid_t pid = fork();
     if (pid < 0)
         return cli_fail(c, CLI_FAILED, "can't start %s: %s", path, strerror(errno));
     if (pid == 0) {
-        execlp(path, "turnpiked", option, arg, (char *)NULL);
+        execvp(path, argv);
         _exit(errno == ENOENT ? 127 : 126);
     }
     int status = 0;
@@ -56,6 +61,12 @@ static int run_daemon(struct cli *c, const char *option, const char *arg)
         json_decref(j);
     }
     return code;
+}
+
+static int run_daemon(struct cli *c, const char *option, const char *arg)
+{
+    const char *args[] = { option, arg, NULL };
+    return cli_run_daemon(c, args);
 }
 
 int cmd_config_check(struct cli *c)

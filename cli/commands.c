@@ -218,6 +218,17 @@ static const struct cli_option import_options[] = {
     END,
 };
 
+static const struct cli_option restore_options[] = {
+    { "config", "FILE", "@file", "the node's configuration (default /etc/turnpike/node.yaml)" },
+    END,
+};
+static const struct cli_option recover_options[] = {
+    { "config", "FILE", "@file", "the node's configuration (default /etc/turnpike/node.yaml)" },
+    { "inspect", NULL, NULL, "only say what this node has" },
+    { "yes", NULL, NULL, "do not ask" },
+    END,
+};
+
 const struct cli_command cli_commands[] = {
     { "status", "", 0, 0, NULL, status_options, "show what the node does", NULL,
       "  turnpike status\n  turnpike status --json | jq .queue.messages\n", cmd_status },
@@ -328,6 +339,11 @@ const struct cli_command cli_commands[] = {
     { "limit clear", "SENDER LIMIT", 1, 2, NULL, limit_options, "go back to the policy's count",
       "With --tenant SENDER is left away.", "  turnpike limit clear anna@example.com account-hour\n",
       cmd_limit_clear },
+    { "limit reopen", "", 0, 0, NULL, remove_options, "let limits count what is known, after a recovery",
+      "When a new epoch of the cluster begins (cluster recover, cluster restore), all limits count as full "
+      "until "
+      "their windows have passed, since nobody knows what was used. This ends that.",
+      "  turnpike limit reopen --yes\n", cmd_limit_reopen },
     { "tenant list", "", 0, 0, NULL, tenant_list_options, "list tenants", NULL, "  turnpike tenant list\n",
       cmd_tenant_list },
     { "tenant set", "NAME", 1, 1, NULL, noted_options, "make or change a tenant", NULL,
@@ -380,6 +396,22 @@ const struct cli_command cli_commands[] = {
       "The first line is \"healthy\", or the most important thing that is wrong.",
       "  turnpike cluster status\n  turnpike cluster status --check > /dev/null || page-somebody\n",
       cmd_cluster_status },
+    { "cluster backup", "FILE", 1, 1, "@file", no_options, "save the cluster's state to a file",
+      "Accounts, policy, pools, counters, frozen senders; not mail. Any node will do.",
+      "  turnpike cluster backup /var/backups/turnpike-$(date +%F)\n", cmd_cluster_backup },
+    { "cluster restore", "FILE", 1, 1, "@file", restore_options, "make a cluster of one node from a backup",
+      "On a stopped node that is no member, under the name of one that was. All limits count as full at "
+      "first.",
+      "  turnpike cluster restore /var/backups/turnpike-2026-11-21\n", cmd_cluster_restore },
+    { "cluster recover", "", 0, 0, NULL, recover_options,
+      "after a majority was lost for good, go on with this node's state",
+      "On a stopped node. All other nodes are removed, their certificates are worth nothing any more, and "
+      "they "
+      "may join anew, emptied. All limits count as full at first.",
+      "  turnpike cluster recover --inspect\n  turnpike cluster recover --yes\n", cmd_cluster_recover },
+    { "cluster raise", "[LEVEL]", 0, 1, NULL, no_options, "put new features in force after an upgrade",
+      "Without LEVEL: the highest that every node can do. There is no way back.",
+      "  turnpike cluster raise\n", cmd_cluster_raise },
     { "node list", "", 0, 0, NULL, no_options, "list the nodes, with their addresses", NULL,
       "  turnpike node list\n", cmd_node_list },
     { "node token", "", 0, 0, NULL, token_options, "print a token with which one node can join",

@@ -78,7 +78,7 @@ static void put_node_problems(struct json_out *j, const struct admin_node *n)
 }
 
 /* The most important first. */
-static void put_problems(struct json_out *j, const struct admin_cluster_status *s)
+static void put_problems(struct json_out *j, const struct admin_cluster_status *s, bool full)
 {
     uint32_t voters = 0;
     json_out_open(j, "problems", '[');
@@ -96,6 +96,8 @@ static void put_problems(struct json_out *j, const struct admin_cluster_status *
     }
     if (voters == 2)
         put_problem(j, "", "two nodes vote: if either fails, nothing can be changed; have a third one join");
+    if (full)
+        put_problem(j, "", "all limits count as full since the recovery: turnpike limit reopen ends that");
     json_out_close(j, ']');
 }
 
@@ -123,10 +125,10 @@ static void put_totals(struct json_out *j, const struct machine_totals *t)
     json_out_close(j, '}');
 }
 
-static void put_status(struct json_out *j, const struct admin_cluster_status *s)
+static void put_status(struct json_out *j, const struct admin_cluster_status *s, bool full)
 {
     json_out_open(j, NULL, '{');
-    put_problems(j, s);
+    put_problems(j, s, full);
     json_out_str(j, "cluster", s->cluster);
     json_out_u64(j, "epoch", s->epoch);
     json_out_u64(j, "features", s->features);
@@ -161,9 +163,16 @@ int admin_on_cluster(struct admin_call *c)
     else if (!s->member)
         err = admin_fail(&c->e, -ENOSYS,
                          "this node is in no cluster: turnpike cluster init or turnpike node join");
+    struct machine *m = err == 0 && c->cluster->machine != NULL ? c->cluster->machine(c->cluster_ctx) : NULL;
+    bool full = false;
+    if (m != NULL) {
+        machine_read_lock(m);
+        full = machine_windows_full(m);
+        machine_read_unlock(m);
+    }
     json_out_init(&j, &c->out);
     if (err == 0)
-        put_status(&j, s);
+        put_status(&j, s, full);
     free(s);
     return err != 0 ? err : buf_put_char(&c->out, '\n');
 }

@@ -114,6 +114,10 @@ const struct admin_param admin_thaw_params[] = {
     END,
 };
 
+const struct admin_param admin_cluster_raise_params[] = {
+    NUMBER("level", 1, 1000000, "default: the highest that every node can do"),
+    END,
+};
 const struct admin_param admin_sender_params[] = { SENDER, END };
 const struct admin_param admin_limit_set_params[] = {
     SENDER,

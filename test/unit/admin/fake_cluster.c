@@ -322,6 +322,37 @@ static void fill_status(struct fake_cluster *f, bool member)
     }
 }
 
+void fake_cluster_new_epoch(struct fake_cluster *f)
+{
+    struct machine_result result;
+    struct command cmd = { .type = COMMAND_CLUSTER_INIT };
+    cmd.cluster_init = (struct command_cluster_init){ .epoch = 2,
+                                                      .ca_certificate = SPAN_LIT("another certificate"),
+                                                      .ca_key = SPAN_LIT("another key"),
+                                                      .name = SPAN_LIT("node-a"),
+                                                      .raft_address = SPAN_LIT("192.0.2.1:7301"),
+                                                      .gossip_address = SPAN_LIT("192.0.2.1:7302"),
+                                                      .version = SPAN_LIT("1"),
+                                                      .features = 1 };
+    struct directory_cluster dc;
+    LOCKED(f);
+    ensure(directory_cluster(f->machine, &dc));
+    memcpy(cmd.cluster_init.cluster, dc.id, sizeof dc.id);
+    ensure(apply(f, &cmd, &result) == 0);
+}
+
+static int on_backup(void *ctx, const struct admin_caller *by, struct buf *out, struct admin_error *e)
+{
+    struct fake_cluster *f = ctx;
+    LOCKED(f);
+    (void)by;
+    if (f->submit_err != 0)
+        return admin_fail(e, f->submit_err, NO_MAJORITY);
+    for (uint32_t i = 0; i < FAKE_BACKUP_BYTES; i++)
+        (void)buf_put_char(out, (char)(i * 7));
+    return buf_err(out);
+}
+
 void fake_cluster_init(struct fake_cluster *f, bool member)
 {
     memset(f, 0, sizeof(*f));
@@ -348,6 +379,7 @@ void fake_cluster_init(struct fake_cluster *f, bool member)
         .drain = on_drain,
         .leave = on_leave,
         .ask = on_ask,
+        .backup = on_backup,
     };
 }
 

@@ -36,6 +36,10 @@ struct fake_cluster {
 /* `member`: founded, with node-a (this one), node-b and node-c. */
 void fake_cluster_init(struct fake_cluster *f, bool member);
 void fake_cluster_fini(struct fake_cluster *f);
+/* As after a recovery: limits count as full. */
+void fake_cluster_new_epoch(struct fake_cluster *f);
+/* What a backup is: bytes that count on by seven. */
+#define FAKE_BACKUP_BYTES 3000000u
 /* Applies a command as this node's; 0 or its error. */
 int fake_cluster_do(struct fake_cluster *f, struct command *cmd, struct machine_result *out);
 

@@ -393,6 +393,61 @@ static void test_questions_to_all(void **state)
     expect_in(r.out, "2 node(s)");
 }
 
+/* ---- recovery ------------------------------------------------------------------------------------------ */
+
+static void test_backup_file(void **state)
+{
+    (void)state;
+    char path[128], args[256];
+    struct stat st;
+    snprintf(path, sizeof(path), "%s/backup", server.dir);
+    snprintf(args, sizeof(args), "cluster backup %s", path);
+    assert_int_equal(run(args), CLI_OK);
+    expect_in(r.out, "a backup of the cluster's state");
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_size, FAKE_BACKUP_BYTES);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    expect_refused(args, CLI_USAGE, "is there already");
+    assert_int_equal(unlink(path), 0);
+    cluster->submit_err = ERR_TIMEOUT;
+    expect_refused(args, CLI_FAILED, "no majority");
+    assert_int_equal(access(path, F_OK), -1);
+    snprintf(args, sizeof(args), "cluster backup %s/none/backup", server.dir);
+    expect_refused(args, CLI_FAILED, "can't make");
+    snprintf(path, sizeof(path), "%s/backup.part", server.dir); /* nothing is left of what failed */
+    assert_int_equal(access(path, F_OK), -1);
+}
+
+static void test_limits_reopened(void **state)
+{
+    (void)state;
+    expect_refused("limit reopen", CLI_USAGE, "give --yes");
+    expect_refused("limit reopen --yes", CLI_NOT_FOUND, "no limits count as full");
+    fake_cluster_new_epoch(cluster);
+    assert_int_equal(run("limit reopen --yes"), CLI_OK);
+    expect_in(r.out, "audit trail");
+    expect_refused("cluster raise", CLI_FAILED, "feature level 1 is in force");
+}
+
+/* turnpiked does the work: what it is told, and when. */
+static void test_recover(void **state)
+{
+    (void)state;
+    char daemon[128];
+    write_file("turnpiked", "#!/bin/sh\necho \"$@\"\n", daemon);
+    assert_int_equal(chmod(daemon, 0700), 0);
+    setenv("TURNPIKED", daemon, 1);
+    expect_out("cluster recover --inspect", "--config /etc/turnpike/node.yaml --inspect-cluster\n");
+    assert_int_equal(run("cluster recover --config n.yaml"), CLI_USAGE); /* nobody is there to be asked */
+    expect_in(r.out, "--inspect-cluster");
+    assert_null(strstr(r.out, "--recover-cluster"));
+    assert_int_equal(run("cluster recover --config n.yaml --yes"), CLI_OK);
+    expect_in(r.out, "--config n.yaml --recover-cluster\n");
+    expect_in(r.err, "all other nodes are removed");
+    expect_out("cluster restore b.tp --config n.yaml", "--config n.yaml --restore-cluster b.tp\n");
+    unsetenv("TURNPIKED");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +461,9 @@ int main(void)
         ALONE(test_joining),
         MEMBER(test_nodes),
         MEMBER(test_questions_to_all),
+        MEMBER(test_backup_file),
+        MEMBER(test_limits_reopened),
+        ALONE(test_recover),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

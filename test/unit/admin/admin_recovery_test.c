@@ -1,0 +1,102 @@
+/* The admin server of a cluster's node: backups, limits after a new epoch, feature levels. */
+#include "test/unit/admin/expect.h"
+
+#include "base/err.h"
+
+static struct fake_cluster *cluster = &server.cluster;
+
+static int setup_member(void **state)
+{
+    (void)state;
+    fake_server_start_in(&server, true);
+    return 0;
+}
+
+static int setup_alone(void **state)
+{
+    (void)state;
+    fake_server_start_in(&server, false);
+    return 0;
+}
+
+static void refused(const char *method, const char *target, int status, const char *part)
+{
+    struct http_reply r;
+    http_local(&server, method, target, method[0] == 'G' ? NULL : "{}", &r);
+    assert_int_equal(r.status, status);
+    assert_non_null(strstr(r.body, part));
+    http_reply_free(&r);
+}
+
+static void test_a_node_alone_has_none(void **state)
+{
+    (void)state;
+    refused("GET", "/v1/cluster/backup", 501, "no cluster");
+    refused("POST", "/v1/cluster/raise", 501, "no cluster");
+    refused("POST", "/v1/limits/reopen", 501, "no cluster");
+}
+
+static void test_backup(void **state)
+{
+    (void)state;
+    struct http_reply r;
+    http_local(&server, "GET", "/v1/cluster/backup", NULL, &r);
+    assert_int_equal(r.status, 200);
+    assert_int_equal(r.body_len, FAKE_BACKUP_BYTES);
+    for (uint32_t i = 0; i < FAKE_BACKUP_BYTES; i++)
+        if (r.body[i] != (char)(i * 7))
+            fail_msg("byte %u", i);
+    http_reply_free(&r);
+    cluster->submit_err = ERR_TIMEOUT;
+    refused("GET", "/v1/cluster/backup", 504, "no majority");
+}
+
+static bool has_problem(const char *part)
+{
+    size_t i;
+    json_t *j = get_json("/v1/cluster"), *p;
+    bool found = false;
+    json_array_foreach(json_object_get(j, "problems"), i, p) found |=
+        strstr(json_string_value(p), part) != NULL;
+    json_decref(j);
+    return found;
+}
+
+static void test_limits_after_a_new_epoch(void **state)
+{
+    (void)state;
+    assert_false(has_problem("turnpike limit reopen"));
+    refused("POST", "/v1/limits/reopen", 404, "no limits count as full");
+    fake_cluster_new_epoch(cluster);
+    assert_true(has_problem("turnpike limit reopen"));
+    json_decref(post_json("/v1/limits/reopen", "{}"));
+    assert_false(has_problem("turnpike limit reopen"));
+    json_t *j = get_json("/v1/audit?limit=1");
+    const char *what =
+        json_string_value(json_object_get(json_array_get(json_object_get(j, "audit"), 0), "what"));
+    assert_non_null(strstr(what, "limits count what is known"));
+    json_decref(j);
+}
+
+static void test_feature_levels(void **state)
+{
+    (void)state;
+    refused("POST", "/v1/cluster/raise", 409, "feature level 1 is in force");
+    struct http_reply r;
+    http_local(&server, "POST", "/v1/cluster/raise", "{\"level\":2}", &r);
+    assert_int_equal(r.status, 403);
+    assert_non_null(strstr(r.body, "upgrade or remove it"));
+    http_reply_free(&r);
+    expect_bad("POST", "/v1/cluster/raise", "{\"level\":0}");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_node_alone_has_none, setup_alone, expect_teardown),
+        cmocka_unit_test_setup_teardown(test_backup, setup_member, expect_teardown),
+        cmocka_unit_test_setup_teardown(test_limits_after_a_new_epoch, setup_member, expect_teardown),
+        cmocka_unit_test_setup_teardown(test_feature_levels, setup_member, expect_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
