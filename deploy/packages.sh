@@ -13,6 +13,12 @@ packages_build='
 # dns-root-data: the key that DNSSEC validation starts from.
 packages_run='ca-certificates dns-root-data openssl procps'
 
+# What turnpiked and turnpike are linked with, by Debian 12's names, and the two that they read: for images.
+packages_image='
+    ca-certificates dns-root-data
+    libcrypt1 libcurl4 libevent-2.1-7 libhogweed6 libidn2-0 libisal2 libjansson4 liblz4-1 libmicrohttpd12 libnettle8
+    libnng1 libpcre2-8-0 libraft0 libsqlite3-0 libssl3 libsystemd0 libunbound8 libuv1 libyaml-0-2'
+
 packages_test='
     python3 python3-pytest python3-pytest-xdist python3-aiosmtpd python3-dnslib python3-dkim python3-jsonschema python3-yaml
     swaks libio-socket-ssl-perl libnet-ssleay-perl strace postfix nsd sslscan prometheus'
@@ -25,9 +31,9 @@ packages_missing() { # package...
         case $(dpkg-query -W -f '${db:Status-Status} ${Version}' "$package" 2>/dev/null) in
         installed\ *)
             version=$(dpkg-query -W -f '${Version}' "$package")
-            if [ "$package" = libraft-dev ] && dpkg --compare-versions "$version" lt "$packages_raft_min"; then
-                echo "$package"
-            fi
+            case $package in
+            libraft*) ! dpkg --compare-versions "$version" lt "$packages_raft_min" || echo "$package" ;;
+            esac
             ;;
         *) echo "$package" ;;
         esac
@@ -75,12 +81,18 @@ packages_raft_release() {
 
 packages_get() { # package...
     from=
+    raft=
     for package in "$@"; do
-        [ "$package" != libraft-dev ] || from=$(packages_raft_release) || return 1
+        case $package in
+        libraft*)
+            from=$(packages_raft_release) || return 1
+            raft=$package
+            ;;
+        esac
     done
     apt_get='apt-get -qq -y -o Dpkg::Use-Pty=0 --no-install-recommends --no-remove'
     if [ -n "$from" ]; then
-        DEBIAN_FRONTEND=noninteractive $apt_get install -t "$from" libraft-dev || return 1
+        DEBIAN_FRONTEND=noninteractive $apt_get install -t "$from" "$raft" || return 1
     fi
     DEBIAN_FRONTEND=noninteractive $apt_get install "$@"
 }
