@@ -19,7 +19,7 @@ struct pool_count {
 static int count_ip(void *arg, const struct directory_ip *ip)
 {
     struct pool_count *n = arg;
-    bool usable = ip->node != 0 && ip->use == 1;
+    bool usable = ip->node != 0 && ip->next == 0 && ip->use == 1;
     if (!span_eq(ip->pool, n->pool))
         return 0;
     n->addresses++;
@@ -147,7 +147,10 @@ static int on_ip(void *arg, const struct directory_ip *ip)
     json_out_span(j, "address", ip->address);
     json_out_opt(j, "pool", ip->pool);
     member_put_node(j, "node", r->m, ip->node);
-    member_put_node(j, "next", r->m, ip->next);
+    if (ip->next == DIRECTORY_NOBODY) /* it is being removed */
+        json_out_str(j, "next", "nobody");
+    else
+        member_put_node(j, "next", r->m, ip->next);
     json_out_str(j, "use", ip->use >= 1 && ip->use <= 3 ? uses[ip->use] : "unknown");
     json_out_u64(j, "weight", ip->weight);
     json_out_opt(j, "ehlo", ip->ehlo);

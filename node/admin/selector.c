@@ -114,6 +114,14 @@ unsigned admin_selector_needs(const struct admin_selector *sel)
            (sel->arrived_before_ms != 0 ? ADMIN_NEED_ARRIVAL : 0u);
 }
 
+/* "example.org" is its queues of all pools, "news/example.org" that of one. */
+static bool site_selected(struct span wanted, struct span site)
+{
+    const char *slash = site.n == 0 ? NULL : memrchr(site.p, '/', site.n);
+    return span_eq_nocase(wanted, site) ||
+           (slash != NULL && span_eq_nocase(wanted, span_sub(site, (size_t)(slash - site.p) + 1)));
+}
+
 bool admin_selector_match_some(const struct admin_selector *sel, const struct admin_row *row, unsigned have)
 {
     unsigned look = admin_selector_needs(sel) & have;
@@ -123,7 +131,7 @@ bool admin_selector_match_some(const struct admin_selector *sel, const struct ad
         return false;
     if ((look & ADMIN_NEED_ARRIVAL) && row->arrival_ms >= sel->arrived_before_ms)
         return false;
-    if ((look & ADMIN_NEED_SITE) && !span_eq_nocase(span_str(sel->site), row->site))
+    if ((look & ADMIN_NEED_SITE) && !site_selected(span_str(sel->site), row->site))
         return false;
     if ((look & ADMIN_NEED_ACCOUNT) && !span_eq_nocase(span_str(sel->account), row->account))
         return false;

@@ -40,7 +40,6 @@ static struct egress_site *site_of(struct egress *e, struct queue_site *qs)
     site->e = e;
     site->qs = qs;
     list_init(&site->waiting);
-    list_init(&site->starved);
     queue_site_set_data(qs, site);
     return site;
 }

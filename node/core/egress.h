@@ -49,6 +49,7 @@ struct egress_site {
     uint32_t next_target;
     struct list waiting; /* conns that wait for the answer */
     struct list starved; /* of egress_pools, if its pool has no address here */
+    int64_t starved_ms;  /* loop time: since when */
 };
 
 int egress_new(struct worker *w, struct egress **out);

@@ -146,7 +146,9 @@ static void pools_timer_cb(struct timer *t)
     bool watch = sweep_conns(e);
     if (!e->stopping)
         feed_starved(e);
-    if (watch)
+    if (!e->stopping && egress_hand(e))
+        timer_set(t, 0);
+    else if (watch)
         timer_set(t, WATCH_MS);
     else if (!list_empty(&p->starved))
         timer_set(t, STARVED_MS);
@@ -163,8 +165,10 @@ bool egress_pools_ready(struct egress_site *site, char *why, size_t cap)
     enum pool_reach reach = pool_view_reach(v, pool, e->pools.turn, egress_pools_session(e), &node);
     if (reach == POOL_HERE)
         return true;
-    list_remove(&site->starved);
-    list_push_back(&e->pools.starved, &site->starved);
+    if (!list_linked(&site->starved)) {
+        site->starved_ms = timers_now_ms(&e->w->timers);
+        list_push_back(&e->pools.starved, &site->starved);
+    }
     if (!timer_is_set(&e->pools.timer))
         timer_set(&e->pools.timer, STARVED_MS);
     snprintf(why, cap, "no address of pool %.*s is usable%s", (int)pool.n, pool.p,

@@ -17,6 +17,9 @@ struct egress_pools {
     struct timer timer;
     uint64_t turn;       /* connections that chose an address */
     struct list starved; /* egress_site: no address of their pool could be used */
+    bool handing;        /* the queue is walked for mail to be moved to other nodes */
+    uint64_t hand_cursor;
+    int64_t hand_ms; /* loop time: not walked before */
     bool closed;
 };
 
@@ -36,6 +39,10 @@ bool egress_pools_session(const struct egress *e);
 bool egress_pools_ready(struct egress_site *site, char *why, size_t cap);
 /* The site goes. */
 void egress_pools_forget(struct egress_site *site);
+
+/* egress_hand.c: a step of having mail moved to nodes that have an address of its pool. True: more at once.
+ */
+bool egress_hand(struct egress *e);
 
 /* ---- of one connection ------------------------------------------------------------------------------------
  */

@@ -325,6 +325,7 @@ static void conn_fill(const struct conn *c, struct event *e, char ip[IP_TEXT_MAX
     e->session = c->id;
     if (c->site != NULL)
         e->site = queue_site_key(c->site->qs);
+    e->pool = route_key_pool(e->site);
     e->mx = span_str(c->host);
     if (c->peer.family != 0)
         e->mx_ip = span_str(ip_addr_format(&c->peer, ip));
@@ -335,6 +336,8 @@ static void conn_fill(const struct conn *c, struct event *e, char ip[IP_TEXT_MAX
     }
     if (c->source != NULL)
         e->ehlo = span_str(c->source->ehlo);
+    else if (c->meter != NULL)
+        e->ehlo = span_str(c->ehlo); /* of its pool's address */
 }
 
 void report_lookup(struct worker *w, bool ok, int64_t took_ns)
@@ -426,6 +429,7 @@ void report_recipient(struct worker *w, const struct attempt *a, uint32_t i, con
     int64_t now_ns = clock_mono_ns();
     e.id = env->id;
     e.site = span_str(a->site);
+    e.pool = route_key_pool(e.site);
     e.sender = env->mail_from;
     e.null_sender = env->mail_from.n == 0;
     e.recipient = env->rcpts[a->rcpts[i]].address;

@@ -189,11 +189,19 @@ static bool text_wanted(const char *filter, struct span text)
     return filter == NULL || span_eq_nocase(span_str(filter), text);
 }
 
+/* Of a pool's queue ("news/example.org") the destination alone will do. */
+static bool site_wanted(const char *filter, struct span site)
+{
+    const char *slash = site.n == 0 ? NULL : memrchr(site.p, '/', site.n);
+    return text_wanted(filter, site) ||
+           (slash != NULL && text_wanted(filter, span_sub(site, (size_t)(slash - site.p) + 1)));
+}
+
 static bool listener_wants(const struct trace_listener *l, const struct trace_subject *s)
 {
     return l->used && !atomic_load_explicit(&l->deaf, memory_order_relaxed) && l->client == s->client &&
            (l->family == 0 || net_has(l, s->peer)) && text_wanted(l->account, s->account) &&
-           text_wanted(l->site, s->site) && text_wanted(l->listener, s->listener);
+           site_wanted(l->site, s->site) && text_wanted(l->listener, s->listener);
 }
 
 /* One more session, unless the listener follows as many as it wants. */

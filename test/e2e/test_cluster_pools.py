@@ -263,6 +263,24 @@ def test_a_move_waits_for_what_is_in_hand(make_cluster, sink):
     assert pools.peers().keys() == {"127.0.0.2"}
 
 
+def test_mail_goes_where_the_address_is(make_cluster, sink):
+    """Accepted by a node without an address of the pool: once each, from the node that has one."""
+    pools = Pools(named(make_cluster), sink)
+    a, b = pools.nodes[:2]
+    pools.pool()
+    pools.address("127.0.0.2", b)
+    pools.send(a, 20)
+    pools.send(a, 5, domain="a.example.net")
+    wait_until("it says why it waits", lambda: any("no address of pool news is usable on this node" in r
+                                                   for r in waiting_reply(a)))
+    assert all(r["attempts"] == 0 for r in a.queue())
+    pools.arrived(25)
+    assert pools.peers() == {"127.0.0.2": 25}
+    assert {m.session.helo for m in sink.messages} == {f"{b.name}.example.com"}
+    assert len(set(sink.recipients())) == 25
+    a.wait_empty(10)
+
+
 def test_an_idle_connection_ends(make_cluster, sink):
     pools = Pools(named(make_cluster), sink)
     a, b = pools.nodes[:2]

@@ -122,6 +122,13 @@ static void test_some_fields(void **state)
     assert_int_equal(admin_selector_needs(&sel), ADMIN_NEED_SENDER | ADMIN_NEED_SITE);
     assert_true(admin_selector_match_some(&sel, &row, ADMIN_NEED_SITE));
     assert_false(admin_selector_match(&sel, &row));
+    row.site = SPAN_LIT("news/S"); /* in any pool */
+    assert_true(admin_selector_match_some(&sel, &row, ADMIN_NEED_SITE));
+    sel.site = "news/s";
+    assert_true(admin_selector_match_some(&sel, &row, ADMIN_NEED_SITE));
+    row.site = SPAN_LIT("other/s");
+    assert_false(admin_selector_match_some(&sel, &row, ADMIN_NEED_SITE));
+    sel.site = "s";
     row.site = SPAN_LIT("t");
     assert_false(admin_selector_match_some(&sel, &row, ADMIN_NEED_SITE));
 }

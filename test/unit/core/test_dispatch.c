@@ -8,10 +8,12 @@
 
 #include <cmocka.h>
 
+#include "consensus/command.h"
 #include "fixture.h"
 #include "node/core/dispatch.h"
 #include "node/core/egress.h"
 #include "node/core/node.h"
+#include "node/core/pools.h"
 
 #include <string.h>
 
@@ -125,6 +127,31 @@ static void test_others_workers_get_theirs_by_their_inbox(void **state)
     assert_int_equal(nposted, 0);
 }
 
+/* What the worker knows of pools decides; at start it knows nothing yet. */
+static void test_each_pool_has_its_own_queues(void **state)
+{
+    struct envelope env = message();
+    struct pool_senders *s = pool_senders_new();
+    assert_int_equal(
+        pool_senders_add(s, COMMAND_ASSIGN_ACCOUNT, SPAN_LIT("acc@example.com"), SPAN_LIT("news")), 0);
+    workers[0].pools = pool_view_new(&(struct pool_view_config){ .self = 1, .senders = s });
+    pool_senders_rele(s);
+    assert_int_equal(dispatch_message(&node, &workers[0], *state, &env, NULL), 0);
+    assert_int_equal(nitems, 4);
+    assert_int_equal(item_at("news/one.test")->info.nrcpts, 2);
+    assert_int_equal(item_at("news/via:hub.test:25")->info.nrcpts, 2);
+    assert_int_equal(item_at(ROUTE_UNROUTABLE)->rcpts[0], 5); /* it bounces, whatever the pool */
+    nitems = 0;
+    env.account = (struct span){ "", 0 };
+    assert_int_equal(dispatch_message(&node, &workers[0], *state, &env, NULL), 0);
+    assert_int_equal(item_at("one.test")->info.nrcpts, 2);
+    nitems = 0;
+    env = message();
+    assert_int_equal(dispatch_message(&node, NULL, *state, &env, NULL), 0);
+    assert_int_equal(item_at("one.test")->info.nrcpts, 2);
+    pool_view_rele(workers[0].pools);
+}
+
 static void test_what_has_ended_is_left_out(void **state)
 {
     struct envelope env = message();
@@ -190,6 +217,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_recipients_of_a_site_share_an_item, setup, teardown),
         cmocka_unit_test_setup_teardown(test_others_workers_get_theirs_by_their_inbox, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_each_pool_has_its_own_queues, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_has_ended_is_left_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_recipients_with_another_past_stay_apart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_born_held, setup, teardown),

@@ -82,6 +82,10 @@ static void filters(void **state)
     s.site = SPAN_LIT("example.net");
     assert_true(
         matches((struct trace_filter){ .client = true, .ip = "2001:db8::/32", .site = "Example.NET" }, s));
+    s.site = SPAN_LIT("news/example.net"); /* a pool's */
+    assert_true(matches((struct trace_filter){ .client = true, .site = "Example.NET" }, s));
+    assert_true(matches((struct trace_filter){ .client = true, .site = "news/example.net" }, s));
+    assert_false(matches((struct trace_filter){ .client = true, .site = "other/example.net" }, s));
     assert_false(matches((struct trace_filter){ .client = true, .ip = "2001:db9::/33" }, s));
     s.peer = SPAN_LIT("2001:db8::25");
     assert_true(matches((struct trace_filter){ .client = true, .ip = "2001:db8::25" }, s));
