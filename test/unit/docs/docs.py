@@ -61,7 +61,12 @@ def check_events():
 def metrics_table():
     source = (ROOT / "node/telemetry/metrics_table.c").read_text()
     kinds = re.findall(r'(COUNTER|GAUGE|HISTOGRAM)\(\s*"(\w+)"', source)
-    return {f"turnpike_{name}": kind for kind, name in kinds}
+    table = {f"turnpike_{name}": kind for kind, name in kinds}
+    # Those whose labels come from the cluster's state are written where that is known.
+    for path in (ROOT / "node/core").glob("*.c"):
+        for name, kind in re.findall(r"# TYPE (turnpike_\w+) (\w+)", path.read_text()):
+            table[name] = kind.upper()
+    return table
 
 
 def check_metrics(table):
