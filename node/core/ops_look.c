@@ -230,7 +230,14 @@ static int track_ended(struct node *n, struct tracking *t)
         (void)spool_id_parse(span_str(q->id), &hq.id); /* ops_track has looked at it */
     (void)history_flush(
         n->history); /* what ended a moment ago; if it cannot be written, what is there must do */
-    return history_query(n->history, &hq, track_ended_cb, t);
+    /* People know a message by one id, whatever it is called after it moved. */
+    uint64_t hops = q->id != NULL ? SPOOL_ID_HOPS_MAX : 0, id = hq.id;
+    int err = 0;
+    for (uint64_t hop = 0; err == 0 && hop <= hops; hop++) {
+        hq.id = id | hop << SPOOL_ID_HOP_SHIFT;
+        err = history_query(n->history, &hq, track_ended_cb, t);
+    }
+    return err;
 }
 
 int ops_track(void *ctx, const struct admin_track *q, const struct admin_page *page, admin_row_fn *fn,

@@ -59,6 +59,12 @@ bool transfer_member_present(struct transfer *t, uint64_t node)
     return member(t, node, &mb, NULL) && mb.state != COMMAND_MEMBER_REMOVED;
 }
 
+bool transfer_member_removed(struct transfer *t, uint64_t node)
+{
+    struct directory_member mb;
+    return member(t, node, &mb, NULL) && mb.state == COMMAND_MEMBER_REMOVED;
+}
+
 void transfer_member_name(struct transfer *t, uint64_t node, char out[64])
 {
     struct directory_member mb;

@@ -190,7 +190,9 @@ static void hash_of(const struct give *b, uint8_t sha256[32])
 
 static int send_batch(struct transfer *t, struct give *b)
 {
-    struct transfer_question q = { .verb = TRANSFER_OFFER, .count = b->n, .applied = b->applied };
+    struct transfer_question q = {
+        .verb = TRANSFER_OFFER, .giver = b->giver, .count = b->n, .applied = b->applied
+    };
     memcpy(q.batch, b->id, sizeof b->id);
     hash_of(b, q.sha256);
     int code = exchange(t, b, &q);
@@ -310,11 +312,26 @@ static int carried_out(struct give *b, int err)
     return err == 0;
 }
 
+/* A cancelled batch that was finished but for this when we were stopped: the log does not say who was to have
+ * it. */
+static int ask_all(struct transfer *t, struct give *b, const struct transfer_question *q)
+{
+    struct cluster_transfer_peer peers[PEERS_MAX];
+    uint32_t n;
+    int code = cluster_transfer_peers(t->node->cluster, peers, PEERS_MAX, &n);
+    for (uint32_t i = 0; code >= 0 && code != TRANSFER_NOT_YET && i < n; i++) {
+        b->taker = peers[i].node;
+        code = exchange(t, b, q);
+    }
+    b->taker = 0;
+    return code == 0 ? TRANSFER_YES : code;
+}
+
 static int step_ask(struct transfer *t, struct give *b)
 {
     struct transfer_question q = { .verb = TRANSFER_SETTLED };
     memcpy(q.batch, b->id, sizeof b->id);
-    int code = exchange(t, b, &q);
+    int code = b->taker != 0 ? exchange(t, b, &q) : ask_all(t, b, &q);
     b->g.settled = code == TRANSFER_YES;
     b->again_ms = clock_boot_ms() + (code == TRANSFER_NOT_YET ? AGAIN_MS : RETRY_MS);
     return b->g.settled;
@@ -325,7 +342,7 @@ int transfer_give_step(struct transfer *t, struct give *b)
     struct directory_transfer d;
     int step = 0;
     b->g.verdict = transfer_verdict(t, b->id, NULL, &d);
-    b->g.taker_present = transfer_member_present(t, b->taker);
+    b->g.taker_present = b->taker == 0 || transfer_member_present(t, b->taker);
     pthread_mutex_lock(&t->lock);
     b->g.cancel = b->g.cancel || b->cancel_asked;
     pthread_mutex_unlock(&t->lock);
@@ -511,6 +528,42 @@ static void run_steps(struct transfer *t)
     }
 }
 
+struct unfinished {
+    struct transfer *t;
+    uint64_t self;
+};
+
+static int add_unfinished(void *arg, const struct directory_transfer *d)
+{
+    struct unfinished *u = arg;
+    bool known = d->giver != u->self;
+    LIST_EACH(link, &u->t->gives)
+    known = known || memcmp(LIST_ITEM(link, struct give, link)->id, d->id, sizeof d->id) == 0;
+    struct give *b = known ? NULL : transfer_give_new(u->t, u->t->node->spool, u->self, d->taker);
+    if (b == NULL)
+        return 0;
+    memcpy(b->id, d->id, sizeof b->id);
+    b->g.exposed = b->g.recorded = true;
+    pthread_mutex_lock(&u->t->lock);
+    list_push_back(&u->t->gives, &b->link);
+    u->t->ngives++;
+    pthread_mutex_unlock(&u->t->lock);
+    return 0;
+}
+
+/* What the log still has of ours though nothing here is marked any more: it was carried out, and is to be
+ * ended. */
+static void find_unfinished(struct transfer *t)
+{
+    struct unfinished u = { t, cluster_self(t->node->cluster) };
+    struct machine *m = cluster_machine(t->node->cluster);
+    machine_read_lock(m);
+    (void)directory_transfer_each(m, add_unfinished, &u);
+    machine_read_unlock(m);
+    LIST_EACH(link, &t->gives)
+    show(t, LIST_ITEM(link, struct give, link));
+}
+
 static void nap(struct transfer *t, int64_t ms)
 {
     struct timespec until;
@@ -534,7 +587,10 @@ void *transfer_giver_main(void *arg)
             continue;
         }
         /* The state that a start begins with is an old one. */
-        synced = synced || cluster_transfer_barrier(t->node->cluster) == 0;
+        if (!synced && cluster_transfer_barrier(t->node->cluster) == 0) {
+            find_unfinished(t);
+            synced = true;
+        }
         if (synced) {
             run_steps(t);
             pthread_mutex_lock(&t->lock);

@@ -84,8 +84,8 @@ struct take_msg {
 struct take {
     struct list link;
     uint8_t id[16];
-    uint64_t giver;
-    uint32_t count; /* as marked, or offered; 0: not known */
+    uint64_t giver, from; /* from: who sends it; 0: nobody since the start */
+    uint32_t count;       /* as marked, or offered; 0: not known */
     uint8_t sha256[32];
     bool offered, sealed;
     struct take_msg msgs[TRANSFER_BATCH_MAX];
@@ -160,6 +160,8 @@ void transfer_trouble(char trouble[160], const uint8_t batch[16], const char *fm
 enum transfer_verdict transfer_verdict(struct transfer *t, const uint8_t batch[16], uint64_t *applied,
                                        struct directory_transfer *out);
 bool transfer_member_present(struct transfer *t, uint64_t node);
+/* Not the opposite: a state that has not been read yet knows of nobody. */
+bool transfer_member_removed(struct transfer *t, uint64_t node);
 void transfer_member_name(struct transfer *t, uint64_t node, char out[64]);
 bool transfer_stops(struct transfer *t);
 int transfer_want(struct transfer *t, const struct want *w); /* ERR_LIMIT, -ENOMEM */

@@ -149,16 +149,17 @@ static int on_offer(struct transfer *t, uint64_t from, const struct transfer_que
     if (state != COMMAND_MEMBER_ACTIVE || atomic_load(&t->node->spool_error) != 0)
         return transfer_refuse(a, "it takes no mail");
     if (b == NULL)
-        b = transfer_take_new(t, q->batch, from);
+        b = transfer_take_new(t, q->batch, q->giver);
     if (b == NULL)
         return transfer_refuse(a, "it has too many batches that are not finished");
-    if (b->giver != from)
+    if (b->giver != q->giver || (q->giver != from && from != cluster_self(t->node->cluster)))
         return transfer_refuse(a, "another node has offered this batch");
     drop_now(b);
     wait_stored(b);
     forget_heads(b);
     for (uint32_t i = 0; i < b->n; i++)
         b->msgs[i].fresh = false;
+    b->from = from;
     b->count = q->count;
     b->offered = true;
     b->sealed = false;
@@ -293,7 +294,7 @@ static int on_put(struct transfer *t, uint64_t from, const struct transfer_quest
                   struct transfer_answer *a)
 {
     struct take *b = transfer_take_find(t, q->batch);
-    if (b == NULL || !b->offered || b->giver != from)
+    if (b == NULL || !b->offered || b->from != from)
         return TRANSFER_AGAIN;
     if (q->offset == 0) {
         drop_now(b);
@@ -351,7 +352,7 @@ static int on_seal(struct transfer *t, uint64_t from, const struct transfer_ques
     uint64_t ids[TRANSFER_BATCH_MAX];
     uint8_t sha256[32];
     int err = 0;
-    if (b == NULL || !b->offered || b->giver != from)
+    if (b == NULL || !b->offered || b->from != from)
         return TRANSFER_AGAIN;
     drop_now(b);
     wait_stored(b);

@@ -61,6 +61,11 @@ static bool look(struct transfer *t, struct take *b)
     g.verdict = transfer_verdict(t, b->id, &g.owner_index, &d);
     if (g.verdict == TRANSFER_VERDICT_OWNED && d.taker != cluster_self(t->node->cluster))
         g.verdict = TRANSFER_VERDICT_CANCELLED; /* it is another's: no copy of ours was meant */
+    if (g.verdict == TRANSFER_UNDECIDED) {
+        /* Its giver was removed before all of it came: it cannot become ours any more, only come again. */
+        g.orphan =
+            !b->sealed && b->from != cluster_self(t->node->cluster) && transfer_member_removed(t, b->giver);
+    }
     bool over = true;
     switch (transfer_take_next(&g)) {
     case TRANSFER_TAKE_WAIT:

@@ -100,6 +100,7 @@ int transfer_question_encode(const struct transfer_question *q, struct buf *out)
     buf_put_u8(out, q->verb);
     buf_put(out, q->batch, sizeof q->batch);
     if (q->verb == TRANSFER_OFFER) {
+        buf_put_u64(out, q->giver);
         buf_put_u32(out, q->count);
         buf_put_u64(out, q->bytes);
         buf_put(out, q->sha256, sizeof q->sha256);
@@ -130,6 +131,7 @@ int transfer_question_decode(struct span bytes, struct transfer_question *q)
     q->verb = cursor_u8(&c);
     take(&c, q->batch, sizeof q->batch);
     if (q->verb == TRANSFER_OFFER) {
+        q->giver = cursor_u64(&c);
         q->count = cursor_u32(&c);
         q->bytes = cursor_u64(&c);
         take(&c, q->sha256, sizeof q->sha256);
@@ -270,7 +272,7 @@ enum transfer_give_step transfer_give_next(const struct transfer_giving *g)
 
 enum transfer_take_step transfer_take_next(const struct transfer_taking *t)
 {
-    if (t->verdict == TRANSFER_VERDICT_CANCELLED)
+    if (t->verdict == TRANSFER_VERDICT_CANCELLED || (t->verdict == TRANSFER_UNDECIDED && t->orphan))
         return TRANSFER_TAKE_DROP;
     /* What the giver obeyed (a freeze) when the batch left it is older than this entry: so must be what we
      * obey. */

@@ -66,6 +66,7 @@ enum transfer_verb {
 struct transfer_question {
     uint8_t verb;
     uint8_t batch[16];
+    uint64_t giver;     /* OFFER: who asks, but for a node that was removed, whose disk is at hand */
     uint32_t count;     /* OFFER */
     uint64_t bytes;     /* OFFER: about so much will come */
     uint8_t sha256[32]; /* OFFER */
@@ -152,6 +153,7 @@ enum transfer_give_step transfer_give_next(const struct transfer_giving *g);
 struct transfer_taking {
     enum transfer_verdict verdict;
     uint64_t owner_index; /* of the state that says so */
+    bool orphan;          /* not all of it came, and nobody is left who could send the rest */
     uint64_t published;   /* the index up to which this node's workers act on the state */
 };
 enum transfer_take_step { TRANSFER_TAKE_WAIT, TRANSFER_TAKE_ACTIVATE, TRANSFER_TAKE_DROP };

@@ -168,3 +168,81 @@ def test_a_taker_that_is_dead_gives_nothing_up_and_the_giver_gets_it_back(cluste
     wait_settled(cluster.nodes, 60)
     wait_until("it is queued again", lambda: sum(messages(n) for n in cluster.nodes) == 50, 20)
     deliver(cluster.nodes, make_sink, wanted)
+
+
+def spool_of(node):
+    return str(node.folder / "data" / "spool")
+
+
+def remove(node, victim):
+    node.api("POST", "/v1/nodes/remove", {"node": victim.name})
+    wait_until("it is forgotten", lambda: node.row(victim.name) is None, 20)
+
+
+def adopt(node, victim):
+    return node.api("POST", "/v1/spool/adopt", {"dir": spool_of(victim), "node": victim.name})
+
+
+def test_a_dead_nodes_disk_is_taken_in_once(cluster, dark, make_sink):
+    a, b, c = cluster.nodes
+    wanted = fill(c, COUNT)
+    c.api("POST", "/v1/queue/hold", {"recipient": f"@{DOMAINS[2]}"})
+    assert "member" in a.fail("POST", "/v1/spool/adopt", {"dir": spool_of(c), "node": c.name})
+    c.kill()
+    assert "member" in a.fail("POST", "/v1/spool/adopt", {"dir": spool_of(c), "node": c.name})
+    remove(a, c)
+    assert "own" in a.fail("POST", "/v1/spool/adopt", {"dir": spool_of(a), "node": c.name})
+    assert "no such folder" in a.fail("POST", "/v1/spool/adopt", {"dir": "/nowhere", "node": c.name})
+    taken = adopt(a, c)
+    assert taken == {"messages": COUNT, "taken": COUNT, "elsewhere": 0, "in_doubt": 0, "failed": 0}
+    assert adopt(b, c) == {"messages": 0, "taken": 0, "elsewhere": 0, "in_doubt": 0, "failed": 0}
+    wait_settled([a, b])
+    assert messages(a) == COUNT
+    assert sum(r["state"] == "held" for r in a.api("GET", "/v1/queue?limit=1000&scope=local")["recipients"]) == COUNT // 5
+    a.api("POST", "/v1/queue/release", {"state": "held"})
+    deliver([a, b], make_sink, wanted)
+
+
+@pytest.mark.parametrize("at", [0.02, 0.08, 0.15, 0.3])
+def test_a_node_that_died_while_it_gave_is_taken_in_without_doubles(cluster, dark, make_sink, at):
+    a, b, c = cluster.nodes
+    wanted = fill(c, COUNT)
+    move(c, b)
+    time.sleep(at)
+    c.kill()
+    remove(a, c)
+    if adopt(a, c)["in_doubt"]:  # a whole batch is at b, and nobody but b can make it its own
+        wait_until("only whole ones are left", lambda: all(t["state"] == "stored, undecided" for t in open_batches(b)), 20)
+        for batch in open_batches(b):
+            b.api("POST", "/v1/transfers/take", {"batch": batch["batch"]})
+        wait_settled([a, b])
+        assert adopt(a, c)["in_doubt"] == 0
+    assert adopt(a, c)["taken"] == 0
+    wait_until("every message is somewhere", lambda: messages(a) + messages(b) >= COUNT, 20)
+    deliver([a, b], make_sink, wanted)
+
+
+def test_an_adoption_that_was_killed_goes_on(cluster, dark, make_sink):
+    a, b, c = cluster.nodes
+    wanted = fill(c, COUNT)
+    c.kill()
+    remove(a, c)
+
+    def try_it():
+        try:
+            adopt(a, c)
+        except (OSError, AssertionError):
+            pass
+
+    run = threading.Thread(target=try_it)
+    run.start()
+    wait_until("it has begun", lambda: messages(a) > COUNT // 3, 30, 0.002)
+    a.kill()
+    run.join()
+    a.restart()
+    a.wait_ready(60)
+    wait_settled([a, b], 60)
+    adopt(a, c)
+    wait_settled([a, b], 60)
+    assert messages(a) == COUNT
+    deliver([a, b], make_sink, wanted)
