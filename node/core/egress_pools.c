@@ -114,7 +114,9 @@ static bool sweep_conns(struct egress *e)
             continue;
         bool stays = conn_pool_stays(c);
         watch = watch || !stays || c->floating;
-        if (!stays)
+        if (stays)
+            c->cut_ms = 0; /* it came back in time */
+        else
             take_away(c, now);
     }
     return watch;

@@ -339,6 +339,31 @@ def test_the_owner_dies(make_cluster, sink):
     assert pools.row("127.0.0.2", a)["node"] == b.name
 
 
+def test_a_paused_owner(make_cluster, sink):
+    """(!) It wakes with a floating address that is another's by now, and mail to send from there: it does not."""
+    pools = Pools(named(make_cluster, config={"delivery": {"floating_networks": ["127.0.0.64/26"]}}), sink)
+    a, b = pools.cluster.followers()
+    pools.nodes = [pools.cluster.leader(), a, b]
+    pools.pool()
+    pools.address("127.0.0.66", a)
+    sink.hooks["rcpt"] = lambda session, argument: "450 4.2.0 later"
+    pools.send(a, 3)
+    wait_until("it was tried", lambda: sink.sessions)
+    a.pause()
+    pools.nodes[0].api("POST", "/v1/ips/move", {"address": "127.0.0.66", "node": b.name})
+    sink.hooks.clear()
+    pools.send(b)
+    pools.arrived(1)
+    assert sink.messages[0].session.helo == f"{b.name}.example.com"
+    a.go_on()
+    woken = time.monotonic()
+    time.sleep(3)
+    late = [s for s in sink.sessions if s.opened > woken and s.helo == f"{a.name}.example.com"]
+    assert not late, [s.transcript for s in late]
+    pools.arrived(4)
+    assert {m.session.helo for m in sink.messages} == {f"{b.name}.example.com"}
+
+
 def test_cut_off(make_cluster, sink):
     """What is bound to this node for good goes on; a floating address stops with the session."""
     pools = Pools(named(make_cluster, config={"delivery": {"floating_networks": ["127.0.0.64/26"]}}), sink)
