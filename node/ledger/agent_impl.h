@@ -30,6 +30,7 @@
 #define AGENT_SCAN_MS 10
 #define AGENT_TIMES 1000
 #define AGENT_RATE_NS 2000000000ll
+#define AGENT_AHEAD_MIN 100 /* tokens given lately, from which on more are asked for ahead */
 
 struct agent_slot {
     struct ledger_worker *worker; /* under the registry's lock; NULL: gone */
@@ -61,6 +62,7 @@ struct agent_op {
         struct {
             struct agent_sender *sender;
             uint32_t need, want;
+            bool ahead; /* nobody waits for it */
         } grant;
         struct {
             uint32_t n;
@@ -112,6 +114,7 @@ struct agent_sender {
     int64_t retry_ns;     /* WAIT: at the latest */
     double recent;        /* tokens given lately, halved every two seconds */
     int64_t recent_ns;
+    bool roomy; /* the last grant was as large as was wanted: the limits are far */
     struct ledger_refusal refusal;
     uint32_t refused_need;
     int64_t refused_until_ns, refused_ns;

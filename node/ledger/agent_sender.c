@@ -246,6 +246,27 @@ static bool waits(struct agent *a, struct agent_sender *s, uint32_t idle)
     return false;
 }
 
+/* A busy sender's next tokens are asked for while some are left, so that he does not notice when the leader
+ * is lost. Only while grants are as large as is wanted: near a limit, what one node has ahead is missing
+ * elsewhere. */
+static void look_ahead(struct agent *a, struct agent_sender *s)
+{
+    double lately = recent(a, s);
+    if (!s->roomy || lately < AGENT_AHEAD_MIN || s->request != NULL || s->recalls_out > 0 ||
+        s->stage != AGENT_STAGE_ASK || a->closing || !a->session.usable ||
+        agent_now(a) < s->refused_until_ns || agent_grant_idle(a, s) >= lately / 2)
+        return;
+    struct agent_op *op = agent_op_new(a, AGENT_OP_GRANT);
+    if (op == NULL)
+        return;
+    op->grant.sender = s;
+    op->grant.need = 1;
+    op->grant.want = lately > AGENT_WANT_MAX ? AGENT_WANT_MAX : (uint32_t)lately;
+    op->grant.ahead = true;
+    s->request = op;
+    a->stats.requests++;
+}
+
 void agent_sender_serve(struct agent *a, struct agent_sender *s)
 {
     for (struct list *link; (link = list_first(&s->questions)) != NULL;) {
@@ -273,6 +294,7 @@ void agent_sender_serve(struct agent *a, struct agent_sender *s)
     if (list_empty(&s->questions)) {
         list_remove(&s->asking);
         s->stage = s->stage == AGENT_STAGE_WAIT ? AGENT_STAGE_ASK : s->stage;
+        look_ahead(a, s);
     }
 }
 
@@ -364,8 +386,12 @@ void agent_sender_result(struct agent *a, struct agent_op *op, const struct mach
         if (agent_grant_add(a, s, op, r) != 0)
             a->stats.burned_local += r->count;
         s->stage = AGENT_STAGE_ASK;
+        s->roomy = r->count >= op->grant.want;
+    } else if (op->grant.ahead) {
+        s->roomy = false; /* whoever asks will hear it himself, after what is idle elsewhere was looked for */
     } else {
         a->stats.refusals++;
+        s->roomy = false;
         uint32_t idle = agent_grant_idle(a, s);
         remember(a, s, op->grant.need, r);
         s->idle_before = idle;

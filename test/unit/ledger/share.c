@@ -107,6 +107,27 @@ static uint32_t run(const struct load *load, uint64_t seed, int64_t seconds)
     return admitted;
 }
 
+/* A busy sender does not notice that there is no leader for almost two seconds. */
+static void test_busy_without_leader(void **state)
+{
+    (void)state;
+    static const struct policy_limit far[] = { { "hour", COMMAND_SCOPE_ACCOUNT, 7, 1000000, 3600000 } };
+    world_begin(&w, 3, far, 1, true);
+    for (int i = 0; i < 3000; i++) { /* 500 a second, for six seconds */
+        assert_true(held_send(0, 0, "anna", "t", 1));
+        world_advance(2, 2);
+    }
+    world_leader_lost();
+    for (int i = 0; i < 900; i++) {
+        assert_true(held_send(0, 0, "anna", "t", 1));
+        world_advance(2, 2);
+    }
+    world_leader_found();
+    world_advance(1000, 10);
+    assert_true(held_send(0, 0, "anna", "t", 1));
+    world_end(&w);
+}
+
 static void test_share(void **state)
 {
     (void)state;
@@ -146,6 +167,8 @@ static void test_hammering(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_share), cmocka_unit_test(test_hammering) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_share),
+                                        cmocka_unit_test(test_busy_without_leader),
+                                        cmocka_unit_test(test_hammering) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
