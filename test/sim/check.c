@@ -34,6 +34,7 @@ static struct policy policies[POLICIES_MAX];
 static uint32_t npolicies;
 static struct applied *applied;
 static uint64_t napplied, applied_cap;
+static bool charged_wrong; /* said once: the rest follows from it */
 static struct promise promises[SIM_ACCOUNTS];
 #define OPS_MAX 4096
 static bool never[OPS_MAX], happened[OPS_MAX];
@@ -120,14 +121,20 @@ static int used_cb(void *arg, const struct machine_usage *u)
     return 0;
 }
 
+/* A machine that has everything, or NULL. */
+static const struct machine *up_to_date(void)
+{
+    for (uint32_t i = 0; i < sim.n; i++)
+        if (sim.servers[i].m != NULL && machine_applied(sim.servers[i].m) >= napplied)
+            return sim.servers[i].m;
+    return NULL;
+}
+
 /* What was admitted within a window is still charged, or somebody else is granted it again: seen long before
  * the chance is used. Asked of a machine that has everything. */
 static void check_charged(uint32_t account)
 {
-    const struct machine *m = NULL;
-    for (uint32_t i = 0; i < sim.n; i++)
-        if (sim.servers[i].m != NULL && machine_applied(sim.servers[i].m) >= napplied)
-            m = sim.servers[i].m;
+    const struct machine *m = up_to_date();
     for (uint32_t limit = 0; m != NULL && limit < SIM_LIMITS; limit++) {
         const struct policy_limit *l = &sim_limits[limit];
         struct used used = { .limit = l->name };
@@ -140,15 +147,29 @@ static void check_charged(uint32_t account)
                 sum += spends[i - 1].n;
         machine_usage_each(m, span_str(name(account)), span_str(sim_tenants[account]), sim_class(account),
                            used_cb, &used);
-        if (sum > used.n)
+        if (sum > used.n && !charged_wrong) {
+            charged_wrong = true;
             check_fault("%llu of %s admitted in a window of %s, and %llu charged", (unsigned long long)sum,
                         name(account), l->name, (unsigned long long)used.n);
+        }
     }
+}
+
+/* The cluster must not believe that a session is over while its node acts under it. */
+static void check_session(const struct sim_server *s)
+{
+    struct agent_session session;
+    struct machine_session found;
+    const struct machine *m = up_to_date();
+    agent_session(s->agent, &session);
+    if (m != NULL && !machine_session_find(m, session.id, &found))
+        check_fault("node %u acts under session %llu, which is over", s->i + 1,
+                    (unsigned long long)session.id);
 }
 
 void check_spend(const struct sim_server *s, uint32_t account, uint32_t n)
 {
-    (void)s;
+    check_session(s);
     if (nspends == spends_cap) {
         spends_cap = spends_cap == 0 ? 1024 : 2 * spends_cap;
         spends = realloc(spends, spends_cap * sizeof *spends);
@@ -185,12 +206,27 @@ void check_thawing(uint32_t account, uint64_t freeze)
 void check_mail(const struct sim_server *s, uint32_t account)
 {
     check_sums.mails++;
+    check_session(s);
     if (account >= SIM_ACCOUNTS)
         return;
     const struct promise *p = &promises[account];
     if (p->freeze != 0 && sim.now_ns > p->from_ns && sim.now_ns < p->until_ns)
         check_fault("node %u accepts MAIL of %s, frozen at %lld ms by %llu", s->i + 1, name(account),
                     (long long)(p->from_ns / SIM_MS), (unsigned long long)p->freeze);
+}
+
+void check_obeyed(uint32_t account, uint64_t index)
+{
+    for (uint32_t i = 0; i < sim.n; i++) {
+        struct sim_server *s = &sim.servers[i];
+        if (!s->alive || s->vm_paused)
+            continue;
+        server_at(i);
+        for (int k = 0; k < SIM_WORKERS; k++)
+            if (s->workers[k].view.index < index && ledger_session_valid(s->workers[k].w))
+                check_fault("%s is said to be frozen, and worker %d of node %u would accept its mail",
+                            name(account), k, i + 1);
+    }
 }
 
 void check_never(uint32_t op)
@@ -297,6 +333,7 @@ void check_begin(void)
 {
     nspends = npolicies = 0;
     napplied = 0;
+    charged_wrong = false;
     if (applied != NULL)
         memset(applied, 0, applied_cap * sizeof *applied);
     memset(promises, 0, sizeof promises);

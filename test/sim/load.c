@@ -67,7 +67,7 @@ static void rcpt(struct txn *t)
     if (t->left == 0) {
         t->state = DATA;
         /* Most messages are short; some are slower than the life of a token. */
-        t->until_ns = sim.now_ns + sim_ms(sim_random(8) == 0 ? 6000 : 200);
+        t->until_ns = sim.now_ns + sim_ms(sim_random(8) == 0 && t->account != SIM_FULL ? 6000 : 200);
         return;
     }
     uint32_t n = 1 + (uint32_t)sim_random(t->left);

@@ -58,7 +58,8 @@ static void submit(struct op *op, struct command *cmd)
     struct sim_server *s = server_at(op->server);
     op->state = ASKED;
     op->session = session_of(s);
-    if (agent_submit(s->agent, cmd, 300 + (int64_t)sim_random(3000), answer_cb, op) != 0)
+    if (agent_submit(s->agent, cmd, 100 + (int64_t)sim_random(sim_random(2) == 0 ? 500 : 4000), answer_cb,
+                     op) != 0)
         op->state = FREE;
     s->stirred = true;
 }
@@ -152,7 +153,7 @@ void operate_step(void)
 {
     uint32_t account = (uint32_t)sim_random(SIM_ACCOUNTS);
     struct op *op = NULL;
-    if (sim.quiet || sim_random(60) > 0)
+    if (sim.quiet || sim_random(30) > 0)
         return;
     switch (sim_random(6)) {
     case 0:
@@ -273,6 +274,8 @@ static void await(struct sim_server *s, struct op *op)
     }
     op->state = FREE;
     check_sums.returned++;
+    check_obeyed(op->account, op->index);
+    server_at(s->i);
     for (int k = 0; k < IDS; k++)
         if (ids[op->account][k] == op->freeze && !thawing[op->account][k])
             check_frozen(op->account, op->freeze,

@@ -15,19 +15,19 @@
 
 struct sim sim;
 
-const char *const sim_accounts[] = { "anna", "berta", "carl", "dora", "probe", "full" };
-const char *const sim_tenants[] = { "red", "red", "blue", "blue", "probes", "fulls" };
+const char *const sim_accounts[] = { "anna", "berta", "carl", "dora", "emil", "probe", "full" };
+const char *const sim_tenants[] = { "red", "red", "blue", "blue", "green", "probes", "fulls" };
 const struct policy_limit sim_limits[] = {
     { "five", COMMAND_SCOPE_ACCOUNT, 1, 30, 5000 },
     { "twelve", COMMAND_SCOPE_ACCOUNT, 1, 50, 12000 },
     { "tenant", COMMAND_SCOPE_TENANT, 1, 50, 7000 },
-    { "probe", COMMAND_SCOPE_ACCOUNT, 1 << SIM_CLASS_PROBE, 1000, 20000 },
-    { "full", COMMAND_SCOPE_ACCOUNT, 1 << SIM_CLASS_FULL, 200, 20000 },
+    { "long", COMMAND_SCOPE_ACCOUNT, 2, 70, 300000 }, /* its tokens outlive a session */
+    { "full", COMMAND_SCOPE_ACCOUNT, 4, 200, 20000 },
 };
 
 uint8_t sim_class(uint32_t account)
 {
-    return account == SIM_PROBE ? SIM_CLASS_PROBE : account == SIM_FULL ? SIM_CLASS_FULL : 0;
+    return account >= SIM_ACCOUNTS ? 2 : account == SIM_ACCOUNTS - 1 ? 1 : 0;
 }
 
 uint64_t sim_random(uint64_t below)

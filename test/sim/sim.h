@@ -36,7 +36,7 @@
 
 #define SIM_SERVERS_MAX 5
 #define SIM_WORKERS 2
-#define SIM_ACCOUNTS 4 /* of the load; the first two are of one tenant, the others of another */
+#define SIM_ACCOUNTS 5 /* of the load */
 #define SIM_LIMITS 5
 #define SIM_STEP_NS (5 * SIM_MS)
 #define SIM_MS INT64_C(1000000)
@@ -113,7 +113,7 @@ struct sim_server {
     /* trouble */
     bool alive, removed;
     bool paused, vm_paused; /* its process, its whole machine stands still */
-    int64_t restart_ns;
+    int64_t restart_ns, go_on_ns;
     /* the process */
     struct list memory; /* libraft's */
     struct raft raft;
@@ -164,6 +164,7 @@ struct sim {
     struct heap packets[SIM_SERVERS_MAX]; /* by destination */
     int64_t last_raft_ns[SIM_SERVERS_MAX][SIM_SERVERS_MAX];
     bool cut[SIM_SERVERS_MAX][SIM_SERVERS_MAX]; /* from, to */
+    int64_t mute_until_ns[SIM_SERVERS_MAX];     /* what it wants of the leader is lost */
     int64_t latency_ns[SIM_SERVERS_MAX];
     uint32_t loss_permille, dup_permille, late_permille; /* of messages that are not libraft's */
     int64_t disk_ns;
@@ -188,8 +189,6 @@ extern const char *const sim_tenants[SIM_ACCOUNTS + 2];
 extern const struct policy_limit sim_limits[SIM_LIMITS];
 #define SIM_PROBE SIM_ACCOUNTS      /* account that every node must be able to send for */
 #define SIM_FULL (SIM_ACCOUNTS + 1) /* account that tries all of its limit */
-#define SIM_CLASS_PROBE 1
-#define SIM_CLASS_FULL 2
 uint8_t sim_class(uint32_t account);
 
 /* memory.c */
@@ -274,6 +273,8 @@ void check_end(void);
 void check_fault(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void check_spend(const struct sim_server *s, uint32_t account, uint32_t n);
 void check_mail(const struct sim_server *s, uint32_t account);
+/* Would this worker admit mail of the account now? If it must not, that is a fault, clients or not. */
+void check_obeyed(uint32_t account, uint64_t index);
 void check_applied(struct sim_server *s, uint64_t index, const struct raft_buffer *entry);
 void check_restored(struct sim_server *s);
 /* An operator was told that the account is frozen; until then at least, if it has an end. */

@@ -2,6 +2,7 @@
 #include "test/sim/sim.h"
 
 static bool wanted;
+static uint64_t pace;      /* of this seed: one event in so many turns */
 static uint32_t removable; /* a node that operators may remove while it is cut off; sim.n: none */
 
 static void links(uint32_t a, uint32_t b, bool cut)
@@ -72,97 +73,108 @@ static void kills(void)
 
 static void stand_still(struct sim_server *s, bool vm)
 {
-    if (s->paused) {
-        server_go_on(s);
-    } else if (s->alive) {
-        s->paused = true;
-        s->vm_paused = vm;
-    }
+    if (!s->alive || s->paused)
+        return;
+    s->paused = true;
+    s->vm_paused = vm;
+    s->go_on_ns = sim.now_ns + sim_ms(sim_random(3) == 0 ? 14000 : 5000);
 }
 
 static void remove_one(void)
 {
-    if (removable == sim.n || sim_random(10) > 0)
+    if (removable == sim.n)
         return;
     isolate(removable);
     if (operate_remove(removable))
         removable = sim.n;
 }
 
-void trouble_step(void)
+static void event(struct sim_server *s)
 {
-    struct sim_server *s = &sim.servers[sim_random(sim.n)];
-    for (uint32_t i = 0; i < sim.n; i++)
-        if (!sim.servers[i].alive && sim.servers[i].restart_ns <= sim.now_ns)
-            server_begin(&sim.servers[i]);
-    if (!wanted)
-        return;
-    switch (sim_random(48)) {
+    switch (sim_random(22)) {
     case 0:
+    case 1:
         kills();
         break;
-    case 1:
+    case 2:
         isolate(s->i);
         break;
-    case 2:
+    case 3:
         isolate(leader());
         break;
-    case 3:
+    case 4:
         halves();
         break;
-    case 4:
     case 5:
     case 6:
         join_up();
         break;
     case 7:
+    case 8:
         stand_still(s, false);
         break;
-    case 8:
+    case 9:
         stand_still(s, true);
         break;
-    case 9:
-    case 10:
-        for (uint32_t i = 0; i < sim.n; i++)
-            if (sim.servers[i].paused)
-                server_go_on(&sim.servers[i]);
+    case 10: /* a thread that does not get to run */
+    case 11:
+        s->workers[sim_random(SIM_WORKERS)].stalled_until_ns = sim.now_ns + sim_ms(8000);
         break;
-    case 11: /* a thread that does not get to run */
-    case 12:
-        s->workers[sim_random(SIM_WORKERS)].stalled_until_ns = sim.now_ns + sim_ms(6000);
+    case 12: /* one disk stands still, or what all of them are on */
+        for (uint32_t i = 0, all = sim_random(2) == 0; i < sim.n; i++)
+            if (all || i == s->i)
+                sim.servers[i].disk.busy_until_ns = sim.now_ns + sim_ms(8000);
         break;
-    case 13:
-        s->disk.busy_until_ns = sim.now_ns + sim_ms(3000);
-        break;
-    case 14: /* the disk fails: this node ends itself */
+    case 13: /* the disk fails: this node ends itself */
         kill_one(s->i, 2000);
         break;
-    case 15:
+    case 14:
         sim.latency_ns[s->i] = sim_ms(sim_random(4) == 0 ? 400 : 40);
         break;
-    case 16:
+    case 15:
         sim.loss_permille = sim_random(2) == 0 ? 0 : (uint32_t)sim_random(300);
-        sim.late_permille = (uint32_t)sim_random(100);
+        sim.late_permille = (uint32_t)sim_random(200);
         sim.dup_permille = (uint32_t)sim_random(300);
         break;
-    case 17:
-        sim.disk_ns = SIM_MS + sim_ms(sim_random(4) == 0 ? 100 : 10);
+    case 16:
+        sim.disk_ns = SIM_MS + sim_ms(sim_random(4) == 0 ? 200 : 10);
         break;
-    case 18: /* somebody sets a clock */
+    case 17: /* somebody sets a clock */
         s->wall_ns += sim_ms(20000) - 10000 * SIM_MS;
         break;
-    case 19:
+    case 18:
         remove_one();
         break;
-    default:
+    case 19: /* until about when its session expires, while commits take their time */
+    case 20:
+        sim.mute_until_ns[s->i] = sim.now_ns + 3000 * SIM_MS + sim_ms(1200);
+        sim.disk_ns = 100 * SIM_MS + sim_ms(100);
+        break;
+    default: /* a new leader that nobody expects: the old one cannot be heard */
+        for (uint32_t i = leader(), k = 0; k < sim.n; k++)
+            links(i, k, k != i);
         break;
     }
+}
+
+void trouble_step(void)
+{
+    for (uint32_t i = 0; i < sim.n; i++) {
+        struct sim_server *s = &sim.servers[i];
+        if (!s->alive && s->restart_ns <= sim.now_ns)
+            server_begin(s);
+        else if (s->paused && s->go_on_ns <= sim.now_ns)
+            server_go_on(s);
+    }
+    if (wanted && sim_random(pace) == 0)
+        event(&sim.servers[sim_random(sim.n)]);
 }
 
 void trouble_begin(bool any)
 {
     wanted = any;
-    removable = any && sim.n == 5 && sim_random(2) == 0 ? (uint32_t)sim_random(sim.n) : sim.n;
+    pace = 2 + sim_random(30);
+    removable = any && sim.n == 5 ? (uint32_t)sim_random(sim.n) : sim.n;
     sim.disk_ns = SIM_MS + sim_ms(10);
     for (uint32_t i = 0; i < sim.n; i++) {
         sim.latency_ns[i] = SIM_MS + sim_ms(10);
@@ -188,6 +200,7 @@ void trouble_over(void)
     for (uint32_t i = 0; i < sim.n; i++) {
         struct sim_server *s = &sim.servers[i];
         sim.latency_ns[i] = 10 * SIM_MS;
+        sim.mute_until_ns[i] = 0;
         s->disk.busy_until_ns = 0;
         s->restart_ns = 0;
         for (int k = 0; k < SIM_WORKERS; k++)
