@@ -195,6 +195,7 @@ struct replica {
     uint32_t ngets;
     bool get_active;
     uint64_t get_number;
+    raft_term get_term; /* of the snapshot that was loaded last */
     int64_t get_ms;
     int64_t install_timeout_ms;
 

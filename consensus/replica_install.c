@@ -109,6 +109,7 @@ static void get_done(struct raft_io_snapshot_get *req, struct raft_snapshot *sna
         r->get_active = false;
         get_nothing(g->theirs, g->cb);
     } else {
+        r->get_term = snapshot->term; /* what the callback sends is this one */
         g->cb(g->theirs, snapshot, 0);
     }
     free(g);

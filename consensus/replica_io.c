@@ -168,6 +168,9 @@ static int io_send(struct raft_io *io, struct raft_io_send *req, const struct ra
     if (p == NULL || backlog(r, p) || (install && !replica_install_may_send(r, msg)))
         goto lost;
     if (install) {
+        /* libraft gives the newest snapshot the term of the one that it had in mind: a follower then takes the
+         * entries after it for conflicting ones, and frees them twice. */
+        copy.install_snapshot.last_term = r->get_term;
         copy.server_address = address_of(r, msg->server_id);
         if (copy.server_address == NULL)
             goto lost;

@@ -220,12 +220,106 @@ static void test_disk_bound(void **state)
     cluster_fini(&c);
 }
 
+/* ---- a snapshot that is newer than the one that libraft asked for ----------------------------------------
+ */
+
+static struct {
+    struct raft_snapshot *snapshot;
+    raft_term sent_term;
+} seen;
+
+static void got(struct raft_io_snapshot_get *req, struct raft_snapshot *snapshot, int status)
+{
+    (void)req;
+    assert_int_equal(status, 0);
+    seen.snapshot = snapshot;
+}
+
+static bool has_got(struct cluster *c, void *arg)
+{
+    (void)c;
+    (void)arg;
+    return seen.snapshot != NULL;
+}
+
+static int capture(struct raft_io *io, struct raft_io_send *req, const struct raft_message *message,
+                   raft_io_send_cb cb)
+{
+    (void)io;
+    if (message->type == RAFT_INSTALL_SNAPSHOT)
+        seen.sent_term = message->install_snapshot.last_term;
+    cb(req, 0);
+    return 0;
+}
+
+static void sent(struct raft_io_send *req, int status)
+{
+    (void)req;
+    assert_int_equal(status, 0);
+}
+
+static void added(void *ctx, int err)
+{
+    assert_int_equal(err, 0);
+    *(bool *)ctx = true;
+}
+
+static bool is_true(struct cluster *c, void *arg)
+{
+    (void)c;
+    return *(bool *)arg;
+}
+
+static void test_install_of_another_term(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_init(&c, 2);
+    c.snapshot_bytes = 64u << 10;
+    assert_int_equal(replica_bootstrap(c.nodes[0].dir, 1, c.nodes[0].address), 0);
+    node_open(&c.nodes[0]);
+    struct node *leader = cluster_leader(&c);
+    bool done = false;
+    assert_int_equal(replica_add(leader->replica, 2, c.nodes[1].address, added, &done), 0);
+    assert_true(cluster_wait(&c, 5000, is_true, &done));
+    cluster_load(&c, 8000, 16, 0);
+    assert_true(cluster_wait(&c, 10000, taken, leader));
+
+    struct replica *r = leader->replica;
+    struct raft_io_snapshot_get get = { 0 };
+    struct raft_io_send send = { 0 };
+    memset(&seen, 0, sizeof seen);
+    assert_int_equal(r->io.snapshot_get(&r->io, &get, got), 0);
+    assert_true(cluster_wait(&c, 10000, has_got, NULL));
+    struct raft_snapshot *s = seen.snapshot;
+    struct raft_message message = { .type = RAFT_INSTALL_SNAPSHOT,
+                                    .server_id = 2,
+                                    .install_snapshot = { .term = raft_current_term(&r->raft),
+                                                          .last_index = s->index,
+                                                          .last_term = s->term + 7,
+                                                          .conf = s->configuration,
+                                                          .conf_index = s->configuration_index,
+                                                          .data = s->bufs[0] } };
+    r->real.send = capture;
+    assert_int_equal(r->io.send(&r->io, &send, &message, sent), 0);
+    assert_int_equal(seen.sent_term, s->term);
+    raft_configuration_close(&s->configuration);
+    raft_free(s->bufs[0].base);
+    raft_free(s->bufs);
+    raft_free(s);
+    cluster_fini(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_late_follower),    cmocka_unit_test(test_install_while_taking),
-        cmocka_unit_test(test_close_while_held), cmocka_unit_test(test_close_while_taking),
-        cmocka_unit_test(test_no_stall),         cmocka_unit_test(test_disk_bound),
+        cmocka_unit_test(test_late_follower),
+        cmocka_unit_test(test_install_while_taking),
+        cmocka_unit_test(test_close_while_held),
+        cmocka_unit_test(test_close_while_taking),
+        cmocka_unit_test(test_no_stall),
+        cmocka_unit_test(test_disk_bound),
+        cmocka_unit_test(test_install_of_another_term),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
