@@ -194,7 +194,7 @@ static void deliver(struct sim_server *s, struct sim_packet *p)
     }
 }
 
-/* An InstallSnapshot waits until none is being taken: docs/cluster-raft.md. */
+/* An InstallSnapshot waits until none is being taken: consensus/replica_install.c. */
 static bool must_wait(const struct sim_server *s, const struct sim_packet *p)
 {
     return p->kind == SIM_RAFT && p->raft.type == RAFT_INSTALL_SNAPSHOT && s->taking;
