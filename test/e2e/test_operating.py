@@ -431,3 +431,25 @@ def test_policy_check_needs_no_node(folder):
     assert f"{wrong}:2: limits[0].window" in done.stderr and f'{wrong}:3: unknown key "votters"' in done.stderr
     missing = subprocess.run([*command, folder / "none.yaml"], capture_output=True, text=True, timeout=30)
     assert missing.returncode == 1 and "none.yaml" in missing.stderr
+
+
+def test_admin_api_for_a_named_host(make_node, folder):
+    """A Prometheus elsewhere asks by a name of the configuration and sees the metrics without the token, and no more."""
+    import http.client
+    from harness.util import free_port
+    port = free_port()
+    (folder / "token").write_text("0123456789abcdef0123456789abcdef\n")
+    os.chmod(folder / "token", 0o600)
+    make_node({"admin": {"listen": f"0.0.0.0:{port}", "remote": True, "hosts": ["node.example.com"],
+                         "token_file": str(folder / "token"), "open_metrics": True}})
+
+    def ask(path, host):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", path, headers={"Host": f"{host}:{port}"})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+    status, text = ask("/metrics", "node.example.com")
+    assert status == 200 and "\nturnpike_cluster_member 0\n" in text
+    assert ask("/metrics", "other.example.com")[0] == 421
+    assert ask("/v1/status", "node.example.com")[0] == 401
