@@ -65,7 +65,8 @@ struct replica_peer {
     uint64_t pending_bytes;
     uint64_t dropped;
     int64_t warned_ms;
-    int64_t install_ms; /* when the last snapshot for it was sent whole; 0: never, or it came to nothing */
+    int64_t installing_ms; /* since when a snapshot is on its way into the kernel; 0: none is */
+    int64_t install_ms;    /* when the last snapshot for it was sent whole; 0: never, or it came to nothing */
 };
 
 struct replica_flight { /* an entry that was proposed */

@@ -106,6 +106,8 @@ static void send_done(struct raft_io_send *req, int status)
     if (p != NULL && p->pending > 0) {
         p->pending--;
         p->pending_bytes -= s->bytes;
+        if (s->install != 0)
+            p->installing_ms = 0;
     }
     s->cb(s->theirs, status);
     if (s->install != 0)
@@ -130,6 +132,9 @@ static bool backlog(struct replica *r, struct replica_peer *p)
         return false;
     p->dropped++;
     int64_t now = replica_mono_ms();
+    /* What waits is a snapshot on a slow link: cut off, it would begin again, and never arrive. */
+    if (p->installing_ms != 0 && now - p->installing_ms <= r->install_timeout_ms)
+        return true;
     if (p->warned_ms == 0 || now - p->warned_ms >= 1000) {
         p->warned_ms = now;
         log_warn(REPLICA_LOG,
@@ -168,8 +173,8 @@ static int io_send(struct raft_io *io, struct raft_io_send *req, const struct ra
     if (p == NULL || backlog(r, p) || (install && !replica_install_may_send(r, msg)))
         goto lost;
     if (install) {
-        /* libraft gives the newest snapshot the term of the one that it had in mind: a follower then takes the
-         * entries after it for conflicting ones, and frees them twice. */
+        /* libraft gives the newest snapshot the term of the one that it had in mind: a follower then takes
+         * the entries after it for conflicting ones, and frees them twice. */
         copy.install_snapshot.last_term = r->get_term;
         copy.server_address = address_of(r, msg->server_id);
         if (copy.server_address == NULL)
@@ -192,6 +197,8 @@ static int io_send(struct raft_io *io, struct raft_io_send *req, const struct ra
     }
     p->pending++;
     p->pending_bytes += s->bytes;
+    if (install)
+        p->installing_ms = replica_mono_ms();
     return 0;
 lost:
     cb(req, status);
