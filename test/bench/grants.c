@@ -184,6 +184,44 @@ static void load_timer_cb(uv_timer_t *timer)
 
 /* ---- what is done on the cluster thread ---------------------------------------------------------------- */
 
+struct lag {
+    uv_timer_t timer;
+    bool started;
+    int64_t last_ns, longest_ns;
+};
+static struct lag lag;
+
+static void lag_timer_cb(uv_timer_t *timer)
+{
+    struct lag *g = timer->data;
+    int64_t now = clock_mono_ns();
+    if (now - g->last_ns > g->longest_ns)
+        g->longest_ns = now - g->last_ns;
+    g->last_ns = now;
+}
+
+static void lag_run(struct cluster *c, struct cluster_call *call)
+{
+    struct replica_stats stats = { 0 };
+    if (!lag.started) {
+        ensure(uv_timer_init(&c->loop, &lag.timer) == 0);
+        lag.timer.data = &lag;
+        uv_timer_start(&lag.timer, lag_timer_cb, 1, 1);
+        lag.started = true;
+        lag.last_ns = clock_mono_ns();
+    }
+    if (c->replica != NULL)
+        replica_stats(c->replica, &stats);
+    printf("{\"longest_ms\":%.3f,\"taken\":%" PRIu64 ",\"installed\":%" PRIu64 ",\"term\":%" PRIu64
+           ",\"applied\":%" PRIu64 ",\"snapshot_index\":%" PRIu64 ",\"log_bytes\":%" PRIu64
+           ",\"snapshot_bytes\":%" PRIu64 "}\n",
+           (double)lag.longest_ns / 1e6, stats.snapshots_taken, stats.snapshots_installed, stats.term,
+           stats.applied, stats.snapshot_index, stats.log_bytes, stats.snapshot_bytes_on_disk);
+    fflush(stdout);
+    lag.longest_ns = 0;
+    cluster_call_done(c, call, 0);
+}
+
 struct fill {
     struct cluster_call call;
     uint64_t n, done, bytes, skip_ms;
@@ -259,6 +297,12 @@ static void load_order(struct load *l, const char *line)
     unsigned waiting = 1;
     if (sscanf(line, "accounts %" SCNu64 " %" SCNu64, &a, &b) == 2) {
         load_fill(l, a, b, 0);
+        return;
+    }
+    if (strcmp(line, "lag") == 0) {
+        struct cluster_call call;
+        cluster_call_init(&call, lag_run, NULL);
+        (void)cluster_call_wait(l->node->cluster, &call);
         return;
     }
     if (sscanf(line, "skip %" SCNu64, &a) == 1) {
