@@ -42,6 +42,7 @@ def limited(cluster):
     return cluster
 
 
+@pytest.mark.sanitizer
 def test_recover_from_a_lost_majority(limited, sink):
     cluster = limited
     survivor, *lost = cluster.nodes
