@@ -514,8 +514,10 @@ static void run_steps(struct transfer *t)
     {
         struct give *b = LIST_ITEM(link, struct give, link);
         int step = 1;
-        if (b->giver == 0) /* it was found before this node knew its own name */
+        if (b->giver == 0) { /* it was found while the spool was being opened */
             b->giver = cluster_self(t->node->cluster);
+            b->spool = t->node->spool;
+        }
         while (step == 1 && !transfer_stops(t) && clock_boot_ms() >= b->again_ms)
             step = transfer_give_step(t, b);
         if (step != -1)
@@ -618,7 +620,7 @@ int transfer_give_found(struct transfer *t, uint64_t id, const struct transfer_m
             b = one;
     }
     if (b == NULL) {
-        b = transfer_give_new(t, t->node->spool, 0, mark->peer);
+        b = transfer_give_new(t, NULL, 0, mark->peer);
         if (b == NULL)
             return -ENOMEM;
         memcpy(b->id, mark->batch, sizeof b->id);

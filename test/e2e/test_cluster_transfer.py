@@ -1,6 +1,5 @@
 """Mail that moves between nodes: every message arrives once, whoever is killed when, and held mail stays held."""
 import collections
-import shutil
 import threading
 import time
 
@@ -246,3 +245,33 @@ def test_an_adoption_that_was_killed_goes_on(cluster, dark, make_sink):
     wait_settled([a, b], 60)
     assert messages(a) == COUNT
     deliver([a, b], make_sink, wanted)
+
+
+def test_without_a_majority_it_stays_in_doubt_and_nobody_delivers_it(cluster, dark, make_sink):
+    a, b, c = cluster.nodes
+    wanted = fill(a, 60)
+    c.kill()
+    b.pause()
+    move(a, b)
+    wait_until("a batch is marked", lambda: open_batches(a) != [], 20)
+    batch = open_batches(a)[0]["batch"]
+    sink = make_sink()
+    a.api("POST", "/v1/transfers/cancel", {"batch": batch})
+    wait_until("the taker was given up", lambda: any(t["state"] == "being cancelled" for t in open_batches(a)) or
+               open_batches(a) == [], 60)
+    if open_batches(a):  # the taker may have something of it: nothing but the log can say no
+        time.sleep(3)
+        assert any(t["batch"] == batch and t["state"] != "cancelled" for t in open_batches(a))
+    b.go_on()
+    c.restart()
+    for node in cluster.nodes:
+        node.wait_ready(60)
+    wait_settled(cluster.nodes, 60)
+
+    def all_gone():
+        for node in cluster.nodes:
+            node.api("POST", "/v1/queue/retry", {"all": True})
+        return sum(messages(n) for n in cluster.nodes) == 0
+    wait_until("all was delivered", all_gone, 60, 0.3)
+    got = collections.Counter(r for m in sink.messages for r in m.recipients)
+    assert set(got) == set(wanted) and max(got.values()) == 1
