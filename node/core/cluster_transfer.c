@@ -158,8 +158,22 @@ int cluster_transfer_submit(struct cluster *c, struct command *cmd, struct admin
     return cluster_submit(c->node, NULL, cmd, &r, e);
 }
 
+struct transfer_published {
+    struct cluster_call call;
+    uint64_t index;
+};
+
+static void published_run(struct cluster *c, struct cluster_call *call)
+{
+    if (c->state == CLUSTER_RUNNING)
+        ((struct transfer_published *)call)->index = agent_published(c->agent);
+    cluster_call_done(c, call, 0);
+}
+
 uint64_t cluster_transfer_published(struct cluster *c)
 {
-    struct agent *a = cluster_agent(c);
-    return a == NULL ? 0 : agent_published(a);
+    struct transfer_published p = { .index = 0 };
+    cluster_call_init(&p.call, published_run, NULL);
+    (void)cluster_call_wait(c, &p.call);
+    return p.index;
 }

@@ -55,12 +55,14 @@ static int drop(struct transfer *t, struct take *b)
 /* True: it is finished. */
 static bool look(struct transfer *t, struct take *b)
 {
-    struct transfer_taking g = { .published = cluster_transfer_published(t->node->cluster) };
+    struct transfer_taking g = { .published = 0 };
     struct directory_transfer d;
     int err = 0;
     g.verdict = transfer_verdict(t, b->id, &g.owner_index, &d);
     if (g.verdict == TRANSFER_VERDICT_OWNED && d.taker != cluster_self(t->node->cluster))
         g.verdict = TRANSFER_VERDICT_CANCELLED; /* it is another's: no copy of ours was meant */
+    if (g.verdict == TRANSFER_VERDICT_OWNED)
+        g.published = cluster_transfer_published(t->node->cluster);
     if (g.verdict == TRANSFER_UNDECIDED) {
         /* Its giver was removed before all of it came: it cannot become ours any more, only come again. */
         g.orphan =
