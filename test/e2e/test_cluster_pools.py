@@ -304,16 +304,16 @@ def test_to_and_fro_under_load(make_cluster, sink):
     pools.pool()
     pools.address("127.0.0.2", a)
     sink.delays["dot"] = 0.05
-    owners, sent = [b, a, b, a], 0
-    for owner in owners:
+    for owner in (b, a, b, a):
         for node in (a, b):
             for domain in "abc":
                 pools.send(node, 3, domain=f"{domain}.example.net")
-                sent += 3
+        moved = time.monotonic()
         pools.do("ips/move", address="127.0.0.2", node=owner.name)
+        pools.send(owner)
         wait_until("it has moved", lambda owner=owner: pools.row("127.0.0.2").get("node") == owner.name, 5)
-        seen = len(sink.messages)
-        wait_until("its owner uses it", lambda seen=seen: len(sink.messages) > seen, 5)
+        wait_until("its owner uses it", lambda owner=owner, moved=moved: any(
+            m.session.helo == f"{owner.name}.example.com" and m.time > moved for m in sink.messages), 5)
     who = assert_one_owner_at_a_time(sink, "127.0.0.2")
     assert {"node-a.example.com", "node-b.example.com"} == set(who)
     assert pools.peers().keys() == {"127.0.0.2"}
