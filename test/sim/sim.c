@@ -21,7 +21,7 @@ const struct policy_limit sim_limits[] = {
     { "five", COMMAND_SCOPE_ACCOUNT, 1, 30, 5000 },
     { "twelve", COMMAND_SCOPE_ACCOUNT, 1, 50, 12000 },
     { "tenant", COMMAND_SCOPE_TENANT, 1, 50, 7000 },
-    { "long", COMMAND_SCOPE_ACCOUNT, 2, 70, 300000 }, /* its tokens outlive a session */
+    { "long", COMMAND_SCOPE_ACCOUNT, 2, 150, 1000000 }, /* its tokens outlive a session */
     { "full", COMMAND_SCOPE_ACCOUNT, 4, 200, 20000 },
 };
 
