@@ -270,6 +270,7 @@ static void cluster_tick_cb(uv_timer_t *tick)
         cluster_published_poll(c);
         cluster_refresh(c);
     }
+    cluster_hook_poll(c);
     cluster_calls_poll(c, true);
 }
 
@@ -309,6 +310,8 @@ int cluster_new(struct node *n, struct cluster **out)
         err = cluster_counts_new(c);
     if (err == 0)
         err = cluster_auth_new(c, &c->auth);
+    if (err == 0)
+        err = cluster_hook_new(c, &c->hook);
     if (err != 0) {
         log_error("cluster", "cannot start: %s", err_text(err));
         return err; /* the process ends: nothing is taken apart */
@@ -416,6 +419,7 @@ void cluster_free(struct cluster *c)
     cluster_answers_free(c->answers);
     cluster_counts_free(c);
     cluster_auth_free(c->auth);
+    cluster_hook_free(c->hook);
     if (c->shared_agent != NULL)
         agent_free(c->shared_agent);
     machine_free(c->m);

@@ -121,6 +121,7 @@ struct cluster_local { /* a freeze of this node alone */
 
 struct cluster_answers; /* cluster_answer.c */
 struct cluster_auth;    /* cluster_auth.c */
+struct cluster_hook;    /* cluster_hook.c */
 
 struct cluster {
     struct node *node;
@@ -216,6 +217,7 @@ struct cluster {
     atomic_int failed;
     struct cluster_answers *answers;
     struct cluster_auth *auth;
+    struct cluster_hook *hook;
 };
 
 /* ---- cluster.c ----------------------------------------------------------------------------------------- */
@@ -365,6 +367,14 @@ void cluster_auth_heard(struct cluster *c, struct span payload);
 /* ---- cluster_transfer.c -------------------------------------------------------------------------------- */
 
 void cluster_on_transfer(struct cluster *c, struct gossip_request *r, uint64_t from, struct span question);
+
+/* ---- cluster_hook.c ------------------------------------------------------------------------------------ */
+
+int cluster_hook_new(struct cluster *c, struct cluster_hook **out);
+/* Runs it if this node has started or stopped serving since it was run last. */
+void cluster_hook_poll(struct cluster *c);
+/* After the loop's end. */
+void cluster_hook_free(struct cluster_hook *h);
 
 /* ---- cluster_ops*.c ------------------------------------------------------------------------------------ */
 

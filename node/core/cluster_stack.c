@@ -351,6 +351,7 @@ static void stopped(struct cluster *c)
     cluster_refresh(c);
     if (!c->stopping)
         return;
+    cluster_hook_poll(c); /* for the last time: the loop ends when it has */
     uv_close((uv_handle_t *)&c->tick, NULL);
     uv_close((uv_handle_t *)&c->check, NULL);
     inbox_close(&c->inbox, NULL);

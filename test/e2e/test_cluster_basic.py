@@ -343,3 +343,21 @@ def test_a_question_to_all_nodes_says_who_did_not_answer(cluster, dns):
     answer = wait_until("only one answers", lambda: (a := asker.api("GET", path))["missing"] and a, 10)
     assert [m["node"] for m in answer["missing"]] == [others[0].name]
     assert answer["total"]["recipients"] == 1
+
+
+def test_the_hook_is_run_when_a_node_starts_and_stops_serving(make_cluster):
+    node = make_cluster(1).nodes[0]
+    told, hook, policy = node.folder / "told", node.folder / "hook", node.folder / "policy.yaml"
+    hook.write_text(f'#!/bin/sh\necho "$1 $TURNPIKE_NODE $TURNPIKE_EVENT: $TURNPIKE_REASON" >>{told}\n')
+    hook.chmod(0o755)
+    policy.write_text(f"hook: {hook}\n")
+
+    def lines():
+        return told.read_text().splitlines() if told.exists() else []
+    node.cli("policy", "apply", policy)
+    node.cli("node", "drain")
+    wait_until("it is told of the drain", lambda: lines() == ["stopped node-a stopped: draining"])
+    node.cli("node", "drain", "--undo")
+    wait_until("it is told of the end", lambda: lines()[1:] == ["serving node-a serving: "])
+    node.stop()
+    wait_until("it is told of the stop", lambda: len(lines()) == 3 and lines()[2].startswith("stopped node-a stopped: "))
