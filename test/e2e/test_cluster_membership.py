@@ -170,7 +170,8 @@ def test_five_voters_outlive_two(cluster):
     for _ in range(2):
         add_member(cluster)
     apply_policy(cluster.nodes[0], "voters: 5\n")
-    wait_roles(cluster.nodes[0], {f"node-{c}": "voter" for c in "abcde"}, 40)
+    for node in cluster.nodes: # one that has not heard that it is a voter does not vote
+        wait_roles(node, {f"node-{c}": "voter" for c in "abcde"}, 40)
     leader, second = cluster.leader(), cluster.followers()[0]
     for node in (leader, second):
         node.kill()

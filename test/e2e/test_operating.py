@@ -320,7 +320,15 @@ def test_answers_match_the_openapi_file(node, hop, deferred):
             url = path.replace("{id}", deferred[0])
             if path == "/v1/track":
                 url += f"?id={deferred[0]}"
-            answer = node.api("GET", url)
+            elif path == "/v1/limits":
+                url += "?account=relay@example.com"
+            elif any(p["in"] == "query" and p.get("required") for p in operation.get("parameters", [])):
+                continue # asked for elsewhere, with names that there are
+            status, text = node.http("GET", url)
+            if status == 501 and json.loads(text)["error"]["code"] == "not_here":
+                continue # of a cluster's node
+            assert status == 200, (url, status, text)
+            answer = json.loads(text)
             schema = {**content["schema"], "components": document["components"]}
             jsonschema.validate(answer, nullable(schema))
             checked += 1
