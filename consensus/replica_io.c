@@ -190,16 +190,18 @@ static int io_send(struct raft_io *io, struct raft_io_send *req, const struct ra
                         .bytes = message_bytes(msg),
                         .install = install ? r->get_number : 0 };
     s->req.data = s;
-    status = r->real.send(io, &s->req, &copy, send_done);
-    if (status != 0) {
-        free(s);
-        goto lost;
-    }
+    int64_t before_ms = p->installing_ms;
     p->pending++;
     p->pending_bytes += s->bytes;
     if (install)
         p->installing_ms = replica_mono_ms();
-    return 0;
+    status = r->real.send(io, &s->req, &copy, send_done); /* it may be done with s when it returns */
+    if (status == 0)
+        return 0;
+    p->pending--;
+    p->pending_bytes -= s->bytes;
+    p->installing_ms = before_ms;
+    free(s);
 lost:
     cb(req, status);
     if (had_content)
