@@ -160,7 +160,7 @@ static void answer_line(struct fake *f, int fd, char *line)
         snprintf(out, sizeof out, "OK\t%u\tuser=%s\n", id, user);
     else
         snprintf(out, sizeof out, "FAIL\t%u\tuser=%s\n", id, user);
-    if (write(fd, out, strlen(out)) < 0)
+    if (send(fd, out, strlen(out), MSG_NOSIGNAL) < 0)
         return;
 }
 
@@ -169,7 +169,7 @@ static void serve(struct fake *f, int fd)
     char data[65536];
     size_t len = 0;
     atomic_fetch_add(&f->connections, 1);
-    if (write(fd, HELLO, strlen(HELLO)) < 0)
+    if (send(fd, HELLO, strlen(HELLO), MSG_NOSIGNAL) < 0)
         return;
     while (!atomic_load(&f->stop)) {
         struct pollfd p = { .fd = fd, .events = POLLIN };
