@@ -6,16 +6,12 @@
 #include "base/hash.h"
 #include "base/map.h"
 #include "node/config/check.h"
+#include "node/config/document.h"
 #include "node/config/tables.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#define NESTING_MAX 100 /* open brackets */
 
 /* What users of struct config don't see. */
 struct config_box {
@@ -70,58 +66,6 @@ void config_rele(struct config *c)
 
 /* ---- loading ------------------------------------------------------------------------------------------- */
 
-/* What a newcomer to YAML most likely did. */
-static const char *yaml_hint(const char *problem)
-{
-    if (strstr(problem, "cannot start any token") != NULL)
-        return " (indent with blanks, not tabs; quote text that begins with @, %, ` or *)";
-    if (strstr(problem, "mapping values are not allowed") != NULL)
-        return " (quote text that contains \": \"; check the indentation)";
-    if (strstr(problem, "did not find expected key") != NULL ||
-        strstr(problem, "could not find expected ':'") != NULL ||
-        strstr(problem, "did not find expected '-' indicator") != NULL)
-        return " (check the indentation and that each key ends with \":\")";
-    if (strstr(problem, "alphabetic or numeric") != NULL)
-        return " (quote text that begins with * or &)";
-    return "";
-}
-
-static void yaml_fault(struct config_errors *errors, const char *path, const yaml_parser_t *p)
-{
-    const char *problem = p->problem != NULL ? p->problem : "unreadable";
-    if (p->error == YAML_READER_ERROR)
-        config_errors_add(errors, path, 0, NULL, "not UTF-8 text: %s at byte %zu", problem,
-                          p->problem_offset);
-    else if (p->error == YAML_MEMORY_ERROR)
-        config_errors_add(errors, path, 0, NULL, "out of memory");
-    else
-        config_errors_add(errors, path, (uint32_t)p->problem_mark.line + 1, NULL, "not valid YAML: %s%s",
-                          problem, yaml_hint(problem));
-}
-
-/* libyaml's scanner looks at every open bracket for every token: deep nesting would take it for ever. No
- * valid file comes near the limit, so it does not matter that brackets in quotes count. */
-static uint32_t too_deep(struct span text)
-{
-    uint32_t line = 1, depth = 0;
-    bool comment = false;
-    for (size_t i = 0; i < text.n; i++) {
-        char ch = text.p[i];
-        if (ch == '\n') {
-            line++;
-            comment = false;
-        } else if (ch == '#') {
-            comment = true;
-        } else if (!comment && (ch == '[' || ch == '{')) {
-            if (++depth > NESTING_MAX)
-                return line;
-        } else if (!comment && (ch == ']' || ch == '}') && depth > 0) {
-            depth--;
-        }
-    }
-    return 0;
-}
-
 static uint64_t route_hash(const void *item)
 {
     return hash_nocase(span_str(((const struct config_route *)item)->domain));
@@ -169,70 +113,26 @@ static int from_document(struct schema_load *l, unsigned flags, struct config **
 int config_parse(const char *path, struct span text, unsigned flags, struct config **out,
                  struct config_errors *errors)
 {
-    yaml_parser_t parser;
+    static const struct config_document_kind kind = { .max_bytes = CONFIG_FILE_MAX,
+                                                      .max_nesting = 100,
+                                                      .page = "docs/configuration.md" };
     yaml_document_t doc;
     *out = NULL;
-    if (text.n > CONFIG_FILE_MAX) {
-        config_errors_add(errors, path, 0, NULL, "is larger than %u bytes", CONFIG_FILE_MAX);
-        return ERR_BAD;
-    }
-    uint32_t deep = too_deep(text);
-    if (deep != 0) {
-        config_errors_add(errors, path, deep, NULL, "not valid YAML: more than %u brackets are open",
-                          NESTING_MAX);
-        return ERR_BAD;
-    }
-    if (!yaml_parser_initialize(&parser))
-        return -ENOMEM;
-    /* An empty buffer has no memory, which libyaml would abort for. */
-    yaml_parser_set_input_string(&parser, (const unsigned char *)(text.n > 0 ? text.p : ""), text.n);
-    int err = ERR_BAD;
-    if (!yaml_parser_load(&parser, &doc)) {
-        yaml_fault(errors, path, &parser);
-    } else if (yaml_document_get_root_node(&doc) == NULL) {
-        config_errors_add(errors, path, 0, NULL, "is empty; docs/configuration.md has an example");
-        yaml_document_delete(&doc);
-    } else {
-        struct schema_load l = { .file = path, .doc = &doc, .errors = errors };
-        err = from_document(&l, flags, out);
-        yaml_document_delete(&doc);
-    }
-    yaml_parser_delete(&parser);
+    int err = config_document_open(&kind, path, text, &doc, errors);
+    if (err != 0)
+        return err;
+    struct schema_load l = { .file = path, .doc = &doc, .errors = errors };
+    err = from_document(&l, flags, out);
+    yaml_document_delete(&doc);
     return err;
-}
-
-/* Everything up to the bound and one byte more, so that config_parse can tell. */
-static int read_all(int fd, struct buf *b)
-{
-    while (b->len <= CONFIG_FILE_MAX) {
-        int err = buf_reserve(b, 65536);
-        if (err != 0)
-            return err;
-        ssize_t n = read(fd, b->data + b->len, 65536);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            break;
-        b->len += (size_t)n;
-    }
-    return 0;
 }
 
 int config_load(const char *path, unsigned flags, struct config **out, struct config_errors *errors)
 {
-    *out = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        int err = -errno;
-        config_errors_add(errors, path, 0, NULL, "cannot read: %s", err_text(err));
-        return err;
-    }
     struct buf b;
+    *out = NULL;
     buf_init(&b, CONFIG_FILE_MAX + 2 * 65536);
-    int err = read_all(fd, &b);
-    close(fd);
+    int err = config_file_read(path, CONFIG_FILE_MAX, &b);
     if (err == 0)
         err = config_parse(path, buf_span(&b), flags, out, errors);
     else

@@ -3,12 +3,11 @@
 
 #include "base/ensure.h"
 #include "base/err.h"
+#include "node/config/document.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 /* What users of struct policy don't see. */
 struct policy_box {
@@ -36,7 +35,7 @@ static const char builtin[] =
     "session: {ttl: 3s, margin: 1s}\n"
     "voters: 3\n"
     "when_cut_off: deliver\n"
-    "freeze: {mode: reject}\n"
+    "freeze: {mode: auto}\n"
     "auth_guard:\n"
     "  failures_per_account: 20\n"
     "  failures_per_network: 50\n"
@@ -94,32 +93,10 @@ int policy_parse(const char *name, struct span text, struct policy **out, struct
     return err;
 }
 
-/* Up to the bound and a byte more, so that policy_parse can tell. */
-static int read_all(int fd, struct buf *b)
-{
-    while (b->len <= POLICY_FILE_MAX) {
-        int err = buf_reserve(b, 65536);
-        if (err != 0)
-            return err;
-        ssize_t n = read(fd, b->data + b->len, 65536);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            break;
-        b->len += (size_t)n;
-    }
-    return 0;
-}
-
 int policy_load_file(const char *path, struct policy **out, struct buf *text, struct buf *why)
 {
     *out = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    int err = fd < 0 ? -errno : read_all(fd, text);
-    if (fd >= 0)
-        close(fd);
+    int err = config_file_read(path, POLICY_FILE_MAX, text);
     if (err != 0) {
         buf_printf(why, "%s: cannot read: %s\n", path, err_text(err));
         return err;
