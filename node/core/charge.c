@@ -2,7 +2,6 @@
 #include "node/core/charge.h"
 
 #include "base/ensure.h"
-#include "base/err.h"
 #include "base/text.h"
 #include "consensus/command.h"
 #include "node/core/cluster.h"
@@ -10,10 +9,8 @@
 #include "node/core/session.h"
 #include "node/policy/policy.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 static struct cluster *cluster_of(const struct session *s)
 {
@@ -35,17 +32,19 @@ static bool no(struct charge_reply *out, uint16_t code, const char *enhanced, co
 
 /* ---- frozen -------------------------------------------------------------------------------------------- */
 
+static uint8_t frozen_mode(const struct session *s, struct span account, struct span tenant)
+{
+    return frozen_entry_mode(frozen_view_of(s->in->w->frozen, account, tenant),
+                             s->l->config->kind == CONFIG_RELAY);
+}
+
 /* True: may send, perhaps only to have it held. */
 static bool frozen_allows(const struct session *s, struct span account, struct span tenant, bool auth,
                           bool *hold, struct charge_reply *out)
 {
-    const struct frozen_entry *f = frozen_view_of(s->in->w->frozen, account, tenant);
-    if (f == NULL)
+    switch (frozen_mode(s, account, tenant)) {
+    case FROZEN_NOT:
         return true;
-    uint8_t mode = f->mode;
-    if (mode == COMMAND_FREEZE_AUTO)
-        mode = s->l->config->kind == CONFIG_RELAY ? COMMAND_FREEZE_DEFER : COMMAND_FREEZE_REJECT;
-    switch (mode) {
     case COMMAND_FREEZE_HOLD:
         *hold = true;
         return true;
@@ -124,8 +123,7 @@ int charge_init(struct charge *c, struct session *s)
     if (cluster_of(s) == NULL || w->ledger == NULL)
         return 0;
     const struct auth_identity *id = s->identity;
-    struct charge_reply ignored;
-    (void)frozen_allows(s, span_str(id->account), span_str(id->tenant), false, &c->hold, &ignored);
+    c->hold = frozen_mode(s, span_str(id->account), span_str(id->tenant)) == COMMAND_FREEZE_HOLD;
     struct ledger_sender sender = { span_str(id->account), span_str(id->tenant), id->class };
     int err = ledger_hold_init(&c->own, w->ledger, &sender, charge_own_cb, c);
     if (err != 0)
@@ -208,22 +206,13 @@ struct span charge_header(const struct charge *c)
 
 static bool named_find(struct charge *c, struct charge_reply *out)
 {
-    struct cluster_account account;
-    struct buf text;
-    buf_init(&text, ACCOUNT_LINE_MAX * 2);
-    int err = cluster_account_find(cluster_of(c->s), span_str(c->named_account), &account, &text);
-    if (err == 0) {
-        snprintf(c->named_tenant, sizeof c->named_tenant, "%s", account.tenant);
-        c->named_class = account.class;
-    } else {
-        snprintf(c->named_tenant, sizeof c->named_tenant, "%s", c->s->identity->tenant);
-        c->named_class = c->s->identity->class;
-    }
-    bool disabled = err == 0 && account.disabled;
-    buf_fini(&text);
-    if (disabled)
-        return no(out, 550, "5.7.1", "The account that the header names is disabled");
-    return err == 0 || err == ERR_NOT_FOUND || no(out, 451, "4.3.0", "Insufficient memory");
+    struct account account;
+    struct auth_text text;
+    bool known = cluster_account_find(cluster_of(c->s), span_str(c->named_account), &account, &text);
+    snprintf(c->named_tenant, sizeof c->named_tenant, "%s", known ? account.tenant : c->s->identity->tenant);
+    c->named_class = known ? account.class : c->s->identity->class;
+    return !known || !account.disabled ||
+           no(out, 550, "5.7.1", "The account that the header names is disabled");
 }
 
 bool charge_named(struct charge *c, struct span name, uint32_t n, struct charge_reply *out)

@@ -64,38 +64,6 @@ struct frozen_view *cluster_frozen(struct cluster *c)
     return v;
 }
 
-int cluster_account_find(struct cluster *c, struct span name, struct cluster_account *out, struct buf *text)
-{
-    struct machine *m = cluster_machine(c);
-    struct directory_account a;
-    if (m == NULL)
-        return ERR_NOT_FOUND;
-    size_t at = text->len;
-    machine_read_lock(m);
-    bool found = directory_account_find(m, name, &a);
-    if (found) {
-        const struct span parts[] = { a.name, a.hash, a.tenant, a.senders };
-        for (size_t i = 0; i < 4; i++) {
-            buf_put_span(text, parts[i]);
-            buf_put_char(text, '\0');
-        }
-    }
-    machine_read_unlock(m);
-    if (!found)
-        return ERR_NOT_FOUND;
-    if (buf_err(text) != 0)
-        return buf_err(text);
-    const char *p = text->data + at;
-    *out = (struct cluster_account){ .class = a.class, .disabled = a.disabled, .version = a.version };
-    const char **fields[] = { &out->name, &out->hash, &out->tenant, &out->senders };
-    const size_t lengths[] = { a.name.n, a.hash.n, a.tenant.n, a.senders.n };
-    for (size_t i = 0; i < 4; i++) {
-        *fields[i] = p;
-        p += lengths[i] + 1;
-    }
-    return 0;
-}
-
 /* ---- does this node take mail -------------------------------------------------------------------------- */
 
 static const char *refusal_now(struct cluster *c)

@@ -12,7 +12,7 @@
 
 #include "base/buf.h"
 #include "node/admin/cluster.h"
-#include "node/auth/accounts.h"
+#include "node/auth/auth.h"
 #include "node/core/frozen.h"
 #include "node/core/node.h"
 
@@ -62,15 +62,8 @@ uint64_t cluster_pools_state(const struct cluster *c);
 /* For /metrics: what happened from each source address of a pool on this node. */
 int cluster_pools_metrics(struct cluster *c, struct buf *out);
 
-/* An account of the cluster by its canonical name. Its texts are put into `text`, which the caller has
- * initialised and frees; each is followed by a NUL. ERR_NOT_FOUND, -ENOMEM. */
-struct cluster_account {
-    const char *name, *hash, *tenant, *senders; /* as struct account's */
-    uint8_t class;
-    bool disabled;
-    uint64_t version;
-};
-int cluster_account_find(struct cluster *c, struct span name, struct cluster_account *out, struct buf *text);
+/* An account of the cluster by its canonical name; its texts are in `text`. False: there is none. */
+bool cluster_account_find(struct cluster *c, struct span name, struct account *out, struct auth_text *text);
 
 /* For the admin server: `ctx` is the struct node. */
 extern const struct admin_cluster cluster_admin;

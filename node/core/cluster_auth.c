@@ -23,7 +23,7 @@ struct failure {
     char text[]; /* account, network */
 };
 
-/* ---- accounts: any thread, under the checker's lock ---------------------------------------------------- */
+/* ---- accounts: any thread ------------------------------------------------------------------------------ */
 
 static const char *text_put(struct auth_text *text, size_t *at, struct span s)
 {
@@ -49,9 +49,9 @@ static bool account_copy(const struct directory_account *a, struct account *out,
     return out->name != NULL && out->hash != NULL && out->tenant != NULL && out->senders != NULL;
 }
 
-static bool auth_find_cb(void *ctx, struct span name, struct account *out, struct auth_text *text)
+bool cluster_account_find(struct cluster *c, struct span name, struct account *out, struct auth_text *text)
 {
-    struct machine *m = cluster_machine(ctx);
+    struct machine *m = cluster_machine(c);
     struct directory_account a;
     if (m == NULL)
         return false;
@@ -59,6 +59,11 @@ static bool auth_find_cb(void *ctx, struct span name, struct account *out, struc
     bool found = directory_account_find(m, name, &a) && account_copy(&a, out, text);
     machine_read_unlock(m);
     return found;
+}
+
+static bool auth_find_cb(void *ctx, struct span name, struct account *out, struct auth_text *text)
+{
+    return cluster_account_find(ctx, name, out, text);
 }
 
 #define STAND_IN_LOOKED_AT 64

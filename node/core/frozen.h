@@ -35,6 +35,10 @@ uint32_t frozen_view_len(const struct frozen_view *v);
 const struct frozen_entry *frozen_view_find(const struct frozen_view *v, uint8_t scope, struct span name);
 /* Of a sender: the account's own, else its tenant's. */
 const struct frozen_entry *frozen_view_of(const struct frozen_view *v, struct span account, struct span tenant);
+/* What becomes of his mail here: reject, defer or hold, whatever `auto` stands for on a listener of this kind. NULL:
+ * FROZEN_NOT. */
+#define FROZEN_NOT 0
+uint8_t frozen_entry_mode(const struct frozen_entry *e, bool relay);
 
 /* On the worker: it acts upon v from now on. Takes v. */
 void worker_frozen(struct worker *w, struct frozen_view *v);

@@ -117,3 +117,12 @@ const struct frozen_entry *frozen_view_of(const struct frozen_view *v, struct sp
     const struct frozen_entry *e = frozen_view_find(v, COMMAND_SCOPE_ACCOUNT, account);
     return e != NULL ? e : frozen_view_find(v, COMMAND_SCOPE_TENANT, tenant);
 }
+
+uint8_t frozen_entry_mode(const struct frozen_entry *e, bool relay)
+{
+    if (e == NULL)
+        return FROZEN_NOT;
+    if (e->mode != COMMAND_FREEZE_AUTO)
+        return e->mode;
+    return relay ? COMMAND_FREEZE_DEFER : COMMAND_FREEZE_REJECT;
+}

@@ -78,6 +78,20 @@ static void test_no_view_freezes_nobody(void **state)
     frozen_view_rele(NULL);
 }
 
+/* A customer's server would return all that it has to a 5xx, and a person should read one. */
+static void test_auto_goes_by_the_listener(void **state)
+{
+    (void)state;
+    struct frozen_entry e = { .mode = COMMAND_FREEZE_AUTO };
+    assert_int_equal(frozen_entry_mode(&e, true), COMMAND_FREEZE_DEFER);
+    assert_int_equal(frozen_entry_mode(&e, false), COMMAND_FREEZE_REJECT);
+    for (e.mode = COMMAND_FREEZE_REJECT; e.mode <= COMMAND_FREEZE_HOLD; e.mode++) {
+        assert_int_equal(frozen_entry_mode(&e, true), e.mode);
+        assert_int_equal(frozen_entry_mode(&e, false), e.mode);
+    }
+    assert_int_equal(frozen_entry_mode(NULL, true), FROZEN_NOT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -85,6 +99,7 @@ int main(void)
         cmocka_unit_test(test_the_first_of_a_name_stays),
         cmocka_unit_test(test_it_has_copies_and_stays_while_it_is_held),
         cmocka_unit_test(test_no_view_freezes_nobody),
+        cmocka_unit_test(test_auto_goes_by_the_listener),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
