@@ -141,7 +141,7 @@ static const struct cli_option account_set_options[] = {
 };
 static const struct cli_option freeze_options[] = {
     TENANT,
-    { "mode", "MODE", "reject|defer|hold", "what happens to new mail (default: the policy's)" },
+    { "mode", "MODE", "auto|reject|defer|hold", "what happens to new mail (default: the policy's)" },
     { "for", "TIME", NULL, "ends by itself: 90s, 5m, 2h, 7d (default: until thawed)" },
     { "reason", "TEXT", NULL, "for the audit trail, and for who looks at frozen" },
     { "local", NULL, NULL, "on this node only, at once and without a majority" },

@@ -101,7 +101,7 @@ static bool scope_exists(uint8_t scope)
 
 static bool mode_exists(uint8_t mode)
 {
-    return mode >= COMMAND_FREEZE_REJECT && mode <= COMMAND_FREEZE_HOLD;
+    return mode >= COMMAND_FREEZE_REJECT && mode <= COMMAND_FREEZE_AUTO;
 }
 
 static int freeze_decode(struct cursor *c, struct store_rec **out)
@@ -287,7 +287,12 @@ static const char *scope_name(uint8_t scope)
 
 static const char *mode_name(uint8_t mode)
 {
-    return mode == COMMAND_FREEZE_REJECT ? "reject" : mode == COMMAND_FREEZE_DEFER ? "defer" : "hold";
+    static const char *const names[] = { [COMMAND_FREEZE_REJECT] = "reject",
+                                         [COMMAND_FREEZE_DEFER] = "defer",
+                                         [COMMAND_FREEZE_HOLD] = "hold",
+                                         [COMMAND_FREEZE_AUTO] = "auto" };
+    ensure(mode_exists(mode));
+    return names[mode];
 }
 
 static int on_freeze(struct machine *m, const struct machine_at *at, const struct command_freeze *c,

@@ -127,7 +127,7 @@ void policy_default(struct policy_compiled *out)
         .session_margin_ms = 1000,
         .voters = 3,
         .max_rcpts = { 100, 100, 1000 },
-        .freeze_mode = COMMAND_FREEZE_REJECT,
+        .freeze_mode = COMMAND_FREEZE_AUTO,
         .nlimits = 4,
         .limits = {
             { "account-hour", COMMAND_SCOPE_ACCOUNT, PEOPLE, 500, HOUR_MS },

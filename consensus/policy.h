@@ -34,7 +34,7 @@ struct policy_compiled {
     uint32_t voters;                           /* 1, 3 or 5; 0: 3 */
     bool hold_when_cut_off;                    /* a node without quorum starts no delivery either */
     uint32_t max_rcpts[POLICY_CLASSES];        /* per message; 0: the node's own limit */
-    uint8_t freeze_mode;                       /* default of `turnpike freeze`; 0: reject */
+    uint8_t freeze_mode;                       /* default of `turnpike freeze`; 0: auto */
     uint32_t nlimits;
     struct policy_limit limits[POLICY_LIMITS_MAX];
 };

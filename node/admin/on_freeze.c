@@ -9,13 +9,14 @@
 /* TTL and margin are at most two minutes together; the call itself must end before ADMIN_CALL_MAX_MS. */
 #define AWAIT_MS 50000
 
-static const char *const modes[] = {
-    [COMMAND_FREEZE_REJECT] = "reject", [COMMAND_FREEZE_DEFER] = "defer", [COMMAND_FREEZE_HOLD] = "hold"
-};
+static const char *const modes[] = { [COMMAND_FREEZE_REJECT] = "reject",
+                                     [COMMAND_FREEZE_DEFER] = "defer",
+                                     [COMMAND_FREEZE_HOLD] = "hold",
+                                     [COMMAND_FREEZE_AUTO] = "auto" };
 
 static const char *mode_name(uint8_t mode)
 {
-    return mode >= COMMAND_FREEZE_REJECT && mode <= COMMAND_FREEZE_HOLD ? modes[mode] : "unknown";
+    return mode >= COMMAND_FREEZE_REJECT && mode <= COMMAND_FREEZE_AUTO ? modes[mode] : "unknown";
 }
 
 /* The mode that was asked for; else the policy's. */
@@ -24,8 +25,8 @@ static uint8_t mode_of(struct admin_call *c)
     const char *name = admin_arg_str(c->args, "mode");
     struct machine *m = member_is(c) ? c->cluster->machine(c->cluster_ctx) : NULL;
     struct directory_policy policy;
-    uint8_t mode = COMMAND_FREEZE_REJECT;
-    for (uint8_t i = COMMAND_FREEZE_REJECT; name != NULL && i <= COMMAND_FREEZE_HOLD; i++)
+    uint8_t mode = COMMAND_FREEZE_AUTO;
+    for (uint8_t i = COMMAND_FREEZE_REJECT; name != NULL && i <= COMMAND_FREEZE_AUTO; i++)
         if (strcmp(name, modes[i]) == 0)
             return i;
     if (m == NULL)

@@ -97,7 +97,7 @@ const struct admin_param admin_adopt_params[] = {
 
 const struct admin_param admin_freeze_params[] = {
     SENDER,
-    CHOICE("mode", "reject|defer|hold", "what happens to new mail; default: the policy's"),
+    CHOICE("mode", "auto|reject|defer|hold", "what happens to new mail; default: the policy's"),
     { .name = "for",
       .type = ADMIN_TYPE_DURATION,
       .min = 1000,

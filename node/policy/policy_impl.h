@@ -27,7 +27,7 @@ struct policy_doc {
     int64_t ttl_ms, margin_ms;
     uint32_t voters;
     bool hold_when_cut_off;
-    int freeze_mode; /* 0 reject, 1 defer, 2 hold */
+    int freeze_mode; /* of policy_mode_names: enum command_freeze_mode less one */
     uint32_t failures_per_account, failures_per_network;
     int64_t guard_window_ms, guard_block_ms;
     struct {
@@ -41,7 +41,7 @@ struct policy_doc {
 extern const struct schema_map policy_map; /* of struct policy_doc */
 extern const char *const policy_class_names[POLICY_CLASSES + 1];
 extern const char *const policy_scope_names[3];
-extern const char *const policy_mode_names[4];
+extern const char *const policy_mode_names[5];
 
 /* Reads and checks; faults go to `errors`. On success the caller frees with schema_fini. */
 int policy_document_read(const char *name, struct span text, struct policy_doc *out,

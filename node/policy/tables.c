@@ -42,7 +42,7 @@
 
 const char *const policy_class_names[POLICY_CLASSES + 1] = { "person", "device", "bulk", NULL };
 const char *const policy_scope_names[3] = { "account", "tenant", NULL };
-const char *const policy_mode_names[4] = { "reject", "defer", "hold", NULL };
+const char *const policy_mode_names[5] = { "reject", "defer", "hold", "auto", NULL };
 static const char *const cut_off[] = { "deliver", "hold", NULL };
 
 TABLE(limit, policy_doc_limit,
@@ -71,7 +71,7 @@ TABLE(session, policy_doc, VALUE(policy_doc, ttl_ms, "ttl", duration, DEFAULT("3
       VALUE(policy_doc, margin_ms, "margin", duration, DEFAULT("1s"), RANGE(100, MINUTE)));
 
 TABLE(freeze, policy_doc,
-      VALUE(policy_doc, freeze_mode, "mode", enum, .names = policy_mode_names, DEFAULT("reject")));
+      VALUE(policy_doc, freeze_mode, "mode", enum, .names = policy_mode_names, DEFAULT("auto")));
 
 TABLE(auth_guard, policy_doc,
       VALUE(policy_doc, failures_per_account, "failures_per_account", u32, DEFAULT("20"), RANGE(0, 100000)),

@@ -75,7 +75,7 @@ static void test_freeze(void **state)
 {
     (void)state;
     assert_int_equal(run("freeze anna@example.com --for 2h --reason stolen_password"), CLI_OK);
-    expect_in(r.out, "account anna@example.com is frozen on all nodes: reject, for 2h (");
+    expect_in(r.out, "account anna@example.com is frozen on all nodes: auto, for 2h (");
     expect_in(r.out, "node-a  confirmed");
     expect_in(r.out, "node-b  waited out: it can no longer accept  4100ms");
     assert_int_equal(run("freeze @example.org --mode hold --json"), CLI_OK);
@@ -84,7 +84,7 @@ static void test_freeze(void **state)
     assert_string_equal(cli_str(j, "mode"), "hold");
     json_decref(j);
     assert_int_equal(run("frozen"), CLI_OK);
-    expect_in(r.out, "anna@example.com  reject");
+    expect_in(r.out, "anna@example.com  auto");
     expect_in(r.out, "stolen password");
     expect_in(r.out, "@example.org");
     expect_in(r.out, "when thawed");
@@ -93,12 +93,14 @@ static void test_freeze(void **state)
     assert_int_equal(json_array_size(json_object_get(j, "frozen")), 2);
     json_decref(j);
     expect_out("thaw anna@example.com", "anna@example.com may send again\n");
+    assert_int_equal(run("freeze anna@example.com --mode auto"), CLI_OK);
+    expect_out("thaw anna@example.com", "anna@example.com may send again\n");
     expect_out("thaw --tenant example.org", "example.org may send again\n");
     assert_int_equal(run("frozen"), CLI_OK);
     assert_string_equal(r.err, "turnpike: nobody is frozen\n");
     expect_refused("freeze", CLI_USAGE, "say who is meant: an account, @TENANT, or --tenant NAME");
     expect_refused("freeze anna --tenant x", CLI_USAGE, "two different senders");
-    expect_refused("freeze anna --mode bounce", CLI_USAGE, "--mode must be one of reject|defer|hold");
+    expect_refused("freeze anna --mode bounce", CLI_USAGE, "--mode must be one of auto|reject|defer|hold");
     expect_refused("freeze anna --for soon", CLI_FAILED, "for is no duration");
 }
 
@@ -107,7 +109,7 @@ static void test_freeze_without_a_majority(void **state)
     (void)state;
     cluster->await_err = ERR_TIMEOUT;
     assert_int_equal(run("freeze anna"), CLI_PARTLY);
-    expect_in(r.out, "account anna is frozen, but not yet everywhere: reject, until thawed");
+    expect_in(r.out, "account anna is frozen, but not yet everywhere: auto, until thawed");
     assert_string_equal(r.err, "turnpike: node-b has not confirmed yet\n");
     cluster->submit_err = ERR_TIMEOUT;
     assert_int_equal(run("freeze bob"), CLI_NO_MAJORITY);

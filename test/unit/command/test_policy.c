@@ -115,7 +115,7 @@ static void test_built_in(void **state)
     assert_int_equal(p.session_ttl_ms, 3000);
     assert_int_equal(p.session_margin_ms, 1000);
     assert_int_equal(p.voters, 3);
-    assert_int_equal(p.freeze_mode, COMMAND_FREEZE_REJECT);
+    assert_int_equal(p.freeze_mode, COMMAND_FREEZE_AUTO);
     assert_int_equal(p.nlimits, 4);
     assert_string_equal(p.limits[0].name, "account-hour");
     assert_int_equal(p.limits[0].count, 500);

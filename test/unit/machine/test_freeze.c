@@ -29,6 +29,7 @@ static void modes_and_grants(void **state)
         { COMMAND_SCOPE_ACCOUNT, "anna", COMMAND_FREEZE_REJECT, true },
         { COMMAND_SCOPE_ACCOUNT, "anna", COMMAND_FREEZE_DEFER, true },
         { COMMAND_SCOPE_ACCOUNT, "anna", COMMAND_FREEZE_HOLD, false },
+        { COMMAND_SCOPE_ACCOUNT, "anna", COMMAND_FREEZE_AUTO, true },
         { COMMAND_SCOPE_TENANT, "shop", COMMAND_FREEZE_REJECT, true },
         { COMMAND_SCOPE_TENANT, "shop", COMMAND_FREEZE_HOLD, false },
         { COMMAND_SCOPE_TENANT, "anna", COMMAND_FREEZE_REJECT, false }, /* another thing of that name */
@@ -98,6 +99,34 @@ static void a_timer_names_its_freeze(void **state)
     assert_int_equal(machine_due(f.m, f.now_ms + 100000, &out, &n), 0);
     assert_int_equal(n, 0);
     buf_fini(&out);
+    fix_fini(&f);
+}
+
+static int each_mode(void *arg, const struct machine_frozen *row)
+{
+    uint8_t *seen = arg;
+    assert_in_range(row->mode, COMMAND_FREEZE_REJECT, COMMAND_FREEZE_AUTO);
+    seen[row->mode]++;
+    return 0;
+}
+
+static void a_snapshot_has_every_mode(void **state)
+{
+    (void)state;
+    struct fix f;
+    fix_init(&f);
+    static const char *const names[] = { "", "anna", "bob", "carol", "dave" };
+    uint8_t seen[COMMAND_FREEZE_AUTO + 1] = { 0 };
+    for (uint8_t mode = COMMAND_FREEZE_REJECT; mode <= COMMAND_FREEZE_AUTO; mode++)
+        assert_int_equal(fix_freeze(&f, COMMAND_SCOPE_ACCOUNT, names[mode], mode, 0)->err, 0);
+    struct buf snapshot;
+    buf_init(&snapshot, SIZE_MAX);
+    fix_snapshot(f.m, &snapshot);
+    assert_int_equal(machine_restore(f.m, snapshot.data, snapshot.len), 0);
+    assert_int_equal(machine_frozen_each(f.m, each_mode, seen), 0);
+    for (uint8_t mode = COMMAND_FREEZE_REJECT; mode <= COMMAND_FREEZE_AUTO; mode++)
+        assert_int_equal(seen[mode], 1);
+    buf_fini(&snapshot);
     fix_fini(&f);
 }
 
@@ -233,6 +262,7 @@ int main(void)
         cmocka_unit_test(modes_and_grants),
         cmocka_unit_test(a_held_sender_of_a_rejected_tenant),
         cmocka_unit_test(a_timer_names_its_freeze),
+        cmocka_unit_test(a_snapshot_has_every_mode),
         cmocka_unit_test(due_in_portions_and_after_a_restore),
         cmocka_unit_test(versions),
         cmocka_unit_test(listed_by_name_and_bounded),
