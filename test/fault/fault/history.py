@@ -38,11 +38,14 @@ OBSERVATIONS = {
     "queued": ("id", "rcpt"),
     "ended": ("id", "rcpt", "how"),
     "leader": ("leader",),
-    "crash": ("node", "caused"),
-    "log": ("node", "kind", "line"),
-    "digest": ("node", "applied", "digest"),
+    "crash": ("caused",),
+    "log": ("kind", "line"),
+    "digest": ("applied", "digest"),
+    "collected": ("what", "good"),
     "note": (),
 }
+# Of these the node must be known.
+OF_A_NODE = ("crash", "log", "digest", "collected")
 # These act on one register or sender, which `k` names.
 KEYED = ("submit", "freeze", "unfreeze", "policy", "limit", "assign", "ip", "account", "read")
 PHASES = ("load", "heal", "drain", "collect", "end")
@@ -63,6 +66,10 @@ class Event:
     k: str | None = None
     v: dict = dataclasses.field(default_factory=dict)
     reply: str | None = None
+
+    @property
+    def node(self):
+        return self.n if self.n is not None else self.v.get("node")
 
     def line(self):
         fields = {"i": self.i, "t": self.t, "p": self.p, "ty": self.ty, "f": self.f}
@@ -138,6 +145,7 @@ def validate(event):
         needed = OPERATIONS[event.f][event.ty]
     for name in needed:
         expect(name in event.v, f"{event.f} {event.ty} has no v.{name}")
+    expect(event.f not in OF_A_NODE or event.node, f"{event.f} names no node")
     expect(event.f not in KEYED or event.k, f"{event.f} has no k")
     if event.f == "meta":
         expect(event.v["version"] == VERSION, f"version {event.v['version']!r}; this program reads {VERSION}")
