@@ -203,7 +203,7 @@ static int begin_message(struct transfer *t, struct take *b, struct transfer_ans
     struct take_msg *m = transfer_take_message(b, b->now.id);
     if (m == NULL || b->head_bytes + b->now.head.len > TRANSFER_TAKE_BYTES)
         return transfer_refuse(a, "the batch is too large");
-    if (transfer_head_decode(span_of(b->now.head.data + 4, b->now.head.len - 4), &b->now.decoded) != 0)
+    if (transfer_head_decode(span_sub(buf_span(&b->now.head), TRANSFER_LENGTH_BYTES), &b->now.decoded) != 0)
         return transfer_refuse(a, "an envelope cannot be read");
     b->now.headed = true;
     b->now.msg = m;
@@ -240,21 +240,10 @@ static int add_content(struct transfer *t, struct take *b, struct span bytes, st
 static int add_bytes(struct transfer *t, struct take *b, struct span bytes, struct transfer_answer *a)
 {
     if (!b->now.headed) {
-        size_t want = 4;
-        if (b->now.head.len >= 4) {
-            struct cursor c;
-            cursor_init(&c, b->now.head.data, 4);
-            want = 4 + (size_t)cursor_u32(&c);
-        }
-        if (want > TRANSFER_HEAD_MAX)
-            return transfer_refuse(a, "an envelope is too large");
-        size_t n = want - b->now.head.len < bytes.n ? want - b->now.head.len : bytes.n;
-        if (buf_put(&b->now.head, bytes.p, n) != 0)
-            return transfer_refuse(a, "no memory");
-        bytes = span_sub(bytes, n);
-        if (want == 4 && b->now.head.len == 4)
-            return add_bytes(t, b, bytes, a); /* the length is known now */
-        if (b->now.head.len < want)
+        int whole = transfer_head_gather(&b->now.head, &bytes);
+        if (whole < 0)
+            return transfer_refuse(a, whole == ERR_LIMIT ? "an envelope is too large" : "no memory");
+        if (whole == 0)
             return TRANSFER_YES;
         int code = begin_message(t, b, a);
         if (code != TRANSFER_YES)
@@ -269,16 +258,20 @@ static int end_message(struct take *b, struct transfer_answer *a)
     struct take_msg *m = b->now.msg;
     if (!b->now.headed || b->now.size != b->now.decoded.envelope.env.size)
         return transfer_refuse(a, "a message came incomplete");
-    free(m->head);
-    m->head = malloc(b->now.head.len);
-    if (m->head == NULL)
+    struct span bytes = span_sub(buf_span(&b->now.head), TRANSFER_LENGTH_BYTES);
+    char *head = malloc(bytes.n);
+    if (head == NULL)
         return transfer_refuse(a, "no memory");
-    m->head_bytes = b->now.head.len - 4;
-    memcpy(m->head, b->now.head.data + 4, m->head_bytes);
-    b->head_bytes += m->head_bytes;
+    memcpy(head, bytes.p, bytes.n);
+    b->head_bytes += bytes.n - (m->head == NULL ? 0 : m->head_bytes);
+    free(m->head);
+    m->head = head;
+    m->head_bytes = bytes.n;
     if (!b->now.skip) {
         struct spool_ingest *in = b->now.in;
         b->now.in = NULL;
+        if (m->pending) /* it failed to be stored, and comes once more */
+            wait_stored(b);
         spool_ingest_on_room(in, NULL, NULL);
         m->op = (struct spool_op){ .done = stored_cb };
         m->done = &b->done;

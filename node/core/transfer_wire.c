@@ -208,6 +208,27 @@ int transfer_head_encode(const struct envelope *env, const struct spool_rcpt *rc
     return err != 0 ? err : buf_err(out);
 }
 
+static int gather(struct buf *gathered, size_t want, struct span *bytes)
+{
+    size_t n = want - gathered->len < bytes->n ? want - gathered->len : bytes->n;
+    int err = buf_put(gathered, bytes->p, n);
+    *bytes = span_sub(*bytes, n);
+    return err != 0 ? err : gathered->len == want;
+}
+
+int transfer_head_gather(struct buf *gathered, struct span *bytes)
+{
+    struct cursor c;
+    if (gathered->len < TRANSFER_LENGTH_BYTES) {
+        int whole = gather(gathered, TRANSFER_LENGTH_BYTES, bytes);
+        if (whole != 1)
+            return whole;
+    }
+    cursor_init(&c, gathered->data, TRANSFER_LENGTH_BYTES);
+    size_t want = TRANSFER_LENGTH_BYTES + (size_t)cursor_u32(&c);
+    return want > TRANSFER_HEAD_MAX ? ERR_LIMIT : gather(gathered, want, bytes);
+}
+
 int transfer_head_decode(struct span bytes, struct transfer_head *out)
 {
     struct cursor c;

@@ -22,6 +22,7 @@
 #define TRANSFER_BATCH_MAX 100            /* messages of one batch */
 #define TRANSFER_BATCH_BYTES (8u << 20)   /* after which no further message is added */
 #define TRANSFER_PIECE_BYTES (256u << 10) /* of a message in one PUT */
+#define TRANSFER_LENGTH_BYTES 4           /* before a head */
 #define TRANSFER_HEAD_MAX (48u << 20) /* an envelope of ENVELOPE_RCPTS_MAX recipients with their replies */
 #define TRANSFER_REPLY_MAX 512
 #define TRANSFER_HEX 33 /* a batch's id as text, with the NUL */
@@ -116,7 +117,11 @@ struct transfer_head {
     struct envelope_decoded envelope;
     struct transfer_rcpt *rcpts; /* as many as the envelope has */
 };
-/* ERR_BAD, -ENOMEM. Spans point into `bytes`; free with transfer_head_fini. */
+/* A head comes in pieces: moves its bytes, the length first, from `bytes` to `gathered` (of TRANSFER_HEAD_MAX
+ * at least). 1: it is whole, and what is left of `bytes` is content; 0: more must come; ERR_LIMIT, -ENOMEM.
+ */
+int transfer_head_gather(struct buf *gathered, struct span *bytes);
+/* Without the length. ERR_BAD, -ENOMEM. Spans point into `bytes`; free with transfer_head_fini. */
 int transfer_head_decode(struct span bytes, struct transfer_head *out);
 void transfer_head_fini(struct transfer_head *h);
 /* The same message, but for what the taker has it for. */

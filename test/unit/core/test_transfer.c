@@ -193,6 +193,50 @@ static void test_a_message(void **state)
     buf_fini(&b);
 }
 
+/* Cut anywhere it is the same, and its end is not passed. */
+static void test_a_head_in_pieces(void **state)
+{
+    (void)state;
+    static const char wire[] = "\5\0\0\0hello, content";
+    struct buf b;
+    buf_init(&b, TRANSFER_HEAD_MAX);
+    for (size_t first = 0; first < sizeof wire - 1; first++) {
+        struct span one = span_of(wire, first), two = span_of(wire + first, sizeof wire - 1 - first);
+        buf_reset(&b);
+        int whole = transfer_head_gather(&b, &one);
+        assert_int_equal(whole, first >= 9);
+        if (whole == 0) {
+            assert_int_equal(one.n, 0);
+            assert_int_equal(transfer_head_gather(&b, &two), 1);
+            assert_true(two.p == wire + 9);
+        } else {
+            assert_true(one.p == wire + 9);
+        }
+        assert_true(span_eq(buf_span(&b), span_of(wire, 9)));
+    }
+    buf_fini(&b);
+}
+
+static void test_a_head_of_a_wrong_length(void **state)
+{
+    (void)state;
+    struct buf b;
+    struct transfer_head h;
+    struct span none = SPAN_LIT("\0\0\0\0content"), longest = SPAN_LIT("\xff\xff\xff\xff"), over;
+    buf_init(&b, TRANSFER_HEAD_MAX);
+    assert_int_equal(transfer_head_gather(&b, &none), 1);
+    assert_true(span_eq(none, SPAN_LIT("content")));
+    assert_int_equal(transfer_head_decode(span_sub(buf_span(&b), TRANSFER_LENGTH_BYTES), &h), ERR_BAD);
+    buf_reset(&b);
+    assert_int_equal(transfer_head_gather(&b, &longest), ERR_LIMIT);
+    uint32_t n = TRANSFER_HEAD_MAX - TRANSFER_LENGTH_BYTES + 1;
+    char bytes[4] = { (char)(n & 0xff), (char)(n >> 8 & 0xff), (char)(n >> 16 & 0xff), (char)(n >> 24) };
+    over = span_of(bytes, sizeof bytes);
+    buf_reset(&b);
+    assert_int_equal(transfer_head_gather(&b, &over), ERR_LIMIT);
+    buf_fini(&b);
+}
+
 static void test_a_repeat_is_the_same_message(void **state)
 {
     (void)state;
@@ -290,6 +334,8 @@ int main(void)
         cmocka_unit_test(test_questions),
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_a_message),
+        cmocka_unit_test(test_a_head_in_pieces),
+        cmocka_unit_test(test_a_head_of_a_wrong_length),
         cmocka_unit_test(test_a_repeat_is_the_same_message),
         cmocka_unit_test(test_the_givers_way),
         cmocka_unit_test(test_nothing_is_taken_back_without_the_log),
