@@ -38,7 +38,7 @@ static void put_nodes(struct cli *c, const json_t *nodes, bool addresses)
     cli_table_init(&t, titles, addresses ? 12 : 10);
     json_array_foreach(nodes, i, n)
     {
-        char left[32] = "none";
+        char left[32] = "";
         enum cli_colour colour;
         const char *health = cli_str(n, "health"), *state = cli_str(n, "state"), *mail = mail_of(n, &colour);
         const json_t *left_ms = json_object_get(n, "session_left_ms");
@@ -54,7 +54,7 @@ static void put_nodes(struct cli *c, const json_t *nodes, bool addresses)
         cli_table_set(&t, 5, CLI_PLAIN, "%" PRId64, cli_int(n, "queued"));
         cli_table_set(&t, 6, CLI_PLAIN, "%" PRId64, cli_int(n, "held"));
         cli_table_set(&t, 7, CLI_PLAIN, "%" PRId64, cli_int(n, "applied"));
-        cli_table_set(&t, 8, CLI_PLAIN, "%s", left);
+        cli_table_set(&t, 8, CLI_PLAIN, "%s", left[0] != '\0' ? left : cli_str(n, "session"));
         cli_table_set(&t, 9, CLI_PLAIN, "%s", cli_str(n, "version"));
         if (!addresses)
             continue;

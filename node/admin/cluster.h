@@ -19,7 +19,8 @@ struct admin_node {
     const char *health; /* "alive", "suspect", "dead", "never seen", "self" */
     bool leader, quorum, accepting, draining;
     int64_t heard_ms;   /* since; -1: never */
-    int64_t session_left_ms; /* of its ledger session; -1: none */
+    const char *session;     /* its ledger session: "open", "none"; "unknown": this node has no quorum to ask */
+    int64_t session_left_ms; /* -1: not known here; only the leader and the node itself count it */
     uint64_t applied, published, queued, held, sessions_in;
     uint32_t features;
     bool certificate_expires_soon;

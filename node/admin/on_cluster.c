@@ -34,6 +34,7 @@ static void put_node(struct json_out *j, const struct admin_node *n)
         json_out_null(j, "heard_ms");
     else
         json_out_i64(j, "heard_ms", n->heard_ms);
+    json_out_str(j, "session", n->session);
     if (n->session_left_ms < 0)
         json_out_null(j, "session_left_ms");
     else

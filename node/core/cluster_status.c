@@ -79,6 +79,7 @@ static int fill_node(void *arg, const struct directory_member *mb)
             n->role = "voter";
     n->leader = mb->id == c->leader;
     n->heard_ms = -1;
+    n->session = !l->out->quorum ? "unknown" : mb->session != 0 ? "open" : "none";
     n->session_left_ms =
         c->ready && mb->session != 0 ? lease_left_ms(c->lease, mb->session, cluster_boot_ms()) : -1;
     if (mb->id == c->id.self.node) {
@@ -88,7 +89,8 @@ static int fill_node(void *arg, const struct directory_member *mb)
         agent_session(c->agent, &session);
         n->health = "self";
         n->heard_ms = 0;
-        n->session_left_ms = session.id == 0 ? -1 : session.left_ms;
+        n->session = session.id != 0 && session.left_ms > 0 ? "open" : "none";
+        n->session_left_ms = session.id != 0 && session.left_ms > 0 ? session.left_ms : -1;
         n->certificate_expires_soon = cluster_certificate_expires_soon(c);
         fill_live(l, n, &own);
         return 0;

@@ -55,6 +55,20 @@ def test_three_nodes_are_healthy_and_know_the_same(cluster):
         assert not (own / "founding").exists()
 
 
+def test_every_node_knows_whose_session_is_open(cluster):
+    for node in cluster.nodes:
+        assert {n["session"] for n in node.cluster()["nodes"]} == {"open"}, node.name
+    leader = cluster.leader()
+    assert all(n["session_left_ms"] > 0 for n in leader.cluster()["nodes"])
+    gone, left = [n for n in cluster.nodes if n is not leader]
+    gone.kill()
+    for node in (leader, left):
+        wait_until("its session is over", lambda n=node: n.row(gone.name)["session"] == "none", 15)
+        assert node.row(node.name)["session"] == "open"
+    leader.kill()
+    wait_until("nothing is known", lambda: left.row(leader.name)["session"] == "unknown", 15)
+
+
 def test_an_account_added_anywhere_is_everywhere(cluster):
     for i, node in enumerate(cluster.nodes):
         node.add_account(f"user{i}@example.com")

@@ -314,7 +314,8 @@ static void fill_status(struct fake_cluster *f, bool member)
                                   .quorum = true,
                                   .accepting = true,
                                   .heard_ms = i * 40,
-                                  .session_left_ms = 2500,
+                                  .session = "open",
+                                  .session_left_ms = i == 0 ? 2500 : -1,
                                   .queued = 10 * i,
                                   .features = 1 };
         snprintf(n->name, sizeof(n->name), "node-%c", 'a' + (int)i);

@@ -275,6 +275,8 @@ static void test_cluster_status(void **state)
     assert_int_equal(strncmp(r.out, "healthy\n", 8), 0);
     expect_in(r.out, "leader       node-a, term 3");
     expect_in(r.out, "node-b  voter         active  alive   accepted");
+    expect_in(r.out, "2s       0.1.0");
+    expect_in(r.out, "open     0.1.0"); /* it lasts: how long is the leader's to know */
     assert_int_equal(run("cluster status --check"), CLI_OK);
     cluster->status.nodes[2].health = "dead";
     cluster->status.trouble = "a disk is full";
