@@ -498,6 +498,7 @@ int ops_site_list(void *ctx, const char *state, const char *after, uint32_t limi
                                                 c->state[QUEUE_STATE_WAITING],
                                       .active = c->state[QUEUE_STATE_IN_FLIGHT],
                                       .held = c->state[QUEUE_STATE_HELD],
+                                      .senders = s->state.senders,
                                       .next_ms = s->state.next_try_ms,
                                       .last_ok_ms = s->state.last_success_ms,
                                       .last_fail_ms = s->state.last_error_ms };

@@ -300,6 +300,7 @@ void queue_site_retry_now(struct queue *q, struct queue_site *site, int64_t now_
 
 struct queue_site_state {
     struct queue_counts counts;
+    uint32_t senders;     /* that have something for it */
     uint32_t conns, conns_opening, conns_idle;
     uint32_t conns_limit; /* what it has grown to */
     uint32_t failures;    /* connections that failed in a row */

@@ -129,6 +129,7 @@ void queue_site_state(const struct queue *q, const struct queue_site *site, stru
     oldest_of_lanes(q, &site->active, LANE_RING, &o);
     oldest_of_lanes(q, &site->idle, LANE_RING, &o);
     *out = (struct queue_site_state){
+        .senders = site->nlanes,
         .conns = site->conns,
         .conns_opening = site->opening,
         .conns_idle = site->nidle,

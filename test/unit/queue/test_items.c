@@ -396,6 +396,8 @@ static void counts_by_site_and_sender(void **state)
     assert_int_equal(queue_sender_counts(q, span_str("cyd"), &counts), ERR_NOT_FOUND);
     assert_int_equal(site_state(q, "a").counts.state[QUEUE_STATE_READY], 2);
     assert_int_equal(site_state(q, "a").counts.oldest_ms, T0 - HOUR);
+    assert_int_equal(site_state(q, "a").senders, 2);
+    assert_int_equal(site_state(q, "b").senders, 1);
     uint64_t cursor = 0;
     uint32_t n = 0;
     while (queue_walk_senders(q, &cursor, 1, on_sender, &n))
