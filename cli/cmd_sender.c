@@ -291,10 +291,11 @@ static void put_limits(struct cli *c, const json_t *j)
     cli_table_init(&t, titles, 10);
     json_array_foreach(json_object_get(j, "limits"), i, r)
     {
-        char window[32], gone[32];
+        char window[32], gone[32], next[32];
         int64_t left = cli_int(r, "left"), count = cli_int(r, "count");
         text_format_duration(cli_int(r, "window_ms"), window, sizeof(window));
         text_format_duration(cli_int(r, "gone_after_ms"), gone, sizeof(gone));
+        text_format_duration(cli_int(r, "free_after_ms"), next, sizeof(next));
         cli_table_row(&t);
         cli_table_set(&t, 0, CLI_PLAIN, "%s", cli_str(r, "limit"));
         cli_table_set(&t, 1, CLI_PLAIN, "%s", cli_str(r, "scope"));
@@ -310,8 +311,10 @@ static void put_limits(struct cli *c, const json_t *j)
         cli_table_set(&t, 7, CLI_PLAIN, "%" PRId64, cli_int(r, "burned"));
         cli_table_set(&t, 8, CLI_PLAIN, "%s",
                       json_is_true(json_object_get(r, "overridden")) ? "limit set" : "policy");
-        if (cli_int(r, "gone_after_ms") > 0)
-            cli_table_set(&t, 9, CLI_PLAIN, "all within %s", gone);
+        if (left == 0 && count > 0)
+            cli_table_set(&t, 9, CLI_PLAIN, "in %s, all in %s", next, gone);
+        else if (cli_int(r, "gone_after_ms") > 0)
+            cli_table_set(&t, 9, CLI_PLAIN, "all in %s", gone);
     }
     cli_table_print(c, &t);
     cli_table_fini(&t);

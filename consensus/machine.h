@@ -168,6 +168,9 @@ struct machine_usage {
     uint64_t used;             /* charged in the window: spent or in nodes' hands */
     uint64_t held;             /* of it, in nodes' hands */
     uint64_t burned;           /* of it, lost with a node that ended; counts until it leaves the window */
+    bool full;                 /* counts as full since a new epoch began, whatever is used */
+    uint64_t free_ms, gone_ms; /* cluster time at which, if nothing more is charged, one recipient fits, and at which
+                                  nothing counts any more; machine_now_ms or before: now */
     bool overridden;
 };
 typedef int machine_usage_fn(void *arg, const struct machine_usage *u);

@@ -87,7 +87,7 @@ struct charge {
 
 /* A new epoch of a cluster that lost its majority cannot know what was granted: then all windows count as
  * full, from that moment, until they have passed. */
-static bool quota_is_full(const struct machine *m, const struct policy_limit *p)
+bool quota_is_full(const struct machine *m, const struct policy_limit *p)
 {
     uint64_t full_ms = m->quotas->sums->full_ms;
     if (full_ms == 0)
@@ -156,31 +156,36 @@ static void charge_look(struct machine *m, const struct policy_compiled *p, cons
         c->used = k->count;
 }
 
-/* When so much has left the window that `need` fits; a window from now if it never will. */
-static uint64_t frees_at(const struct machine *m, const struct policy_limit *p, const struct charge *c,
-                         uint32_t need)
+uint64_t quota_frees_ms(const struct machine *m, const struct policy_limit *p, const struct quota_counter *c,
+                        uint64_t most)
 {
-    if (need > c->link->count)
-        return m->now_ms + p->window_ms;
     if (quota_is_full(m, p)) {
         struct quota_limit full = { .window_ms = p->window_ms };
         quota_limit_derive(&full);
         return m->quotas->sums->full_ms + full.bucket_ms + full.horizon_ms;
     }
-    if (c->counter == NULL)
-        return m->now_ms + p->window_ms;
+    if (c == NULL)
+        return m->now_ms;
     const struct quota_limit *l = c->limit;
-    uint64_t used = c->used, oldest = quota_oldest(l, m->now_ms);
-    for (uint32_t i = 0; i < c->counter->charged.n; i++) {
-        uint64_t bucket, count;
-        quota_ring_at(&c->counter->charged, i, &bucket, &count);
-        if (bucket < oldest)
-            continue;
-        used -= count;
-        if (used + need <= c->link->count)
-            return (bucket + 1) * l->bucket_ms + l->horizon_ms;
+    uint64_t oldest = quota_oldest(l, m->now_ms), used = quota_ring_sum_from(&c->charged, oldest);
+    uint64_t bucket = 0, count;
+    if (used <= most)
+        return m->now_ms;
+    for (uint32_t i = 0; i < c->charged.n && used > most; i++) {
+        quota_ring_at(&c->charged, i, &bucket, &count);
+        if (bucket >= oldest)
+            used -= count;
     }
-    return m->now_ms + p->window_ms;
+    ensure(used <= most); /* all buckets together are all that is used */
+    return (bucket + 1) * l->bucket_ms + l->horizon_ms;
+}
+
+/* When so much has left the window that `need` fits; a window from now if it never will. */
+static uint64_t frees_at(const struct machine *m, const struct policy_limit *p, const struct charge *c,
+                         uint32_t need)
+{
+    return need > c->link->count ? m->now_ms + p->window_ms
+                                 : quota_frees_ms(m, p, c->counter, c->link->count - need);
 }
 
 /* Names the limit that will take longest. Tokens that others hold of those that refuse are asked for. */

@@ -137,6 +137,11 @@ struct quota_counter *quota_counter_add(struct machine *m, struct quota_sender *
 /* It has nothing in its window and nobody holds of it. The sender was touched. */
 void quota_counter_drop(struct machine *m, struct quota_counter *c);
 
+/* All of it counts as used since a new epoch began. */
+bool quota_is_full(const struct machine *m, const struct policy_limit *p);
+/* The cluster time from which on at most `most` count in the window, unless more is charged or given back. */
+uint64_t quota_frees_ms(const struct machine *m, const struct policy_limit *p, const struct quota_counter *c,
+                        uint64_t most);
 uint64_t quota_held_by_others(const struct quota_counter *c, uint64_t node);
 /* Adds to (or, negative, takes from) what the node holds. -ENOMEM */
 int quota_hold(struct quota_counter *c, uint64_t node, int64_t n);

@@ -13,10 +13,13 @@ static struct machine_usage usage_of(const struct machine *m, const struct polic
         .count = k->count,
         .window_ms = p->window_ms,
         .overridden = k->overridden,
+        .full = quota_is_full(m, p),
     };
     const struct quota_sender *s = quota_sender_find(m, k->scope, k->name);
     const struct quota_limit *l = quota_limit_find(m, k->scope, span_str(p->name), p->window_ms);
     const struct quota_counter *c = s == NULL || l == NULL ? NULL : quota_counter_find(s, l);
+    u.gone_ms = quota_frees_ms(m, p, c, 0);
+    u.free_ms = k->count == 0 ? u.gone_ms : quota_frees_ms(m, p, c, k->count - 1);
     if (c == NULL)
         return u;
     uint64_t oldest = quota_oldest(l, m->now_ms);

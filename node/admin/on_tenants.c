@@ -55,15 +55,20 @@ int admin_on_tenant_remove(struct admin_call *c)
 
 /* ---- limits -------------------------------------------------------------------------------------------- */
 
-/* How long it takes at most until what is used now counts no more: docs/ledger.md has the slack. */
-static uint64_t gone_after_ms(const struct machine_usage *u)
+struct limits {
+    struct json_out j;
+    uint64_t now_ms; /* cluster time */
+};
+
+static void put_after(struct limits *l, const char *key, uint64_t at_ms)
 {
-    return u->used == 0 ? 0 : u->window_ms + u->window_ms / 25;
+    json_out_u64(&l->j, key, at_ms > l->now_ms ? at_ms - l->now_ms : 0);
 }
 
 static int on_usage(void *arg, const struct machine_usage *u)
 {
-    struct json_out *j = arg;
+    struct limits *l = arg;
+    struct json_out *j = &l->j;
     json_out_open(j, NULL, '{');
     json_out_str(j, "limit", u->limit);
     json_out_str(j, "scope", member_scope_name(u->scope));
@@ -72,8 +77,9 @@ static int on_usage(void *arg, const struct machine_usage *u)
     json_out_u64(j, "used", u->used);
     json_out_u64(j, "held", u->held);
     json_out_u64(j, "burned", u->burned);
-    json_out_u64(j, "left", u->count > u->used ? u->count - u->used : 0);
-    json_out_u64(j, "gone_after_ms", gone_after_ms(u));
+    json_out_u64(j, "left", u->count > u->used && !u->full ? u->count - u->used : 0);
+    put_after(l, "free_after_ms", u->free_ms);
+    put_after(l, "gone_after_ms", u->gone_ms);
     json_out_bool(j, "overridden", u->overridden);
     json_out_close(j, '}');
     return 0;
@@ -82,7 +88,7 @@ static int on_usage(void *arg, const struct machine_usage *u)
 int admin_on_limits(struct admin_call *c)
 {
     struct machine *m;
-    struct json_out j;
+    struct limits l;
     struct span name, tenant;
     struct directory_account account = { 0 };
     uint8_t scope, class = ACCOUNT_PERSON;
@@ -92,21 +98,22 @@ int admin_on_limits(struct admin_call *c)
         err = member_fresh(c, &m);
     if (err != 0)
         return err;
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_init(&l.j, &c->out);
+    json_out_open(&l.j, NULL, '{');
     machine_read_lock(m);
+    l.now_ms = machine_now_ms(m);
     bool by_account = scope == COMMAND_SCOPE_ACCOUNT,
          known = by_account && directory_account_find(m, name, &account);
     tenant = known ? account.tenant : by_account ? member_default_tenant(name) : name;
     class = known ? account.class : class;
-    json_out_opt(&j, "account", by_account ? name : span_of("", 0));
-    json_out_opt(&j, "tenant", tenant);
-    json_out_opt(&j, "class", span_str(by_account ? member_class_name(class) : ""));
-    json_out_open(&j, "limits", '[');
-    machine_usage_each(m, by_account ? name : span_of("", 0), tenant, class, on_usage, &j);
+    json_out_opt(&l.j, "account", by_account ? name : span_of("", 0));
+    json_out_opt(&l.j, "tenant", tenant);
+    json_out_opt(&l.j, "class", span_str(by_account ? member_class_name(class) : ""));
+    json_out_open(&l.j, "limits", '[');
+    machine_usage_each(m, by_account ? name : span_of("", 0), tenant, class, on_usage, &l);
     machine_read_unlock(m);
-    json_out_close(&j, ']');
-    json_out_close(&j, '}');
+    json_out_close(&l.j, ']');
+    json_out_close(&l.j, '}');
     return buf_put_char(&c->out, '\n');
 }
 

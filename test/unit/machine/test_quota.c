@@ -34,6 +34,34 @@ static void exact_for_a_first_message_and_near_the_limit(void **state)
     fix_fini(&f);
 }
 
+/* What operators are told agrees with what is granted, to the millisecond. */
+static void it_is_known_when_a_window_is_free_again(void **state)
+{
+    (void)state;
+    uint64_t s;
+    struct fix f = start(&s);
+    struct machine_usage u = fix_usage(&f, "anna", "", "hour");
+    assert_true(u.free_ms <= machine_now_ms(f.m) && u.gone_ms <= machine_now_ms(f.m));
+    assert_int_equal(fix_take(&f, s, "anna", 150), 150);
+    f.now_ms += 600000;
+    assert_int_equal(fix_take(&f, s, "anna", 49), 49);
+    u = fix_usage(&f, "anna", "", "hour");
+    assert_true(u.free_ms <= machine_now_ms(f.m)); /* one is left */
+    assert_int_equal(fix_take(&f, s, "anna", 1), 1);
+    u = fix_usage(&f, "anna", "", "hour");
+    assert_int_equal(u.free_ms, fix_grant(&f, s, "anna", "", 1, 1)->free_ms);
+    assert_in_range(u.gone_ms - u.free_ms, 600000 - 36000, 600000 + 36000);
+    f.now_ms = u.free_ms;
+    assert_int_equal(fix_take(&f, s, "anna", 1), 1);
+    f.now_ms = u.gone_ms - 1;
+    assert_int_equal(fix_take(&f, s, "bert", 1), 1); /* so that time passes */
+    assert_true(fix_usage(&f, "anna", "", "hour").used == 51);
+    f.now_ms = u.gone_ms;
+    assert_int_equal(fix_take(&f, s, "bert", 1), 1);
+    assert_int_equal(fix_usage(&f, "anna", "", "hour").used, 1); /* the late one */
+    fix_fini(&f);
+}
+
 static void a_refusal_names_the_limit_and_when(void **state)
 {
     (void)state;
@@ -422,6 +450,10 @@ static void windows_are_full_in_a_new_epoch(void **state)
     assert_int_equal(r->err, ERR_LIMIT);
     uint64_t free_ms = r->free_ms;
     assert_true(free_ms > f.now_ms + HOUR_MS);
+    struct machine_usage u = fix_usage(&f, "bert", "", "hour");
+    assert_true(u.full);
+    assert_int_equal(u.free_ms, free_ms);
+    assert_int_equal(u.gone_ms, free_ms);
     assert_true(machine_windows_full(f.m));
     f.now_ms = free_ms;
     assert_int_equal(fix_apply(&f, &cmd)->err, 0); /* a repeat fills nothing */
@@ -499,6 +531,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exact_for_a_first_message_and_near_the_limit),
+        cmocka_unit_test(it_is_known_when_a_window_is_free_again),
         cmocka_unit_test(a_refusal_names_the_limit_and_when),
         cmocka_unit_test(every_limit_of_the_chain_counts),
         cmocka_unit_test(the_directory_knows_better_than_the_node),
