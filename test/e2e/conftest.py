@@ -22,6 +22,49 @@ def pytest_configure(config):
         pytest.exit(f"{NODE} is missing: build it, or set TURNPIKE_BUILD", 3)
 
 
+def seconds(item):
+    """About how long a test takes: what its mark says, or what its clusters do."""
+    mark = item.get_closest_marker("slow")
+    if mark:
+        return mark.args[0] if mark.args else 10
+    return 5 if "make_cluster" in item.fixturenames else 0
+
+
+def pytest_collection_modifyitems(items):
+    """The longest tests come first, so that no worker is left alone with one at the end."""
+    items.sort(key=seconds, reverse=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Tests are handed out one by one: most of them wait more than they compute, and xdist's own portions would give
+    one worker all that is long."""
+    from xdist.scheduler import LoadScheduling
+
+    class OneByOne(LoadScheduling):
+        def schedule(self):
+            first = self.collection is None and self._check_nodes_have_same_collection()
+            if first:
+                self.collection = next(iter(self.node2collection.values()))
+                self.pending[:] = range(len(self.collection))
+            for _ in range(2 if first else 0):
+                for node in self.nodes:
+                    self._send_tests(node, 1)
+            for node in self.nodes:
+                self.check_schedule(node)
+
+        def check_schedule(self, node, duration=0):
+            """A worker has the test that it runs and the next one, which it must know."""
+            if node.shutting_down:
+                return
+            if self.pending:
+                self._send_tests(node, max(0, 2 - len(self.node2pending[node])))
+            else:
+                node.shutdown()
+
+    return OneByOne(config, log) if config.getvalue("dist") == "load" else None
+
+
 def make_certificate(folder, name, *alternatives):
     """A self-signed certificate: (certificate file, key file)."""
     certificate, key = folder / f"{name}.pem", folder / f"{name}.key"

@@ -1,8 +1,10 @@
 """Waiting, ports, and where the programs are."""
+import fcntl
 import itertools
 import os
 import pathlib
 import socket
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -15,10 +17,27 @@ SANITIZED = BUILD.name in ("asan", "tsan") or "san" in BUILD.name
 STRETCH = 4 if SANITIZED else 1
 
 
-# Test processes that run side by side take ports from ranges of their own, below those that clients get.
-_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8
-_range = [18000 + 1700 * _worker + (os.getpid() * 37 + i) % 1700 for i in range(1700)]
-_ports = itertools.cycle(_range)
+PORTS = range(10000, 32600)  # below those that clients get
+BLOCK = 500
+
+
+def claim_ports():
+    """Ports that no other test process on this machine uses, again and again: a block of them is this process's until
+    it ends. That a port is free when one looks says nothing about when the node listens there."""
+    folder = pathlib.Path(tempfile.gettempdir(), f"turnpike-ports-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for start in PORTS[:-BLOCK:BLOCK]:
+        lock = os.open(folder / str(start), os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            continue
+        yield from itertools.cycle(range(start, start + BLOCK))
+    raise RuntimeError("too many test processes: no ports are left")
+
+
+_ports = claim_ports()
 
 
 def free_port(address="127.0.0.1"):
