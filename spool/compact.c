@@ -10,6 +10,7 @@
 #include "spool/internal.h"
 #include "spool/replay.h"
 
+#include "base/cond.h"
 #include "base/ensure.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -418,11 +419,8 @@ void *spool_background_main(void *arg)
         bool did = spool_background_step(s);
         spool_refresh_free(s);
         pthread_mutex_lock(&s->lock);
-        if (!did && !s->background_stop) {
-            int64_t until = spool_now_ns() + look_ns;
-            struct timespec ts = { .tv_sec = until / 1000000000, .tv_nsec = until % 1000000000 };
-            pthread_cond_timedwait(&s->background_cond, &s->lock, &ts);
-        }
+        if (!did && !s->background_stop)
+            cond_wait_until(&s->background_cond, &s->lock, spool_now_ns() + look_ns);
         bool stop = s->background_stop;
         pthread_mutex_unlock(&s->lock);
         if (stop)

@@ -3,6 +3,7 @@
  */
 #include "spool/spool.h"
 
+#include "base/cond.h"
 #include "base/ensure.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -47,15 +48,11 @@ int spool_alloc(const struct spool_config *config, struct spool **out)
     struct spool *s = calloc(1, sizeof *s);
     if (s == NULL)
         return -ENOMEM;
-    pthread_condattr_t mono;
-    ensure(pthread_condattr_init(&mono) == 0);
-    ensure(pthread_condattr_setclock(&mono, CLOCK_MONOTONIC) == 0);
     ensure(pthread_mutex_init(&s->lock, NULL) == 0);
     ensure(pthread_mutex_init(&s->room_lock, NULL) == 0);
-    ensure(pthread_cond_init(&s->writer_cond, &mono) == 0);
-    ensure(pthread_cond_init(&s->background_cond, &mono) == 0);
-    ensure(pthread_cond_init(&s->flushed_cond, &mono) == 0);
-    pthread_condattr_destroy(&mono);
+    cond_init(&s->writer_cond);
+    cond_init(&s->background_cond);
+    cond_init(&s->flushed_cond);
     list_init(&s->queue);
     list_init(&s->batch);
     replies_init(&s->replies);

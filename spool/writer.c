@@ -8,6 +8,7 @@
 #include "spool/internal.h"
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/ensure.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -397,12 +398,11 @@ bool spool_writer_step(struct spool *s)
 
 static void sleep_until(struct spool *s, enum writer_sleep how, int64_t ns)
 {
-    struct timespec ts = { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
     s->sleep = how;
     if (how == SLEEP_IDLE)
         pthread_cond_wait(&s->writer_cond, &s->lock);
     else
-        pthread_cond_timedwait(&s->writer_cond, &s->lock, &ts);
+        cond_wait_until(&s->writer_cond, &s->lock, ns);
     s->sleep = SLEEP_NONE;
 }
 

@@ -7,6 +7,7 @@
 #include "node/admin/server_impl.h"
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/ensure.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -17,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define REQUEST_MS 15000
@@ -91,14 +91,7 @@ static void *reaper_main(void *arg)
             shutdown(c->fd, SHUT_RDWR); /* wakes its thread, which ends the connection */
             c->deadline_ms = INT64_MAX;
         }
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += REAP_EVERY_MS * 1000000L;
-        if (until.tv_nsec >= 1000000000L) {
-            until.tv_sec++;
-            until.tv_nsec -= 1000000000L;
-        }
-        pthread_cond_timedwait(&a->wake, &a->lock, &until);
+        cond_wait_until(&a->wake, &a->lock, clock_mono_ns() + REAP_EVERY_MS * 1000000L);
     }
     pthread_mutex_unlock(&a->lock);
     return NULL;
@@ -193,11 +186,7 @@ int admin_new(const struct admin_config *config, const struct admin_ops *ops, st
     a->tcp = (struct listener){ .admin = a, .fd = -1 };
     list_init(&a->conns);
     ensure(pthread_mutex_init(&a->lock, NULL) == 0);
-    pthread_condattr_t attr;
-    ensure(pthread_condattr_init(&attr) == 0);
-    ensure(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
-    ensure(pthread_cond_init(&a->wake, &attr) == 0);
-    pthread_condattr_destroy(&attr);
+    cond_init(&a->wake);
     int err = copy_config(a, config, e);
     if (err == 0)
         err = bind_sockets(a, e);

@@ -4,6 +4,8 @@
  */
 #include "node/admin/stream.h"
 
+#include "base/clock.h"
+#include "base/cond.h"
 #include "base/ensure.h"
 #include "base/err.h"
 #include "node/admin/json_out.h"
@@ -11,7 +13,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 struct entry {
     int64_t at_ms;
@@ -26,8 +27,8 @@ struct entry {
 
 struct admin_stream {
     pthread_mutex_t lock;
-    pthread_cond_t ready; /* on CLOCK_MONOTONIC */
-    uint32_t refs;        /* all that follows is under lock */
+    pthread_cond_t ready;
+    uint32_t refs; /* all that follows is under lock */
     struct entry *ring[ADMIN_STREAM_LINES];
     uint32_t head, len;
     uint64_t dropped; /* since the last line that was kept */
@@ -42,11 +43,7 @@ struct admin_stream *admin_stream_new(void)
     struct admin_stream *s = calloc(1, sizeof(*s));
     if (s == NULL)
         return NULL;
-    pthread_condattr_t attr;
-    ensure(pthread_condattr_init(&attr) == 0);
-    ensure(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
-    ensure(pthread_cond_init(&s->ready, &attr) == 0);
-    pthread_condattr_destroy(&attr);
+    cond_init(&s->ready);
     ensure(pthread_mutex_init(&s->lock, NULL) == 0);
     s->refs = 1;
     return s;
@@ -187,28 +184,15 @@ void admin_stream_put_end(struct buf *out, int err, const char *text, uint64_t d
     buf_put_char(out, '\n');
 }
 
-static struct timespec deadline_after(uint32_t ms)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_sec += ms / 1000;
-    t.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (t.tv_nsec >= 1000000000) {
-        t.tv_sec++;
-        t.tv_nsec -= 1000000000;
-    }
-    return t;
-}
-
 enum admin_stream_got admin_stream_take(struct admin_stream *s, uint32_t wait_ms, struct buf *out)
 {
-    struct timespec until = deadline_after(wait_ms);
+    int64_t until = clock_mono_ns() + (int64_t)wait_ms * 1000000;
     struct entry *en = NULL;
     enum admin_stream_got got = ADMIN_STREAM_NOTHING;
     pthread_mutex_lock(&s->lock);
     int timed_out = 0;
     while (s->len == 0 && !s->ended && !s->closed && timed_out != ETIMEDOUT)
-        timed_out = pthread_cond_timedwait(&s->ready, &s->lock, &until);
+        timed_out = cond_wait_until(&s->ready, &s->lock, until);
     if (s->len > 0) {
         en = s->ring[s->head];
         s->head = (s->head + 1) % ADMIN_STREAM_LINES;

@@ -2,6 +2,7 @@
 #include "node/core/transfer.h"
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "node/core/look.h"
@@ -113,8 +114,8 @@ int transfer_new(struct node *n, struct transfer **out)
     list_init(&t->takes);
     list_init(&t->questions);
     pthread_mutex_init(&t->lock, NULL);
-    pthread_cond_init(&t->give_wake, NULL);
-    pthread_cond_init(&t->take_wake, NULL);
+    cond_init(&t->give_wake);
+    cond_init(&t->take_wake);
     *out = t;
     return 0;
 }

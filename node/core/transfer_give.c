@@ -1,5 +1,6 @@
 /* The giver's thread: batches on their way to other nodes, one step after another. */
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/ensure.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -568,14 +569,10 @@ static void find_unfinished(struct transfer *t)
 
 static void nap(struct transfer *t, int64_t ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += ms % 1000 * 1000000;
-    until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    int64_t until = clock_mono_ns() + ms * 1000000;
     pthread_mutex_lock(&t->lock);
     if (!t->stopping)
-        pthread_cond_timedwait(&t->give_wake, &t->lock, &until);
+        cond_wait_until(&t->give_wake, &t->lock, until);
     pthread_mutex_unlock(&t->lock);
 }
 

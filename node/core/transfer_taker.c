@@ -2,6 +2,7 @@
  * says so.
  */
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/ensure.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -264,14 +265,10 @@ static void answer(struct transfer *t, struct question *one, bool stopping)
 
 static struct question *next(struct transfer *t, int64_t wait_ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += wait_ms * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    int64_t until = clock_mono_ns() + wait_ms * 1000000;
     pthread_mutex_lock(&t->lock);
     if (list_empty(&t->questions) && !t->stopping)
-        pthread_cond_timedwait(&t->take_wake, &t->lock, &until);
+        cond_wait_until(&t->take_wake, &t->lock, until);
     struct list *link = list_pop_front(&t->questions);
     t->nquestions -= link != NULL;
     pthread_mutex_unlock(&t->lock);

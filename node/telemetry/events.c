@@ -3,6 +3,7 @@
 #include "node/telemetry/events.h"
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/ensure.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -14,7 +15,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define BYTES_MAX_DEFAULT (UINT64_C(32) << 20)
 #define GATHER_MS 100      /* lines wait at most so long for others */
@@ -152,16 +152,12 @@ static void reopen(struct events *ev)
 /* Waits for work; true: it is time to stop. What was asked for is taken. */
 static bool writer_wait(struct events *ev, uint64_t *flush)
 {
-    struct timespec until;
     pthread_mutex_lock(&ev->lock);
     while (!ev->pending && !ev->stop && !ev->reopen && !ev->retarget && ev->flush_asked == ev->flush_done)
         pthread_cond_wait(&ev->wake, &ev->lock);
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += GATHER_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
+    int64_t until = clock_mono_ns() + GATHER_MS * 1000000L;
     while (!ev->urgent && !ev->stop && ev->flush_asked == ev->flush_done)
-        if (pthread_cond_timedwait(&ev->wake, &ev->lock, &until) != 0)
+        if (cond_wait_until(&ev->wake, &ev->lock, until) != 0)
             break;
     ev->pending = ev->urgent = false;
     *flush = ev->flush_asked;
@@ -241,17 +237,13 @@ static void events_free(struct events *ev)
 int events_open(const struct events_config *config, struct events **out)
 {
     struct events *ev = calloc(1, sizeof *ev);
-    pthread_condattr_t attr;
     if (ev == NULL)
         return -ENOMEM;
     ensure(config->nshards > 0);
     ev->sink.fd = -1;
     pthread_mutex_init(&ev->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&ev->wake, &attr);
-    pthread_cond_init(&ev->flushed, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&ev->wake);
+    cond_init(&ev->flushed);
     buf_init(&ev->node, 4096);
     text_put_json(&ev->node, span_str(config->node != NULL ? config->node : ""));
     int err = buf_err(&ev->node);

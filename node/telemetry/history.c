@@ -3,6 +3,7 @@
 #include "node/telemetry/history_impl.h"
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/cursor.h"
 #include "base/ensure.h"
 #include "base/err.h"
@@ -11,7 +12,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define QUEUE_BYTES_DEFAULT (UINT64_C(64) << 20)
 #define BATCH_BYTES (UINT64_C(1) << 20) /* more than this does not wait */
@@ -336,31 +336,25 @@ static void confirm(struct history *h, bool all)
         h->config.committed(h->config.ctx, upto);
 }
 
-static bool wait_until(struct history *h, const struct timespec *from, int64_t ms)
+static bool wait_until(struct history *h, int64_t from_ns, int64_t ms)
 {
-    struct timespec until = *from;
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += ms % 1000 * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    return pthread_cond_timedwait(&h->wake, &h->lock, &until) != ETIMEDOUT;
+    return cond_wait_until(&h->wake, &h->lock, from_ns + ms * 1000000) != ETIMEDOUT;
 }
 
 /* Waits for a batch's worth of records and takes them. True: nothing came for a while. Under lock. */
 static bool gather(struct history *h, bool failing)
 {
-    struct timespec from;
-    clock_gettime(CLOCK_MONOTONIC, &from);
+    int64_t from = clock_mono_ns();
     bool asked = false, more = true;
     while (more && !(asked = h->stop || h->flush_asked != h->flush_done)) {
         if (failing) /* what failed waits in `work`; nothing that comes makes it go better */
-            more = wait_until(h, &from, RETRY_MS);
+            more = wait_until(h, from, RETRY_MS);
         else if (h->fill.len >= BATCH_BYTES)
             break;
         else if (h->fill.len > 0)
-            more = wait_until(h, &from, BATCH_MS);
+            more = wait_until(h, from, BATCH_MS);
         else
-            more = wait_until(h, &from, h->last_seq > atomic_load(&h->confirmed_seq) ? BATCH_MS : IDLE_MS);
+            more = wait_until(h, from, h->last_seq > atomic_load(&h->confirmed_seq) ? BATCH_MS : IDLE_MS);
     }
     bool quiet = h->fill.len == 0;
     if (h->work.len == 0 && h->fill.len > 0) {
@@ -420,7 +414,6 @@ static void history_free(struct history *h)
 int history_open(const struct history_config *config, struct history **out)
 {
     struct history *h = calloc(1, sizeof *h);
-    pthread_condattr_t attr;
     if (h == NULL)
         return -ENOMEM;
     h->config = *config;
@@ -431,11 +424,8 @@ int history_open(const struct history_config *config, struct history **out)
     list_init(&h->note_ages);
     list_init(&h->note_used);
     pthread_mutex_init(&h->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&h->wake, &attr);
-    pthread_cond_init(&h->flushed, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&h->wake);
+    cond_init(&h->flushed);
     h->db.path = strdup(config->path);
     int err = h->db.path == NULL ? -ENOMEM : history_db_open(&h->db);
     if (err == 0) {
