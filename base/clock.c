@@ -15,9 +15,14 @@ int64_t clock_wall_ms(void)
     return read_ns(CLOCK_REALTIME) / 1000000;
 }
 
+int64_t clock_boot_ns(void)
+{
+    return read_ns(CLOCK_BOOTTIME);
+}
+
 int64_t clock_boot_ms(void)
 {
-    return read_ns(CLOCK_BOOTTIME) / 1000000;
+    return clock_boot_ns() / 1000000;
 }
 
 int64_t clock_mono_ns(void)

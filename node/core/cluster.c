@@ -16,11 +16,6 @@
 #define CUT_OFF_MS 10000
 #define STOP_MS 10000 /* then the process ends without taking it apart */
 
-int64_t cluster_boot_ms(void)
-{
-    return clock_boot_ms();
-}
-
 /* ---- what others read ---------------------------------------------------------------------------------- */
 
 const char *cluster_refusal(struct cluster *c)
@@ -170,7 +165,7 @@ static void cluster_check_cb(uv_check_t *check)
         if (c->members_dirty)
             cluster_members_changed(c);
         c->pools_dirty = c->pools_dirty || c->policy_dirty; /* it has the classes' pools */
-        cluster_pools_check(c, cluster_boot_ms());
+        cluster_pools_check(c, clock_boot_ms());
         c->policy_dirty = c->frozen_dirty = c->members_dirty = false;
     }
     if (!c->poll_due)
@@ -221,7 +216,7 @@ static void lead(struct cluster *c, int64_t now)
 static void cluster_tick_cb(uv_timer_t *tick)
 {
     struct cluster *c = tick->data;
-    int64_t now = cluster_boot_ms();
+    int64_t now = clock_boot_ms();
     open_gate(c, now);
     if (c->state == CLUSTER_RUNNING) {
         struct directory_member self;

@@ -1,6 +1,7 @@
 /* Calls from admin threads into the cluster thread: each waits until the other side says that it is done,
  * which it does in bounded time. See cluster_impl.h.
  */
+#include "base/clock.h"
 #include "base/ensure.h"
 #include "base/err.h"
 #include "node/core/cluster_impl.h"
@@ -87,7 +88,7 @@ void cluster_calls_poll(struct cluster *c, bool tick)
     LIST_EACH_SAFE(link, &c->calls)
     {
         struct cluster_call *call = LIST_ITEM(link, struct cluster_call, link);
-        if (tick && cluster_boot_ms() >= call->deadline_ms)
+        if (tick && clock_boot_ms() >= call->deadline_ms)
             give_up(c, call, ERR_TIMEOUT);
         else if (call->poll != NULL)
             call->poll(c, call);
@@ -104,7 +105,7 @@ void cluster_call_arrived(void *ctx, struct inbox_msg *msg)
 {
     struct cluster *c = ctx;
     struct cluster_call *call = LIST_ITEM(msg, struct cluster_call, msg);
-    call->deadline_ms = cluster_boot_ms() + call->timeout_ms;
+    call->deadline_ms = clock_boot_ms() + call->timeout_ms;
     call->run(c, call);
 }
 

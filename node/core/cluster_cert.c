@@ -245,7 +245,7 @@ static void report(struct cluster *c, const struct directory_member *self)
 void cluster_renew_tick(struct cluster *c)
 {
     struct directory_member self;
-    int64_t whole = 0, now = cluster_boot_ms();
+    int64_t whole = 0, now = clock_boot_ms();
     if (c->leader == 0 || !cluster_is_founded(c) || !cluster_own_member(c, &self))
         return;
     report(c, &self);

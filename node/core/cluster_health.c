@@ -72,7 +72,7 @@ static uint64_t held(struct cluster *c)
 static uint32_t cpu_permille(struct cluster *c)
 {
     struct rusage ru;
-    int64_t now = cluster_boot_ms();
+    int64_t now = clock_boot_ms();
     if (getrusage(RUSAGE_SELF, &ru) != 0)
         return 0;
     uint64_t us = (uint64_t)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * 1000000 +

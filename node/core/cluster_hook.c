@@ -3,6 +3,7 @@
  * it is started, so a quick change to and fro runs nothing. It is told "serving" or "stopped" as its
  * argument, and by TURNPIKE_NODE, TURNPIKE_EVENT and TURNPIKE_REASON; it has a minute. The cluster thread.
  */
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "node/core/cluster_impl.h"
@@ -64,7 +65,7 @@ static void hook_start(struct cluster_hook *h, const char *program, const char *
     h->process.data = h;
     h->running = true;
     h->killed = false;
-    h->began_ms = cluster_boot_ms();
+    h->began_ms = clock_boot_ms();
     log_info("cluster", "the hook is run: %s %s", file, event);
     int err = uv_spawn(&h->c->loop, &h->process, &options);
     if (err == 0)
@@ -79,7 +80,7 @@ void cluster_hook_poll(struct cluster *c)
     const char *reason = atomic_load(&c->refusal);
     bool serving = reason == NULL && !c->stopping;
     if (h->running) {
-        if (!h->killed && cluster_boot_ms() - h->began_ms > HOOK_MS) {
+        if (!h->killed && clock_boot_ms() - h->began_ms > HOOK_MS) {
             log_warn("cluster", "the hook has not ended within a minute and is killed");
             h->killed = true;
             (void)uv_process_kill(&h->process, SIGKILL);

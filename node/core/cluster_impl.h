@@ -222,7 +222,6 @@ struct cluster {
 
 /* ---- cluster.c ----------------------------------------------------------------------------------------- */
 
-int64_t cluster_boot_ms(void);
 void cluster_refresh(struct cluster *c); /* why no mail: looks again */
 /* The process must end. */
 void cluster_give_up(struct cluster *c, int err, const char *words);

@@ -156,7 +156,7 @@ static void set_peers(struct cluster *c, struct peers *p)
     for (uint32_t i = 0; i < p->n; i++)
         c->peers[i] = p->list[i].node;
     if (p->removed > 0 && c->expel_ms == 0)
-        c->expel_ms = cluster_boot_ms() + EXPEL_MS;
+        c->expel_ms = clock_boot_ms() + EXPEL_MS;
     if (c->expel_ms <= 0) {
         c->expel_ms = 0;
         gossip_check_peers(c->gossip);
@@ -188,7 +188,7 @@ void cluster_members_changed(struct cluster *c)
 
 void cluster_members_tick(struct cluster *c)
 {
-    if (c->expel_ms > 0 && cluster_boot_ms() >= c->expel_ms) {
+    if (c->expel_ms > 0 && clock_boot_ms() >= c->expel_ms) {
         c->expel_ms = -1; /* nobody lingers any longer */
         c->members_again = true;
     }
@@ -234,7 +234,7 @@ static bool began(struct cluster *c, uint64_t node, const char *what, int err)
         log_info("cluster", "node %llu: %s", (unsigned long long)node, what);
     } else if (err != ERR_BUSY) {
         log_warn("cluster", "node %llu: %s: %s", (unsigned long long)node, what, err_text(err));
-        c->change_ms = cluster_boot_ms();
+        c->change_ms = clock_boot_ms();
     }
     return true;
 }
@@ -247,7 +247,7 @@ static void propose_member(struct cluster *c, uint64_t node, uint8_t state, uint
                                .node = node,
                                .state = state,
                                .role = role } };
-    c->change_ms = cluster_boot_ms();
+    c->change_ms = clock_boot_ms();
     int err = cluster_propose(c, &cmd);
     if (err != 0)
         log_warn("cluster", "node %llu: its state cannot be proposed: %s", (unsigned long long)node,
@@ -396,7 +396,7 @@ uint32_t cluster_voters_wanted(struct cluster *c)
 
 void cluster_members_step(struct cluster *c)
 {
-    int64_t now = cluster_boot_ms();
+    int64_t now = clock_boot_ms();
     if (c->change_busy || now - c->change_ms < PROPOSE_AGAIN_MS)
         return;
     struct look *l = calloc(1, sizeof *l);

@@ -204,7 +204,7 @@ static void barrier_poll(struct cluster *c, struct cluster_call *call)
         return;
     if (b->known && machine_applied(c->m) >= b->index)
         cluster_call_done(c, call, 0);
-    else if (!b->known && call->ticket == NULL && cluster_boot_ms() >= b->again_ms)
+    else if (!b->known && call->ticket == NULL && clock_boot_ms() >= b->again_ms)
         barrier_ask(c, b);
 }
 
@@ -240,7 +240,7 @@ static void barrier_told_cb(void *ctx, uint64_t node, int err, struct span answe
 
 static void barrier_ask(struct cluster *c, struct barrier *b)
 {
-    b->again_ms = cluster_boot_ms() + 200;
+    b->again_ms = clock_boot_ms() + 200;
     struct cluster_ticket *t = cluster_ticket_new(c, &b->call);
     if (t == NULL)
         return;

@@ -194,7 +194,7 @@ int cluster_drain(void *ctx, const struct admin_caller *by, bool on, struct admi
  * either, since the other node may still have to hear from us. */
 static int wait_empty(struct cluster *c, int64_t timeout_ms, struct admin_error *e)
 {
-    int64_t until = cluster_boot_ms() + timeout_ms;
+    int64_t until = clock_boot_ms() + timeout_ms;
     struct transfer_progress p;
     for (;;) {
         transfer_progress(c->node, &p);
@@ -202,7 +202,7 @@ static int wait_empty(struct cluster *c, int64_t timeout_ms, struct admin_error 
             return 0;
         if (atomic_load(&c->node->state) != NODE_RUNNING)
             return admin_fail(e, ERR_CLOSED, "the node is stopping");
-        if (cluster_boot_ms() >= until)
+        if (clock_boot_ms() >= until)
             return admin_fail(e, ERR_TIMEOUT,
                               "%llu messages are still here: %llu on their way, in %u batches; %llu have moved; %llu "
                               "cannot, and are delivered from here",

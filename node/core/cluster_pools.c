@@ -2,6 +2,7 @@
  * changes; an address that is asked for is released when nothing goes out from it any more. The cluster
  * thread, but for readers.
  */
+#include "base/clock.h"
 #include "base/ensure.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -47,7 +48,7 @@ static int read_senders(struct cluster *c, int64_t now)
     pool_senders_rele(c->senders);
     c->senders = s;
     c->senders_dirty = false;
-    c->senders_ms = now + SENDERS_REST * (cluster_boot_ms() - now);
+    c->senders_ms = now + SENDERS_REST * (clock_boot_ms() - now);
     return 0;
 }
 
@@ -194,7 +195,7 @@ static void released_cb(void *ctx, int err, const struct machine_result *r)
         log_info("cluster", "address %s is released", ip_addr_format(&rel->addr, text));
     } else if (rel->meter->asked == rel->move) {
         rel->meter->asked = 0;
-        rel->meter->again_ms = cluster_boot_ms() + RELEASE_AGAIN_MS;
+        rel->meter->again_ms = clock_boot_ms() + RELEASE_AGAIN_MS;
     }
     pool_meter_rele(rel->meter);
     free(rel);

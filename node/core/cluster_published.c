@@ -6,6 +6,7 @@
  * by an applied command. A session that was opened later is usable only once its node obeys its own opening,
  * which came after.
  */
+#include "base/clock.h"
 #include "base/err.h"
 #include "node/core/cluster_impl.h"
 
@@ -42,7 +43,7 @@ void cluster_on_published(struct cluster *c, struct gossip_request *r, struct sp
     } else {
         c->waiters[c->nwaiters].request = r;
         c->waiters[c->nwaiters].index = index;
-        c->waiters[c->nwaiters].until_ms = cluster_boot_ms() + ASK_MS;
+        c->waiters[c->nwaiters].until_ms = clock_boot_ms() + ASK_MS;
         c->nwaiters++;
     }
 }
@@ -52,7 +53,7 @@ void cluster_published_poll(struct cluster *c)
     if (c->nwaiters == 0)
         return;
     uint64_t published = agent_published(c->agent);
-    int64_t now = cluster_boot_ms();
+    int64_t now = clock_boot_ms();
     for (uint32_t i = 0; i < c->nwaiters;) {
         if (published < c->waiters[i].index && now < c->waiters[i].until_ms) {
             i++;
@@ -99,7 +100,7 @@ static void settle(struct await *a, struct awaited *row, enum awaited_state stat
 {
     pthread_mutex_lock(&a->lock);
     row->state = state;
-    row->after_ms = cluster_boot_ms() - a->from_ms;
+    row->after_ms = clock_boot_ms() - a->from_ms;
     pthread_mutex_unlock(&a->lock);
     cluster_call_news(&a->call);
 }
@@ -116,7 +117,7 @@ static void await_answer_cb(void *ctx, uint64_t node, int err, struct span answe
 static void ask_all(struct cluster *c, struct await *a)
 {
     struct buf out;
-    a->asked_ms = cluster_boot_ms();
+    a->asked_ms = clock_boot_ms();
     buf_init(&out, 8);
     buf_put_u64(&out, a->index);
     for (uint32_t i = 0; i < a->n; i++) {
@@ -149,7 +150,7 @@ static void await_poll(struct cluster *c, struct cluster_call *call)
     }
     if (waits == 0)
         cluster_call_done(c, call, 0);
-    else if (cluster_boot_ms() - a->asked_ms >= ASK_AGAIN_MS)
+    else if (clock_boot_ms() - a->asked_ms >= ASK_AGAIN_MS)
         ask_all(c, a);
 }
 
@@ -207,7 +208,7 @@ static void await_run(struct cluster *c, struct cluster_call *call)
     struct await *a = (struct await *)call;
     pthread_mutex_lock(&a->lock);
     a->rows = calloc(AWAITED_MAX, sizeof *a->rows);
-    a->from_ms = cluster_boot_ms();
+    a->from_ms = clock_boot_ms();
     int err = a->rows == NULL ? -ENOMEM : c->state != CLUSTER_RUNNING ? ERR_CLOSED : 0;
     if (err == 0)
         err = machine_sessions_each(c->m, add_session, a);

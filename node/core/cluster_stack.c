@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <time.h>
 
 /* ---- what the replica tells ---------------------------------------------------------------------------- */
 
@@ -50,7 +49,7 @@ static void cluster_effects_cb(void *ctx, uint64_t index, const struct machine_e
     }
     if (c->ready) {
         cluster_forward_flush(c, index);
-        lease_applied(c->lease, c->m, effects, cluster_boot_ms());
+        lease_applied(c->lease, c->m, effects, clock_boot_ms());
         /* The others learn that it is committed with the next entry: let there be one, since somebody waits.
          */
         if (freeze)
@@ -74,9 +73,9 @@ static void cluster_role_cb(void *ctx, enum replica_role role, uint64_t leader, 
     c->leader = leader;
     c->ready = ready;
     if (ready && !was_ready) {
-        lease_start(c->lease, c->m, cluster_boot_ms());
+        lease_start(c->lease, c->m, clock_boot_ms());
         c->change_busy = c->founding = false;
-        c->ready_ms = cluster_boot_ms();
+        c->ready_ms = clock_boot_ms();
         log_info("cluster", "leads the cluster");
     } else if (!ready && was_ready) {
         lease_stop(c->lease);
@@ -215,13 +214,6 @@ const struct gossip_ops cluster_gossip_ops = {
 
 /* ---- start --------------------------------------------------------------------------------------------- */
 
-static int64_t boot_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 static void draw(void *p, size_t n)
 {
     ensure(getrandom(p, n, 0) == (ssize_t)n); /* up to 256 bytes are never cut short */
@@ -297,7 +289,7 @@ static int open_agent(struct cluster *c)
         .on_session = cluster_session_cb,
         .on_published = cluster_published_cb,
         .ctx = c,
-        .boot_ns = boot_ns,
+        .boot_ns = clock_boot_ns,
         .wall_ms = clock_wall_ms,
         .random = draw,
     };

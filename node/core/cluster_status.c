@@ -81,7 +81,7 @@ static int fill_node(void *arg, const struct directory_member *mb)
     n->heard_ms = -1;
     n->session = !l->out->quorum ? "unknown" : mb->session != 0 ? "open" : "none";
     n->session_left_ms =
-        c->ready && mb->session != 0 ? lease_left_ms(c->lease, mb->session, cluster_boot_ms()) : -1;
+        c->ready && mb->session != 0 ? lease_left_ms(c->lease, mb->session, clock_boot_ms()) : -1;
     if (mb->id == c->id.self.node) {
         struct agent_session session;
         struct gossip_state own;

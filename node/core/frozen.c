@@ -11,19 +11,11 @@
 #include "node/ledger/ledger.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 struct frozen_msg {
     struct worker_msg msg;
     struct frozen_view *view;
 };
-
-static int64_t boot_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_BOOTTIME, &ts);
-    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
 
 /* The node is a member since a moment ago: from now on this worker can have tokens. */
 static void join_ledger(struct worker *w)
@@ -32,7 +24,7 @@ static void join_ledger(struct worker *w)
     if (w->ledger != NULL || agent == NULL || w->stopping != 0)
         return;
     struct ledger_worker_config config = {
-        .agent = agent, .loop = &w->loop, .boot_ns = boot_ns, .wall_ms = clock_wall_ms
+        .agent = agent, .loop = &w->loop, .boot_ns = clock_boot_ns, .wall_ms = clock_wall_ms
     };
     int err = ledger_worker_new(&config, &w->ledger);
     if (err != 0)

@@ -31,7 +31,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define WAITING_MAX 4096
 #define TICK_MS 1
@@ -64,13 +63,6 @@ struct load {
     int64_t start_ns, last_ns, gap_ns, gap_end_ns;
     struct hist hist;
 };
-
-static int64_t boot_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_BOOTTIME, &ts);
-    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
 
 /* ---- messages ------------------------------------------------------------------------------------------ */
 
@@ -170,7 +162,7 @@ static void load_timer_cb(uv_timer_t *timer)
     struct cluster *c = l->node->cluster;
     if (l->ledger == NULL && cluster_agent(c) != NULL) {
         struct ledger_worker_config config = {
-            .agent = cluster_agent(c), .loop = &l->loop, .boot_ns = boot_ns, .wall_ms = clock_wall_ms
+            .agent = cluster_agent(c), .loop = &l->loop, .boot_ns = clock_boot_ns, .wall_ms = clock_wall_ms
         };
         ensure(ledger_worker_new(&config, &l->ledger) == 0);
     }

@@ -10,7 +10,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 static const struct policy_limit limits[] = {
     { "hour", COMMAND_SCOPE_ACCOUNT, 7, 1000000000, 3600000 },
@@ -19,19 +18,12 @@ static const struct policy_limit limits[] = {
 };
 static struct world w;
 
-static int64_t real_boot_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_BOOTTIME, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* The world's time plus what has really passed, so that the reads cost what they cost. */
 static int64_t base_real_ns, base_boot_ns, base_wall_ms, base_clock_ms;
 
 static int64_t boot_ns(void)
 {
-    return base_boot_ns + real_boot_ns() - base_real_ns;
+    return base_boot_ns + clock_boot_ns() - base_real_ns;
 }
 
 static int64_t wall_ms(void)
@@ -50,7 +42,7 @@ int main(int argc, char **argv)
     uint32_t rounds = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 200;
     world_begin(&w, 1, limits, 3, true);
     struct world_node *node = world_at(0);
-    base_real_ns = real_boot_ns();
+    base_real_ns = clock_boot_ns();
     base_boot_ns = node->boot_ns;
     base_wall_ms = node->wall_ns / MS;
     base_clock_ms = clock_wall_ms();

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/ensure.h"
 #include "base/err.h"
 #include "world.h"
@@ -16,7 +17,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/random.h>
-#include <time.h>
 
 #define WORKERS 2
 #define CLIENTS 20
@@ -59,16 +59,9 @@ static _Atomic uint64_t spent[SENDERS];
 static struct worker workers[WORKERS];
 static int closed;
 
-static int64_t boot_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_BOOTTIME, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 static int64_t wall_ms(void)
 {
-    return boot_ns() / MS + 1700000000000;
+    return clock_boot_ms() + 1700000000000;
 }
 
 static void random_bytes(void *p, size_t n)
@@ -95,7 +88,7 @@ static void on_apply(uv_async_t *handle)
         return;
     struct buf b;
     buf_init(&b, 1u << 24);
-    ensure(command_entry_begin(&b, (uint64_t)(boot_ns() / MS)) == 0);
+    ensure(command_entry_begin(&b, (uint64_t)clock_boot_ms()) == 0);
     buf_put_span(&b, buf_span(&pending));
     ensure(command_entry_end(&b, npending) == 0);
     buf_reset(&pending);
@@ -200,7 +193,7 @@ static void *worker_main(void *arg)
     struct worker *wk = arg;
     ensure(uv_loop_init(&wk->loop) == 0);
     struct ledger_worker_config c = {
-        .agent = agent, .loop = &wk->loop, .boot_ns = boot_ns, .wall_ms = wall_ms
+        .agent = agent, .loop = &wk->loop, .boot_ns = clock_boot_ns, .wall_ms = wall_ms
     };
     ensure(ledger_worker_new(&c, &wk->ledger) == 0);
     for (uint32_t i = 0; i < CLIENTS; i++) {
@@ -236,7 +229,7 @@ static void test_threads(void **state)
         .node = 1,
         .machine = m,
         .send = send_cb,
-        .boot_ns = boot_ns,
+        .boot_ns = clock_boot_ns,
         .wall_ms = wall_ms,
         .random = random_bytes,
     };

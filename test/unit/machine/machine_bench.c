@@ -1,18 +1,16 @@
 /* What grants, snapshots and memory cost: machine_bench [senders [accounts]]. Not a test. */
+#include "base/clock.h"
 #include "test/unit/machine/fixture.h"
 
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define BATCH 16
 
 static double now_s(void)
 {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+    return (double)clock_mono_ns() / 1e9;
 }
 
 static double allocated_mib(void)

@@ -1,18 +1,16 @@
 /* How much an operation and an item cost: queue_bench [items [sites [senders]]]. Not a test. */
+#include "base/clock.h"
 #include "node/queue/queue.h"
 
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define T0 INT64_C(1800000000000)
 
 static double now_s(void)
 {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+    return (double)clock_mono_ns() / 1e9;
 }
 
 static size_t allocated(void)
