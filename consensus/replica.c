@@ -206,6 +206,7 @@ void replica_turn(struct replica *r)
         replica_member_start(r);
         replica_barrier_flush(r);
         replica_propose_flush(r);
+        replica_io_commit(r);
     }
     r->in_turn = false;
 }
@@ -220,18 +221,6 @@ static void on_check(uv_check_t *handle)
     replica_turn(handle->data);
 }
 
-static void on_timer(uv_timer_t *handle)
-{
-    struct replica *r = handle->data;
-    if (r->closing >= REPLICA_CLOSE_RAFT)
-        return;
-    replica_io_watch(r);
-    replica_install_watch(r);
-    replica_turn(r);
-}
-
-/* ---- opening ------------------------------------------------------------------------------------------- */
-
 static void trace(struct raft_tracer *tracer, int type, const void *info)
 {
     (void)tracer;
@@ -241,20 +230,38 @@ static void trace(struct raft_tracer *tracer, int type, const void *info)
     if (i->diagnostic.level <= 2)
         log_warn(REPLICA_LOG, "%s", i->diagnostic.message);
     else
-        log_debug(REPLICA_LOG, "%s", i->diagnostic.message);
+        log_trace(REPLICA_LOG, "%s", i->diagnostic.message);
 }
+
+/* libraft formats each message, into one buffer for the whole process, before it asks for the level. So it is
+ * given a tracer only while somebody reads it. */
+static void follow_log_level(struct replica *r)
+{
+    struct raft_tracer *tracer = log_level() >= LOG_LEVEL_TRACE ? &r->tracer : NULL;
+    if (r->raft.tracer == tracer)
+        return;
+    r->raft.tracer = tracer;
+    raft_uv_set_tracer(&r->io, tracer);
+}
+
+static void on_timer(uv_timer_t *handle)
+{
+    struct replica *r = handle->data;
+    if (r->closing >= REPLICA_CLOSE_RAFT)
+        return;
+    follow_log_level(r);
+    replica_io_watch(r);
+    replica_install_watch(r);
+    replica_turn(r);
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------- */
 
 static void configure(struct replica *r)
 {
-    /* libraft formats each message, into one buffer for the whole process, before it asks for the level; and
-     * 0.22 has none above "info". So it is given a tracer only when somebody is there to read. */
-    struct raft_tracer *tracer = NULL;
-    if (log_level() >= LOG_LEVEL_DEBUG) {
-        r->tracer = (struct raft_tracer){ .version = 2, .emit = trace };
-        tracer = &r->tracer;
-    }
-    r->raft.tracer = tracer;
-    raft_uv_set_tracer(&r->io, tracer);
+    r->tracer = (struct raft_tracer){ .version = 2, .emit = trace };
+    r->raft.tracer = NULL;
+    follow_log_level(r);
     raft_set_election_timeout(&r->raft, r->config.election_ms);
     raft_set_heartbeat_timeout(&r->raft, r->config.heartbeat_ms);
     raft_set_pre_vote(&r->raft, true);

@@ -67,6 +67,15 @@ struct replica_peer {
     int64_t warned_ms;
     int64_t installing_ms; /* since when a snapshot is on its way into the kernel; 0: none is */
     int64_t install_ms;    /* when the last snapshot for it was sent whole; 0: never, or it came to nothing */
+    /* What the last AppendEntries told it: `last`, `last_term` of the log, and how much is committed. */
+    struct {
+        unsigned char version;
+        raft_term term; /* of the leader that sent it; 0: none did */
+        raft_index last;
+        raft_term last_term;
+        raft_index committed;
+    } told;
+    raft_index acked; /* it said that it has the log up to here */
 };
 
 struct replica_flight { /* an entry that was proposed */
@@ -224,6 +233,8 @@ void replica_io_watch(struct replica *r);
 void replica_io_cancel(struct replica *r);
 struct replica_peer *replica_peer(struct replica *r, uint64_t id);
 void replica_receive(struct replica *r, struct raft_message *msg);
+/* The leader's followers hear how much is committed. */
+void replica_io_commit(struct replica *r);
 
 /* replica_install.c */
 bool replica_install_hold(struct replica *r, struct raft_message *msg);

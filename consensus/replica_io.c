@@ -6,6 +6,8 @@
  * they end the replica.
  *  - The watch. libraft tries a failed log write again by a timer that is given the wrong structure; the
  * retry delay is set to its maximum so that it never fires, and a write that does not end is noticed here.
+ *  - The commit. libraft tells followers with the next entries, or with a heartbeat, that what they have is
+ * committed: with nothing more to send that is up to 50 ms later. Here they are told at once.
  *  - The bound. Messages to a peer that does not read pile up in libuv; over a limit they are dropped, as a
  * network may, and the owner is asked to cut the connection.
  */
@@ -63,6 +65,9 @@ void replica_receive(struct replica *r, struct raft_message *msg)
     struct replica_peer *p = replica_peer(r, msg->server_id);
     if (p != NULL)
         p->heard_ms = replica_mono_ms();
+    if (p != NULL && msg->type == RAFT_APPEND_ENTRIES_RESULT && msg->append_entries_result.rejected == 0 &&
+        msg->append_entries_result.term == p->told.term)
+        p->acked = msg->append_entries_result.last_log_index;
     if (msg->type == RAFT_INSTALL_SNAPSHOT && replica_install_hold(r, msg))
         return;
     r->recv(&r->io, msg);
@@ -157,6 +162,17 @@ static const char *address_of(const struct replica *r, uint64_t id)
     return NULL;
 }
 
+static void note_told(struct replica_peer *p, const struct raft_append_entries *a)
+{
+    if (p->told.term != a->term)
+        p->acked = 0;
+    p->told.version = a->version;
+    p->told.term = a->term;
+    p->told.last = a->prev_log_index + a->n_entries;
+    p->told.last_term = a->n_entries > 0 ? a->entries[a->n_entries - 1].term : a->prev_log_term;
+    p->told.committed = a->leader_commit;
+}
+
 /* Never returns an error: libraft would leave out the rest of what it was doing. A message that is not sent
  * is a message that was lost. */
 static int io_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *msg,
@@ -196,8 +212,11 @@ static int io_send(struct raft_io *io, struct raft_io_send *req, const struct ra
     if (install)
         p->installing_ms = replica_mono_ms();
     status = r->real.send(io, &s->req, &copy, send_done); /* it may be done with s when it returns */
-    if (status == 0)
+    if (status == 0) {
+        if (msg->type == RAFT_APPEND_ENTRIES)
+            note_told(p, &copy.append_entries);
         return 0;
+    }
     p->pending--;
     p->pending_bytes -= s->bytes;
     p->installing_ms = before_ms;
@@ -207,6 +226,48 @@ lost:
     if (had_content)
         replica_install_sent(r, copy.server_id, r->get_number, status);
     return 0;
+}
+
+/* ---- telling what is committed --------------------------------------------------------------------------- */
+
+static void commit_told(struct raft_io_send *req, int status)
+{
+    (void)status;
+    free(req);
+}
+
+/* The heartbeat that libraft would send later. Only to who has acknowledged all that it was sent, so it cannot
+ * be refused; to the others more goes out anyway, or the next heartbeat tells them. */
+static void tell_commit(struct replica *r, struct replica_peer *p)
+{
+    const char *address = address_of(r, p->id);
+    struct raft_io_send *req = address == NULL ? NULL : malloc(sizeof *req);
+    if (req == NULL)
+        return;
+    struct raft_message msg = {
+        .type = RAFT_APPEND_ENTRIES,
+        .server_id = p->id,
+        .server_address = address,
+        .append_entries = { .version = p->told.version,
+                            .term = p->told.term,
+                            .prev_log_index = p->told.last,
+                            .prev_log_term = p->told.last_term,
+                            .leader_commit = r->raft.commit_index },
+    };
+    (void)io_send(&r->io, req, &msg, commit_told);
+}
+
+void replica_io_commit(struct replica *r)
+{
+    if (raft_state(&r->raft) != RAFT_LEADER)
+        return;
+    raft_term term = raft_current_term(&r->raft);
+    for (size_t i = 0; i < REPLICA_SERVERS_MAX; i++) {
+        struct replica_peer *p = &r->peers[i];
+        if (p->id != 0 && p->told.term == term && p->told.committed < r->raft.commit_index &&
+            p->acked >= p->told.last)
+            tell_commit(r, p);
+    }
 }
 
 /* ---- the log ------------------------------------------------------------------------------------------- */

@@ -63,6 +63,30 @@ static void test_new_leader(void **state)
     cluster_fini(&c);
 }
 
+static bool all_have(struct cluster *c, void *arg)
+{
+    return cluster_same(c, *(uint64_t *)arg);
+}
+
+/* Followers apply an entry when it is committed, not when the next heartbeat tells them. */
+static void test_followers_hear_of_a_commit(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_start(&c, 3);
+    struct node *leader = cluster_leader(&c);
+    for (unsigned i = 0; i < c.n; i++) {
+        raft_set_heartbeat_timeout(&c.nodes[i].replica->raft, 1000);
+        raft_set_election_timeout(&c.nodes[i].replica->raft, 10000);
+    }
+    for (uint64_t n = 1; n <= 10; n++) {
+        assert_int_equal(cluster_propose(&c, leader, 1, 0), 0);
+        assert_true(cluster_wait(&c, 600, all_have, &n));
+    }
+    assert_ptr_equal(cluster_leader(&c), leader);
+    cluster_fini(&c);
+}
+
 static void test_batching(void **state)
 {
     (void)state;
@@ -118,6 +142,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_order),
         cmocka_unit_test(test_new_leader),
+        cmocka_unit_test(test_followers_hear_of_a_commit),
         cmocka_unit_test(test_batching),
         cmocka_unit_test(test_throughput),
     };
