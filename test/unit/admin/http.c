@@ -141,7 +141,7 @@ void http_local(struct fake_server *s, const char *method, const char *target, c
     http_write(fd, head, strlen(head));
     if (body != NULL)
         http_write(fd, body, strlen(body));
-    http_read(fd, 5000, out);
+    http_read(fd, HTTP_PATIENCE_MS, out);
     close(fd);
     fake_node_sync(&s->node);
 }
@@ -150,7 +150,7 @@ void http_tcp(struct fake_server *s, const char *request, struct http_reply *out
 {
     int fd = http_connect_tcp(s);
     http_write(fd, request, strlen(request));
-    http_read(fd, 5000, out);
+    http_read(fd, HTTP_PATIENCE_MS, out);
     close(fd);
     fake_node_sync(&s->node);
 }

@@ -4,6 +4,9 @@
 
 #include "test/unit/admin/fake_node.h"
 
+/* How long an answer may take that should come at once: machines have other things to do, too. */
+#define HTTP_PATIENCE_MS 30000
+
 struct http_reply {
     int status; /* 0: closed without a reply */
     char *head; /* NUL-terminated */

@@ -319,7 +319,7 @@ static void test_link(void **state)
     (void)state;
     struct fake f;
     fake_start(&f);
-    struct auth *a = start(100, 5000);
+    struct auth *a = start(100, 30000);
     struct auth_request *r = check(a, "OK@News.example.org", "secret");
     assert_int_equal(r->result, AUTH_OK);
     assert_string_equal(r->identity->account, "ok@news.example.org");
@@ -376,7 +376,7 @@ static void test_timeout_and_bound(void **state)
     (void)state;
     struct fake f;
     fake_start(&f);
-    struct auth *a = start(3, 300);
+    struct auth *a = start(3, 1000);
     ngot = 0;
     for (int i = 0; i < 3; i++)
         assert_int_equal(auth_check(a, request("mute", "secret")), AUTH_PENDING);
@@ -389,7 +389,10 @@ static void test_timeout_and_bound(void **state)
         assert_int_equal(got[i]->result, AUTH_TEMP);
         auth_request_free(got[i]);
     }
-    assert_int_equal(result_of(a, "ok", "secret"), AUTH_OK); /* there is room again */
+    enum auth_result result = AUTH_TEMP;
+    for (int i = 0; i < 20 && result == AUTH_TEMP; i++) /* a busy machine may answer later than this limit */
+        result = result_of(a, "ok", "secret");
+    assert_int_equal(result, AUTH_OK); /* there is room again */
     auth_free(a);
     fake_stop(&f);
 }
@@ -410,7 +413,7 @@ static void test_reconnect(void **state)
     assert_int_equal(result_of(a, "ok3", "secret"), AUTH_TEMP); /* at once: nobody is there */
     fake_start(&f);
     enum auth_result result = AUTH_TEMP;
-    for (int i = 0; i < 40 && result == AUTH_TEMP; i++) {
+    for (int i = 0; i < 300 && result == AUTH_TEMP; i++) {
         usleep(100000);
         result = result_of(a, "ok4", "secret");
     }

@@ -14,7 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-enum { PATIENCE_MS = 20000 };
+enum { PATIENCE_MS = 60000 };
 
 static void fill(void *ctx, struct gossip_state *s)
 {

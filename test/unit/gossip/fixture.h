@@ -7,7 +7,7 @@
 #include "gossip/gossip.h"
 
 #define NODES 3
-#define HEARTBEAT_TEST_MS 50
+#define HEARTBEAT_TEST_MS 100
 
 struct node {
     struct fixture *f;
@@ -53,7 +53,7 @@ void node_meet(struct node *n);
 /* All up, and each alive to each. */
 void fixture_start(struct fixture *f);
 
-/* Runs the loops of all that are up until it is true; fails the test after 20 s. */
+/* Runs the loops of all that are up until it is true; fails the test after 60 s. */
 typedef bool until_fn(void *arg);
 void fixture_until(struct fixture *f, until_fn *fn, void *arg);
 void fixture_run_ms(struct fixture *f, int64_t ms);

@@ -64,7 +64,7 @@ static void expect_refused(struct rogue *r)
     assert_int_equal(node_info(target, 1).health, GOSSIP_NEVER_SEEN);
     assert_int_equal(target->messages, 0);
     assert_int_equal(target->requests, 0);
-    assert_true(pair_alive(NULL));
+    fixture_until(&f, pair_alive, NULL);
     assert_int_equal(target->heard[1].node, 0);
 }
 
@@ -354,7 +354,7 @@ static void test_garbage_after_the_handshake(void **state)
     assert_true(s.passed && r.cut_off);
     fixture_until(&f, one_message, NULL);
     assert_int_equal(target->last_from, 1);
-    assert_true(pair_alive(NULL));
+    fixture_until(&f, pair_alive, NULL);
     gossip_identity_rele(own);
 }
 

@@ -74,6 +74,9 @@ const struct stream_ops end_ops = { .on_data = on_data,
                                     .on_tls = on_tls,
                                     .on_closed = on_closed };
 
+/* Of a machine that has other things to do, too. */
+enum { PATIENCE_MS = 60000 };
+
 static void on_accept(struct stream_listener *l)
 {
     struct net *n = l->ctx;
@@ -178,15 +181,16 @@ int net_raw(struct net *n, struct end *server)
 static void guard_cb(uv_timer_t *t)
 {
     ((struct net *)t->data)->late = true;
+    uv_stop(t->loop); /* otherwise this turn would go on to wait for input, which may never come */
 }
 
 void net_until(struct net *n, net_until_fn *fn, void *arg)
 {
     n->late = false;
-    uv_timer_start(&n->guard, guard_cb, 10000, 0);
+    uv_timer_start(&n->guard, guard_cb, PATIENCE_MS, 0);
     while (!fn(arg)) {
         if (n->late)
-            fail_msg("nothing came within 10 s");
+            fail_msg("nothing came within %d ms", PATIENCE_MS);
         uv_run(&n->uv, UV_RUN_ONCE);
     }
     uv_timer_stop(&n->guard);

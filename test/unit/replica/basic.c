@@ -50,7 +50,7 @@ static void test_new_leader(void **state)
             old->replica->fenced = true;
         else
             node_close(old);
-        assert_true(cluster_wait(&c, kill ? 5000 : 2000, other_leads, old));
+        assert_true(cluster_wait(&c, PATIENCE_MS, other_leads, old));
         print_message("leader %s: another is ready after %lld ms\n", kill ? "silent" : "closed",
                       (long long)((clock_mono_ns() - from) / 1000000));
         if (kill) {
@@ -76,12 +76,12 @@ static void test_followers_hear_of_a_commit(void **state)
     cluster_start(&c, 3);
     struct node *leader = cluster_leader(&c);
     for (unsigned i = 0; i < c.n; i++) {
-        raft_set_heartbeat_timeout(&c.nodes[i].replica->raft, 1000);
-        raft_set_election_timeout(&c.nodes[i].replica->raft, 10000);
+        raft_set_heartbeat_timeout(&c.nodes[i].replica->raft, 60000);
+        raft_set_election_timeout(&c.nodes[i].replica->raft, 600000);
     }
     for (uint64_t n = 1; n <= 10; n++) {
         assert_int_equal(cluster_propose(&c, leader, 1, 0), 0);
-        assert_true(cluster_wait(&c, 600, all_have, &n));
+        assert_true(cluster_wait(&c, PATIENCE_MS, all_have, &n));
     }
     assert_ptr_equal(cluster_leader(&c), leader);
     cluster_fini(&c);

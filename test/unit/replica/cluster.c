@@ -34,15 +34,18 @@ static void on_wake(uv_timer_t *t)
     c->last_turn_ns = now;
 }
 
-static unsigned free_port(void)
+/* A port that stays ours: others are not given it, and libuv binds to it all the same, as both say
+ * SO_REUSEADDR. */
+static unsigned hold_port(int *held)
 {
     struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     socklen_t len = sizeof sa;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int)), 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof sa), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
-    (void)close(fd);
+    *held = fd;
     return ntohs(sa.sin_port);
 }
 
@@ -64,7 +67,7 @@ void cluster_init(struct cluster *c, unsigned n)
         node->cluster = c;
         node->id = i + 1;
         (void)snprintf(node->dir, sizeof node->dir, "%s/%u", c->dir, i + 1);
-        (void)snprintf(node->address, sizeof node->address, "127.0.0.1:%u", free_port());
+        (void)snprintf(node->address, sizeof node->address, "127.0.0.1:%u", hold_port(&node->held));
         assert_int_equal(mkdir(node->dir, 0700), 0);
     }
 }
@@ -167,7 +170,7 @@ static bool is_closed(struct cluster *c, void *arg)
 void node_close(struct node *node)
 {
     replica_close(node->replica, on_closed, node);
-    assert_true(cluster_wait(node->cluster, 20000, is_closed, node));
+    assert_true(cluster_wait(node->cluster, PATIENCE_MS, is_closed, node));
     replica_free(node->replica);
     node->replica = NULL;
     raft_uv_tcp_close(&node->transport);
@@ -212,7 +215,7 @@ static bool find_leader(struct cluster *c, void *arg)
 struct node *cluster_leader(struct cluster *c)
 {
     struct node *node = NULL;
-    assert_true(cluster_wait(c, 10000, find_leader, &node));
+    assert_true(cluster_wait(c, PATIENCE_MS, find_leader, &node));
     return node;
 }
 
@@ -249,7 +252,7 @@ static bool same_fn(struct cluster *c, void *arg)
 
 void cluster_wait_same(struct cluster *c, uint64_t commands)
 {
-    assert_true(cluster_wait(c, 30000, same_fn, &commands));
+    assert_true(cluster_wait(c, PATIENCE_MS, same_fn, &commands));
 }
 
 /* ---- members ------------------------------------------------------------------------------------------- */
@@ -270,7 +273,7 @@ static bool answered(struct cluster *c, void *arg)
 
 int answer_wait(struct cluster *c, struct answer *a)
 {
-    assert_true(cluster_wait(c, 20000, answered, a));
+    assert_true(cluster_wait(c, PATIENCE_MS, answered, a));
     return a->err;
 }
 
@@ -396,7 +399,9 @@ void cluster_fini(struct cluster *c)
     (void)uv_run(&c->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&c->loop), 0);
     buf_fini(&c->commands);
-    for (unsigned i = 0; i < c->n; i++)
+    for (unsigned i = 0; i < c->n; i++) {
+        (void)close(c->nodes[i].held);
         remove_dir(c->nodes[i].dir);
+    }
     (void)rmdir(c->dir);
 }

@@ -14,11 +14,14 @@
 #include "fake_machine.h"
 
 #define CLUSTER_MAX 5
+/* How long may take what should come soon: machines have other things to do, too. */
+#define PATIENCE_MS 30000
 
 struct node {
     struct cluster *cluster;
     uint64_t id;
     char dir[256], address[64];
+    int held; /* the port is this node's, also while it does not run */
     struct raft_uv_transport transport;
     struct machine *machine;
     struct replica *replica; /* NULL: not running */

@@ -48,19 +48,19 @@ static void fail_leader(enum replica_fault fault, int err, const char *words)
     old->replica->disk_stuck_ms = 300;
     old->replica->fault = fault;
     assert_int_equal(cluster_propose(&c, old, 1, 0), 0);
-    assert_true(cluster_wait(&c, 5000, has_failed, old));
+    assert_true(cluster_wait(&c, PATIENCE_MS, has_failed, old));
     assert_int_equal(old->failed, err);
     assert_non_null(strstr(old->words, words));
     assert_non_null(strstr(old->words, old->dir));
     assert_false(old->ready);
     assert_int_equal(old->role, REPLICA_FOLLOWER);
     assert_int_equal(cluster_propose(&c, old, 1, 0), ERR_CLOSED);
-    assert_true(cluster_wait(&c, 5000, other_leads, old));
+    assert_true(cluster_wait(&c, PATIENCE_MS, other_leads, old));
     struct node *next = cluster_leader(&c);
     uint64_t had = fake_machine_commands(old->machine);
     assert_int_equal(cluster_propose(&c, next, 10, 0), 0);
     struct progress p = { next, 13 };
-    assert_true(cluster_wait(&c, 5000, has_applied, &p));
+    assert_true(cluster_wait(&c, PATIENCE_MS, has_applied, &p));
     assert_int_equal(fake_machine_commands(old->machine), had);
     assert_int_equal(old->failures, 1);
     node_close(old);
@@ -100,7 +100,7 @@ static void test_follower_does_not_lie(void **state)
     assert_int_equal(cluster_propose(&c, leader, 1, 0), 0);
     for (unsigned i = 0; i < 3; i++)
         if (&c.nodes[i] != leader)
-            assert_true(cluster_wait(&c, 5000, has_failed, &c.nodes[i]));
+            assert_true(cluster_wait(&c, PATIENCE_MS, has_failed, &c.nodes[i]));
     cluster_run(&c, 700);
     assert_int_equal(fake_machine_commands(leader->machine), 0);
     assert_false(leader->ready);
@@ -116,7 +116,7 @@ static void test_vote_cannot_be_written(void **state)
     struct node *leader = cluster_leader(&c), *bad = cluster_follower(&c);
     bad->replica->fault = REPLICA_FAULT_VOTE;
     node_close(leader);
-    assert_true(cluster_wait(&c, 10000, has_failed, bad));
+    assert_true(cluster_wait(&c, PATIENCE_MS, has_failed, bad));
     assert_int_equal(bad->failed, -EIO);
     /* Its vote was not given: the third one alone does not lead. */
     cluster_run(&c, 1200);
@@ -133,7 +133,7 @@ static void test_entry_cannot_be_applied(void **state)
     struct node *bad = cluster_follower(&c);
     fake_machine_fail_from(bad->machine, machine_applied(bad->machine) + 1);
     cluster_load(&c, 100, 10, 0);
-    assert_true(cluster_wait(&c, 5000, has_failed, bad));
+    assert_true(cluster_wait(&c, PATIENCE_MS, has_failed, bad));
     assert_int_equal(bad->failed, ERR_CORRUPT);
     assert_non_null(strstr(bad->words, "cannot be applied"));
     cluster_load(&c, 100, 10, 0); /* the others go on */
@@ -181,7 +181,7 @@ static void test_snapshot_with_a_wrong_byte(void **state)
     assert_int_equal(replica_bootstrap(c.nodes[0].dir, 1, c.nodes[0].address), 0);
     node_open(&c.nodes[0]);
     cluster_load(&c, 4000, 8, 0);
-    assert_true(cluster_wait(&c, 5000, snapshot_taken, &c.nodes[0]));
+    assert_true(cluster_wait(&c, PATIENCE_MS, snapshot_taken, &c.nodes[0]));
     node_close(&c.nodes[0]);
     flip_snapshot_byte(c.nodes[0].dir);
     assert_int_equal(node_try_open(&c.nodes[0]), ERR_CORRUPT);

@@ -43,7 +43,7 @@ static void test_join_and_remove(void **state)
     replica_stats(first->replica, &s);
     assert_int_equal(server(&s, 2)->vote, REPLICA_STANDBY);
     uint64_t commands = 1000;
-    assert_true(cluster_wait(&c, 10000, second_has, &commands));
+    assert_true(cluster_wait(&c, PATIENCE_MS, second_has, &commands));
     assert_int_equal(fake_machine_hash(c.nodes[1].machine), fake_machine_hash(first->machine));
     /* The same once more is no error; of one that is not there it is. */
     a = (struct answer){ 0 };
@@ -95,7 +95,7 @@ static void test_standby_does_not_count(void **state)
     /* One voter and one standby: the standby is not missed. */
     node_close(&c.nodes[2]);
     assert_int_equal(cluster_propose(&c, leader, 1, 0), 0);
-    assert_true(cluster_wait(&c, 5000, applied, &want));
+    assert_true(cluster_wait(&c, PATIENCE_MS, applied, &want));
     node_open(&c.nodes[2]);
     /* Two voters and one standby: a voter is missed, whatever the standby has. */
     assert_int_equal(cluster_add(&c, &c.nodes[1], REPLICA_VOTER), 0);
@@ -132,7 +132,7 @@ static void test_hand_over(void **state)
     assert_int_equal(replica_transfer(old->replica, next->id, answer_cb, &a), 0);
     assert_int_equal(replica_remove(old->replica, next->id, answer_cb, &b), ERR_BUSY);
     assert_int_equal(answer_wait(&c, &a), 0);
-    assert_true(cluster_wait(&c, 2000, leads, next));
+    assert_true(cluster_wait(&c, PATIENCE_MS, leads, next));
     assert_false(old->ready);
 
     /* A leader that is to remove itself hands over; the next one removes it. */

@@ -42,7 +42,7 @@ static void test_late_follower(void **state)
     fake_machine_set_bulk(c.nodes[1].machine, 3u << 20);
     cluster_load(&c, 30000, 16, 0);
     struct node *leader = cluster_leader(&c);
-    assert_true(cluster_wait(&c, 5000, taken, leader));
+    assert_true(cluster_wait(&c, PATIENCE_MS, taken, leader));
     struct replica_stats s;
     replica_stats(leader->replica, &s);
     assert_true(s.snapshot_index > 0);
@@ -90,7 +90,7 @@ static void hold_back(bool close_while_held)
     fake_machine_hold(late->machine, true);
     for (unsigned i = 0; i < 100 && !late->replica->taking; i++)
         cluster_load(&c, 500, 16, 0);
-    assert_true(cluster_wait(&c, 10000, is_taking, late));
+    assert_true(cluster_wait(&c, PATIENCE_MS, is_taking, late));
     late->replica->fault = REPLICA_FAULT_DEAF;
     for (unsigned i = 0; i < 6; i++)
         cluster_load(&c, 2000, 4, 1000);
@@ -99,7 +99,7 @@ static void hold_back(bool close_while_held)
     assert_true(s.snapshot_index > machine_applied(late->machine) + 512);
     assert_true(late->replica->taking);
     late->replica->fault = REPLICA_FAULT_NONE;
-    assert_true(cluster_wait(&c, 20000, install_held, late));
+    assert_true(cluster_wait(&c, PATIENCE_MS, install_held, late));
     assert_true(late->replica->taking);
     assert_int_equal(late->installs, 0);
     cluster_run(&c, 200); /* more may come meanwhile: heartbeats, another install */
@@ -137,7 +137,7 @@ static void test_close_while_taking(void **state)
     node_open(&c.nodes[0]);
     fake_machine_hold(c.nodes[0].machine, true);
     cluster_load(&c, 4000, 8, 0);
-    assert_true(cluster_wait(&c, 5000, is_taking, &c.nodes[0]));
+    assert_true(cluster_wait(&c, PATIENCE_MS, is_taking, &c.nodes[0]));
     uint64_t hash = fake_machine_hash(c.nodes[0].machine);
     node_close(&c.nodes[0]);
     node_open(&c.nodes[0]);
@@ -281,16 +281,16 @@ static void test_install_of_another_term(void **state)
     struct node *leader = cluster_leader(&c);
     bool done = false;
     assert_int_equal(replica_add(leader->replica, 2, c.nodes[1].address, added, &done), 0);
-    assert_true(cluster_wait(&c, 5000, is_true, &done));
+    assert_true(cluster_wait(&c, PATIENCE_MS, is_true, &done));
     cluster_load(&c, 8000, 16, 0);
-    assert_true(cluster_wait(&c, 10000, taken, leader));
+    assert_true(cluster_wait(&c, PATIENCE_MS, taken, leader));
 
     struct replica *r = leader->replica;
     struct raft_io_snapshot_get get = { 0 };
     struct raft_io_send send = { 0 };
     memset(&seen, 0, sizeof seen);
     assert_int_equal(r->io.snapshot_get(&r->io, &get, got), 0);
-    assert_true(cluster_wait(&c, 10000, has_got, NULL));
+    assert_true(cluster_wait(&c, PATIENCE_MS, has_got, NULL));
     struct raft_snapshot *s = seen.snapshot;
     struct raft_message message = { .type = RAFT_INSTALL_SNAPSHOT,
                                     .server_id = 2,

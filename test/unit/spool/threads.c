@@ -173,7 +173,7 @@ static void test_unawaited_state_is_synced_soon(void **state)
     spool_stats(s, &before);
     struct spool_rcpt_update u = { .to = { .state = RCPT_QUEUED, .attempts = 1 } };
     assert_int_equal(spool_update(s, id, &u, 1, NULL), 0);
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 4000; i++) {
         usleep(5000);
         spool_stats(s, &after);
         if (after.syncs > before.syncs)

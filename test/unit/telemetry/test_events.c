@@ -207,7 +207,7 @@ static void what_does_not_fit_is_counted_and_told(void **state)
     while (seen + dropped < put) {
         clearerr(f);
         if (fgets(line, sizeof line, f) == NULL) {
-            assert_true(++polls < 1000);
+            assert_true(++polls < 6000);
             usleep(10000);
             continue;
         }

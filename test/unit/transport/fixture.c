@@ -97,8 +97,8 @@ void net_until(struct net *net, net_until_fn *fn, void *arg)
     uint64_t start = uv_hrtime();
     while (!fn(arg)) {
         uv_run(&net->loop, UV_RUN_ONCE);
-        if (uv_hrtime() - start > 20000000000ull)
-            fail_msg("waited for 20 s");
+        if (uv_hrtime() - start > 60000000000ull)
+            fail_msg("waited for 60 s");
     }
 }
 
@@ -204,7 +204,7 @@ void node_open(struct node *n, struct net *net, const struct authority *a, const
                                        .certificate = buf_span(&p->certificate),
                                        .key = buf_span(&p->key),
                                        .ca = buf_span(&a->ca),
-                                       .handshake_ms = handshake_ms == 0 ? 1000 : handshake_ms,
+                                       .handshake_ms = handshake_ms == 0 ? 10000 : handshake_ms,
                                        .admit = admit,
                                        .on_join = n->on_join == NULL ? NULL : on_join,
                                        .ctx = n };

@@ -40,7 +40,7 @@ struct net {
 void net_init(struct net *net);
 void net_fini(struct net *net); /* every handle is closed, or the test fails */
 typedef bool net_until_fn(void *arg);
-/* Runs the loop until it is true; fails the test after 20 s. */
+/* Runs the loop until it is true; fails the test after 60 s. */
 void net_until(struct net *net, net_until_fn *fn, void *arg);
 
 /* One end that libraft has. */
@@ -74,7 +74,7 @@ struct node {
     void *arg;
     char address[32]; /* where it listens */
 };
-/* `handshake_ms` 0: 1000. The first leaves it to libraft itself to use the transport; then raft_closed is set
+/* `handshake_ms` 0: 10000. The first leaves it to libraft itself to use the transport; then raft_closed is set
  * by the test. */
 void node_open(struct node *n, struct net *net, const struct authority *a, const struct paper *p,
                int handshake_ms);

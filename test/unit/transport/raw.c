@@ -46,7 +46,7 @@ void raw_connect(struct raw *r)
     struct sockaddr_in to = { .sin_family = AF_INET,
                               .sin_port = htons(r->port),
                               .sin_addr = { htonl(INADDR_LOOPBACK) } };
-    struct timeval limit = { .tv_sec = 5 };
+    struct timeval limit = { .tv_sec = 30 };
     r->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ensure(r->fd >= 0);
     setsockopt(r->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
@@ -89,7 +89,7 @@ bool raw_sees_end(struct raw *r)
     for (;;) {
         long n = r->ssl != NULL ? SSL_read(r->ssl, b, sizeof b) : recv(r->fd, b, sizeof b, 0);
         if (n <= 0)
-            return (int64_t)uv_hrtime() - start < 4500000000;
+            return (int64_t)uv_hrtime() - start < 29000000000;
     }
 }
 

@@ -127,7 +127,7 @@ static void scene_init(struct scene *s)
     assert_int_equal(join_token_make(&s->j.token, sha256), 0);
     s->j.token.naddresses = 1;
     strcpy(s->j.token.addresses[0], s->n1.address);
-    s->j.timeout_ms = 10000;
+    s->j.timeout_ms = 30000;
     identity_init(&s->j.id);
     buf_init(&s->j.why, 16384);
 }
@@ -254,7 +254,7 @@ static void is_refused(void **state)
     s.wrong_key = false;
     /* they send it round in circles */
     s.redirect = 2;
-    s.j.timeout_ms = 700;
+    s.j.timeout_ms = 2000;
     ask(&s);
     expect(&s, ERR_TIMEOUT, "there may be no leader just now");
     s.redirect = 0;
@@ -291,7 +291,7 @@ static void finds_nobody(void **state)
     /* a line for each address */
     char silent[128];
     int fd = listener(silent);
-    s.j.timeout_ms = 600;
+    s.j.timeout_ms = 2000;
     s.j.token.naddresses = 3;
     strcpy(s.j.token.addresses[0], "127.0.0.1:1");
     strcpy(s.j.token.addresses[1], "name.invalid:7701");
@@ -324,7 +324,7 @@ static void expired_node(void **state)
     struct node n3 = { .on_join = on_join, .arg = &s };
     node_init(&n3, &s.net, &s.a, &old, 0);
     strcpy(s.j.token.addresses[0], n3.address);
-    s.j.timeout_ms = 500;
+    s.j.timeout_ms = 2000;
     ask(&s);
     expect(&s, ERR_TIMEOUT, "certificate has expired: its certificate is for");
     expect(&s, ERR_TIMEOUT, "is the clock right?");
@@ -378,7 +378,7 @@ static void at_most_eight(void **state)
     net_init(&net);
     authority_init(&a, 7, 1);
     paper_init(&p, &a, 1);
-    node_init(&n, &net, &a, &p, 400);
+    node_init(&n, &net, &a, &p, 1500);
     uint16_t port = transport_port(n.t);
     struct raw bad[] = {
         { .run = run_length, .arg = (char[5]){ 0 } },             /* an empty one */

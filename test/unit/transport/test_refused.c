@@ -234,7 +234,7 @@ static void no_nodes(void **state)
     (void)state;
     struct scene s;
     struct paper p;
-    scene_init_with(&s, 500); /* some of them say nothing */
+    scene_init_with(&s, 1500); /* some of them say nothing */
     paper_init(&p, &s.a, 3);
     expect_refused(&s, (struct raw){ .run = run_handshake, .alpn = RAFT_ALPN }); /* no certificate */
     expect_refused(&s, (struct raw){ .run = run_handshake, .paper = &p });       /* no protocol named */
@@ -303,7 +303,7 @@ static void too_many_of_one_host(void **state)
     (void)state;
     struct scene s;
     int refused[40];
-    scene_init(&s);
+    scene_init_with(&s, 20000); /* nobody is turned away for being slow */
     struct raw r = { .run = run_crowd, .port = transport_port(s.n2.t), .arg = refused };
     raw_run(&r, &s.net);
     for (int i = 0; i < 40; i++)
@@ -330,7 +330,7 @@ static void run_hosts(struct raw *r)
     atomic_store((atomic_bool *)r->arg, true);
     char c;
     for (int i = 0; i < 9 * 32; i++) {
-        struct timeval limit = { .tv_sec = 5 };
+        struct timeval limit = { .tv_sec = 30 };
         setsockopt(fds[i / 32][i % 32], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
         ensure(recv(fds[i / 32][i % 32], &c, 1, 0) == 0);
         close(fds[i / 32][i % 32]);
@@ -353,8 +353,8 @@ static void strangers_make_room(void **state)
     authority_init(&a, 7, 1);
     paper_init(&p1, &a, 1);
     paper_init(&p2, &a, 2);
-    node_init(&n1, &net, &a, &p1, 3000);
-    node_init(&n2, &net, &a, &p2, 3000);
+    node_init(&n1, &net, &a, &p1, 6000);
+    node_init(&n2, &net, &a, &p2, 6000);
     atomic_bool there = false;
     struct raw r = { .run = run_hosts, .port = transport_port(n2.t), .arg = &there };
     raw_start(&r);
