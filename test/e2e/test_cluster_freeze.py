@@ -5,11 +5,12 @@ import time
 import pytest
 
 from harness.cluster import took
+from harness.cut import Cut, separable
 from harness.node import PASSWORD, Raw
-from harness.quota import SENDER, Client, apply_policy, await_applied
+from harness.quota import SENDER, Client, Staying, apply_policy, await_applied
 from harness.util import STRETCH, wait_until
 
-TTL_S, MARGIN_S = 3, 1
+TTL_S, MARGIN_S, ELECTION_S = 3, 1, 3
 UNLIMITED = "limits: []\nfreeze: {mode: reject}\n"
 
 
@@ -46,10 +47,10 @@ def login(node, account, password=PASSWORD):
     return client, client.command(f"AUTH PLAIN {plain}")
 
 
-def hammered(cluster, during, threads=3):
+def hammered(cluster, during, kinds=(Client,) * 3, more=()):
     """Clients that send all the time to all nodes, while `during` runs; what they got, by the monotonic clock."""
     stop = threading.Event()
-    clients = [Client(cluster.nodes[i:] + cluster.nodes[:i]) for i in range(threads)]
+    clients = [kind(cluster.nodes[i % 3:] + cluster.nodes[:i % 3]) for i, kind in enumerate(kinds)] + list(more)
 
     def work(client):
         turn = 0
@@ -113,6 +114,64 @@ def test_with_a_node_that_stands_still(open_cluster, sink):
         reply = early.reply()
         assert reply[:3] in ("421", "451", "450", "550"), reply
     assert not Client([victim]).attempt(victim)
+
+
+def accepted_within(clients, begin, end):
+    """What was accepted of transactions whose MAIL was sent after `begin`."""
+    return [entry for client in clients for entry in client.accepted if begin < entry[1] and entry[2] < end]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["follower", "leader"])
+def test_with_a_node_cut_off_under_load(make_cluster, sink, who):
+    """Its clients still reach it, and it accepts until its session ends; the call returns no sooner. It accepts nothing
+    then, nor when it is back."""
+    cluster = separable(make_cluster(form=False)).form()
+    apply_policy(cluster.nodes[0], UNLIMITED)
+    await_applied(cluster.nodes)
+    victim = cluster.leader() if who == "leader" else cluster.followers()[0]
+    others = [node for node in cluster.nodes if node is not victim]
+    got = {}
+
+    def flows(clients, since):
+        return {entry[0] for client in clients for entry in client.accepted
+                if entry[1] > since} == {node.name for node in cluster.nodes}
+
+    def during(clients):
+        wait_until("mail flows on all nodes, ahead of which they have tokens",
+                   lambda: all(client.count() > 50 for client in clients[3:]), 60)
+        with Cut(victim, others) as cut:
+            got["cut"] = time.monotonic()
+            got["seconds"], got["answer"] = took(lambda: freeze(others[1], mode="reject"))
+            got["frozen"] = time.monotonic()
+            time.sleep(3)
+            got["dropped"] = cut.dropped()
+            assert not (late := Client([victim])).attempt(victim)
+            assert all(reply.startswith("421 4.3.2") for reply in late.refusals), late.refusals
+            assert "quorum" in victim.fail("POST", "/v1/freeze", {"account": "u@example.com"})
+        victim.wait_ready()
+        cluster.wait_healthy()
+        time.sleep(1)
+        got["thawing"] = time.monotonic()
+        thaw(victim)
+        wait_until("it flows again on all nodes", lambda: flows(clients, got["thawing"]), 20)
+
+    clients, _ = hammered(cluster, during, (Client,) * 3, [Staying([node]) for node in (victim, victim, *others)])
+    for client in clients[3:]:
+        client.close()
+    meanwhile = [entry for entry in accepted_within(clients, got["cut"], got["frozen"]) if entry[0] == victim.name]
+    late = max((entry[1] - got["cut"] for entry in meanwhile), default=0)
+    print(f"{who} cut off: freeze took {got['seconds']:.2f} s, {len(meanwhile)} accepted there meanwhile, the last one's "
+          f"MAIL {late:.2f} s after the cut; {got['dropped']} packets dropped; "
+          f"{sum(client.count() for client in clients)} accepted in all")
+    assert got["dropped"] > 0
+    assert got["answer"]["complete"]
+    assert {row["node"]: row["how"] for row in got["answer"]["nodes"]} == {
+        node.name: "expired" if node is victim else "confirmed" for node in cluster.nodes}
+    most = TTL_S + MARGIN_S + 1 + (ELECTION_S if who == "leader" else 0)
+    assert got["seconds"] <= most * STRETCH, got["seconds"]
+    assert meanwhile, "it was not cut off from its clients"
+    assert accepted_within(clients, got["frozen"], got["thawing"]) == []
 
 
 def test_logins_and_modes(open_cluster, sink):

@@ -1,6 +1,7 @@
 """Clients that take what they can get, and the check of what they got against a limit: nothing here trusts the node's
 own counters. Moments are the nodes' own receipts: when the commit record was handed to the spool."""
 import datetime
+import itertools
 import smtplib
 import threading
 import time
@@ -8,54 +9,76 @@ import time
 from .util import wait_until
 
 SENDER = "relay@example.com"  # the account of the harness's relay clients
+clients = itertools.count()
 
 
 class Client:
     """One sender's client that sends single messages to the nodes it is given, in turn, and counts."""
 
-    def __init__(self, nodes, recipients=1, sender="user@example.com", pause=0.0):
-        self.nodes, self.recipients, self.sender, self.pause = nodes, recipients, sender, pause
-        self.accepted = []  # (node, begun, ended, recipients), by the monotonic clock
-        self.refusals = {}
+    def __init__(self, nodes, recipients=1, sender="user@example.com", pause=0.0, source="127.0.0.1"):
+        self.nodes, self.recipients, self.sender, self.pause, self.source = nodes, recipients, sender, pause, source
+        self.accepted = []  # (node, before MAIL, after the reply to the dot, recipients), by the monotonic clock
+        self.refusals, self.addresses = {}, 0
         self.lost = 0  # sent to the end, and no answer came
+        self.sent, self.unanswered = [], []  # the recipients of both
+        self.name = f"r{next(clients)}"
+
+    def address(self):
+        """Of one recipient of one message."""
+        self.addresses += 1
+        return f"{self.name}-{self.addresses}@example.net"
 
     def count(self):
         return sum(entry[3] for entry in self.accepted)
 
     def note(self, reply):
+        if isinstance(reply, smtplib.SMTPResponseException):
+            reply = f"{reply.smtp_code} {reply.smtp_error.decode() if isinstance(reply.smtp_error, bytes) else reply.smtp_error}"
+        elif isinstance(reply, Exception):
+            reply = type(reply).__name__
         self.refusals[reply[:160]] = self.refusals.get(reply[:160], 0) + 1
+
+    def connect(self, node):
+        smtp = smtplib.SMTP("127.0.0.1", node.ports["relay"], timeout=15, source_address=(self.source, 0))
+        smtp.ehlo("client.example.com")
+        return smtp
 
     def attempt(self, node):
         """One message, on a connection of its own: True when it was accepted."""
-        begun = time.monotonic()
         try:
-            with smtplib.SMTP("127.0.0.1", node.ports["relay"], timeout=15) as smtp:
-                smtp.ehlo("client.example.com")
-                code, text = smtp.mail(self.sender)
-                if code != 250:
-                    self.note(f"{code} {text.decode()}")
-                    return False
-                got = 0
-                for number in range(self.recipients):
-                    code, text = smtp.rcpt(f"r{number}@example.net")
-                    got += code == 250
-                    if code != 250:
-                        self.note(f"{code} {text.decode()}")
-                if got == 0:
-                    return False
-                try:
-                    code, text = smtp.data("Subject: q\r\n\r\nx\r\n")
-                except (smtplib.SMTPException, OSError):
-                    self.lost += got
-                    return False
-                if code != 250:
-                    self.note(f"{code} {text.decode()}")
-                    return False
-                self.accepted.append((node.name, begun, time.monotonic(), got))
-                return True
+            with self.connect(node) as smtp:
+                return self.message(node, smtp)
         except (smtplib.SMTPException, OSError) as e:
-            self.note(type(e).__name__)
+            self.note(e)
             return False
+
+    def message(self, node, smtp):
+        begun = time.monotonic()
+        code, text = smtp.mail(self.sender)
+        if code != 250:
+            self.note(f"{code} {text.decode()}")
+            return False
+        names, got = [self.address() for _ in range(self.recipients)], []
+        for name in names:
+            code, text = smtp.rcpt(name)
+            if code == 250:
+                got.append(name)
+            else:
+                self.note(f"{code} {text.decode()}")
+        if not got:
+            return False
+        try:
+            code, text = smtp.data("Subject: q\r\n\r\nx\r\n")
+        except (smtplib.SMTPException, OSError):
+            self.lost += len(got)
+            self.unanswered += got
+            return False
+        if code != 250:
+            self.note(f"{code} {text.decode()}")
+            return False
+        self.accepted.append((node.name, begun, time.monotonic(), len(got)))
+        self.sent += got
+        return True
 
     def hammer(self, until):
         """Goes round the nodes until the time is over."""
@@ -72,6 +95,29 @@ class Client:
         while failed < refusals:
             failed = 0 if self.attempt(self.nodes[turn % len(self.nodes)]) else failed + 1
             turn += 1
+
+
+class Staying(Client):
+    """On one connection to each node for as long as that lasts."""
+
+    def attempt(self, node):
+        open_ones = self.__dict__.setdefault("open", {})
+        try:
+            if node.name not in open_ones:
+                open_ones[node.name] = self.connect(node)
+            if self.message(node, open_ones[node.name]):
+                return True
+            open_ones[node.name].rset()
+        except (smtplib.SMTPException, OSError) as e:
+            self.note(e)
+            left = open_ones.pop(node.name, None)
+            if left is not None:
+                left.close()
+        return False
+
+    def close(self):
+        for smtp in self.__dict__.pop("open", {}).values():
+            smtp.close()
 
 
 def together(clients, work):
