@@ -1,0 +1,47 @@
+"""python3 -m fault run | sweep: see docs/fault-testing.md."""
+import argparse
+import pathlib
+import sys
+
+
+def parser():
+    top = argparse.ArgumentParser(prog="fault", description="Runs a cluster, breaks things, and judges what it did.")
+    commands = top.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="one run, and the judgement of it")
+    run.add_argument("--workload", required=True, help="quota, freeze, registers or spool")
+    run.add_argument("--fault", default="none", help="a fault's name, several joined by +, or none")
+    run.add_argument("--seed", type=int, default=1)
+    run.add_argument("--seconds", type=float, default=60)
+    run.add_argument("--engine", default="netns", choices=("netns", "docker"))
+    run.add_argument("--out", type=pathlib.Path, required=True, help="folder for the history, logs and the report")
+    commands.add_parser("sweep", help="removes what runs left that were killed together with their janitors")
+    return top
+
+
+def main():
+    options = parser().parse_args()
+    if options.command == "sweep":
+        from .cleanup import sweep_stale
+        for name in sweep_stale():
+            print(f"swept {name}")
+        return 0
+    from .engine import EngineError
+    from .run import Failed, Run, catalogue, workloads
+    faults = [name for name in options.fault.split("+") if name != "none"]
+    for name, known in [(f, catalogue()) for f in faults] + [(options.workload, workloads())]:
+        if name not in known:
+            sys.exit(f"there is no {name!r}: {', '.join(known)}")
+    run = Run(options.workload, faults, options.seed, options.seconds, options.out, options.engine)
+    try:
+        run.carry_out()
+    except (Failed, EngineError) as error:
+        print(f"not carried out: {error}", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        print("interrupted; what it started is gone", file=sys.stderr)
+        return 130
+    print(run.history_path)
+    return 0
+
+
+sys.exit(main())

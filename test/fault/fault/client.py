@@ -1,0 +1,168 @@
+"""A client that submits messages one after another, writes into the history what it did and what it was told, and never
+takes back what it may have sent: who was cut off after the end of a message doesn't know whether it was accepted."""
+import hashlib
+import itertools
+import socket
+import time
+
+from .engine import SMTP_PORT
+from .history import clock_ns
+
+REPLY_TIMEOUT_S = 10
+DOMAINS = ("sink.test", "mx.test", "a.mx.test", "b.mx.test")  # the first one needs no DNS
+_numbers = itertools.count(1)
+
+
+class Refused(Exception):
+    """A reply that ends the attempt; before the end of the content was sent."""
+
+
+def message_of(address):
+    """The id of the message that a recipient's address was made for; None: it is none of ours."""
+    local = address.strip("<>").partition("@")[0]
+    return local.partition(".")[0] if local[:1] == "m" and "." in local and local[1:].partition(".")[0].isdigit() else None
+
+
+def body_hash(content):
+    """Of the body, which nobody on the way may change."""
+    return hashlib.sha256(content.partition(b"\r\n\r\n")[2]).hexdigest()[:16]
+
+
+class Connection:
+    def __init__(self, node, source):
+        self.node, self.born = node, node.process
+        self.sock = socket.create_connection((node.address, SMTP_PORT), 4, source_address=(source, 0))
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock.settimeout(REPLY_TIMEOUT_S)
+        self.pending = b""
+        self.used = 0
+
+    def reply(self):
+        lines = []
+        while not lines or lines[-1][3:4] == "-":
+            while b"\r\n" not in self.pending:
+                piece = self.sock.recv(65536)
+                if not piece:
+                    raise ConnectionError("closed")
+                self.pending += piece
+            line, _, self.pending = self.pending.partition(b"\r\n")
+            lines.append(line.decode("utf-8", "replace"))
+        return " ".join(lines)
+
+    def expect(self, good, line=None):
+        if line is not None:
+            self.sock.sendall(line.encode() + b"\r\n")
+        reply = self.reply()
+        if not reply.startswith(good):
+            raise Refused(reply)
+        return reply
+
+    def close(self):
+        try:
+            self.sock.close()
+        except OSError:
+            pass
+
+
+class Client:
+    """One process of the history. `sender` is the account that the nodes take it for, by the address it comes from."""
+
+    def __init__(self, name, writer, sender, source, rng, domain=DOMAINS[0], keep=0.5, expect=False):
+        self.name, self.writer, self.sender, self.source, self.rng = name, writer, sender, source, rng
+        self.domain, self.keep = domain, keep
+        self.expect = {"expect": "accept"} if expect else {}
+        self.connection = None
+
+    def _connect(self, node):
+        """A connection that was kept, if it leads there and works; or a new one."""
+        kept, self.connection = self.connection, None
+        if kept is not None and kept.node is node and kept.used < 20 and kept.born == node.process:
+            try:
+                kept.expect("250", "RSET")
+                return kept
+            except (OSError, Refused):
+                pass
+        if kept is not None:
+            kept.close()
+        connection = Connection(node, self.source)
+        try:
+            connection.expect("220")
+            connection.expect("250", "EHLO client.test")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def submit(self, node, rcpts=1, size=200, slow_s=0.0, cut=False):
+        """One message; True when it was accepted. With slow_s the content takes so long; with cut, its end is never
+        sent."""
+        number = next(_numbers)
+        message, begun, stage = f"m{number}", clock_ns(), "connect"
+        addresses = [f"{message}.{i}@{self.domain}" for i in range(rcpts)]
+        body = b"".join(b"%06d %s\r\n" % (i, b"x" * 60) for i in range(max(1, size // 70)))
+        content = (f"From: <{self.sender}>\r\nTo: list:;\r\nMessage-ID: <{message}@fault.test>\r\n"
+                   f"Subject: {message}\r\n\r\n").encode() + body
+        wanted = {"id": message, "rcpts": addresses, "sha256": body_hash(content), "from": self.sender, **self.expect}
+        op, connection, end_sent, taken = None, None, None, []
+        try:
+            connection = self._connect(node)
+            op = self.writer.invoke(self.name, "submit", node.name, self.sender, wanted)
+            stage = "mail"
+            connection.expect("250", f"MAIL FROM:<{self.sender}>")
+            stage, reply = "rcpt", ""
+            for address in addresses:
+                connection.sock.sendall(f"RCPT TO:<{address}>\r\n".encode())
+                reply = connection.reply()
+                if reply.startswith("250"):
+                    taken.append(address)
+            if not taken:
+                raise Refused(reply)
+            stage = "data"
+            connection.expect("354", "DATA")
+            half = len(content) // 2
+            connection.sock.sendall(content[:half])
+            if slow_s:
+                time.sleep(slow_s)
+            connection.sock.sendall(content[half:])
+            if cut:
+                raise ConnectionError("cut by the client")
+            stage, end_sent = "dot", clock_ns()
+            connection.sock.sendall(b".\r\n")
+            reply = connection.reply()
+            if reply.startswith("250"):
+                self.writer.ok(op, {"rcpts": taken, "end_sent_ns": end_sent, "begin_ns": begun}, reply)
+                self._put_back(connection)
+                return True
+            if reply[:1] not in "45":
+                raise ConnectionError(f"no reply: {reply}")
+            self.writer.fail(op, {"stage": stage, "end_sent_ns": end_sent, "begin_ns": begun}, reply)
+            self._put_back(connection)
+        except Refused as error:
+            self._failed(op, node, wanted, begun, stage, str(error))
+            if connection is not None:
+                self._put_back(connection)
+        except OSError as error:
+            words = str(error) or type(error).__name__
+            if end_sent is not None:
+                self.writer.info(op, {"rcpts": taken, "stage": stage, "error": words, "end_sent_ns": end_sent,
+                                      "begin_ns": begun})
+            else:
+                self._failed(op, node, wanted, begun, stage, None, words)
+            if connection is not None:
+                connection.close()
+        return False
+
+    def _failed(self, op, node, wanted, begun, stage, reply, error=None):
+        op = op or self.writer.invoke(self.name, "submit", node.name, self.sender, wanted, t=begun)
+        self.writer.fail(op, {"stage": stage, "begin_ns": begun, **({"error": error} if error else {})}, reply)
+
+    def _put_back(self, connection):
+        connection.used += 1
+        if self.rng.random() < self.keep:
+            self.connection = connection
+        else:
+            connection.close()
+
+    def close(self):
+        if self.connection is not None:
+            self.connection.close()

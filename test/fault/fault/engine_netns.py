@@ -1,0 +1,69 @@
+"""Nodes as processes, each in a network namespace of its own, all joined by a bridge in one more, where the harness is.
+Needs root, and nothing else."""
+import ctypes
+import os
+import subprocess
+
+from .engine import Engine, EngineError, call
+
+CLONE_NEWNET = 0x40000000
+NETWORK = "10.99"
+
+
+def enter(path):
+    """Moves the calling thread into a namespace; threads and processes that it starts later are there too."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(path, "rb") as space:
+        if libc.setns(space.fileno(), CLONE_NEWNET) != 0:
+            raise EngineError(f"{path}: {os.strerror(ctypes.get_errno())}")
+
+
+class NetnsEngine(Engine):
+    name = "netns"
+
+    def __init__(self):
+        if os.geteuid() != 0:
+            raise EngineError("network namespaces need root")
+        super().__init__()
+        self.machines = {}
+
+    @property
+    def hub(self):
+        return f"{NETWORK}.0.1"
+
+    def space(self, which):
+        return f"{self.run}-{which}"
+
+    def open(self, senders):
+        hub = self.space("hub")
+        call("ip", "netns", "add", hub)
+        enter(f"/run/netns/{hub}")
+        addresses = [f"{NETWORK}.1.{number}" for number in range(1, senders + 1)]
+        call("ip", "link", "set", "lo", "up")
+        call("ip", "link", "add", "br0", "type", "bridge")
+        for address in (self.hub, *addresses):
+            call("ip", "address", "add", f"{address}/16", "dev", "br0")
+        call("ip", "link", "set", "br0", "up")
+        return addresses
+
+    def add(self, node):
+        space, port = self.space(node), f"v{len(self.machines) + 1}"
+        address = f"{NETWORK}.2.{len(self.machines) + 1}"
+        call("ip", "netns", "add", space)
+        call("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", space)
+        call("ip", "link", "set", port, "master", "br0", "up")
+        self.machines[node] = address
+        self.inside(node, "ip", "link", "set", "lo", "up")
+        self.inside(node, "ip", "address", "add", f"{address}/16", "dev", "eth0")
+        self.inside(node, "ip", "link", "set", "eth0", "up")
+        return address
+
+    def _into(self, node):
+        return ["nsenter", f"--net=/run/netns/{self.space(node)}", "--"]
+
+    def spawn(self, node, program, arguments, wrapper, log):
+        return subprocess.Popen([*self._into(node), *wrapper, program, *arguments], stdout=log, stderr=log,
+                                stdin=subprocess.DEVNULL, cwd=self.folder, start_new_session=True)
+
+    def inside(self, node, *command):
+        return call(*self._into(node), *command)

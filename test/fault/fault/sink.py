@@ -1,0 +1,80 @@
+"""The next hop of a run: takes what comes, writes each copy that it took into the history, and is as faulty as it is told
+to be: temporary refusals, connections cut after the dot, tarpits. Reports to senders come here too."""
+import re
+import sys
+import pathlib
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "e2e"))
+
+from harness.sink import CLOSE, Sink  # noqa: E402
+
+from .client import body_hash, message_of  # noqa: E402
+from .engine import SINK_PORT  # noqa: E402
+from .history import clock_ns  # noqa: E402
+
+
+class RecordingSink:
+    """`faulty` is the share of transactions that something is wrong with."""
+
+    def __init__(self, address, writer, name_of, rng, faulty=0.0):
+        self.writer, self.name_of, self.rng, self.faulty = writer, name_of, rng, faulty
+        self.copies = 0
+        self.sink = Sink((address,), SINK_PORT)
+        self.sink.hooks = {"dot": self._dot, "mail": self._mail, "rcpt": self._rcpt,
+                           "banner": self._banner}
+        self.address = address
+
+    def _banner(self, _session, _argument):
+        if self.faulty and self.rng.random() < self.faulty / 3:
+            return self.rng.choice([CLOSE, b"421 4.3.2 not now\r\n"])
+        return None
+
+    def _mail(self, session, _argument):
+        session.mail_ns = clock_ns()
+
+    def _rcpt(self, _session, argument):
+        local = re.search(r"<([^>@]*)", argument)
+        if local and local.group(1).endswith(".no"):
+            return "550 5.1.1 no such user"
+        if self.faulty and self.rng.random() < self.faulty / 3:
+            return "450 4.2.1 try again later"
+        return None
+
+    def _dot(self, session, message):
+        fault = self.rng.random() < self.faulty and self.rng.choice(("4xx", "cut", "tarpit"))
+        session.sink.messages.clear()
+        if fault == "4xx":
+            return "451 4.3.0 no room"
+        text = message.content.decode("utf-8", "replace")
+        if message.sender == "" and "multipart/report" in text:
+            self._report(text)
+            return None
+        for recipient in message.recipients:
+            self.copies += 1
+            node = self.name_of(session.peer[0])
+            self.writer.observe("sink", "deliver", {
+                "id": message_of(recipient) or "", "rcpt": recipient, "sha256": body_hash(message.content), "node": node,
+                "source_ip": session.peer[0], "begin_ns": getattr(session, "mail_ns", clock_ns()),
+                "acked": fault != "cut"}, n=node)
+        if fault == "cut":
+            return CLOSE
+        if fault == "tarpit":
+            return iter([b"250-2.0.0 wait\r\n", 1.0, b"250 2.0.0 taken\r\n"])
+        return None
+
+    def _report(self, text):
+        found = {}
+        for block in re.split(r"\r?\n\r?\n", text):
+            recipient = re.search(r"(?mi)^Final-Recipient:\s*rfc822;\s*(\S+)", block)
+            action = re.search(r"(?mi)^Action:\s*(\S+)", block)
+            if recipient and action and message_of(recipient.group(1)):
+                found.setdefault((message_of(recipient.group(1)), action.group(1)), []).append(recipient.group(1))
+        for (about, action), recipients in found.items():
+            self.writer.observe("sink", "dsn", {"about": about, "rcpts": recipients, "action": action})
+
+    def mend(self):
+        """From now on it only takes."""
+        self.faulty = 0.0
+
+    def close(self):
+        self.sink.close()

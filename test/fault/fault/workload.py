@@ -1,0 +1,65 @@
+"""What clients and operators do during a run, and what the cluster is told to be first."""
+import random
+import threading
+import time
+
+
+class Workload:
+    """`senders` are its accounts: each has an address of its own, by which nodes know it."""
+
+    name = ""
+    policy = "limits: []\n"
+    limits = []
+    senders = []
+    load = {"accepted": 40, "per_second": 1.0}
+    faulty = 0.0
+
+    def __init__(self, run, rng):
+        self.run, self.rng = run, rng
+        self.writer, self.cluster = run.writer, run.cluster
+        self.threads, self.failures = [], []
+        self.stopping = threading.Event()
+        self.sources = {account: address for address, account in run.clients}
+
+    def policy_text(self):
+        lines = [f"  - {{name: {l['name']}, for: {l['for']}, count: {l['count']}, window: {l['window_ms'] // 1000}s}}"
+                 for l in self.limits]
+        return "limits:\n" + "\n".join(lines) + "\n" if lines else "limits: []\n"
+
+    def prepare(self):
+        """When the cluster is there and idle."""
+
+    def start(self):
+        raise NotImplementedError
+
+    def spawn(self, name, work, *arguments):
+        """A thread with a random source of its own, so that a schedule does not depend on how threads are mixed."""
+        rng = random.Random(f"{self.run.seed}/{self.name}/{name}")
+
+        def body():
+            try:
+                work(name, rng, *arguments)
+            except Exception as error:
+                self.failures.append(error)
+                raise
+        self.threads.append(threading.Thread(target=body, name=name, daemon=True))
+        self.threads[-1].start()
+
+    def pause(self, rng, seconds):
+        """True when it is time to end."""
+        return self.stopping.wait(rng.uniform(0.5, 1.5) * seconds)
+
+    def node(self, rng):
+        return rng.choice(self.cluster.members())
+
+    def stop(self):
+        self.stopping.set()
+        until = time.monotonic() + 60
+        for thread in self.threads:
+            thread.join(max(0.1, until - time.monotonic()))
+        left = [thread.name for thread in self.threads if thread.is_alive()]
+        if left:
+            raise RuntimeError(f"clients do not end: {left}")
+
+    def drain(self):
+        """After the load: whatever keeps mail from going out is taken away."""
