@@ -83,7 +83,7 @@ static void fail_step(struct replica *r)
 /* libraft tells of no change of its state: it is polled. */
 static void poll_role(struct replica *r)
 {
-    int state = raft_state(&r->raft);
+    int state = (int)raft_state(&r->raft);
     raft_term term = raft_current_term(&r->raft);
     enum replica_role role = state == RAFT_LEADER      ? REPLICA_LEADER
                              : state == RAFT_CANDIDATE ? REPLICA_CANDIDATE
