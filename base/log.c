@@ -40,6 +40,8 @@ static const char *level_name(enum log_level level)
         return "info";
     case LOG_LEVEL_DEBUG:
         return "debug";
+    case LOG_LEVEL_TRACE:
+        return "trace";
     }
     return "?";
 }
@@ -47,7 +49,7 @@ static const char *level_name(enum log_level level)
 static void put_prefix(struct buf *line, enum log_level level, const char *area)
 {
     if (atomic_load(&journal)) {
-        buf_printf(line, "<%d>%s: ", (int)level, area);
+        buf_printf(line, "<%d>%s: ", level < LOG_LEVEL_DEBUG ? (int)level : LOG_LEVEL_DEBUG, area);
         return;
     }
     struct timespec now;

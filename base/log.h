@@ -5,7 +5,8 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
-enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARN = 4, LOG_LEVEL_INFO = 6, LOG_LEVEL_DEBUG = 7 };
+/* By syslog's numbers. Trace is what libraries say of their inner life: journals have no level below debug. */
+enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARN = 4, LOG_LEVEL_INFO = 6, LOG_LEVEL_DEBUG = 7, LOG_LEVEL_TRACE };
 
 /* Before other threads start, or from the main thread on reload. */
 void log_set_level(enum log_level level);
@@ -19,5 +20,6 @@ void log_line(enum log_level level, const char *area, const char *fmt, ...) __at
 #define log_warn(area, ...) log_line(LOG_LEVEL_WARN, area, __VA_ARGS__)
 #define log_info(area, ...) log_line(LOG_LEVEL_INFO, area, __VA_ARGS__)
 #define log_debug(area, ...) log_line(LOG_LEVEL_DEBUG, area, __VA_ARGS__)
+#define log_trace(area, ...) log_line(LOG_LEVEL_TRACE, area, __VA_ARGS__)
 
 #endif

@@ -459,7 +459,7 @@ const struct cli_command cli_commands[] = {
       "  turnpike config check /etc/turnpike/node.yaml && turnpike reload\n", cmd_config_check },
     { "reload", "", 0, 0, NULL, no_options, "read configuration, certificates and accounts again",
       "No connection is dropped. A wrong file changes nothing.", "  turnpike reload\n", cmd_reload },
-    { "log level", "[LEVEL]", 0, 1, "error|warn|info|debug", no_options, "show or set the log's level",
+    { "log level", "[LEVEL]", 0, 1, "error|warn|info|debug|trace", no_options, "show or set the log's level",
       "Until the next restart or reload.", "  turnpike log level debug\n", cmd_log },
     { "spool verify", "DIR", 1, 1, "@dir", no_options, "check a stopped node's spool",
       "Changes nothing. It runs turnpiked --verify-spool DIR.",

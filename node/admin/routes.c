@@ -149,7 +149,7 @@ static const struct admin_param log_params[] = {
     { .name = "level",
       .type = ADMIN_TYPE_CHOICE,
       .required = true,
-      .choices = "error|warn|info|debug",
+      .choices = "error|warn|info|debug|trace",
       .help = "least severity that is logged" },
     { .name = NULL },
 };

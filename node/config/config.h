@@ -232,7 +232,7 @@ struct config_admin {
     char *token;       /* its first line; NULL without token_file or when files were not read */
 };
 
-enum config_log_level { CONFIG_LOG_ERROR, CONFIG_LOG_WARN, CONFIG_LOG_INFO, CONFIG_LOG_DEBUG };
+enum config_log_level { CONFIG_LOG_ERROR, CONFIG_LOG_WARN, CONFIG_LOG_INFO, CONFIG_LOG_DEBUG, CONFIG_LOG_TRACE };
 enum config_events { CONFIG_EVENTS_OFF, CONFIG_EVENTS_STDOUT, CONFIG_EVENTS_JOURNAL, CONFIG_EVENTS_FILE };
 
 struct config_log {

@@ -67,7 +67,7 @@ static const char *const eightbit[] = { "send", "bounce", NULL };
 static const char *const mx_tls[] = { "none", "opportunistic", "required", NULL };
 static const char *const route_tls[] = { "none", "opportunistic", "required", "verify", NULL };
 static const char *const contents[] = { "headers", "full", NULL };
-static const char *const levels[] = { "error", "warn", "info", "debug", NULL };
+static const char *const levels[] = { "error", "warn", "info", "debug", "trace", NULL };
 
 /* ---- listeners ----------------------------------------------------------------------------------------- */
 

@@ -5,6 +5,7 @@
 #include "node/core/cluster.h"
 #include "node/core/node.h"
 #include "node/core/recover.h"
+#include "node/core/service.h"
 #include "node/policy/policy.h"
 
 #include <errno.h>
@@ -208,9 +209,7 @@ static int run(const char *path)
     struct config *config = load(path);
     if (config == NULL)
         return EX_CONFIG;
-    static const enum log_level levels[] = { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO,
-                                             LOG_LEVEL_DEBUG };
-    log_set_level(levels[config->log.level]);
+    service_set_log_level(config);
     log_set_journal(getenv("JOURNAL_STREAM") != NULL);
     signal(SIGPIPE, SIG_IGN);
 

@@ -305,6 +305,7 @@ static const struct {
     { "warn", LOG_LEVEL_WARN },
     { "info", LOG_LEVEL_INFO },
     { "debug", LOG_LEVEL_DEBUG },
+    { "trace", LOG_LEVEL_TRACE },
 };
 
 static int ops_log_level_get(void *ctx, char level[8], struct admin_error *e)
@@ -327,7 +328,7 @@ static int ops_log_level_set(void *ctx, const char *level, const struct admin_ca
             log_info("log", "level is %s now, set by %s", level, by->text);
             return 0;
         }
-    return admin_fail(e, ERR_BAD, "%s is no level; there are error, warn, info and debug", level);
+    return admin_fail(e, ERR_BAD, "%s is no level; there are error, warn, info, debug and trace", level);
 }
 
 void ops_fill(struct node *n, struct admin_ops *out)

@@ -121,11 +121,19 @@ void service_close_telemetry(struct node *n)
     trace_free(n->trace);
 }
 
+void service_set_log_level(const struct config *config)
+{
+    static const enum log_level levels[] = { [CONFIG_LOG_ERROR] = LOG_LEVEL_ERROR,
+                                             [CONFIG_LOG_WARN] = LOG_LEVEL_WARN,
+                                             [CONFIG_LOG_INFO] = LOG_LEVEL_INFO,
+                                             [CONFIG_LOG_DEBUG] = LOG_LEVEL_DEBUG,
+                                             [CONFIG_LOG_TRACE] = LOG_LEVEL_TRACE };
+    log_set_level(levels[config->log.level]);
+}
+
 void service_reopen_logs(struct node *n, const struct config *fresh)
 {
-    static const enum log_level levels[] = { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO,
-                                             LOG_LEVEL_DEBUG };
-    log_set_level(levels[fresh->log.level]);
+    service_set_log_level(fresh);
     events_reopen(n->events);
     int err = events_retarget(n->events, events_target(fresh), events_path(fresh));
     if (err != 0)

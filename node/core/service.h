@@ -19,6 +19,7 @@ int service_run_admin(struct node *n);
 void service_close_admin(struct node *n);
 void service_close_telemetry(struct node *n);
 /* Log files may have been rotated, and settings may be new. */
+void service_set_log_level(const struct config *config);
 void service_reopen_logs(struct node *n, const struct config *fresh);
 
 #endif

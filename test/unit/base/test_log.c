@@ -70,16 +70,22 @@ static void test_levels_and_journal(void **state)
     log_debug("a", "hidden");
     log_set_level(LOG_LEVEL_DEBUG);
     log_debug("a", "shown");
+    log_trace("a", "hidden, being a library's");
+    log_set_level(LOG_LEVEL_TRACE);
+    log_trace("a", "a step");
     log_set_level(LOG_LEVEL_ERROR);
     log_warn("a", "hidden too");
     log_set_journal(1);
     log_error("b", "bad");
+    log_set_level(LOG_LEVEL_TRACE);
+    log_trace("b", "no journal has such a level");
     log_set_journal(0);
     log_set_level(LOG_LEVEL_INFO);
     char *text = release();
     assert_null(strstr(text, "hidden"));
     assert_non_null(strstr(text, " debug a: shown\n"));
-    assert_non_null(strstr(text, "\n<3>b: bad\n"));
+    assert_non_null(strstr(text, " trace a: a step\n"));
+    assert_non_null(strstr(text, "\n<3>b: bad\n<7>b: no journal"));
     free(text);
 }
 

@@ -3,7 +3,10 @@
 #include "cluster.h"
 
 #include "base/err.h"
+#include "base/log.h"
 
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static void test_restart(void **state)
@@ -31,6 +34,40 @@ static void test_restart(void **state)
     cluster_wait_same(&c, commands + 1);
     assert_true(machine_now_ms(leader->machine) >= now_ms);
     cluster_fini(&c);
+}
+
+static bool has_traced(struct cluster *c, void *arg)
+{
+    static char text[1 << 20];
+    (void)c;
+    ssize_t n = pread(*(int *)arg, text, sizeof text - 1, 0);
+    text[n > 0 ? n : 0] = '\0';
+    return strstr(text, " trace raft: ") != NULL;
+}
+
+/* libraft says a dozen lines for each entry: level debug is to be of use without them. */
+static void test_only_level_trace_has_the_librarys_steps(void **state)
+{
+    (void)state;
+    struct cluster c;
+    char path[] = "/tmp/replica_log_XXXXXX";
+    int file = mkstemp(path), standard = dup(STDERR_FILENO);
+    assert_true(file >= 0 && standard >= 0);
+    assert_int_equal(unlink(path), 0);
+    assert_true(dup2(file, STDERR_FILENO) >= 0);
+    cluster_start(&c, 3);
+    log_set_level(LOG_LEVEL_DEBUG);
+    cluster_load(&c, 100, 7, 0);
+    bool at_debug = lseek(file, 0, SEEK_END) > 4096 || has_traced(&c, &file);
+    log_set_level(LOG_LEVEL_TRACE); /* while it runs */
+    bool at_trace = cluster_wait(&c, 5000, has_traced, &file);
+    log_set_level(LOG_LEVEL_ERROR);
+    assert_true(dup2(standard, STDERR_FILENO) >= 0);
+    cluster_fini(&c);
+    close(standard);
+    close(file);
+    assert_false(at_debug);
+    assert_true(at_trace);
 }
 
 static void test_barrier(void **state)
@@ -158,7 +195,7 @@ static void test_copy_and_restore(void **state)
     uint64_t index = machine_applied(m), commands = fake_machine_commands(m), hash = fake_machine_hash(m);
     cluster_load(&c, 100, 5, 0); /* what comes later is not in it */
     fake_machine_hold(m, false);
-    assert_true(cluster_wait(&c, 10000, is_copied, &k));
+    assert_true(cluster_wait(&c, PATIENCE_MS, is_copied, &k));
     assert_int_equal(k.err, 0);
     assert_true(k.state.len > 5u << 20);
 
@@ -205,9 +242,9 @@ static void test_copy_and_restore(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_restart),          cmocka_unit_test(test_barrier),
-        cmocka_unit_test(test_first_state),      cmocka_unit_test(test_recover),
-        cmocka_unit_test(test_copy_and_restore),
+        cmocka_unit_test(test_restart), cmocka_unit_test(test_only_level_trace_has_the_librarys_steps),
+        cmocka_unit_test(test_barrier), cmocka_unit_test(test_first_state),
+        cmocka_unit_test(test_recover), cmocka_unit_test(test_copy_and_restore),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
