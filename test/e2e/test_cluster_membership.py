@@ -165,7 +165,7 @@ def test_promote_and_demote(cluster):
     cluster.wait_healthy()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_five_voters_outlive_two(cluster):
     for _ in range(2):
         add_member(cluster)
@@ -189,7 +189,7 @@ def test_five_voters_outlive_two(cluster):
     assert leader.accounts() == ["user@example.com"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(75)
 def test_a_standby_takes_a_dead_voters_place(cluster):
     """After a minute, by itself; when the dead one comes back, it stands by."""
     add_member(cluster)
@@ -205,7 +205,7 @@ def test_a_standby_takes_a_dead_voters_place(cluster):
 # ---- leaders
 
 
-@pytest.mark.slow
+@pytest.mark.slow(27)
 def test_ten_leaders_killed_under_load(cluster, sink):
     """Mail is accepted on all nodes meanwhile; a new leader is there in time; nothing that was accepted is lost."""
     apply_policy(cluster.nodes[0], "limits: [{name: account-hour, for: account, count: 1000000, window: 1h}]\n")
