@@ -8,7 +8,7 @@ foreach(dep libuv liblz4 openssl libunbound jansson libmicrohttpd libcurl libpcr
   pkg_check_modules(${id} REQUIRED IMPORTED_TARGET ${dep})
 endforeach()
 # Older ones can lose committed entries: docs/dependencies.md.
-pkg_check_modules(raft REQUIRED IMPORTED_TARGET raft>=0.22.1)
+pkg_check_modules(raft REQUIRED raft>=0.22.1)
 find_package(nng 1.5 REQUIRED)
 
 add_library(turnpike_flags INTERFACE)
