@@ -28,8 +28,7 @@ struct auth_guard *auth_guard_new(const struct auth_guard_config *config);
 void auth_guard_free(struct auth_guard *g);
 void auth_guard_configure(struct auth_guard *g, const struct auth_guard_config *config);
 
-/* `account` canonical, `client` the bytes of its network (config_net's 17, or any). Either may be empty: not
- * counted. */
+/* `account` canonical, `client` the bytes of its network. Either may be empty: not counted. */
 void auth_guard_failure(struct auth_guard *g, int64_t now_ms, struct span account, struct span client);
 /* A right password: the account's and the client's counts are halved for the pair that succeeded. */
 void auth_guard_success(struct auth_guard *g, int64_t now_ms, struct span account, struct span client);

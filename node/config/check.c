@@ -64,18 +64,16 @@ static void check_routes(struct schema_load *l, struct config *c)
 
 /* ---- the rest ------------------------------------------------------------------------------------------ */
 
-static void check_relay_network(struct schema_load *l, const struct config_net *net, const char *path)
+static void check_relay_network(struct schema_load *l, const struct ip_net *net, const char *path)
 {
-    bool v4 = net->bits >= 96;
-    unsigned bits = v4 ? net->bits - 96u : net->bits;
-    if (bits == 0)
+    if (net->bits == 0)
         schema_fault_at(l, path, "this is everybody: it would make an open relay; name your own networks");
-    else if (bits < (v4 ? 8u : 16u))
-        schema_warn_at(l, path, "/%u is a very large network to relay for", bits);
+    else if (net->bits < (net->addr.family == 4 ? 8 : 16))
+        schema_warn_at(l, path, "/%u is a very large network to relay for", net->bits);
 }
 
 struct relay_net {
-    const struct config_net *net;
+    const struct ip_net *net;
     uint32_t client, index;
 };
 
@@ -92,12 +90,12 @@ static int relay_net_compare(const void *va, const void *vb)
 /* One network under two accounts would be a coin toss. */
 static void check_relay_twins(struct schema_load *l, struct relay_net *nets, size_t n)
 {
-    char path[96], first[96], text[80];
+    char path[96], first[96], text[IP_TEXT_MAX + 4];
     qsort(nets, n, sizeof *nets, relay_net_compare);
     for (size_t i = 1; i < n; i++) {
         if (memcmp(nets[i].net, nets[i - 1].net, sizeof *nets[i].net) != 0)
             continue;
-        config_net_format(nets[i].net, text, sizeof text);
+        config_net_format(nets[i].net, text);
         snprintf(path, sizeof path, "relay_clients[%u].networks[%u]", nets[i].client, nets[i].index);
         snprintf(first, sizeof first, "relay_clients[%u].networks[%u]", nets[i - 1].client,
                  nets[i - 1].index);

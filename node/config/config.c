@@ -170,11 +170,14 @@ const struct config_route *config_route_find(const struct config *c, struct span
 const char *config_relay_account(const struct config *c, const struct sockaddr *client)
 {
     const char *account = NULL;
+    struct ip_addr a;
     int best = -1;
+    if (ip_from_sockaddr(client, &a, NULL) != 0)
+        return NULL;
     for (uint32_t i = 0; i < c->nrelay_clients; i++)
         for (uint32_t k = 0; k < c->relay_clients[i].nnetworks; k++) {
-            const struct config_net *net = &c->relay_clients[i].networks[k];
-            if (net->bits > best && config_net_contains(net, client)) {
+            const struct ip_net *net = &c->relay_clients[i].networks[k];
+            if (net->bits > best && ip_net_has(net, &a)) {
                 best = net->bits;
                 account = c->relay_clients[i].account;
             }

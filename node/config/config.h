@@ -45,10 +45,10 @@ struct config_listener {
     bool require_tls;
     bool old_devices; /* AUTH without TLS, TLS 1.0, bare LF made CRLF; only with `networks` */
     bool hide_client_address;
-    struct config_net *networks; /* clients let in; nnetworks 0: any */
+    struct ip_net *networks; /* clients let in; nnetworks 0: any */
     uint32_t nnetworks;
     struct {
-        struct config_net *from; /* load balancers; nfrom 0: no PROXY protocol on this listener */
+        struct ip_net *from; /* load balancers; nfrom 0: no PROXY protocol on this listener */
         uint32_t nfrom;
     } proxy_protocol;
     uint32_t max_sessions;
@@ -62,7 +62,7 @@ struct config_listener {
 };
 
 struct config_relay_client {
-    struct config_net *networks;
+    struct ip_net *networks;
     uint32_t nnetworks;
     char *account; /* canonical */
 };
@@ -147,9 +147,9 @@ struct config_delivery {
     int ipv6;             /* enum config_ipv6 */
     bool eightbit_bounce; /* next hop without 8BITMIME: bounce 8-bit content instead of sending it as it is */
     int tls;              /* enum config_tls: towards MX hosts */
-    struct config_net *allowed_networks; /* private and local ranges that an MX may point into */
+    struct ip_net *allowed_networks; /* private and local ranges that an MX may point into */
     uint32_t nallowed_networks;
-    struct config_net *floating_networks; /* of pools' addresses that are used with a valid session only */
+    struct ip_net *floating_networks; /* of pools' addresses that are used with a valid session only */
     uint32_t nfloating_networks;
     uint32_t weight[3]; /* by enum envelope_class: messages per turn */
     struct {

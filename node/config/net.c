@@ -34,97 +34,18 @@ static int address_parse(struct span s, uint8_t out[16], bool *v4)
     return inet_pton(AF_INET6, text, out) == 1 ? 0 : ERR_BAD;
 }
 
-/* Clears what is below the prefix; true if anything was set there. */
-static bool mask(struct config_net *net)
+void config_net_format(const struct ip_net *net, char out[IP_TEXT_MAX + 4])
 {
-    bool any = false;
-    for (unsigned i = 0; i < 16; i++) {
-        unsigned keep = net->bits >= (i + 1) * 8 ? 8 : net->bits <= i * 8 ? 0 : net->bits - i * 8;
-        uint8_t bits = (uint8_t)(0xff00u >> keep);
-        any = any || (net->addr[i] & (uint8_t)~bits) != 0;
-        net->addr[i] &= bits;
-    }
-    return any;
-}
-
-int config_net_parse(struct span text, struct config_net *out)
-{
-    const char *slash = text.n > 0 ? memchr(text.p, '/', text.n) : NULL;
-    size_t len = slash != NULL ? (size_t)(slash - text.p) : text.n;
-    bool v4;
-    memset(out, 0, sizeof *out);
-    if (address_parse(span_of(text.p, len), out->addr, &v4) != 0)
-        return ERR_BAD;
-    uint64_t bits = v4 ? 32 : 128;
-    if (slash != NULL) {
-        uint64_t given;
-        struct span s = span_sub(text, len + 1);
-        if (s.n > 3 || text_u64(s, &given) != 0 || given > bits)
-            return ERR_BAD;
-        bits = given;
-    }
-    out->bits = (uint8_t)(v4 ? 96 + bits : bits);
-    return mask(out) ? ERR_BAD : 0;
-}
-
-static bool is_mapped(const uint8_t addr[16])
-{
-    return memcmp(addr, mapped, 12) == 0;
-}
-
-void config_net_format(const struct config_net *net, char *out, size_t cap)
-{
-    char text[INET6_ADDRSTRLEN];
-    bool v4 = is_mapped(net->addr) && net->bits >= 96;
-    inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? net->addr + 12 : net->addr, text, sizeof text);
-    unsigned bits = v4 ? net->bits - 96u : net->bits;
-    if (bits == (v4 ? 32u : 128u))
-        snprintf(out, cap, "%s", text);
+    if (ip_net_single(net))
+        ip_addr_format(&net->addr, out);
     else
-        snprintf(out, cap, "%s/%u", text, bits);
+        ip_net_format(net, out);
 }
 
-static bool sockaddr_bytes(const struct sockaddr *sa, uint8_t out[16])
+bool config_nets_contain(const struct ip_net *nets, uint32_t n, const struct sockaddr *address)
 {
-    if (sa->sa_family == AF_INET) {
-        memcpy(out, mapped, 12);
-        memcpy(out + 12, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, 4);
-        return true;
-    }
-    if (sa->sa_family == AF_INET6) {
-        memcpy(out, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, 16);
-        return true;
-    }
-    return false;
-}
-
-bool config_net_contains(const struct config_net *net, const struct sockaddr *address)
-{
-    struct config_net a = { .bits = net->bits };
-    if (!sockaddr_bytes(address, a.addr))
-        return false;
-    /* "::/0" is all of IPv6, not IPv4 by the way of mapped addresses. */
-    if (net->bits < 96 && is_mapped(a.addr))
-        return false;
-    mask(&a);
-    return memcmp(a.addr, net->addr, 16) == 0;
-}
-
-bool config_nets_contain(const struct config_net *nets, uint32_t n, const struct sockaddr *address)
-{
-    for (uint32_t i = 0; i < n; i++)
-        if (config_net_contains(&nets[i], address))
-            return true;
-    return false;
-}
-
-bool config_net_of(const struct sockaddr *address, uint8_t v4_bits, uint8_t v6_bits, struct config_net *out)
-{
-    if (!sockaddr_bytes(address, out->addr))
-        return false;
-    out->bits = (uint8_t)(is_mapped(out->addr) ? 96 + v4_bits : v6_bits);
-    mask(out);
-    return true;
+    struct ip_addr a;
+    return ip_from_sockaddr(address, &a, NULL) == 0 && ip_nets_have(nets, n, &a);
 }
 
 static void sockaddr_set(struct sockaddr_storage *out, const uint8_t addr[16], bool v4, uint16_t port)

@@ -548,12 +548,12 @@ const struct schema_type type_server = { sizeof(struct sockaddr_storage), server
 static bool net_parse(struct schema_load *l, const struct schema_field *f, struct span s, void *out)
 {
     (void)f;
-    struct config_net *net = out;
-    if (config_net_parse(s, net) == 0)
+    struct ip_net *net = out;
+    if (ip_net_parse(s, net) == 0)
         return true;
-    char meant[80];
-    config_net_format(net, meant, sizeof meant);
-    if (net->bits != 0 && memchr(s.p, '/', s.n) != NULL)
+    char meant[IP_TEXT_MAX + 4];
+    config_net_format(net, meant);
+    if (net->bits != 0)
         schema_fault(l, "has bits set after the prefix: \"%.*s\"; did you mean %s?", SHOWN(s), meant);
     else
         schema_fault(l, "expected a network such as 192.0.2.0/24 or 2001:db8::/32, got \"%.*s\"", SHOWN(s));
@@ -563,10 +563,10 @@ static bool net_parse(struct schema_load *l, const struct schema_field *f, struc
 static bool net_format(const struct schema_field *f, const void *in, struct buf *out)
 {
     (void)f;
-    char text[80];
-    config_net_format(in, text, sizeof text);
+    char text[IP_TEXT_MAX + 4];
+    config_net_format(in, text);
     buf_put_str(out, text);
     return true;
 }
 
-const struct schema_type type_net = { sizeof(struct config_net), net_parse, net_format, NULL };
+const struct schema_type type_net = { sizeof(struct ip_net), net_parse, net_format, NULL };

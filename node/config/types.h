@@ -25,7 +25,7 @@ extern const struct schema_type type_events;    /* char *: off, stdout, journal 
 extern const struct schema_type type_endpoint;  /* sockaddr_storage, ip:port */
 extern const struct schema_type type_ip;        /* sockaddr_storage, port 0 */
 extern const struct schema_type type_server;    /* sockaddr_storage, "ip" or "ip@port" */
-extern const struct schema_type type_net;       /* struct config_net */
+extern const struct schema_type type_net;       /* struct ip_net */
 extern const struct schema_type type_via;       /* char *: a route's next hop; taken apart by via_parse */
 extern const struct schema_type type_header_add, type_header_remove; /* struct config_header_rule */
 

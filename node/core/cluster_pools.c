@@ -58,20 +58,6 @@ struct making {
     uint32_t others; /* addresses that this node cannot read */
 };
 
-static bool is_floating(const struct config *config, const struct ip_addr *addr)
-{
-    for (uint32_t i = 0; i < config->delivery.nfloating_networks; i++) {
-        const struct config_net *net = &config->delivery.floating_networks[i];
-        bool mapped;
-        struct ip_addr a = ip_addr_v6(net->addr, &mapped);
-        uint8_t bits = mapped ? (uint8_t)(net->bits < 96 ? 0 : net->bits - 96) : net->bits;
-        struct ip_net around = ip_net_around(&a, bits);
-        if (ip_net_has(&around, addr))
-            return true;
-    }
-    return false;
-}
-
 static int add_address(void *arg, const struct directory_ip *ip)
 {
     struct making *m = arg;
@@ -85,7 +71,8 @@ static int add_address(void *arg, const struct directory_ip *ip)
                               .use = ip->use };
     if (ip_addr_parse(ip->address, &a.addr) != 0 || pool_view_find(m->v, &a.addr) != NULL)
         return 0; /* ::ffff:192.0.2.1 is 192.0.2.1, which may have come before it */
-    a.floating = is_floating(c->pools_config, &a.addr);
+    const struct config_delivery *d = &c->pools_config->delivery;
+    a.floating = ip_nets_have(d->floating_networks, d->nfloating_networks, &a.addr);
     const struct pool_address *was = pool_view_find(c->pools, &a.addr);
     struct pool_meter *fresh = NULL;
     if (was != NULL && was->meter != NULL)

@@ -312,7 +312,6 @@ static int resolver_new(struct worker *w, struct dns **out)
     buf_init(&why, 1024);
     const char *resolvers[16];
     char texts[16][80];
-    struct ip_net allow[CONFIG_NETWORKS_MAX];
     struct ip_addr own[OWN_MAX];
     struct dns_config dc = { .resolvers = resolvers,
                              .trust_anchor_file = c->resolver.trust_anchor_file,
@@ -320,7 +319,8 @@ static int resolver_new(struct worker *w, struct dns **out)
                              .family = c->delivery.ipv6 == CONFIG_IPV4_ONLY   ? DNS_FAMILY_V4
                                        : c->delivery.ipv6 == CONFIG_IPV6_ONLY ? DNS_FAMILY_V6
                                                                               : DNS_FAMILY_BOTH,
-                             .allow = allow,
+                             .allow = c->delivery.allowed_networks,
+                             .nallow = c->delivery.nallowed_networks,
                              .own = own,
                              .nown = own_addrs(c, own),
                              .own_names = (const char *const[]){ c->hostname, c->name },
@@ -333,13 +333,6 @@ static int resolver_new(struct worker *w, struct dns **out)
             continue;
         snprintf(texts[i], sizeof texts[i], "%s@%u", ip_addr_format(&a, text), port);
         resolvers[dc.nresolvers++] = texts[i];
-    }
-    for (uint32_t i = 0; i < c->delivery.nallowed_networks && i < CONFIG_NETWORKS_MAX; i++) {
-        const struct config_net *net = &c->delivery.allowed_networks[i];
-        bool mapped;
-        struct ip_addr a = ip_addr_v6(net->addr, &mapped);
-        uint8_t bits = mapped ? (uint8_t)(net->bits < 96 ? 0 : net->bits - 96) : net->bits;
-        allow[dc.nallow++] = ip_net_around(&a, bits);
     }
     int err = dns_new(&w->loop, &w->timers, &dc, out, &why);
     if (err != 0)

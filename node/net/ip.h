@@ -78,10 +78,15 @@ struct ip_net {
 };
 
 /* "192.0.2.0/24", "2001:db8::/32", or an address alone (/32, /128). Host bits that are set: ERR_BAD, since
- * the operator meant something else. A mapped prefix (::ffff:0:0/96 and longer) becomes its IPv4 network. */
+ * the operator meant something else; then *net is the network that was probably meant, and otherwise not
+ * touched. A mapped prefix (::ffff:0:0/96 and longer) becomes its IPv4 network. */
 int ip_net_parse(struct span text, struct ip_net *net);
 const char *ip_net_format(const struct ip_net *net, char out[IP_TEXT_MAX + 4]);
 bool ip_net_has(const struct ip_net *net, const struct ip_addr *a);
+/* Whether one of n networks has it. */
+bool ip_nets_have(const struct ip_net *nets, size_t n, const struct ip_addr *a);
+/* It is one address: /32 or /128. */
+bool ip_net_single(const struct ip_net *net);
 /* The network of `bits` around an address; bits beyond the family's are cut. */
 struct ip_net ip_net_around(const struct ip_addr *a, uint8_t bits);
 

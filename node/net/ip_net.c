@@ -67,14 +67,12 @@ int ip_net_parse(struct span text, struct ip_net *net)
     uint8_t masked[16];
     memcpy(masked, bytes, 16);
     mask(masked, (unsigned)bits);
-    if (memcmp(masked, bytes, 16) != 0)
-        return ERR_BAD;
     bool mapped = false;
-    struct ip_addr a = family == 4 ? ip_addr_v4(bytes) : ip_addr_v6(bytes, &mapped);
+    struct ip_addr a = family == 4 ? ip_addr_v4(masked) : ip_addr_v6(masked, &mapped);
     if (mapped) /* its 96 leading bits are set, so bits >= 96, as no host bit is */
         bits -= 96;
     *net = (struct ip_net){ .addr = a, .bits = (uint8_t)bits };
-    return 0;
+    return memcmp(masked, bytes, 16) == 0 ? 0 : ERR_BAD;
 }
 
 const char *ip_net_format(const struct ip_net *net, char out[IP_TEXT_MAX + 4])
@@ -93,6 +91,19 @@ bool ip_net_has(const struct ip_net *net, const struct ip_addr *a)
     if (memcmp(net->addr.bytes, a->bytes, whole) != 0)
         return false;
     return rest == 0 || ((net->addr.bytes[whole] ^ a->bytes[whole]) & (0xff00u >> rest) & 0xff) == 0;
+}
+
+bool ip_nets_have(const struct ip_net *nets, size_t n, const struct ip_addr *a)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ip_net_has(&nets[i], a))
+            return true;
+    return false;
+}
+
+bool ip_net_single(const struct ip_net *net)
+{
+    return net->bits == family_bits(net->addr.family);
 }
 
 struct ip_net ip_net_around(const struct ip_addr *a, uint8_t bits)

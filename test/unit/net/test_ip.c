@@ -256,9 +256,25 @@ static void test_net(void **state)
                                        "192.0.2.0/2a",
                                        "192.0.2.0/-1",
                                        "::ffff:0.0.0.0/95",
-                                       "10.0.0.0/8/8" };
+                                       "10.0.0.0/8/8",
+                                       "10.0.0/8",
+                                       " 10.0.0.0/8",
+                                       "1.2.3.4.5",
+                                       "x" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(ip_net_parse(span_str(bad[i]), &net), ERR_BAD);
+
+    static const struct {
+        const char *text, *meant;
+    } nearly[] = {
+        { "10.0.0.1/8", "10.0.0.0/8" },
+        { "2001:db8::1/32", "2001:db8::/32" },
+        { "::ffff:192.0.2.1/120", "192.0.2.0/24" },
+    };
+    for (size_t i = 0; i < sizeof nearly / sizeof *nearly; i++) {
+        assert_int_equal(ip_net_parse(span_str(nearly[i].text), &net), ERR_BAD);
+        assert_string_equal(ip_net_format(&net, out), nearly[i].meant);
+    }
 
     assert_int_equal(ip_net_parse(SPAN_LIT("10.128.0.0/9"), &net), 0);
     struct ip_addr in = addr("10.200.1.1");
