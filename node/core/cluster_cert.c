@@ -233,12 +233,12 @@ static void report(struct cluster *c, const struct directory_member *self)
     struct agent_session session;
     agent_session(c->agent, &session);
     if (c->reporting || !session.usable ||
-        (self->features == CLUSTER_FEATURES && span_eq(self->version, span_str(TURNPIKE_VERSION))))
+        (self->features == COMMAND_FEATURES && span_eq(self->version, span_str(TURNPIKE_VERSION))))
         return;
     struct command cmd = { .type = COMMAND_MEMBER_REPORT,
                            .member_report = { .node = self->id,
                                               .version = span_str(TURNPIKE_VERSION),
-                                              .features = CLUSTER_FEATURES } };
+                                              .features = COMMAND_FEATURES } };
     c->reporting = agent_submit(c->agent, &cmd, ISSUE_MS, reported_cb, c) == 0;
 }
 

@@ -121,7 +121,7 @@ void cluster_fill_state(void *ctx, struct gossip_state *s)
     s->digest = d->digest;
     s->leader = c->leader;
     s->term = rs.term;
-    s->features = CLUSTER_FEATURES;
+    s->features = COMMAND_FEATURES;
     s->draining = cluster_own_member(c, &self) && self.state == COMMAND_MEMBER_DRAINING;
     s->accepting = node_accepting(c->node, NULL);
     s->quorum = cluster_has_quorum(c);

@@ -27,7 +27,6 @@
 #define CLUSTER_LEADER_MS 100  /* between two looks at what is due */
 #define CLUSTER_MEMBERS_MS 250 /* between two steps of the membership */
 #define CLUSTER_CALL_MS 5000   /* operators' commands without quorum */
-#define CLUSTER_FEATURES 1     /* highest feature level that this build can do */
 #define CLUSTER_MEMBERS_MAX 64
 #define CLUSTER_WAITERS_MAX 64 /* of other nodes, for a published index */
 #define CLUSTER_DIGESTS 8

@@ -240,7 +240,7 @@ int cluster_join_op(void *ctx, const struct admin_caller *by, const struct admin
         err = prepare(c, config, e);
     if (err == 0) {
         err = join_ask(&token, config->name, config->cluster.advertise, config->cluster.advertise_gossip,
-                       TURNPIKE_VERSION, CLUSTER_FEATURES, JOIN_ASK_MS, &id, &why);
+                       TURNPIKE_VERSION, COMMAND_FEATURES, JOIN_ASK_MS, &id, &why);
         if (err != 0)
             err = admin_fail(e, err, "%.*s", (int)why.len, why.len > 0 ? why.data : "");
     }
