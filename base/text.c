@@ -211,3 +211,23 @@ void text_format_duration(int64_t ms, char *out, size_t cap)
     else
         snprintf(out, cap, "%" PRId64 "d", s / 86400);
 }
+
+int text_host_port(struct span s, struct span *host, uint16_t *port)
+{
+    uint64_t v;
+    const char *colon = s.n > 0 ? memrchr(s.p, ':', s.n) : NULL;
+    if (colon == NULL)
+        return ERR_BAD;
+    struct span name = span_of(s.p, (size_t)(colon - s.p)), digits = span_sub(s, name.n + 1);
+    if (digits.n > 5 || text_u64(digits, &v) != 0 || v == 0 || v > UINT16_MAX)
+        return ERR_BAD;
+    if (name.n >= 2 && name.p[0] == '[' && name.p[name.n - 1] == ']')
+        name = span_of(name.p + 1, name.n - 2);
+    else if (memchr(name.p, ':', name.n) != NULL)
+        return ERR_BAD;
+    if (name.n == 0)
+        return ERR_BAD;
+    *host = name;
+    *port = (uint16_t)v;
+    return 0;
+}

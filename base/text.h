@@ -26,5 +26,9 @@ void text_format_duration(int64_t ms, char *out, size_t cap);
 
 /* Unsigned decimal, whole span, no sign or blanks; ERR_BAD. */
 int text_u64(struct span s, uint64_t *v);
+/* "host:port", "192.0.2.1:7301" or "[2001:db8::1]:7301"; the host is part of s, without its brackets.
+ * ERR_BAD: no host, one with a colon outside brackets, or no port from 1 to 65535. Whether the host is a name or
+ * an address is not looked at. */
+int text_host_port(struct span s, struct span *host, uint16_t *port);
 
 #endif

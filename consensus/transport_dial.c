@@ -4,11 +4,11 @@
 
 #include "base/ensure.h"
 #include "base/err.h"
+#include "base/text.h"
 
 #include <netinet/in.h>
 #include <raft.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static void connect_to(struct conn *c, const struct sockaddr *to);
@@ -74,39 +74,23 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *list
     connect_to(c, list->ai_addr);
 }
 
-/* "host:port" or "[v6]:port". */
-static bool split(const char *address, char host[ADDRESS_MAX + 1], char port[8])
-{
-    const char *colon = strrchr(address, ':');
-    if (colon == NULL || colon == address || colon - address > ADDRESS_MAX || strlen(colon + 1) > 5 ||
-        strspn(colon + 1, "0123456789") != strlen(colon + 1))
-        return false;
-    size_t n = (size_t)(colon - address);
-    if (n > 2 && address[0] == '[' && colon[-1] == ']') {
-        address++;
-        n -= 2;
-    }
-    memcpy(host, address, n);
-    host[n] = '\0';
-    strcpy(port, colon + 1);
-    return atoi(port) > 0 && atoi(port) <= 65535;
-}
-
 /* A literal address needs no thread of libuv's pool, which may be busy with the disk. */
-static int start(struct conn *c, const char *host, const char *port)
+static int start(struct conn *c, const char *host, uint16_t port)
 {
     struct sockaddr_in v4;
     struct sockaddr_in6 v6;
-    if (uv_ip4_addr(host, atoi(port), &v4) == 0) {
+    char service[8];
+    if (uv_ip4_addr(host, port, &v4) == 0) {
         connect_to(c, (const struct sockaddr *)&v4);
         return 0;
     }
-    if (uv_ip6_addr(host, atoi(port), &v6) == 0) {
+    if (uv_ip6_addr(host, port, &v6) == 0) {
         connect_to(c, (const struct sockaddr *)&v6);
         return 0;
     }
     const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
-    int err = uv_getaddrinfo(c->t->config.loop, &c->resolve, on_resolved, host, port, &hints);
+    snprintf(service, sizeof service, "%u", port);
+    int err = uv_getaddrinfo(c->t->config.loop, &c->resolve, on_resolved, host, service, &hints);
     c->resolving = err == 0;
     return err;
 }
@@ -115,13 +99,17 @@ int transport_dial(struct raft_uv_transport *raft, struct raft_uv_connect *req, 
                    const char *address, raft_uv_connect_cb cb)
 {
     struct transport *t = raft->impl;
-    char host[ADDRESS_MAX + 1], port[8];
+    char host[ADDRESS_MAX + 1];
+    struct span name;
+    uint16_t port;
     if (t->raft_closing || t->closing)
         return RAFT_CANCELED;
-    if (!split(address, host, port)) {
+    if (text_host_port(span_str(address), &name, &port) != 0 || name.n >= sizeof host) {
         snprintf(raft->errmsg, sizeof raft->errmsg, "\"%.127s\" is not an address", address);
         return RAFT_NOCONNECTION;
     }
+    memcpy(host, name.p, name.n);
+    host[name.n] = '\0';
     struct conn *c = conn_new(t, false, (uint64_t)t->config.handshake_ms);
     if (c == NULL)
         return RAFT_NOMEM;

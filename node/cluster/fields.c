@@ -148,19 +148,14 @@ bool field_name_ok(struct span name)
 
 bool field_address_ok(struct span address)
 {
-    const char *colon = address.n == 0 || address.n > 127 ? NULL : memrchr(address.p, ':', address.n);
-    if (colon == NULL)
+    struct span host;
+    uint16_t port;
+    if (address.n > 127 || text_host_port(address, &host, &port) != 0)
         return false;
-    struct span host = span_of(address.p, (size_t)(colon - address.p));
-    uint64_t port = 0;
-    if (text_u64(span_sub(address, host.n + 1), &port) != 0 || port == 0 || port > 65535)
-        return false;
-    bool literal = host.n > 2 && host.p[0] == '[' && host.p[host.n - 1] == ']';
-    if (literal)
-        host = span_of(host.p + 1, host.n - 2);
+    bool literal = address.p[0] == '[';
     for (size_t i = 0; i < host.n; i++) {
         if (!name_char(host.p[i]) && !(literal && (host.p[i] == ':' || host.p[i] == '%')))
             return false;
     }
-    return host.n > 0;
+    return true;
 }

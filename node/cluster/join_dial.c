@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/text.h"
 #include "consensus/transport.h"
 #include "node/cluster/ca_impl.h"
 
@@ -56,22 +57,6 @@ static int wait_for(struct dial *d, short events)
 
 /* ---- TCP ----------------------------------------------------------------------------------------------- */
 
-static bool split(const char *address, char host[128], char port[8])
-{
-    const char *colon = strrchr(address, ':');
-    if (colon == NULL || strlen(colon + 1) >= 8 || colon - address >= 128)
-        return false;
-    size_t n = (size_t)(colon - address);
-    if (n > 2 && address[0] == '[' && colon[-1] == ']') {
-        address++;
-        n -= 2;
-    }
-    memcpy(host, address, n);
-    host[n] = '\0';
-    strcpy(port, colon + 1);
-    return n > 0;
-}
-
 static int connect_to(struct dial *d, const struct addrinfo *to)
 {
     d->fd = socket(to->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -94,11 +79,16 @@ static int connect_to(struct dial *d, const struct addrinfo *to)
 
 static int reach(struct dial *d)
 {
-    char host[128], port[8];
-    if (!split(d->address, host, port))
+    char host[128], service[8];
+    struct span name;
+    uint16_t port;
+    if (text_host_port(span_str(d->address), &name, &port) != 0 || name.n >= sizeof host)
         return say(d, ERR_FAILED, "not an address (host:port)");
+    memcpy(host, name.p, name.n);
+    host[name.n] = '\0';
     struct addrinfo *list = NULL, hints = { .ai_socktype = SOCK_STREAM };
-    int gai = getaddrinfo(host, port, &hints, &list);
+    snprintf(service, sizeof service, "%u", port);
+    int gai = getaddrinfo(host, service, &hints, &list);
     if (gai != 0) {
         buf_printf(d->why, "%s: %s has no address: %s", d->address, host, gai_strerror(gai));
         return gai == EAI_AGAIN ? ERR_TIMEOUT : ERR_CLOSED;

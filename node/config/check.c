@@ -241,12 +241,11 @@ static void check_paths(struct schema_load *l, const struct config *c)
 static bool dialable(const char *text)
 {
     struct sockaddr_storage address;
-    const char *colon = strrchr(text, ':');
-    uint64_t port;
+    struct span host;
+    uint16_t port;
     if (config_endpoint_parse(span_str(text), ':', &address) == 0)
-        return config_sockaddr_port(&address) != 0;
-    return colon != NULL && host_valid(span_of(text, (size_t)(colon - text))) &&
-           text_u64(span_str(colon + 1), &port) == 0 && port >= 1 && port <= 65535;
+        return true;
+    return text[0] != '[' && text_host_port(span_str(text), &host, &port) == 0 && host_valid(host);
 }
 
 static bool any_address(const struct sockaddr_storage *a)

@@ -218,6 +218,46 @@ static void test_numbers(void **state)
     assert_int_equal(v, 7);
 }
 
+static void test_host_port(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *host; /* NULL: bad */
+        uint16_t port;
+    } cases[] = {
+        { "a.example:25", "a.example", 25 },
+        { "192.0.2.1:65535", "192.0.2.1", 65535 },
+        { "[2001:db8::1]:7301", "2001:db8::1", 7301 },
+        { "[fe80::1%eth0]:1", "fe80::1%eth0", 1 },
+        { "[a]:080", "a", 80 },
+        { "", NULL, 0 },
+        { "a.example", NULL, 0 },
+        { ":25", NULL, 0 },
+        { "[]:25", NULL, 0 },
+        { "a:", NULL, 0 },
+        { "a:0", NULL, 0 },
+        { "a:65536", NULL, 0 },
+        { "a:000025", NULL, 0 },
+        { "a:25 ", NULL, 0 },
+        { "a:-25", NULL, 0 },
+        { "a:smtp", NULL, 0 },
+        { "::1:25", NULL, 0 },
+        { "[::1:25", NULL, 0 },
+        { "::1]:25", NULL, 0 },
+        { "[::1]", NULL, 0 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct span host = { "before", 6 };
+        uint16_t port = 7;
+        int err = text_host_port(span_str(cases[i].text), &host, &port);
+        if (err != (cases[i].host == NULL ? ERR_BAD : 0))
+            fail_msg("%s gave %d", cases[i].text, err);
+        if (!span_eq(host, span_str(err == 0 ? cases[i].host : "before")))
+            fail_msg("%s gave %.*s", cases[i].text, (int)host.n, host.p);
+        assert_int_equal(port, err == 0 ? cases[i].port : 7);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +269,7 @@ int main(void)
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_format_duration),
         cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_host_port),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

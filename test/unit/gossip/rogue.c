@@ -2,10 +2,12 @@
 #include "rogue.h"
 
 #include "base/ensure.h"
+#include "base/text.h"
 
 #include <arpa/inet.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,11 +17,11 @@
 int rogue_dial(const char *address)
 {
     char host[64];
-    const char *colon = strrchr(address, ':');
-    ensure(colon != NULL && (size_t)(colon - address) < sizeof host);
-    memcpy(host, address, (size_t)(colon - address));
-    host[colon - address] = '\0';
-    struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(colon + 1)) };
+    struct span name;
+    uint16_t port;
+    ensure(text_host_port(span_str(address), &name, &port) == 0);
+    snprintf(host, sizeof host, "%.*s", (int)name.n, name.p);
+    struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(port) };
     ensure(inet_pton(AF_INET, host, &sa.sin_addr) == 1);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct timeval patience = { .tv_sec = 15 };
