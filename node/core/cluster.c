@@ -59,6 +59,16 @@ struct frozen_view *cluster_frozen(struct cluster *c)
     return v;
 }
 
+bool cluster_holds(struct cluster *c)
+{
+    return atomic_load(&c->holds);
+}
+
+bool cluster_is_holding(struct cluster *c)
+{
+    return atomic_load(&c->is_holding);
+}
+
 /* ---- does this node take mail -------------------------------------------------------------------------- */
 
 static const char *refusal_now(struct cluster *c)
@@ -158,8 +168,10 @@ static void cluster_check_cb(uv_check_t *check)
 {
     struct cluster *c = check->data;
     if (c->state == CLUSTER_RUNNING) {
-        if (c->policy_dirty)
+        if (c->policy_dirty) {
             policy_refresh(c);
+            cluster_hold_look(c, true);
+        }
         if (c->frozen_dirty)
             cluster_frozen_publish(c);
         if (c->members_dirty)
@@ -217,14 +229,16 @@ static void cluster_tick_cb(uv_timer_t *tick)
 {
     struct cluster *c = tick->data;
     int64_t now = clock_boot_ms();
+    bool slow = now - c->slow_ms >= 1000;
     open_gate(c, now);
+    cluster_hold_look(c, slow);
     if (c->state == CLUSTER_RUNNING) {
         struct directory_member self;
         if (cluster_is_founded(c) && cluster_own_member(c, &self) && !c->fenced)
             agent_tick(c->agent);
         cluster_members_tick(c);
         lead(c, now);
-        if (now - c->slow_ms >= 1000) {
+        if (slow) {
             c->slow_ms = now;
             cluster_frozen_tick(c);
             cluster_renew_tick(c);
@@ -312,6 +326,7 @@ int cluster_start(struct cluster *c)
         return err;
     c->starting = member;
     cluster_refresh(c);
+    cluster_hold_load(c);
     err = cluster_frozen_load(c);
     if (err == 0)
         err = uv_thread_create(&c->thread, cluster_main, c);

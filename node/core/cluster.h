@@ -53,6 +53,11 @@ uint64_t cluster_self(struct cluster *c);
 struct policy *cluster_policy(struct cluster *c);
 /* The frozen list as it was last published: a reference. NULL: no member. */
 struct frozen_view *cluster_frozen(struct cluster *c);
+/* Is mail to wait on this node while it has no session (the policy's when_cut_off)? What was in force when the node last
+ * had one, over restarts too: a node that is cut off cannot learn anything newer. */
+bool cluster_holds(struct cluster *c);
+/* It does wait, as the cluster thread sees it: for people. The workers look for themselves. */
+bool cluster_is_holding(struct cluster *c);
 
 /* The pools as they were last published: a reference. NULL: not yet. */
 struct pool_view *cluster_pools(struct cluster *c);

@@ -1,11 +1,13 @@
 /* The frozen list for the workers: the cluster's, and what was frozen on this node alone while there was no
  * quorum. The latter is in a file, one line each, so that a restart does not thaw it; once the cluster can be
- * asked, it is proposed there, and leaves the file when the cluster has it.
+ * asked, it is proposed there, and leaves the file when the cluster has it. And whether mail waits while this
+ * node cannot know who is frozen, likewise over restarts.
  */
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "node/core/cluster_impl.h"
+#include "node/policy/policy.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -217,6 +219,64 @@ void cluster_frozen_fini(struct cluster *c)
 {
     for (struct list *link; (link = list_first(&c->locals)) != NULL;)
         local_free(LIST_ITEM(link, struct cluster_local, link));
+}
+
+/* ---- while this node is cut off ------------------------------------------------------------------------ */
+
+static void hold_path(const struct cluster *c, char *out, size_t cap)
+{
+    snprintf(out, cap, "%s/when_cut_off.hold", c->dir);
+}
+
+void cluster_hold_load(struct cluster *c)
+{
+    char path[560];
+    hold_path(c, path, sizeof path);
+    c->hold_saved = access(path, F_OK) == 0 || errno != ENOENT;
+    atomic_store(&c->holds, c->hold_saved);
+}
+
+/* The log has the policy too, but a node that starts without a majority is not told how much of its log
+ * counts. */
+static void hold_save(struct cluster *c, bool hold)
+{
+    char path[560];
+    struct buf out;
+    hold_path(c, path, sizeof path);
+    buf_init(&out, 64);
+    buf_put_str(&out, "hold\n");
+    int err = hold ? write_all(path, &out) : unlink(path) == 0 || errno == ENOENT ? 0 : -errno;
+    buf_fini(&out);
+    if (err == 0)
+        sync_dir(c->dir);
+    if (err == 0)
+        c->hold_saved = hold;
+    else if (!c->hold_unsaved)
+        log_error("cluster", "%s: %s: a restart without a majority would not know that when_cut_off is %s",
+                  path, err_text(err), hold ? "hold" : "deliver");
+    c->hold_unsaved = err != 0;
+}
+
+void cluster_hold_look(struct cluster *c, bool save)
+{
+    struct agent_session session = { .usable = false };
+    bool member = c->state == CLUSTER_RUNNING || c->state == CLUSTER_STOPPING || c->starting || c->stopping;
+    if (c->state == CLUSTER_RUNNING && c->agent != NULL)
+        agent_session(c->agent, &session);
+    c->hold_known = c->hold_known || session.usable;
+    bool holds = member && atomic_load(&c->holds);
+    if (member && c->hold_known && c->policy != NULL)
+        holds = c->policy->compiled.hold_when_cut_off;
+    atomic_store(&c->holds, holds);
+    if (save && c->state == CLUSTER_RUNNING && holds != c->hold_saved)
+        hold_save(c, holds);
+    bool now = holds && !session.usable, was = atomic_exchange(&c->is_holding, now);
+    if (now == was || c->stopping)
+        return;
+    if (now)
+        log_warn("cluster", "no mail is delivered either, until there is a session: when_cut_off is hold");
+    else
+        log_info("cluster", "mail is delivered");
 }
 
 /* ---- handing it to the cluster ------------------------------------------------------------------------- */

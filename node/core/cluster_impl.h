@@ -155,6 +155,8 @@ struct cluster {
     bool poll_due, frozen_dirty, members_dirty, policy_dirty;
     int64_t leader_ms, members_ms, slow_ms; /* when they were looked at, boottime */
     bool gate_open;                         /* the workers were told that they may deliver */
+    bool hold_known;                        /* this process has had a session: it knows the policy */
+    bool hold_saved, hold_unsaved;          /* what is on disk; it could not be written */
     int64_t quorum_ms;                      /* until then: when there was a quorum last */
     struct buf due;                         /* scratch */
     struct cluster_out outs[CLUSTER_MEMBERS_MAX];
@@ -213,6 +215,7 @@ struct cluster {
     struct agent *_Atomic shared_agent;
     _Atomic uint64_t self;
     const char *_Atomic refusal;
+    atomic_bool holds, is_holding; /* see cluster_holds */
     atomic_int failed;
     struct cluster_answers *answers;
     struct cluster_auth *auth;
@@ -307,6 +310,9 @@ bool cluster_certificate_expires_soon(struct cluster *c);
 /* ---- cluster_frozen.c ---------------------------------------------------------------------------------- */
 
 int cluster_frozen_load(struct cluster *c); /* of this node alone, from its file */
+/* Whether mail waits while the node is cut off: from its file; and as policy and session are now. */
+void cluster_hold_load(struct cluster *c);
+void cluster_hold_look(struct cluster *c, bool save);
 void cluster_frozen_publish(struct cluster *c);
 void cluster_frozen_tick(struct cluster *c); /* ends, and hands to the cluster, what is of this node alone */
 void cluster_frozen_fini(struct cluster *c);

@@ -39,6 +39,7 @@ static void set(struct node *n, void *arg)
         { METRICS_CLUSTER_MEMBER, s->member },
         { METRICS_CLUSTER_QUORUM, s->quorum },
         { METRICS_CLUSTER_SESSION, s->session_usable },
+        { METRICS_CLUSTER_HOLDING, cluster_is_holding(n->cluster) },
         { METRICS_CLUSTER_LEADER, s->member && s->leader == s->self },
         { METRICS_CLUSTER_NODES, s->nnodes },
         { METRICS_CLUSTER_NODES_SILENT, silent },

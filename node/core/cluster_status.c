@@ -129,6 +129,7 @@ static void find_trouble(struct look *l)
     struct cluster *c = l->c;
     struct admin_cluster_status *out = l->out;
     struct buf missing;
+    const char *waits = cluster_is_holding(c) ? "; this node delivers nothing (when_cut_off: hold)" : "";
     if (cluster_failed(c) != 0)
         say(l, "the cluster's state on this node has failed: see the log");
     if (c->fenced)
@@ -138,8 +139,9 @@ static void find_trouble(struct look *l)
     if (!out->quorum) {
         buf_init(&missing, 400);
         cluster_missing(c, &missing);
-        say(l, "no quorum%s%.*s: no node may be granted anything, frozen or changed",
-            missing.len > 0 ? "; missing: " : "", (int)missing.len, missing.len > 0 ? missing.data : "");
+        say(l, "no quorum%s%.*s: no node may be granted anything, frozen or changed%s",
+            missing.len > 0 ? "; missing: " : "", (int)missing.len, missing.len > 0 ? missing.data : "",
+            waits);
         buf_fini(&missing);
     }
     if (out->joining)
@@ -147,7 +149,7 @@ static void find_trouble(struct look *l)
     if (l->silent > 0)
         say(l, "node %s does not answer%s", l->first_silent, l->silent > 1 ? ", nor do others" : "");
     if (!out->session_usable)
-        say(l, "this node has no session with the cluster: it takes no mail");
+        say(l, "this node has no session with the cluster: it takes no mail%s", waits);
     if (cluster_certificate_expires_soon(c))
         say(l, "this node's certificate ends soon and could not be renewed: see the log");
     if (l->low_disk[0] != '\0')

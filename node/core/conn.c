@@ -260,6 +260,7 @@ static bool conn_mail(struct conn *c)
         return false;
     }
     for (;;) {
+        (void)egress_cut_off(e); /* then there is nothing to take */
         struct queue_item *item = queue_take(e->queue, &c->qc, egress_now_ms(e));
         if (item == NULL) {
             c->state = CONN_IDLE;
@@ -517,6 +518,7 @@ static void conn_bounce_some(struct conn *c)
     struct egress *e = c->e;
     bool over = e->stopping || c->config != e->w->config; /* another one may find another next hop */
     for (int i = 0; i < BOUNCES_PER_TURN && !over; i++) {
+        (void)egress_cut_off(e);
         struct queue_item *item = queue_take(e->queue, &c->qc, egress_now_ms(e));
         if (item == NULL) {
             conn_over(c, (struct span){ "", 0 });

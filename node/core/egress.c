@@ -5,10 +5,12 @@
 #include "base/ensure.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "node/core/cluster.h"
 #include "node/core/frozen.h"
 #include "node/core/node.h"
 #include "node/core/outcome.h"
 #include "node/core/report.h"
+#include "node/ledger/ledger.h"
 #include "node/smtp/client.h"
 
 #include <errno.h>
@@ -17,6 +19,7 @@
 
 #define POLLS_PER_TURN 512     /* then the loop gets to its other work */
 #define RESOLVER_LOOK_MS 500   /* until an old resolver is looked at again */
+#define CUT_OFF_LOOK_MS 100    /* until a worker that is cut off looks for a session again */
 #define TLS_SESSIONS_MAX 10000 /* remembered for resumption, per worker */
 #define INTERFACES_MAX 256     /* addresses of this machine that are known as our own */
 #define OWN_MAX (CONFIG_LISTENERS_MAX + CONFIG_SOURCES_MAX + INTERFACES_MAX)
@@ -141,6 +144,7 @@ static void poll_queue(struct egress *e)
     struct queue_action action;
     uint32_t polls = 0;
     e->kicked = false;
+    (void)egress_cut_off(e);
     while (!e->stopping && polls < POLLS_PER_TURN && queue_poll(e->queue, now, &action)) {
         perform(e, &action);
         polls++;
@@ -357,13 +361,34 @@ static int tls_new(struct egress *e)
 static bool is_frozen_cb(void *ctx, struct span sender, struct span tenant)
 {
     const struct worker *w = ctx;
-    return w->gated || frozen_view_of(w->frozen, sender, tenant) != NULL;
+    return w->gated || w->cut_off || frozen_view_of(w->frozen, sender, tenant) != NULL;
 }
 
 void egress_frozen_changed(struct egress *e)
 {
     queue_frozen_changed(e->queue, egress_now_ms(e));
     egress_kick(e);
+}
+
+bool egress_cut_off(struct egress *e)
+{
+    struct worker *w = e->w;
+    struct cluster *c = w->node->cluster;
+    bool now = c != NULL && cluster_holds(c) && (w->ledger == NULL || !ledger_session_valid(w->ledger));
+    if (now != w->cut_off) {
+        w->cut_off = now;
+        egress_frozen_changed(e);
+        if (now && !e->stopping)
+            timer_set(&e->cut_off_timer, CUT_OFF_LOOK_MS);
+    }
+    return now;
+}
+
+static void egress_cut_off_timer_cb(struct timer *t)
+{
+    struct egress *e = TIMER_ITEM(t, struct egress, cut_off_timer);
+    if (egress_cut_off(e) && !e->stopping)
+        timer_set(t, CUT_OFF_LOOK_MS);
 }
 
 int egress_new(struct worker *w, struct egress **out)
@@ -382,7 +407,8 @@ int egress_new(struct worker *w, struct egress **out)
         goto fail;
     queue_on_site_gone(e->queue, egress_site_gone_cb, e);
     queue_on_frozen(e->queue, is_frozen_cb, w);
-    if ((err = timer_init(&e->poll_timer, &w->timers, egress_poll_timer_cb)) != 0)
+    if ((err = timer_init(&e->poll_timer, &w->timers, egress_poll_timer_cb)) != 0 ||
+        (err = timer_init(&e->cut_off_timer, &w->timers, egress_cut_off_timer_cb)) != 0)
         goto fail;
     if ((err = reroute_init(&e->reroute, e)) != 0 || (err = egress_pools_init(e)) != 0)
         goto fail;
@@ -489,6 +515,7 @@ void egress_stop(struct egress *e)
 {
     e->stopping = true;
     timer_stop(&e->poll_timer);
+    timer_stop(&e->cut_off_timer);
     reroute_stop(&e->reroute);
     conn_quit_idle(e);
 }
@@ -508,6 +535,7 @@ void egress_close(struct egress *e)
     egress_pools_fini(e);
     reroute_fini(&e->reroute);
     timer_fini(&e->poll_timer);
+    timer_fini(&e->cut_off_timer);
     uv_close((uv_handle_t *)&e->prepare, NULL);
 }
 

@@ -25,6 +25,7 @@ struct egress {
     struct tls_client *tls;
     struct timer poll_timer;
     uv_prepare_t prepare; /* polls the queue before the loop waits, when something changed */
+    struct timer cut_off_timer; /* while the worker is cut off */
     bool kicked;
     bool stopping;
     struct list conns;
@@ -75,6 +76,10 @@ struct queue_item *egress_divide(struct egress *e, struct queue_item *item, cons
 
 /* The worker has another frozen list: no new attempt for those on it once this returns. */
 void egress_frozen_changed(struct egress *e);
+
+/* May no attempt begin, because this node has no session and the policy wants mail to wait then? Reads CLOCK_BOOTTIME (!):
+ * call it before each item is taken, so that none is after the cluster has waited this node out. */
+bool egress_cut_off(struct egress *e);
 
 /* Something changed: the queue is polled before the loop waits. */
 void egress_kick(struct egress *e);

@@ -176,9 +176,9 @@ struct item_lookup {
     struct look_batch *out;
 };
 
-static int batch_add(struct look_batch *b, uint32_t worker, const struct queue *q,
-                     const struct queue_item_view *v)
+static int batch_add(struct look_batch *b, struct worker *w, const struct queue_item_view *v)
 {
+    const struct queue *q = w->egress->queue;
     if (b->n == b->cap) {
         size_t cap = b->cap == 0 ? 64 : b->cap * 2;
         struct look_item *items = realloc(b->items, cap * sizeof *items);
@@ -196,10 +196,12 @@ static int batch_add(struct look_batch *b, uint32_t worker, const struct queue *
     struct span key = queue_site_key(v->site);
     bool trouble = site.failures > 0; /* what is wrong with the site is what is wrong with its items */
     struct span error = trouble ? site.last_error : (struct span){ "", 0 };
+    if (w->cut_off && v->state != QUEUE_STATE_IN_FLIGHT)
+        error = SPAN_LIT("waits: this node has no session with its cluster (when_cut_off: hold)");
     /* the text may move while it grows: places now, pointers when all is there */
     b->items[b->n++] =
         (struct look_item){ .id = v->id,
-                            .worker = worker,
+                            .worker = w->index,
                             .state = (uint8_t)v->state,
                             .attempts = v->attempts,
                             .next_ms =
@@ -216,12 +218,13 @@ static void lookup_items(struct worker *w, void *arg)
 {
     struct item_lookup *lookup = arg;
     struct queue *q = w->egress->queue;
+    (void)egress_cut_off(w->egress);
     for (size_t i = 0; i < lookup->nids && lookup->out->err == 0; i++)
         for (struct queue_item *item = queue_find(q, lookup->ids[i]); item != NULL && lookup->out->err == 0;
              item = queue_find_next(q, item)) {
             struct queue_item_view v;
             queue_item_view(q, item, &v);
-            lookup->out->err = batch_add(lookup->out, w->index, q, &v);
+            lookup->out->err = batch_add(lookup->out, w, &v);
         }
 }
 

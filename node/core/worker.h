@@ -58,6 +58,7 @@ struct worker {
     struct pool_view *pools;        /* in force here; NULL: none is known */
     struct ledger_worker *ledger;   /* NULL: no cluster, or none that we are a member of yet */
     bool gated;                     /* nothing is delivered before we know who is frozen: see frozen.h */
+    bool cut_off;                   /* nor while there is no session, if the policy says so: egress_cut_off */
     bool running;                   /* the thread was started */
     uv_timer_t stop_timer;
     int64_t stop_by_ms; /* loop time: what is not finished then is cut */

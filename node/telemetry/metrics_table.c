@@ -114,6 +114,9 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
         GAUGE("cluster_quorum", "1 when the node sees a leader that has a majority.", NULL),
     [METRICS_CLUSTER_SESSION] =
         GAUGE("cluster_session_usable", "1 when the node may admit mail for the cluster.", NULL),
+    [METRICS_CLUSTER_HOLDING] =
+        GAUGE("cluster_holding",
+              "1 when the node delivers nothing because it has no session and when_cut_off is hold.", NULL),
     [METRICS_CLUSTER_LEADER] = GAUGE("cluster_leader", "1 when the node leads.", NULL),
     [METRICS_CLUSTER_NODES] = GAUGE("cluster_nodes", "Members of the cluster.", NULL),
     [METRICS_CLUSTER_NODES_SILENT] =

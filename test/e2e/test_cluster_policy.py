@@ -1,0 +1,116 @@
+"""What the policy's smaller keys do: freeze.mode, when_cut_off, auth_guard."""
+import time
+
+import pytest
+
+from harness.cut import Cut, separable
+from harness.node import Raw
+from harness.quota import SENDER, apply_policy, await_applied
+from harness.util import wait_until
+
+
+def set_policy(cluster, text):
+    apply_policy(cluster.nodes[0], "limits: []\n" + text)
+    await_applied(cluster.nodes)
+
+
+def metric(node, name):
+    return next(float(line.split()[-1]) for line in node.metrics().splitlines() if line.startswith(f"{name} "))
+
+
+def mail_reply(node, account):
+    """The reply to MAIL on the relay listener."""
+    with Raw(node.ports["relay"]) as client:
+        client.reply()
+        client.command("EHLO x", "250")
+        return client.command(f"MAIL FROM:<{account}>")
+
+
+# ---- freeze.mode
+
+def test_auto_defers_mail_servers_and_rejects_people(make_cluster, sink):
+    """Nobody says how to freeze, neither the policy nor the operator: no customer's server returns what it has."""
+    cluster = make_cluster()
+    set_policy(cluster, "")
+    cluster.nodes[0].add_account("anna@example.com")
+    await_applied(cluster.nodes)
+    clients = {}
+    for node in cluster.nodes[:2]:
+        clients[node.name] = node.smtp("submission", "anna@example.com")
+    for account in (SENDER, "anna@example.com"):
+        answer = cluster.nodes[1].api("POST", "/v1/freeze", {"account": account})
+        assert answer["mode"] == "auto", answer
+    for node in cluster.nodes:
+        reply = mail_reply(node, "user@example.com")
+        assert reply.startswith("450 4.7.1"), reply
+    for client in clients.values():
+        code, text = client.mail("anna@example.com")
+        assert (code, text[:5]) == (550, b"5.7.1"), text
+        client.close()
+    node = cluster.nodes[2]
+    assert {row["mode"] for row in node.api("GET", "/v1/frozen")["frozen"]} == {"auto"}
+    # It is in snapshots and over restarts.
+    node.kill()
+    node.restart()
+    node.wait_ready()
+    assert mail_reply(node, "user@example.com").startswith("450 4.7.1")
+
+
+# ---- when_cut_off
+
+def waiting(node):
+    return {row.get("reply") or "" for row in node.queue()}
+
+
+@pytest.mark.slow(35)
+def test_hold_when_cut_off(make_cluster, make_sink, dns):
+    """Cut off, a node delivers nothing that it had accepted: not when it is told to, not after a restart, and nothing of a
+    sender who was frozen meanwhile. Back again, it does."""
+    cluster = separable(make_cluster(form=False)).form()
+    set_policy(cluster, "when_cut_off: hold\n")
+    sink = make_sink()
+    dns.mail_domain("example.net", "127.0.0.1")
+    sink.hooks["rcpt"] = lambda session, argument: "450 4.2.0 later"
+    victim = cluster.followers()[0]
+    others = [node for node in cluster.nodes if node is not victim]
+    victim.add_account("anna@example.com")
+    await_applied(cluster.nodes)
+    for number in range(3):
+        victim.send(f"r{number}@example.net")
+    victim.send("anna@example.net", sender="anna@example.com", kind="submission", login="anna@example.com")
+    wait_until("all were tried", lambda: len(victim.events("deferred")) >= 4)
+    wait_until("it is on disk what to do", lambda: (victim.folder / "data/cluster/when_cut_off.hold").exists(), 5)
+    assert metric(victim, "turnpike_cluster_holding") == 0
+
+    with Cut(victim, others):
+        answer = others[0].api("POST", "/v1/freeze", {"account": SENDER})
+        assert {row["node"]: row["how"] for row in answer["nodes"]}[victim.name] == "expired", answer
+        sink.hooks.clear()
+        tried = len(victim.events("deferred"))
+        victim.api("POST", "/v1/queue/retry", {"all": True})
+        time.sleep(3)
+        assert not sink.messages, "frozen or not, nothing goes"
+        assert len(victim.events("deferred")) == tried
+        assert all("no session" in reply and "when_cut_off" in reply for reply in waiting(victim)), waiting(victim)
+        wait_until("the metric says so", lambda: metric(victim, "turnpike_cluster_holding") == 1, 5)
+        assert any("delivers nothing" in problem for problem in victim.cluster()["problems"]), victim.cluster()
+        assert victim.queue_length() == 4
+        # A node that starts alone would go on after ten seconds if it did not remember the policy.
+        victim.kill()
+        victim.restart()
+        time.sleep(13)
+        victim.api("POST", "/v1/queue/retry", {"all": True})
+        time.sleep(1)
+        assert not sink.messages
+        assert all("no session" in reply for reply in waiting(victim)), waiting(victim)
+        assert metric(victim, "turnpike_cluster_holding") == 1
+
+    victim.wait_ready()
+    wait_until("what may go goes", lambda: [m.recipients for m in sink.messages] == [["anna@example.net"]], 30)
+    time.sleep(1)
+    assert len(sink.messages) == 1, "the sender is frozen"
+    assert metric(victim, "turnpike_cluster_holding") == 0
+    others[1].api("POST", "/v1/thaw", {"account": SENDER})
+    wait_until("all arrive", lambda: len(sink.messages) == 4, 30)
+    set_policy(cluster, "when_cut_off: deliver\n")
+    wait_until("and forgets it", lambda: not (victim.folder / "data/cluster/when_cut_off.hold").exists(), 5)
