@@ -1,5 +1,6 @@
 """Clients that take what they can get, and the check of what they got against a limit: nothing here trusts the node's
 own counters. Moments are the nodes' own receipts: when the commit record was handed to the spool."""
+import bisect
 import datetime
 import itertools
 import smtplib
@@ -20,7 +21,7 @@ class Client:
         self.accepted = []  # (node, before MAIL, after the reply to the dot, recipients), by the monotonic clock
         self.refusals, self.addresses = {}, 0
         self.lost = 0  # sent to the end, and no answer came
-        self.sent, self.unanswered = [], []  # the recipients of both
+        self.sent, self.unanswered = [], []  # both again: (recipient, before MAIL, when it ended)
         self.name = f"r{next(clients)}"
 
     def address(self):
@@ -71,19 +72,20 @@ class Client:
             code, text = smtp.data("Subject: q\r\n\r\nx\r\n")
         except (smtplib.SMTPException, OSError):
             self.lost += len(got)
-            self.unanswered += got
+            self.unanswered += [(name, begun, time.monotonic()) for name in got]
             return False
         if code != 250:
             self.note(f"{code} {text.decode()}")
             return False
-        self.accepted.append((node.name, begun, time.monotonic(), len(got)))
-        self.sent += got
+        ended = time.monotonic()
+        self.accepted.append((node.name, begun, ended, len(got)))
+        self.sent += [(name, begun, ended) for name in got]
         return True
 
-    def hammer(self, until):
-        """Goes round the nodes until the time is over."""
+    def hammer(self, until, ended=None):
+        """Goes round the nodes until the time is over, or it is told to end."""
         turn = 0
-        while time.monotonic() < until:
+        while time.monotonic() < until and not (ended and ended.is_set()):
             self.attempt(self.nodes[turn % len(self.nodes)])
             turn += 1
             if self.pause:
@@ -159,6 +161,14 @@ def most_in_a_window(found, window_ms):
             begin += 1
         best = max(best, total)
     return best
+
+
+def most_within(sent, window_s):
+    """The largest number of recipients that were admitted in one rolling window for certain: from (recipient, begun,
+    ended) as clients saw it. Where a node was killed its receipts may be incomplete, and this is not."""
+    begun, ended = sorted(b for _, b, _ in sent), sorted(e for _, _, e in sent)
+    return max((bisect.bisect_right(ended, start + window_s) - bisect.bisect_left(begun, start) for start in begun),
+               default=0)
 
 
 def apply_policy(node, text):
