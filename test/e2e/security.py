@@ -4,6 +4,7 @@ import ssl
 import time
 
 from harness.node import PASSWORD, Raw
+from harness.util import wait_until
 
 
 def plain(user, password=PASSWORD, authzid=""):
@@ -41,7 +42,7 @@ def submit(client, sender, recipient, content):
     return client.reply()
 
 
-def silent_end(client, timeout=10):
+def silent_end(client, timeout=30):
     """The server closes without a word in plain text: within a handshake, or where nobody is to be talked to."""
     try:
         return client.rest(timeout) == b""
@@ -49,7 +50,8 @@ def silent_end(client, timeout=10):
         return False
 
 
-def so_far(node, kind=None):
-    """The events up to now: they are written shortly after they happen."""
+def so_far(node, kind=None, least=0):
+    """The events up to now: they are written shortly after they happen. Some of the kind must come."""
+    wait_until(f"{least} events", lambda: len(node.events(kind)) >= least)
     time.sleep(0.4)
     return node.events(kind)

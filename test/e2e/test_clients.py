@@ -238,7 +238,7 @@ def opensmtpd(other_system, folder):
     return make
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_opensmtpd_as_next_hop(make_node, opensmtpd, folder):
     mail = folder / "maildir"
     mail.mkdir()
@@ -253,7 +253,7 @@ def test_opensmtpd_as_next_hop(make_node, opensmtpd, folder):
     assert all("\n.dot\n" in path.read_text() for path in (mail / "new").glob("*"))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_opensmtpd_as_client(node, sink, opensmtpd):
     client = opensmtpd(f"action out relay host smtp://127.0.0.1:{node.ports['relay']}\n"
                        "match from any for any action out\n")
@@ -308,7 +308,7 @@ def exim(other_system, folder):
     return make
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_exim_as_next_hop(make_node, exim, folder):
     hop = exim("all:\n  driver = accept\n  transport = null\n")
     node = make_node({"routes": [{"domain": "*", "via": f"[127.0.0.1]:{hop.port}"}]})
@@ -320,7 +320,7 @@ def test_exim_as_next_hop(make_node, exim, folder):
     assert "\n.dot\n" in box.read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_exim_as_client(node, sink, exim):
     client = exim("all:\n  driver = manualroute\n  route_list = * 127.0.0.1\n  transport = hop\n  self = send\n",
                   node.ports["relay"])

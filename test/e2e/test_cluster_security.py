@@ -29,7 +29,7 @@ class Watch:
 
     def wait_said(self, node, *words):
         try:
-            wait_until(f"{node.name} logs {words}", lambda: self.said(node, *words), 10)
+            wait_until(f"{node.name} logs {words}", lambda: self.said(node, *words))
         except AssertionError as e:
             raise AssertionError(f"{e}:\n{node.log_text()[self.at[node]:][-3000:]}") from None
 
@@ -127,8 +127,8 @@ def test_a_member_under_anothers_name(cluster, sink):
         # the node with the smaller id dials
         dialler = min((n for n in (leader, thief)), key=lambda n: n.cluster()["self"])
         if dialler.cluster()["self"] < other:
-            wait_until("it was dialled", lambda: gossip.handshakes > 0, 20)
-        wait_until("nobody takes it for the node", lambda: leader.row(absent.name)["health"] != "alive", 15)
+            wait_until("it was dialled", lambda: gossip.handshakes > 0)
+        wait_until("nobody takes it for the node", lambda: leader.row(absent.name)["health"] != "alive")
         leader.send("b@example.net")
     finally:
         raft.close()
@@ -155,7 +155,7 @@ def test_an_expired_certificate(make_cluster, folder, sink):
         set_ahead(node, clock)
         node.restart()
     renewed = of_node(cluster.nodes[1])[0]
-    wait_until("it is renewed", lambda: renewed.read_bytes() != old["pem"].read_bytes(), 30)
+    wait_until("it is renewed", lambda: renewed.read_bytes() != old["pem"].read_bytes(), 90)
     cluster.wait_healthy()
     for node in cluster.nodes:
         node.kill()

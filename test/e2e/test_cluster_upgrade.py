@@ -53,12 +53,12 @@ def roll(cluster, run_as, program):
         node.api("POST", "/v1/node/drain", {})
         node.stop()
         node.restart()
-        wait_until("it answers", lambda node=node: node.call("POST", "/v1/node/drain", {"undo": True})[0] == 200, 20)
+        wait_until("it answers", lambda node=node: node.call("POST", "/v1/node/drain", {"undo": True})[0] == 200)
         cluster.wait_healthy()
         assert os.readlink(f"/proc/{node.process.pid}/exe") == str(program.resolve())
 
 
-@pytest.mark.slow
+@pytest.mark.slow(60)
 def test_rolling_upgrade_and_back(earlier, run_as, make_cluster, sink):
     run_as(earlier)
     cluster = make_cluster()

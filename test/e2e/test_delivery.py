@@ -39,7 +39,7 @@ def test_next_mx_when_the_first_is_down(node, dns, make_sink):
     dns.add("near.example.net", "A", "127.0.0.1") # nobody listens there
     dns.add("far.example.net", "A", "127.0.0.2")
     node.send("r@example.net")
-    wait_until("it is delivered", lambda: len(other.messages) == 1, 3)
+    wait_until("it is delivered", lambda: len(other.messages) == 1)
 
 
 def test_equal_preferences_share(node, dns, make_sink):

@@ -71,14 +71,14 @@ def test_up_again_after_kill_and_down(tree):
     os.kill(pid(tree, "node1"), signal.SIGKILL)
     for number in (2, 3):
         submit(tree, number)
-        wait_until("it is delivered", lambda: delivered(tree, f"mine {number}"), 20)
+        wait_until("it is delivered", lambda: delivered(tree, f"mine {number}"))
     os.kill(pid(tree, "node3"), signal.SIGKILL)
 
     again = run(tree, "up.sh")
     assert "a cluster, made by" not in again and "joins it" not in again and "account demo" not in again
     assert "\nhealthy\n" in again and again.count("accepted: yes") == 3
     submit(tree, 1)
-    wait_until("it is delivered", lambda: delivered(tree, "mine 1"), 20)
+    wait_until("it is delivered", lambda: delivered(tree, "mine 1"))
 
     pids = [pid(tree, name) for name in ("node1", "node2", "node3", "sink")]
     gone = run(tree, "down.sh")

@@ -39,7 +39,7 @@ def bench_sink(folder):
     sink.close()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 @pytest.mark.parametrize("kills", [20])
 def test_kill_9_during_load(make_node, bench_sink, folder, kills):
     """Every acknowledged message is delivered; a second copy only of what was on its way at a kill."""

@@ -14,7 +14,7 @@ from harness.util import wait_until
 @pytest.mark.parametrize("backlog", [100000])
 def test_another_sender_is_among_the_next_fifty(make_node, folder, backlog):
     """100,000 messages of one sender wait for a slow site; another's message to it leaves among the next 50."""
-    slow = BenchSink(folder, "--delay-ms", "20")
+    slow = BenchSink(folder, "--delay-ms", "100")
     try:
         node = make_node({"routes": [{"domain": "*", "via": f"[127.0.0.1]:{slow.port}"}]})
         (folder / "password").write_text(PASSWORD + "\n")

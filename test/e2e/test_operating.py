@@ -368,7 +368,7 @@ def test_api_over_tcp_needs_its_token(make_node, folder):
     node = make_node({"admin": {"listen": f"127.0.0.1:{port}", "token_file": str(folder / "token")}})
 
     def status(**headers):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         connection.request("GET", "/v1/status", headers=headers)
         return connection.getresponse().status
 
@@ -452,7 +452,7 @@ def test_admin_api_for_a_named_host(make_node, folder):
                          "token_file": str(folder / "token"), "open_metrics": True}})
 
     def ask(path, host):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         connection.request("GET", path, headers={"Host": f"{host}:{port}"})
         answer = connection.getresponse()
         return answer.status, answer.read().decode()

@@ -220,7 +220,8 @@ def test_no_http(tcp_shared, data):
     assert ask(tcp_shared)[0] == 200
 
 
-@pytest.mark.slow
+@pytest.mark.slow(16)
+@pytest.mark.waits
 def test_slow_requests(tcp):
     """Forty clients that send a request octet by octet hold no place for ever; the unix socket has places of its own."""
     sockets = []

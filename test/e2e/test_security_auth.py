@@ -1,7 +1,6 @@
 """TLS and logging in: injection before the handshake, AUTH at the wrong moment or malformed, guessing, Dovecot."""
 import base64
 import os
-import pathlib
 import shutil
 import socket
 import ssl
@@ -191,11 +190,6 @@ def test_nobody_acts_for_another_account(node):
         client.command(plain("user@example.com", authzid="user@example.com"), "235")
 
 
-def cpu_ms(pid):
-    """What the node's threads have computed; other than the clock it does not tell how busy the machine is."""
-    return sum(int(path.read_text().split()[0]) for path in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e6
-
-
 def test_unknown_and_wrong_and_disabled_look_the_same(make_node):
     """The same reply to the octet, after the same work: nobody learns which accounts there are."""
     node = make_node({"accounts": {"guard": {"account_failures": 0, "client_failures": 0}},
@@ -204,13 +198,12 @@ def test_unknown_and_wrong_and_disabled_look_the_same(make_node):
     node.add_account("off@example.com", disabled=True)
     users = ["user@example.com", "nobody@example.com", "off@example.com", "nobody@elsewhere.test", "no-domain"]
     times, replies = {user: [] for user in users}, set()
-    pid = node.pid()
     with greet(node, "submissions") as client:
         for number in range(9):
             for user in users:
-                start = cpu_ms(pid)
+                start = node.cpu_ms()
                 replies.add(client.command(plain(user, f"wrong-{number}")))
-                times[user].append(cpu_ms(pid) - start)
+                times[user].append(node.cpu_ms() - start)
     assert len(replies) == 1 and replies.pop().startswith("535 5.7.8 ")
     usual = {user: sorted(t)[4] for user, t in times.items()}
     assert min(usual.values()) > 2, "no password was hashed"
@@ -268,7 +261,7 @@ def test_guessing_blocks_the_account(make_node):
         assert attempt("127.0.0.1", user, password).startswith("421 4.7.0"), user
     assert attempt("127.0.0.1", "other@example.com", PASSWORD).startswith("235")
     assert attempt("127.0.0.1", "known@example.com", PASSWORD).startswith("235"), "its owner is locked out"
-    assert any("too many" in str(e) for e in so_far(node, "auth_failed"))
+    wait_until("it is told", lambda: any("too many" in str(e) for e in node.events("auth_failed")))
 
 
 def test_guessing_blocks_the_network(make_node):
@@ -440,7 +433,7 @@ def test_dovecot_answers_late_or_with_a_false_name(dovecot_node):
     with greet(dovecot_node, "submissions") as client:
         start = time.monotonic()
         client.command(plain("slow@example.com"), "454 4.7.0")
-        assert time.monotonic() - start < 6 * STRETCH
+        assert time.monotonic() - start < 15 * STRETCH
         client.command(plain("evil@example.com"), "454 4.7.0")
         client.command(plain("user@example.com"), "235")
     for data in (dovecot_node.events_path.read_text(), dovecot_node.log_text()):
@@ -461,7 +454,7 @@ def test_dovecot_restarts(dovecot_node, dovecot, folder):
         with greet(dovecot_node, "submissions") as client:
             return client.command(plain("user@example.com", "wrong")).startswith("535")
 
-    wait_until("it answers again", works, 15)
+    wait_until("it answers again", works)
     log_in(dovecot_node).close()
     again.close()
 

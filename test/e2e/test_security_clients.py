@@ -95,10 +95,10 @@ def test_silence_in_every_state(make_node):
     def one(state):
         with STATES[state](node) as client:
             start = time.monotonic()
-            data = client.rest(20 * STRETCH)
+            data = client.rest(40 * STRETCH)
             took = time.monotonic() - start
         assert data.startswith(b"421 4.4.2") and data.count(b"\r\n") == 1, data
-        assert 1.5 <= took <= 5 * STRETCH, took
+        assert 1.5 <= took <= 15 * STRETCH, took
 
     in_parallel({state: lambda state=state: one(state) for state in STATES})
     assert node.queue() == []
@@ -114,7 +114,7 @@ def test_octet_by_octet_in_every_state(make_node):
             client.sock.settimeout(0.6)
             data = client.pending
             try:
-                while time.monotonic() - start < 12 * STRETCH:
+                while time.monotonic() - start < 40 * STRETCH:
                     client.send("N")
                     try:
                         piece = client.sock.recv(65536)
@@ -127,7 +127,7 @@ def test_octet_by_octet_in_every_state(make_node):
                 pass
             took = time.monotonic() - start
         assert data.startswith(b"421 4.4.2"), data
-        assert 2 <= took <= 6 * STRETCH, took
+        assert 2 <= took <= 15 * STRETCH, took
 
     in_parallel({state: lambda state=state: one(state) for state in STATES if "DATA" not in state and "BDAT" not in state})
 
@@ -156,13 +156,14 @@ def test_octet_by_octet_in_content(make_node):
                 pass
             took = time.monotonic() - start
         assert data.startswith(b"421 4.4.2"), data
-        assert 5 <= took <= 15 * STRETCH, took
+        assert 5 <= took <= 30 * STRETCH, took
 
     in_parallel({state: lambda state=state: one(state) for state in ("DATA", "BDAT LAST")})
     assert node.queue() == []
 
 
-@pytest.mark.slow
+@pytest.mark.slow(35)
+@pytest.mark.waits
 def test_a_handshake_without_end(node):
     """TLS is begun and then nothing more is said, on both kinds of listener."""
     def one(kind):
@@ -173,8 +174,8 @@ def test_a_handshake_without_end(node):
                 client.command("STARTTLS", "220")
             client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc")
             start = time.monotonic()
-            assert silent_end(client, 60)
-            assert 20 < time.monotonic() - start < 45
+            assert silent_end(client, 90)
+            assert 20 < time.monotonic() - start < 60
 
     in_parallel({kind: lambda kind=kind: one(kind) for kind in ("submission", "submissions")})
 
@@ -214,7 +215,7 @@ def test_sessions_per_client_and_in_all(make_node):
         with Raw(node.ports["relay"]) as client:
             return client.reply().startswith("220 ")
 
-    wait_until("there is room again", room, 5)
+    wait_until("there is room again", room)
 
 
 # ---- PROXY protocol ----------------------------------------------------------------------------------------
@@ -283,7 +284,7 @@ def test_proxy_header_before_tls(balanced):
         client.command("EHLO c.example.com", "250")
         client.command(plain("user@example.com", "wrong"), "535")
         client.command(plain("user@example.com"), "235")
-    assert so_far(balanced, "auth_failed")[0]["client_ip"] == "203.0.113.7"
+    assert so_far(balanced, "auth_failed", 1)[0]["client_ip"] == "203.0.113.7"
 
 
 @pytest.mark.parametrize("kind", ["relay", "submission", "submissions"])
@@ -295,7 +296,7 @@ def test_others_may_not_say_who_they_are(balanced, kind, header):
     client.sock, client.pending = sock, b""
     if header:
         client.send(HEADERS[header][0])
-    data = client.rest(5 * STRETCH)
+    data = client.rest()
     assert b"220 " not in data and (data == b"" or data.startswith((b"554 5.7.1", b"554 5.5.0"))), data
     client.close()
     assert not [e for e in so_far(balanced) if e.get("client_ip") == "203.0.113.7"]
@@ -310,15 +311,15 @@ def test_others_may_not_say_who_they_are(balanced, kind, header):
 def test_broken_proxy_headers(balanced, data):
     with Raw(balanced.ports["relay"]) as client:
         client.send(data)
-        assert b"220 " not in client.rest(10 * STRETCH)
+        assert b"220 " not in client.rest()
 
 
 def test_silent_balancer(balanced):
     """No header: closed after five seconds, without a greeting."""
     with Raw(balanced.ports["relay"]) as client:
         start = time.monotonic()
-        assert client.rest(20 * STRETCH) == b""
-        assert 3 < time.monotonic() - start < 9 * STRETCH
+        assert client.rest(40) == b""
+        assert 3 < time.monotonic() - start < 25
 
 
 def test_health_check_of_a_balancer(balanced):

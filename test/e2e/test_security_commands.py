@@ -211,7 +211,7 @@ def test_routed_on_one_domain(node, dns, make_sink, address):
         client.send("Subject: x\r\n\r\nx\r\n.\r\n")
         assert client.reply().startswith("250")
     wait_until("it arrives", lambda: good.messages)
-    assert time.monotonic() - start < 4 * STRETCH, "something slept"
+    assert time.monotonic() - start < 10 * STRETCH, "something slept"
     assert good.recipients() == [wire]
     assert not evil.sessions
     assert {name for name, kind in dns.queries if kind == "MX"} == {domain}
@@ -328,7 +328,7 @@ def test_header_of_so_many_kib(node, sink, kib, code):
     with greet(node) as client:
         assert submit(client, "user@example.com", "friend@example.net", header + b"\r\nbody").startswith(code)
         client.command("NOOP", "250")
-    assert bool(so_far(node, "received")) == (code == "250")
+    assert len(so_far(node, "received", code == "250")) == (code == "250")
 
 
 def test_recipient_1001(node, sink):
@@ -371,7 +371,7 @@ def test_bdat_that_is_none(node, command):
         client.command("MAIL FROM:<user@example.com>", "250")
         client.command("RCPT TO:<friend@example.net>", "250")
         client.send(command + "\r\nRSET\r\nMAIL FROM:<admin@example.com>\r\nRCPT TO:<v@example.net>\r\nDATA\r\n")
-        client.sock.settimeout(2 * STRETCH)
+        client.sock.settimeout(2)
         data = client.pending
         try:
             while True:

@@ -116,7 +116,7 @@ def test_a_sync_that_fails_once(make_node, dns, folder, call, when):
     injected = "EIO" in trace.read_text()
     if injected:
         if "/data/spool" in next(line for line in trace.read_text().splitlines() if "EIO" in line):
-            wait_until("the node has stopped", lambda: node.process.poll() is not None, 20)
+            wait_until("the node has stopped", lambda: node.process.poll() is not None)
     if node.process.poll() is None:
         subprocess.run(["kill", "-9", str(node.pid())], check=True)
         node.process.wait(20)

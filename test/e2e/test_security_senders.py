@@ -191,7 +191,7 @@ def test_a_report_that_cannot_be_delivered_ends(node, sink):
     wait_until("there is a report", lambda: node.events("dsn"))
     node.wait_empty()
     time.sleep(1)
-    assert len(so_far(node, "dsn")) == 1 and len(node.events("bounced")) == 2
+    assert len(so_far(node, "dsn", 1)) == 1 and len(node.events("bounced")) == 2
     assert sink.messages == []
 
 

@@ -32,7 +32,7 @@ def refused(client, pieces):
             time.sleep(0.002)
     except OSError:
         pass # refused before the last piece
-    return client.rest(15)
+    return client.rest()
 
 
 @pytest.mark.parametrize("command", ["DATA", "BDAT"])

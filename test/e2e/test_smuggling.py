@@ -32,7 +32,7 @@ def check_nothing_smuggled(node, sink):
 def expect_refusal(client):
     """The 550, and nothing but the end of the connection after it."""
     try:
-        data = client.rest(15)
+        data = client.rest()
     except TimeoutError:
         raise AssertionError("the connection stays open") from None
     assert data.startswith(b"550 5.5.2") or data.startswith(b"550 5.6.0"), data
@@ -76,7 +76,7 @@ def test_in_bdat(node, sink, raw, sequence):
         reply = client.reply()
         assert reply[:3] in ("550", "250"), reply
         client.send("QUIT\r\n")
-        rest = client.rest(15)
+        rest = client.rest()
         assert rest == b"" or rest.startswith(b"221"), rest
     time.sleep(0.3)
     check_nothing_smuggled(node, sink)

@@ -141,16 +141,15 @@ def test_auth_rows(node, raw):
 
 
 def test_unknown_user_takes_as_long_as_a_wrong_password(node):
-    import time
     node.add_account()
     times = {"nobody@example.com": [], "user@example.com": []}
     for _ in range(4):
         for user in times:
             client = node.smtp("submissions")
-            start = time.monotonic()
+            start = node.cpu_ms()
             with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
                 client.login(user, "wrong")
-            times[user].append(time.monotonic() - start)
+            times[user].append(node.cpu_ms() - start)
             assert refused.value.smtp_code == 535
             client.close()
     unknown, known = (sorted(t)[1] for t in times.values())

@@ -156,7 +156,7 @@ class Cluster:
     def by_id(self, node_id):
         return next(n for n in self.nodes if n.process.poll() is None and n.cluster()["self"] == node_id)
 
-    def leader(self, among=None, timeout=10):
+    def leader(self, among=None, timeout=30):
         """The node that all of `among` take for their leader, itself one of them."""
         among = among or self.living()
 

@@ -37,7 +37,7 @@ def hello(identity, node, to, role=1):
     return struct.pack("<I", len(body)) + body
 
 
-def intrude(port, identity=None, alpn=None, send=b"", plain=False, then=b"", timeout=15):
+def intrude(port, identity=None, alpn=None, send=b"", plain=False, then=b"", timeout=40):
     """Connects, says `send`, and `then` after the first answer. Returns all that was answered until the node ended it,
     which it must do in time."""
     got = b""

@@ -140,6 +140,11 @@ class Node:
         status = pathlib.Path(f"/proc/{self.pid()}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
 
+    def cpu_ms(self):
+        """What its threads have computed; other than the clock it does not tell how busy the machine is."""
+        tasks = pathlib.Path(f"/proc/{self.pid()}/task").glob("*/schedstat")
+        return sum(int(path.read_text().split()[0]) for path in tasks) / 1e6
+
     # ---- operating it
 
     def http(self, method, path, body=None, headers=None):
@@ -276,7 +281,7 @@ class Raw:
         context = ssl.create_default_context(cafile=str(certificate[0]))
         self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
 
-    def rest(self, timeout=10):
+    def rest(self, timeout=30):
         """Everything until the server closes, which it must do in time."""
         self.sock.settimeout(timeout)
         data = self.pending
@@ -289,7 +294,7 @@ class Raw:
         except (ConnectionResetError, ssl.SSLEOFError):
             return data
 
-    def closed(self, timeout=10):
+    def closed(self, timeout=30):
         try:
             self.rest(timeout)
             return True

@@ -51,8 +51,9 @@ def free_port(address="127.0.0.1"):
                 continue
 
 
-def wait_until(what, check, timeout=10.0, interval=0.02):
-    """Returns the first true value of check(), or fails naming what was waited for."""
+def wait_until(what, check, timeout=30.0, interval=0.02):
+    """Returns the first true value of check(), or fails naming what was waited for. The limit is for a machine that has
+    much else to do: a test that is about the time looks at a clock of its own."""
     end = time.monotonic() + timeout * STRETCH
     while True:
         value = check()
