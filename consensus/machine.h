@@ -186,6 +186,8 @@ struct machine_totals {
      * given back too late. */
     uint64_t charged, spent_or_held, burned, refunded;
     uint64_t granted, refused;                         /* requests */
+    uint64_t counters_max;                             /* over it, senders that have none are refused */
+    uint64_t no_room;                                  /* requests refused for that, as this process has applied them */
     uint64_t bytes;                                    /* estimate of the state's memory */
 };
 void machine_totals(const struct machine *m, struct machine_totals *out);

@@ -377,6 +377,7 @@ static int on_grant(struct machine *m, const struct machine_at *at, uint64_t nod
         return refused(m);
     }
     if (q->ncounters + missing > m->config.max_counters) {
+        q->no_room++;
         r->why = MACHINE_REFUSED_NO_ROOM;
         machine_refuse(r, ERR_LIMIT, "too many senders at once");
         return refused(m);

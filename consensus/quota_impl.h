@@ -85,6 +85,7 @@ struct quotas {
     struct quota_sums *sums;
     uint64_t held; /* of all grants */
     uint64_t ncounters;
+    uint64_t no_room;   /* requests refused for max_counters; of this process, not of the state */
     struct list *sweep; /* the sender that is looked at next; the list's head: from the start again */
     struct quota_node **nodes;
     uint32_t nnodes;

@@ -52,6 +52,8 @@ void quota_totals(const struct machine *m, struct machine_totals *out)
     const struct quotas *q = m->quotas;
     const struct quota_sums *s = q->sums;
     out->counters = q->ncounters;
+    out->counters_max = m->config.max_counters;
+    out->no_room = q->no_room;
     out->grants = store_len(m->store, &quota_grant_type);
     out->charged = s->charged;
     out->spent_or_held = s->spent + q->held;

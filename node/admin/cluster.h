@@ -9,6 +9,8 @@
 #include "node/admin/ops.h"
 
 #define ADMIN_NODES_MAX 64
+#define ADMIN_TROUBLES_MAX 12
+#define ADMIN_TROUBLE_BYTES 512
 
 /* One node as this one sees it. */
 struct admin_node {
@@ -33,11 +35,12 @@ struct admin_cluster_status {
     uint64_t self, leader, term, applied;
     bool quorum;            /* this node sees a leader that sees a majority */
     bool session_usable;    /* it may admit mail */
-    const char *trouble;    /* NULL, or the most important thing that is wrong, one line */
     uint64_t policy_version;
     uint64_t log_bytes, snapshot_bytes;
     bool digest_mismatch;
     struct machine_totals totals;
+    uint32_t ntroubles;     /* what is wrong but with one node: a line each, with what to do, the worst first */
+    char troubles[ADMIN_TROUBLES_MAX][ADMIN_TROUBLE_BYTES];
     uint32_t nnodes;
     struct admin_node nodes[ADMIN_NODES_MAX];
 };

@@ -54,7 +54,7 @@ static void put_node(struct json_out *j, const struct admin_node *n)
 
 static void put_problem(struct json_out *j, const char *node, const char *text)
 {
-    char line[256];
+    char line[ADMIN_TROUBLE_BYTES + 64];
     snprintf(line, sizeof(line), "%s%s%s", node, node[0] != '\0' ? ": " : "", text);
     json_out_str(j, NULL, line);
 }
@@ -83,9 +83,9 @@ static void put_problems(struct json_out *j, const struct admin_cluster_status *
 {
     uint32_t voters = 0;
     json_out_open(j, "problems", '[');
-    if (s->trouble != NULL)
-        put_problem(j, "", s->trouble);
-    else if (!s->quorum)
+    for (uint32_t i = 0; i < s->ntroubles; i++)
+        put_problem(j, "", s->troubles[i]);
+    if (s->ntroubles == 0 && !s->quorum)
         put_problem(j, "", "this node sees no majority: nothing can be changed, and mail is refused for now");
     if (s->digest_mismatch)
         put_problem(j, "", "a node's state differs from the majority's: it is fenced; have it join anew");
@@ -108,6 +108,7 @@ static void put_totals(struct json_out *j, const struct machine_totals *t)
     json_out_u64(j, "accounts", t->accounts);
     json_out_u64(j, "tenants", t->tenants);
     json_out_u64(j, "counters", t->counters);
+    json_out_u64(j, "counters_max", t->counters_max);
     json_out_u64(j, "grants", t->grants);
     json_out_u64(j, "sessions", t->sessions);
     json_out_u64(j, "frozen", t->frozen);
@@ -122,6 +123,7 @@ static void put_totals(struct json_out *j, const struct machine_totals *t)
     json_out_u64(j, "refunded", t->refunded);
     json_out_u64(j, "granted", t->granted);
     json_out_u64(j, "refused", t->refused);
+    json_out_u64(j, "no_room", t->no_room);
     json_out_u64(j, "bytes", t->bytes);
     json_out_close(j, '}');
 }

@@ -242,6 +242,7 @@ static void cluster_tick_cb(uv_timer_t *tick)
             c->slow_ms = now;
             cluster_frozen_tick(c);
             cluster_renew_tick(c);
+            (void)cluster_room_tick(c, now);
         }
         cluster_pools_tick(c, now);
         cluster_published_poll(c);

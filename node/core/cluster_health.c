@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 
+#define NO_ROOM_EVERY_MS 60000 /* between two lines of one trouble */
 #define QUORUM_SILENCE_MS 1500 /* of a leader, or of the majority: about three elections' time-outs */
 
 bool cluster_has_quorum(struct cluster *c)
@@ -253,4 +254,27 @@ void cluster_on_state(void *ctx, const struct gossip_state *s)
         return;
     v->said[v->next++ % CLUSTER_DIGESTS] = (struct cluster_digest){ s->digest_index, s->digest };
     judge(c, s->digest_index);
+}
+
+/* ---- room for counters -----------------------------------------------------------------------------------
+ */
+
+bool cluster_room_tick(struct cluster *c, int64_t now)
+{
+    struct machine_totals t;
+    machine_totals(c->m, &t);
+    if (!c->ready) /* the leader says it: for what it refuses itself */
+        c->no_room = t.no_room;
+    if (t.no_room == c->no_room || (c->no_room_ms != 0 && now - c->no_room_ms < NO_ROOM_EVERY_MS))
+        return false;
+    log_error(
+        "cluster",
+        "%llu requests of senders that had sent nothing lately were refused, with 451: the cluster keeps "
+        "%llu counters of limits, and no more than %llu. Fewer limits or shorter windows in the policy "
+        "make room",
+        (unsigned long long)(t.no_room - c->no_room), (unsigned long long)t.counters,
+        (unsigned long long)t.counters_max);
+    c->no_room = t.no_room;
+    c->no_room_ms = now;
+    return true;
 }

@@ -190,6 +190,9 @@ struct cluster {
     uint32_t nvotes;
     bool digest_mismatch, fenced;
 
+    uint64_t no_room; /* machine_totals, when it was said; no_room_ms 0: never */
+    int64_t no_room_ms;
+
     /* pools */
     bool pools_dirty, senders_dirty;
     bool pools_known;   /* this process has had a session */
@@ -341,6 +344,8 @@ void cluster_fill_state(void *ctx, struct gossip_state *s);
 void cluster_on_state(void *ctx, const struct gossip_state *s);
 void cluster_digest_applied(struct cluster *c, uint64_t index);
 bool cluster_has_quorum(struct cluster *c);
+/* Each second: says it now and then while the leader must refuse senders for want of counters. */
+bool cluster_room_tick(struct cluster *c, int64_t now);
 
 /* ---- cluster_published.c ------------------------------------------------------------------------------- */
 

@@ -53,12 +53,15 @@ static void set(struct node *n, void *arg)
         { METRICS_CLUSTER_STATE_BYTES, s->totals.bytes },
         { METRICS_CLUSTER_FROZEN, s->totals.frozen },
         { METRICS_CLUSTER_FROZEN_LOCAL, l->frozen_local },
+        { METRICS_CLUSTER_COUNTERS, s->totals.counters },
+        { METRICS_CLUSTER_COUNTERS_MAX, s->totals.counters_max },
         { METRICS_CLUSTER_TRANSFERS, s->totals.transfers },
         { METRICS_CLUSTER_TOKENS_CHARGED, s->totals.charged },
         { METRICS_CLUSTER_TOKENS_REFUNDED, s->totals.refunded },
         { METRICS_CLUSTER_TOKENS_BURNED, s->totals.burned },
         { METRICS_CLUSTER_GRANTS, s->totals.granted },
         { METRICS_CLUSTER_REFUSALS, s->totals.refused },
+        { METRICS_CLUSTER_NO_ROOM, s->totals.no_room },
     };
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
         metrics_set(n->metrics, n->nworkers, values[i].id, METRICS_NONE, (int64_t)values[i].value);

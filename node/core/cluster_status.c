@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #define DISK_LOW_PERMILLE 50
-#define TROUBLE_MAX 512
+#define COUNTERS_HIGH_PERCENT 95
 
 struct look {
     struct cluster_call call;
@@ -21,7 +21,6 @@ struct look {
     uint32_t silent;       /* members that do not answer */
     char first_silent[64]; /* one of them */
     char low_disk[64];
-    char *text; /* of the trouble: the asking thread's */
 };
 
 static const struct gossip_peer_info *peer_of(const struct look *l, uint64_t node)
@@ -115,12 +114,11 @@ static void say(struct look *l, const char *fmt, ...)
 {
     struct admin_cluster_status *out = l->out;
     va_list ap;
-    if (out->trouble != NULL)
-        return; /* the most important one came first */
+    if (out->ntroubles == ADMIN_TROUBLES_MAX)
+        return;
     va_start(ap, fmt);
-    vsnprintf(l->text, TROUBLE_MAX, fmt, ap);
+    vsnprintf(out->troubles[out->ntroubles++], ADMIN_TROUBLE_BYTES, fmt, ap);
     va_end(ap);
-    out->trouble = l->text;
 }
 
 /* In order of how much it hurts. */
@@ -154,6 +152,12 @@ static void find_trouble(struct look *l)
         say(l, "this node's certificate ends soon and could not be renewed: see the log");
     if (l->low_disk[0] != '\0')
         say(l, "node %s: its disk is nearly full", l->low_disk);
+    if (out->totals.counters * 100 >= out->totals.counters_max * COUNTERS_HIGH_PERCENT)
+        say(l,
+            "the cluster keeps %llu counters of senders' limits, of at most %llu: then senders that have "
+            "sent "
+            "nothing lately get 451; fewer limits or shorter windows in the policy make room",
+            (unsigned long long)out->totals.counters, (unsigned long long)out->totals.counters_max);
 }
 
 static void status_run(struct cluster *c, struct cluster_call *call)
@@ -166,7 +170,8 @@ static void status_run(struct cluster *c, struct cluster_call *call)
     struct directory_member self;
     l->c = c;
     if (c->state != CLUSTER_RUNNING) {
-        out->trouble = cluster_refusal(c);
+        l->out = out;
+        say(l, "%s", cluster_refusal(c));
         cluster_call_done(c, call, 0);
         return;
     }
@@ -200,7 +205,6 @@ static void status_run(struct cluster *c, struct cluster_call *call)
 
 int cluster_status(void *ctx, struct admin_cluster_status *out)
 {
-    static _Thread_local char text[TROUBLE_MAX];
     struct cluster *c = cluster_of(ctx);
     *out = (struct admin_cluster_status){ .member = false };
     if (c == NULL)
@@ -209,7 +213,6 @@ int cluster_status(void *ctx, struct admin_cluster_status *out)
     if (l == NULL)
         return -ENOMEM;
     l->out = out;
-    l->text = text;
     cluster_call_init(&l->call, status_run, NULL);
     int err = cluster_call_wait(c, &l->call);
     free(l);

@@ -136,6 +136,9 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
     [METRICS_CLUSTER_STATE_BYTES] = GAUGE("cluster_state_bytes", "Memory of the replicated state.", NULL),
     [METRICS_CLUSTER_FROZEN] = GAUGE("cluster_frozen", "Senders frozen in the cluster.", NULL),
     [METRICS_CLUSTER_FROZEN_LOCAL] = GAUGE("cluster_frozen_local", "Senders frozen on this node only.", NULL),
+    [METRICS_CLUSTER_COUNTERS] = GAUGE("cluster_counters", "Counters of senders' limits.", NULL),
+    [METRICS_CLUSTER_COUNTERS_MAX] =
+        GAUGE("cluster_counters_max", "With so many counters, further senders are refused.", NULL),
     [METRICS_CLUSTER_TRANSFERS] =
         GAUGE("cluster_transfers_open", "Batches of messages on their way between nodes.", NULL),
     [METRICS_CLUSTER_TOKENS_CHARGED] =
@@ -146,4 +149,6 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
         COUNTER("cluster_tokens_burned_total", "Tokens lost with a node, or given back too late.", NULL),
     [METRICS_CLUSTER_GRANTS] = COUNTER("cluster_grants_total", "Requests for tokens granted.", NULL),
     [METRICS_CLUSTER_REFUSALS] = COUNTER("cluster_refusals_total", "Requests for tokens refused.", NULL),
+    [METRICS_CLUSTER_NO_ROOM] =
+        COUNTER("cluster_no_room_total", "Requests for tokens refused for want of counters.", NULL),
 };

@@ -279,7 +279,8 @@ static void test_cluster_status(void **state)
     expect_in(r.out, "open     0.1.0"); /* it lasts: how long is the leader's to know */
     assert_int_equal(run("cluster status --check"), CLI_OK);
     cluster->status.nodes[2].health = "dead";
-    cluster->status.trouble = "a disk is full";
+    cluster->status.ntroubles = 1;
+    snprintf(cluster->status.troubles[0], ADMIN_TROUBLE_BYTES, "a disk is full");
     assert_int_equal(run("cluster status"), CLI_OK);
     assert_int_equal(strncmp(r.out, "a disk is full\nnode-c: does not answer", 38), 0);
     assert_int_equal(run("cluster status --check"), CLI_FAILED);

@@ -266,6 +266,40 @@ static void test_operators_commands_have_a_name(void **state)
     assert_null(cluster_command_by(&grant));
 }
 
+/* ---- room ---------------------------------------------------------------------------------------------- */
+
+static void refuse_for_room(struct fix *f, uint64_t session)
+{
+    assert_int_equal(fix_grant(f, session, "dora", "", 1, 1)->why, MACHINE_REFUSED_NO_ROOM);
+}
+
+/* Once a minute at most, and by the leader alone. */
+static void test_the_leader_says_that_there_are_too_many_senders(void **state)
+{
+    struct cluster_fix *x = *state;
+    struct fix f;
+    fix_init_with(&f, &(struct machine_config){ .max_counters = 3 });
+    x->c->m = f.m;
+    uint64_t s = fix_open(&f, 1, 0, true, 1);
+    for (const char *who = "abc"; *who != '\0'; who++)
+        assert_int_equal(fix_take(&f, s, (char[]){ *who, '\0' }, 1), 1);
+    x->c->ready = true;
+    assert_false(cluster_room_tick(x->c, 1000));
+    refuse_for_room(&f, s);
+    assert_true(cluster_room_tick(x->c, 2000));
+    refuse_for_room(&f, s);
+    assert_false(cluster_room_tick(x->c, 3000));
+    assert_true(cluster_room_tick(x->c, 62000)); /* the one that was not told of */
+    assert_false(cluster_room_tick(x->c, 200000));
+    x->c->ready = false;
+    refuse_for_room(&f, s);
+    assert_false(cluster_room_tick(x->c, 300000));
+    x->c->ready = true; /* what its predecessor refused, that one has told */
+    assert_false(cluster_room_tick(x->c, 400000));
+    x->c->m = x->f.m;
+    fix_fini(&f);
+}
+
 int main(void)
 {
 #define EACH(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -283,6 +317,7 @@ int main(void)
         EACH(test_a_state_of_the_epoch_before_is_none),
         EACH(test_nobody_proposes_in_anothers_name),
         EACH(test_operators_commands_have_a_name),
+        EACH(test_the_leader_says_that_there_are_too_many_senders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

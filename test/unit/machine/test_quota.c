@@ -494,6 +494,10 @@ static void counters_are_bounded_and_forgotten(void **state)
     const struct machine_result *r = fix_grant(&f, s, "anna", "", 1, 1);
     assert_int_equal(r->err, ERR_LIMIT);
     assert_int_equal(r->why, MACHINE_REFUSED_NO_ROOM);
+    struct machine_totals totals;
+    machine_totals(f.m, &totals);
+    assert_int_equal(totals.counters, totals.counters_max);
+    assert_int_equal(totals.no_room, 1);
     assert_int_equal(fix_take(&f, s, "user3", 1), 1);
     for (int i = 0; i < 10; i++)
         (void)fix_return(&f, s, grants[i], 0, true);
