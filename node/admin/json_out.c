@@ -11,6 +11,18 @@ void json_out_init(struct json_out *j, struct buf *buf)
     *j = (struct json_out){ .buf = buf };
 }
 
+void json_out_begin(struct json_out *j, struct buf *buf)
+{
+    json_out_init(j, buf);
+    json_out_open(j, NULL, '{');
+}
+
+int json_out_end(struct json_out *j)
+{
+    json_out_close(j, '}');
+    return buf_put_char(j->buf, '\n');
+}
+
 static void member(struct json_out *j, const char *key)
 {
     if (j->need_comma)

@@ -15,6 +15,9 @@ struct json_out {
 };
 
 void json_out_init(struct json_out *j, struct buf *buf);
+/* A line that is one object: its members are put between the two. The end gives the buffer's error. */
+void json_out_begin(struct json_out *j, struct buf *buf);
+int json_out_end(struct json_out *j);
 
 /* `key` NULL inside an array or at the top. Keys are constants of ours: written as they are. */
 void json_out_open(struct json_out *j, const char *key, char bracket);

@@ -155,8 +155,7 @@ const char *member_scope_name(uint8_t scope)
 void member_page_begin(struct member_page *p, struct admin_call *c, const char *key)
 {
     *p = (struct member_page){ .limit = (uint32_t)admin_arg_int(c->args, "limit", 100) };
-    json_out_init(&p->j, &c->out);
-    json_out_open(&p->j, NULL, '{');
+    json_out_begin(&p->j, &c->out);
     json_out_open(&p->j, key, '[');
 }
 
@@ -178,7 +177,6 @@ int member_page_end(struct member_page *p, struct admin_call *c)
 {
     json_out_close(&p->j, ']');
     json_out_opt(&p->j, "next", span_str(p->more ? p->last : ""));
-    json_out_close(&p->j, '}');
-    buf_put_char(&c->out, '\n');
+    json_out_end(&p->j);
     return buf_err(&c->out);
 }

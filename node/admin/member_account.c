@@ -87,8 +87,7 @@ int member_account_show(struct admin_call *c, const char *name)
         err = canonical(c, name, text);
     if (err != 0)
         return err;
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     machine_read_lock(m);
     bool found = directory_account_find(m, span_str(text), &a);
     if (found) {
@@ -97,8 +96,7 @@ int member_account_show(struct admin_call *c, const char *name)
         json_out_opt(&j, "pool", pool);
     }
     machine_read_unlock(m);
-    json_out_close(&j, '}');
-    buf_put_char(&c->out, '\n');
+    json_out_end(&j);
     return found ? buf_err(&c->out) : admin_fail(&c->e, ERR_NOT_FOUND, "there is no account %s", text);
 }
 

@@ -55,15 +55,13 @@ int admin_on_accounts(struct admin_call *c)
         return admin_missing(c);
     uint32_t limit = (uint32_t)admin_arg_int(c->args, "limit", 100);
     struct account_rows r = { 0 };
-    json_out_init(&r.j, &c->out);
-    json_out_open(&r.j, NULL, '{');
+    json_out_begin(&r.j, &c->out);
     json_out_open(&r.j, "accounts", '[');
     int err =
         c->ops->account_list(c->ops->ctx, admin_arg_str(c->args, "after"), limit, on_account_row, &r, &c->e);
     json_out_close(&r.j, ']');
     json_out_opt(&r.j, "next", span_str(r.n >= limit || r.cut ? r.last : ""));
-    json_out_close(&r.j, '}');
-    buf_put_char(&c->out, '\n');
+    json_out_end(&r.j);
     return err;
 }
 
@@ -255,8 +253,7 @@ int admin_on_account_import(struct admin_call *c)
                   ? admin_fail(&c->e, -ENOMEM, "out of memory")
                   : 0;
     if (err == 0) {
-        json_out_init(&im.j, &c->out);
-        json_out_open(&im.j, NULL, '{');
+        json_out_begin(&im.j, &c->out);
         json_out_open(&im.j, "refused", '[');
         import_gather(&im, list);
         if (im.n > 0 && member_is(c))
@@ -267,8 +264,7 @@ int admin_on_account_import(struct admin_call *c)
                                          c->caller, on_import, &im, &c->e);
         json_out_close(&im.j, ']');
         json_out_u64(&im.j, "taken", im.taken);
-        json_out_close(&im.j, '}');
-        buf_put_char(&c->out, '\n');
+        json_out_end(&im.j);
     }
     free(im.accounts);
     free(im.senders);

@@ -224,12 +224,10 @@ int admin_on_node_token(struct admin_call *c)
     err = c->cluster->token(c->cluster_ctx, c->caller, for_ms, admin_arg_str(c->args, "name"), &text, &c->e);
     if (err == 0)
         err = buf_err(&text);
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     json_out_span(&j, "token", buf_span(&text));
     json_out_i64(&j, "for_ms", for_ms);
-    json_out_close(&j, '}');
-    buf_put_char(&c->out, '\n');
+    json_out_end(&j);
     if (text.data != NULL)
         explicit_bzero(text.data, text.cap);
     buf_fini(&text);
@@ -262,12 +260,10 @@ int admin_on_node_leave(struct admin_call *c)
                                         : c->cluster->leave(c->cluster_ctx, c->caller, &opts, &c->e);
     if (err != 0 && err != ERR_TIMEOUT)
         return err;
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     json_out_bool(&j, "left", err == 0);
     json_out_opt(&j, "waits_for", span_str(err == 0 ? "" : c->e.text));
-    json_out_close(&j, '}');
-    return buf_put_char(&c->out, '\n');
+    return json_out_end(&j);
 }
 
 int admin_on_node_role(struct admin_call *c)
@@ -293,8 +289,7 @@ int admin_on_node_remove(struct admin_call *c)
         return err != 0 ? err : admin_missing(c);
     buf_init(&lost, LOST_MAX);
     err = c->cluster->remove(c->cluster_ctx, c->caller, id, &lost, &c->e);
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     json_out_open(&j, "lost", '[');
     for (struct span rest = buf_span(&lost); rest.n > 0;) {
         const char *end = memchr(rest.p, '\n', rest.n);
@@ -303,8 +298,7 @@ int admin_on_node_remove(struct admin_call *c)
         rest = span_sub(rest, n + 1);
     }
     json_out_close(&j, ']');
-    json_out_close(&j, '}');
-    buf_put_char(&c->out, '\n');
+    json_out_end(&j);
     buf_fini(&lost);
     return err;
 }

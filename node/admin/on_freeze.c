@@ -64,15 +64,13 @@ static int freeze_local(struct admin_call *c, const struct command_freeze *f)
     if (c->cluster == NULL || c->cluster->freeze_local == NULL)
         return admin_missing(c);
     int err = c->cluster->freeze_local(c->cluster_ctx, c->caller, f, &c->e);
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     put_what(&j, f);
     json_out_bool(&j, "local", true);
     json_out_bool(&j, "complete", true);
     json_out_open(&j, "nodes", '[');
     json_out_close(&j, ']');
-    json_out_close(&j, '}');
-    buf_put_char(&c->out, '\n');
+    json_out_end(&j);
     return err;
 }
 
@@ -81,8 +79,7 @@ static int await_nodes(struct admin_call *c, const struct command_freeze *f, uin
 {
     struct json_out j;
     struct admin_error why = { "" };
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     put_what(&j, f);
     json_out_u64(&j, "id", id);
     json_out_bool(&j, "local", false);
@@ -93,8 +90,7 @@ static int await_nodes(struct admin_call *c, const struct command_freeze *f, uin
     json_out_bool(&j, "complete", err == 0);
     json_out_opt(&j, "problem", span_str(err == 0 ? "" : why.text[0] != '\0' ? why.text : err_text(err)));
     json_out_i64(&j, "took_ms", clock_boot_ms() - began_ms);
-    json_out_close(&j, '}');
-    return buf_put_char(&c->out, '\n');
+    return json_out_end(&j);
 }
 
 int admin_on_freeze(struct admin_call *c)

@@ -4,12 +4,6 @@
 
 #include "base/err.h"
 
-static void end_object(struct json_out *j)
-{
-    json_out_close(j, '}');
-    buf_put_char(j->buf, '\n');
-}
-
 /* {"ok": true} */
 static int say_ok(struct admin_call *c)
 {
@@ -138,8 +132,7 @@ int admin_on_status(struct admin_call *c)
     if (err != 0)
         return err;
     struct json_out j;
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     json_out_str(&j, "version", TURNPIKE_VERSION);
     json_out_str(&j, "node", s.node);
     json_out_str(&j, "state", s.state);
@@ -159,7 +152,7 @@ int admin_on_status(struct admin_call *c)
     put_queue_and_spool(&j, &s);
     put_rates(&j, &s);
     put_parts(&j, &s);
-    end_object(&j);
+    json_out_end(&j);
     return 0;
 }
 
@@ -207,8 +200,7 @@ int admin_on_top(struct admin_call *c)
     struct top_rows t;
     buf_init(&t.sites_buf, ADMIN_REPLY_MAX / 2);
     json_out_init(&t.sites, &t.sites_buf);
-    json_out_init(&t.senders, &c->out);
-    json_out_open(&t.senders, NULL, '{');
+    json_out_begin(&t.senders, &c->out);
     json_out_str(&t.senders, "node", s.node);
     json_out_i64(&t.senders, "uptime_ms", s.uptime_ms);
     put_queue_and_spool(&t.senders, &s);
@@ -219,7 +211,7 @@ int admin_on_top(struct admin_call *c)
     json_out_open(&t.senders, "sites", '[');
     buf_put_span(&c->out, buf_span(&t.sites_buf));
     json_out_close(&t.senders, ']');
-    end_object(&t.senders);
+    json_out_end(&t.senders);
     if (err == 0)
         err = buf_err(&t.sites_buf);
     buf_fini(&t.sites_buf);
@@ -268,14 +260,13 @@ int admin_on_sites(struct admin_call *c)
         return admin_missing(c);
     uint32_t limit = (uint32_t)admin_arg_int(c->args, "limit", 100);
     struct site_rows s = { 0 };
-    json_out_init(&s.j, &c->out);
-    json_out_open(&s.j, NULL, '{');
+    json_out_begin(&s.j, &c->out);
     json_out_open(&s.j, "sites", '[');
     int err = c->ops->site_list(c->ops->ctx, admin_arg_str(c->args, "state"), admin_arg_str(c->args, "after"),
                                 limit, on_site_row, &s, &c->e);
     json_out_close(&s.j, ']');
     json_out_opt(&s.j, "next", span_str(s.n >= limit || s.cut ? s.last : ""));
-    end_object(&s.j);
+    json_out_end(&s.j);
     return err;
 }
 
@@ -301,12 +292,11 @@ int admin_on_ip_check(struct admin_call *c)
     if (c->ops->ip_check == NULL)
         return admin_missing(c);
     struct json_out j;
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     json_out_open(&j, "ips", '[');
     int err = c->ops->ip_check(c->ops->ctx, admin_arg_str(c->args, "ip"), on_ip_row, &j, &c->e);
     json_out_close(&j, ']');
-    end_object(&j);
+    json_out_end(&j);
     return err;
 }
 
@@ -320,10 +310,9 @@ int admin_on_config(struct admin_call *c)
     struct json_out j;
     buf_init(&yaml, ADMIN_PAGE_BYTES);
     int err = c->ops->config_show(c->ops->ctx, &yaml, &c->e);
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     json_out_span(&j, "yaml", buf_span(&yaml));
-    end_object(&j);
+    json_out_end(&j);
     if (err == 0)
         err = buf_err(&yaml);
     buf_fini(&yaml);
@@ -353,10 +342,9 @@ int admin_on_log(struct admin_call *c)
         return admin_missing(c);
     int err = c->ops->log_level_get(c->ops->ctx, level, &c->e);
     struct json_out j;
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     json_out_str(&j, "level", level);
-    end_object(&j);
+    json_out_end(&j);
     return err;
 }
 

@@ -58,8 +58,7 @@ int admin_on_policy(struct admin_call *c)
     int err = member_fresh(c, &m);
     if (err != 0)
         return err;
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     machine_read_lock(m);
     find_version(m, 0, &newest);
     bool found = find_version(m, version, &p);
@@ -69,8 +68,7 @@ int admin_on_policy(struct admin_call *c)
         json_out_span(&j, "text", p.version == 0 ? policy_builtin() : p.text);
     }
     machine_read_unlock(m);
-    json_out_close(&j, '}');
-    buf_put_char(&c->out, '\n');
+    json_out_end(&j);
     if (!found)
         return admin_fail(&c->e, ERR_NOT_FOUND,
                           "there is no policy %llu any more: turnpike policy history shows them",
@@ -86,8 +84,7 @@ int admin_on_policy_history(struct admin_call *c)
     int err = member_fresh(c, &m);
     if (err != 0)
         return err;
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     json_out_open(&j, "policies", '[');
     machine_read_lock(m);
     for (uint32_t back = 0; directory_policy(m, back, &p); back++) {
@@ -99,8 +96,7 @@ int admin_on_policy_history(struct admin_call *c)
     }
     machine_read_unlock(m);
     json_out_close(&j, ']');
-    json_out_close(&j, '}');
-    return buf_put_char(&c->out, '\n');
+    return json_out_end(&j);
 }
 
 /* ---- reading a document -------------------------------------------------------------------------------- */
@@ -125,8 +121,7 @@ static int say_faults(struct admin_call *c, const struct buf *why)
     struct span all = buf_span(why);
     const char *end = all.n > 0 ? memchr(all.p, '\n', all.n) : NULL;
     struct span first = end != NULL ? span_of(all.p, (size_t)(end - all.p)) : SPAN_LIT("the policy is wrong");
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     json_out_open(&j, "error", '{');
     json_out_str(&j, "code", admin_code_of(400));
     json_out_span(&j, "message", first);
@@ -219,13 +214,11 @@ int admin_on_policy_diff(struct admin_call *c)
         return err;
     buf_init(&diff, WHY_MAX);
     err = diff_in_force(c, m, p, &version, &diff);
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     json_out_u64(&j, "version", version);
     put_lines(&j, "diff", buf_span(&diff));
     put_warnings(&j, m, p);
-    json_out_close(&j, '}');
-    buf_put_char(&c->out, '\n');
+    json_out_end(&j);
     buf_fini(&diff);
     policy_rele(p);
     return err;
@@ -296,13 +289,11 @@ static int apply(struct admin_call *c, struct machine *m, const char *name, stru
             (unsigned long long)version, (unsigned long long)seen);
     if (err == 0)
         err = commit(c, text, p, version, note, &version);
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     json_out_u64(&j, "version", version);
     put_lines(&j, "diff", buf_span(&diff));
     put_warnings(&j, m, p);
-    json_out_close(&j, '}');
-    buf_put_char(&c->out, '\n');
+    json_out_end(&j);
     buf_fini(&diff);
     policy_rele(p);
     return err;

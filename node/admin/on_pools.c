@@ -71,8 +71,7 @@ int admin_on_pools(struct admin_call *c)
     if (err != 0)
         return err;
     r.m = m;
-    json_out_init(&r.j, &c->out);
-    json_out_open(&r.j, NULL, '{');
+    json_out_begin(&r.j, &c->out);
     machine_read_lock(m);
     json_out_open(&r.j, "pools", '[');
     directory_pool_each(m, on_pool, &r);
@@ -82,8 +81,7 @@ int admin_on_pools(struct admin_call *c)
     json_out_close(&r.j, ']');
     machine_read_unlock(m);
     json_out_bool(&r.j, "more", r.more);
-    json_out_close(&r.j, '}');
-    return buf_put_char(&c->out, '\n');
+    return json_out_end(&r.j);
 }
 
 int admin_on_pool_add(struct admin_call *c)
@@ -168,16 +166,14 @@ int admin_on_ips(struct admin_call *c)
     if (err != 0)
         return err;
     r.m = m;
-    json_out_init(&r.j, &c->out);
-    json_out_open(&r.j, NULL, '{');
+    json_out_begin(&r.j, &c->out);
     json_out_open(&r.j, "addresses", '[');
     machine_read_lock(m);
     directory_ip_each(m, on_ip, &r);
     machine_read_unlock(m);
     json_out_close(&r.j, ']');
     json_out_bool(&r.j, "more", r.more);
-    json_out_close(&r.j, '}');
-    return buf_put_char(&c->out, '\n');
+    return json_out_end(&r.j);
 }
 
 /* As inet_ntop writes it, so that one address has one name. */

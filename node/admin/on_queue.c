@@ -129,8 +129,7 @@ static int on_row(void *arg, const struct admin_row *row)
 static void rows_begin(struct rows *r, struct admin_call *c)
 {
     *r = (struct rows){ 0 };
-    json_out_init(&r->j, &c->out);
-    json_out_open(&r->j, NULL, '{');
+    json_out_begin(&r->j, &c->out);
     json_out_open(&r->j, "recipients", '[');
 }
 
@@ -138,8 +137,7 @@ static void rows_end(struct rows *r, uint32_t limit)
 {
     json_out_close(&r->j, ']');
     json_out_opt(&r->j, "next", span_str(r->n >= limit || r->cut ? r->next : ""));
-    json_out_close(&r->j, '}');
-    buf_put_char(r->j.buf, '\n');
+    json_out_end(&r->j);
 }
 
 int admin_on_queue(struct admin_call *c)
@@ -184,14 +182,12 @@ int admin_on_message(struct admin_call *c)
     if (c->ops->queue_show == NULL)
         return admin_missing(c);
     struct rows r = { 0 };
-    json_out_init(&r.j, &c->out);
-    json_out_open(&r.j, NULL, '{');
+    json_out_begin(&r.j, &c->out);
     int err = c->ops->queue_show(c->ops->ctx, c->id, on_message_row, &r, &c->e);
     if (err == 0 && r.n == 0)
         err = admin_fail(&c->e, ERR_NOT_FOUND, "there is no message %s in the queue", c->id);
     json_out_close(&r.j, ']');
-    json_out_close(&r.j, '}');
-    buf_put_char(&c->out, '\n');
+    json_out_end(&r.j);
     return err;
 }
 
@@ -283,8 +279,7 @@ int admin_on_summary(struct admin_call *c)
         return err != 0 ? err : member_ask_summary(c);
     err = selector_init(&sel, c);
     if (err == 0) {
-        json_out_init(&j, &c->out);
-        json_out_open(&j, NULL, '{');
+        json_out_begin(&j, &c->out);
         json_out_str(&j, "by", by != NULL ? by : "site");
         json_out_open(&j, "age_minutes", '[');
         for (size_t i = 0; i < sizeof(bounds_min) / sizeof(bounds_min[0]); i++)
@@ -298,8 +293,7 @@ int admin_on_summary(struct admin_call *c)
         json_out_open(&j, "total", '{');
         put_group(&j, &total);
         json_out_close(&j, '}');
-        json_out_close(&j, '}');
-        buf_put_char(&c->out, '\n');
+        json_out_end(&j);
     }
     selector_fini(&sel);
     return err;
@@ -327,8 +321,7 @@ static int act(struct admin_call *c, enum admin_act what)
         err = c->ops->queue_act(c->ops->ctx, &sel, &opts, &res, &c->e);
     selector_fini(&sel);
     struct json_out j;
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     json_out_bool(&j, "dry_run", opts.dry_run);
     json_out_u64(&j, "messages", res.messages);
     json_out_u64(&j, "recipients", res.recipients);
@@ -336,8 +329,7 @@ static int act(struct admin_call *c, enum admin_act what)
     json_out_u64(&j, "unchanged", res.unchanged);
     json_out_u64(&j, "busy", res.busy);
     json_out_u64(&j, "failed", res.failed);
-    json_out_close(&j, '}');
-    buf_put_char(&c->out, '\n');
+    json_out_end(&j);
     return err;
 }
 
@@ -357,12 +349,10 @@ int admin_on_queue_move(struct admin_call *c)
     if (err == 0)
         err = c->cluster->queue_move(c->cluster_ctx, c->caller, &sel, to, dry_run, &messages, &c->e);
     selector_fini(&sel);
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     json_out_bool(&j, "dry_run", dry_run);
     json_out_u64(&j, "messages", messages);
-    json_out_close(&j, '}');
-    buf_put_char(&c->out, '\n');
+    json_out_end(&j);
     return err;
 }
 

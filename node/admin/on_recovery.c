@@ -104,9 +104,7 @@ int admin_on_cluster_raise(struct admin_call *c)
     err = member_submit(c, &cmd, NULL);
     if (err != 0)
         return err;
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     json_out_u64(&j, "features", level);
-    json_out_close(&j, '}');
-    return buf_put_char(&c->out, '\n');
+    return json_out_end(&j);
 }

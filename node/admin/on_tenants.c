@@ -98,8 +98,7 @@ int admin_on_limits(struct admin_call *c)
         err = member_fresh(c, &m);
     if (err != 0)
         return err;
-    json_out_init(&l.j, &c->out);
-    json_out_open(&l.j, NULL, '{');
+    json_out_begin(&l.j, &c->out);
     machine_read_lock(m);
     l.now_ms = machine_now_ms(m);
     bool by_account = scope == COMMAND_SCOPE_ACCOUNT,
@@ -113,8 +112,7 @@ int admin_on_limits(struct admin_call *c)
     machine_usage_each(m, by_account ? name : span_of("", 0), tenant, class, on_usage, &l);
     machine_read_unlock(m);
     json_out_close(&l.j, ']');
-    json_out_close(&l.j, '}');
-    return buf_put_char(&c->out, '\n');
+    return json_out_end(&l.j);
 }
 
 static int override(struct admin_call *c, bool remove)

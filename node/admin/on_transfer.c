@@ -37,8 +37,7 @@ int admin_on_transfers(struct admin_call *c)
     if (err != 0 || c->cluster->transfers == NULL)
         return err != 0 ? err : admin_missing(c);
     r.m = m;
-    json_out_init(&r.j, &c->out);
-    json_out_open(&r.j, NULL, '{');
+    json_out_begin(&r.j, &c->out);
     json_out_open(&r.j, "transfers", '[');
     machine_read_lock(m);
     err = c->cluster->transfers(c->cluster_ctx, on_row, &r, &all);
@@ -99,13 +98,11 @@ int admin_on_spool_adopt(struct admin_call *c)
                                       admin_arg_str(c->args, "node"), &n, &c->e);
     if (err != 0)
         return err;
-    json_out_init(&j, &c->out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, &c->out);
     json_out_u64(&j, "messages", n.messages);
     json_out_u64(&j, "taken", n.taken);
     json_out_u64(&j, "elsewhere", n.elsewhere);
     json_out_u64(&j, "in_doubt", n.in_doubt);
     json_out_u64(&j, "failed", n.failed);
-    json_out_close(&j, '}');
-    return buf_put_char(&c->out, '\n');
+    return json_out_end(&j);
 }

@@ -368,14 +368,12 @@ const char *admin_code_of(int status)
 void admin_error_json(struct buf *out, unsigned status, const char *code, const char *text)
 {
     struct json_out j;
-    json_out_init(&j, out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, out);
     json_out_open(&j, "error", '{');
     json_out_str(&j, "code", code != NULL ? code : admin_code_of((int)status));
     json_out_str(&j, "message", text);
     json_out_close(&j, '}');
-    json_out_close(&j, '}');
-    buf_put_char(out, '\n');
+    json_out_end(&j);
 }
 
 int admin_missing(struct admin_call *c)

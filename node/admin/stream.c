@@ -158,8 +158,7 @@ static void put_entry(struct buf *out, const struct entry *en)
         [ADMIN_DIR_IN] = "in", [ADMIN_DIR_OUT] = "out", [ADMIN_DIR_NOTE] = "note"
     };
     struct json_out j;
-    json_out_init(&j, out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, out);
     json_out_time(&j, "at_ms", en->at_ms);
     json_out_u64(&j, "session", en->session);
     json_out_str(&j, "dir", (unsigned)en->dir <= ADMIN_DIR_NOTE ? dirs[en->dir] : "note");
@@ -167,21 +166,18 @@ static void put_entry(struct buf *out, const struct entry *en)
     json_out_span(&j, "text", span_of(en->bytes + en->peer_len, en->text_len));
     if (en->dropped_before > 0)
         json_out_u64(&j, "dropped_before", en->dropped_before);
-    json_out_close(&j, '}');
-    buf_put_char(out, '\n');
+    json_out_end(&j);
 }
 
 void admin_stream_put_end(struct buf *out, int err, const char *text, uint64_t dropped)
 {
     struct json_out j;
-    json_out_init(&j, out);
-    json_out_open(&j, NULL, '{');
+    json_out_begin(&j, out);
     json_out_str(&j, "dir", "end");
     json_out_bool(&j, "ok", err == 0);
     json_out_str(&j, "text", text);
     json_out_u64(&j, "dropped", dropped);
-    json_out_close(&j, '}');
-    buf_put_char(out, '\n');
+    json_out_end(&j);
 }
 
 enum admin_stream_got admin_stream_take(struct admin_stream *s, uint32_t wait_ms, struct buf *out)
