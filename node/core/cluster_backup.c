@@ -50,9 +50,7 @@ int cluster_backup(void *ctx, const struct admin_caller *by, struct buf *out, st
 {
     struct cluster *c = cluster_of(ctx);
     struct backup b = { .out = out };
-    int err = cluster_need(c, e);
-    if (err == 0)
-        err = cluster_barrier(ctx, e);
+    int err = cluster_barrier(ctx, e);
     if (err != 0)
         return err;
     cluster_call_init(&b.call, backup_run, e);

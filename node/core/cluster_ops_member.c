@@ -50,12 +50,19 @@ static int look_at_roles(void *arg, const struct directory_member *mb)
     return 0;
 }
 
-static void read_roles(struct cluster *c, struct roles *r)
+/* All members' roles, and r->node's in particular; it must be there. */
+static int find_member(void *ctx, struct roles *r, struct admin_error *e)
 {
-    struct machine *m = cluster_machine(c);
+    int err = cluster_barrier(ctx, e);
+    if (err != 0)
+        return err;
+    struct machine *m = cluster_machine(cluster_of(ctx));
     machine_read_lock(m);
     (void)directory_member_each(m, look_at_roles, r);
     machine_read_unlock(m);
+    if (!r->found || r->removed)
+        return admin_fail(e, ERR_NOT_FOUND, "there is no node %llu", (unsigned long long)r->node);
+    return 0;
 }
 
 static uint32_t wanted(struct cluster *c)
@@ -72,14 +79,9 @@ int cluster_role(void *ctx, const struct admin_caller *by, uint64_t node, uint8_
 {
     struct cluster *c = cluster_of(ctx);
     struct roles r = { .node = node };
-    int err = cluster_need(c, e);
-    if (err == 0)
-        err = cluster_barrier(ctx, e);
+    int err = find_member(ctx, &r, e);
     if (err != 0)
         return err;
-    read_roles(c, &r);
-    if (!r.found || r.removed)
-        return admin_fail(e, ERR_NOT_FOUND, "there is no node %llu", (unsigned long long)node);
     if (r.role == role)
         return admin_fail(e, ERR_EXISTS, "node %s is a %s already", r.name,
                           role == COMMAND_ROLE_VOTER ? "voter" : "standby");
@@ -154,14 +156,9 @@ int cluster_remove(void *ctx, const struct admin_caller *by, uint64_t node, stru
     struct cluster *c = cluster_of(ctx);
     struct roles r = { .node = node };
     struct last_words w = { .node = node, .lost = lost };
-    int err = cluster_need(c, e);
-    if (err == 0)
-        err = cluster_barrier(ctx, e);
+    int err = find_member(ctx, &r, e);
     if (err != 0)
         return err;
-    read_roles(c, &r);
-    if (!r.found || r.removed)
-        return admin_fail(e, ERR_NOT_FOUND, "there is no node %llu", (unsigned long long)node);
     if (node == cluster_self(c))
         return admin_fail(e, ERR_DENIED, "this is node %s itself: use 'turnpike node leave'", r.name);
     cluster_call_init(&w.call, last_words_run, NULL);
@@ -262,9 +259,7 @@ int cluster_leave(void *ctx, const struct admin_caller *by, const struct admin_l
     struct cluster *c = cluster_of(ctx);
     struct cluster_call call;
     uint32_t present = 0;
-    int err = cluster_need(c, e);
-    if (err == 0)
-        err = cluster_barrier(ctx, e);
+    int err = cluster_barrier(ctx, e);
     if (err != 0)
         return err;
     struct machine *m = cluster_machine(c);
