@@ -124,5 +124,7 @@ extern const struct admin_param admin_scope_params[], admin_page_params[], admin
 
 /* ERR for a function that the node does not have. */
 int admin_missing(struct admin_call *c);
+/* {"ok": true}: what an action answers that has nothing else to say. */
+int admin_ok(struct admin_call *c);
 
 #endif

@@ -102,3 +102,15 @@ void json_out_null(struct json_out *j, const char *key)
     member(j, key);
     buf_put_str(j->buf, "null");
 }
+
+void json_out_split(struct json_out *j, const char *key, struct span list, char mark)
+{
+    json_out_open(j, key, '[');
+    while (list.n > 0) {
+        const char *end = memchr(list.p, mark, list.n);
+        size_t n = end != NULL ? (size_t)(end - list.p) : list.n;
+        json_out_span(j, NULL, span_of(list.p, n));
+        list = span_sub(list, n + 1);
+    }
+    json_out_close(j, ']');
+}

@@ -33,5 +33,7 @@ void json_out_time(struct json_out *j, const char *key, int64_t ms);
 void json_out_real(struct json_out *j, const char *key, double v);
 void json_out_bool(struct json_out *j, const char *key, bool v);
 void json_out_null(struct json_out *j, const char *key);
+/* The parts of `list` as an array; a mark at its end ends the last part. */
+void json_out_split(struct json_out *j, const char *key, struct span list, char mark);
 
 #endif

@@ -54,7 +54,7 @@ int member_submit(struct admin_call *c, struct command *cmd, struct machine_resu
 int member_do(struct admin_call *c, struct command *cmd)
 {
     int err = member_submit(c, cmd, NULL);
-    return err != 0 ? err : buf_put_str(&c->out, "{\"ok\":true}\n");
+    return err != 0 ? err : admin_ok(c);
 }
 
 /* ---- names --------------------------------------------------------------------------------------------- */

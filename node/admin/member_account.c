@@ -13,31 +13,14 @@
 
 #define ACCOUNT_TRIES 4 /* somebody else may change it between our look and our command */
 
-static int say_ok(struct admin_call *c)
-{
-    return buf_put_str(&c->out, "{\"ok\":true}\n");
-}
-
 /* ---- reading ------------------------------------------------------------------------------------------- */
-
-static void put_senders(struct json_out *j, struct span list)
-{
-    json_out_open(j, "senders", '[');
-    while (list.n > 0) {
-        const char *comma = memchr(list.p, ',', list.n);
-        size_t n = comma != NULL ? (size_t)(comma - list.p) : list.n;
-        json_out_span(j, NULL, span_of(list.p, n));
-        list = span_sub(list, n + 1);
-    }
-    json_out_close(j, ']');
-}
 
 static void put_account(struct json_out *j, const struct directory_account *a)
 {
     json_out_span(j, "name", a->name);
     json_out_str(j, "class", member_class_name(a->class));
     json_out_opt(j, "tenant", a->tenant);
-    put_senders(j, a->senders);
+    json_out_split(j, "senders", a->senders, ',');
     json_out_bool(j, "disabled", a->disabled);
     json_out_bool(j, "has_password", a->hash.n > 0 && !span_eq(a->hash, SPAN_LIT("!")));
     json_out_time(j, "changed_ms", 0);
@@ -191,7 +174,7 @@ static int add(struct admin_call *c, const struct admin_account *a, bool replace
 int member_account_add(struct admin_call *c, const struct admin_account *a, bool replace)
 {
     int err = add(c, a, replace, &c->e);
-    return err != 0 ? err : say_ok(c);
+    return err != 0 ? err : admin_ok(c);
 }
 
 /* The account as it is, for a change of a part of it; the command then names the version that was seen. */
@@ -245,7 +228,7 @@ int member_account_passwd(struct admin_call *c, const char *name, const char *pa
         spec_fini(&s);
     }
     explicit_bzero(hash, sizeof(hash));
-    return err != 0 ? err : say_ok(c);
+    return err != 0 ? err : admin_ok(c);
 }
 
 static int put_change(struct spec *s, struct admin_call *c, const struct admin_account_change *change)
@@ -281,7 +264,7 @@ int member_account_set(struct admin_call *c, const struct admin_account_change *
             err = member_submit(c, &s.cmd, NULL);
         spec_fini(&s);
     }
-    return err != 0 ? err : say_ok(c);
+    return err != 0 ? err : admin_ok(c);
 }
 
 int member_account_remove(struct admin_call *c, const char *name)
@@ -294,7 +277,7 @@ int member_account_remove(struct admin_call *c, const char *name)
         err = member_submit(c, &cmd, NULL);
     if (err == ERR_NOT_FOUND)
         admin_fail(&c->e, err, "there is no account %s", text);
-    return err != 0 ? err : say_ok(c);
+    return err != 0 ? err : admin_ok(c);
 }
 
 /* ---- many ---------------------------------------------------------------------------------------------- */

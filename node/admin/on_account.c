@@ -9,11 +9,6 @@
 
 #define SENDERS_MAX 100
 
-static int say_ok(struct admin_call *c)
-{
-    return buf_put_str(&c->out, "{\"ok\":true}\n");
-}
-
 /* ---- list ---------------------------------------------------------------------------------------------- */
 
 struct account_rows {
@@ -138,7 +133,7 @@ int admin_on_account_add(struct admin_call *c)
     if (c->ops->account_add == NULL)
         return admin_missing(c);
     int err = c->ops->account_add(c->ops->ctx, &a, c->caller, &c->e);
-    return err == 0 ? say_ok(c) : err;
+    return err == 0 ? admin_ok(c) : err;
 }
 
 int admin_on_account_passwd(struct admin_call *c)
@@ -149,7 +144,7 @@ int admin_on_account_passwd(struct admin_call *c)
         return admin_missing(c);
     int err = c->ops->account_passwd(c->ops->ctx, admin_arg_str(c->args, "name"),
                                      admin_arg_str(c->args, "password"), c->caller, &c->e);
-    return err == 0 ? say_ok(c) : err;
+    return err == 0 ? admin_ok(c) : err;
 }
 
 int admin_on_account_remove(struct admin_call *c)
@@ -159,7 +154,7 @@ int admin_on_account_remove(struct admin_call *c)
     if (c->ops->account_remove == NULL)
         return admin_missing(c);
     int err = c->ops->account_remove(c->ops->ctx, admin_arg_str(c->args, "name"), c->caller, &c->e);
-    return err == 0 ? say_ok(c) : err;
+    return err == 0 ? admin_ok(c) : err;
 }
 
 int admin_on_account_set(struct admin_call *c)
@@ -182,7 +177,7 @@ int admin_on_account_set(struct admin_call *c)
     if (c->ops->account_set == NULL)
         return admin_missing(c);
     int err = c->ops->account_set(c->ops->ctx, &change, c->caller, &c->e);
-    return err == 0 ? say_ok(c) : err;
+    return err == 0 ? admin_ok(c) : err;
 }
 
 /* ---- import -------------------------------------------------------------------------------------------- */

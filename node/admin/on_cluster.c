@@ -11,11 +11,6 @@
 #define LEAVE_MS 45000
 #define LOST_MAX (64u << 10)
 
-static int say_ok(struct admin_call *c)
-{
-    return buf_put_str(&c->out, "{\"ok\":true}\n");
-}
-
 /* ---- status -------------------------------------------------------------------------------------------- */
 
 static void put_node(struct json_out *j, const struct admin_node *n)
@@ -198,7 +193,7 @@ int admin_on_cluster_init(struct admin_call *c)
     if (err == 0)
         err = c->cluster->init == NULL ? admin_missing(c)
                                        : c->cluster->init(c->cluster_ctx, c->caller, &opts, &c->e);
-    return err != 0 ? err : say_ok(c);
+    return err != 0 ? err : admin_ok(c);
 }
 
 int admin_on_node_join(struct admin_call *c)
@@ -208,7 +203,7 @@ int admin_on_node_join(struct admin_call *c)
     if (err == 0)
         err = c->cluster->join == NULL ? admin_missing(c)
                                        : c->cluster->join(c->cluster_ctx, c->caller, &opts, &c->e);
-    return err != 0 ? err : say_ok(c);
+    return err != 0 ? err : admin_ok(c);
 }
 
 int admin_on_node_token(struct admin_call *c)
@@ -244,7 +239,7 @@ int admin_on_node_drain(struct admin_call *c)
         err = c->cluster->drain == NULL
                   ? admin_missing(c)
                   : c->cluster->drain(c->cluster_ctx, c->caller, !admin_arg_bool(c->args, "undo"), &c->e);
-    return err != 0 ? err : say_ok(c);
+    return err != 0 ? err : admin_ok(c);
 }
 
 /* A node with much mail needs longer than one call may take: then "left" is false, and the call is repeated.
@@ -276,7 +271,7 @@ int admin_on_node_role(struct admin_call *c)
                   ? admin_missing(c)
                   : c->cluster->role(c->cluster_ctx, c->caller, id,
                                      voter ? COMMAND_ROLE_VOTER : COMMAND_ROLE_STANDBY, &c->e);
-    return err != 0 ? err : say_ok(c);
+    return err != 0 ? err : admin_ok(c);
 }
 
 int admin_on_node_remove(struct admin_call *c)

@@ -134,7 +134,7 @@ int admin_on_thaw(struct admin_call *c)
     memcpy(text, cmd.thaw.name.p, cmd.thaw.name.n);
     text[cmd.thaw.name.n] = '\0';
     err = c->cluster->thaw_local(c->cluster_ctx, c->caller, cmd.thaw.scope, text, &c->e);
-    return err != 0 ? err : buf_put_str(&c->out, "{\"ok\":true}\n");
+    return err != 0 ? err : admin_ok(c);
 }
 
 /* ---- who is frozen ------------------------------------------------------------------------------------- */

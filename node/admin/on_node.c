@@ -4,12 +4,6 @@
 
 #include "base/err.h"
 
-/* {"ok": true} */
-static int say_ok(struct admin_call *c)
-{
-    return buf_put_str(&c->out, "{\"ok\":true}\n");
-}
-
 int admin_on_healthz(struct admin_call *c)
 {
     c->type = "text/plain; charset=utf-8";
@@ -324,7 +318,7 @@ int admin_on_config_check(struct admin_call *c)
     if (c->ops->config_check == NULL)
         return admin_missing(c);
     int err = c->ops->config_check(c->ops->ctx, &c->e);
-    return err == 0 ? say_ok(c) : err;
+    return err == 0 ? admin_ok(c) : err;
 }
 
 int admin_on_reload(struct admin_call *c)
@@ -332,7 +326,7 @@ int admin_on_reload(struct admin_call *c)
     if (c->ops->reload == NULL)
         return admin_missing(c);
     int err = c->ops->reload(c->ops->ctx, c->caller, &c->e);
-    return err == 0 ? say_ok(c) : err;
+    return err == 0 ? admin_ok(c) : err;
 }
 
 int admin_on_log(struct admin_call *c)
@@ -353,5 +347,5 @@ int admin_on_log_set(struct admin_call *c)
     if (c->ops->log_level_set == NULL)
         return admin_missing(c);
     int err = c->ops->log_level_set(c->ops->ctx, admin_arg_str(c->args, "level"), c->caller, &c->e);
-    return err == 0 ? say_ok(c) : err;
+    return err == 0 ? admin_ok(c) : err;
 }

@@ -101,19 +101,6 @@ int admin_on_policy_history(struct admin_call *c)
 
 /* ---- reading a document -------------------------------------------------------------------------------- */
 
-/* "name:3: reason" lines as an array. */
-static void put_lines(struct json_out *j, const char *key, struct span lines)
-{
-    json_out_open(j, key, '[');
-    while (lines.n > 0) {
-        const char *end = memchr(lines.p, '\n', lines.n);
-        size_t n = end != NULL ? (size_t)(end - lines.p) : lines.n;
-        json_out_span(j, NULL, span_of(lines.p, n));
-        lines = span_sub(lines, n + 1);
-    }
-    json_out_close(j, ']');
-}
-
 /* All faults, which an error's one line has no room for. */
 static int say_faults(struct admin_call *c, const struct buf *why)
 {
@@ -126,7 +113,7 @@ static int say_faults(struct admin_call *c, const struct buf *why)
     json_out_str(&j, "code", admin_code_of(400));
     json_out_span(&j, "message", first);
     json_out_close(&j, '}');
-    put_lines(&j, "faults", all);
+    json_out_split(&j, "faults", all, '\n'); /* "name:3: reason" */
     json_out_close(&j, '}');
     c->status = 400;
     return buf_put_char(&c->out, '\n');
@@ -200,11 +187,22 @@ static void put_warnings(struct json_out *j, struct machine *m, const struct pol
     json_out_close(j, ']');
 }
 
+/* What `p` changes, or has changed, against the version in force. */
+static void put_change(struct admin_call *c, struct machine *m, uint64_t version, struct span diff,
+                       const struct policy *p)
+{
+    struct json_out j;
+    json_out_begin(&j, &c->out);
+    json_out_u64(&j, "version", version);
+    json_out_split(&j, "diff", diff, '\n');
+    put_warnings(&j, m, p);
+    json_out_end(&j);
+}
+
 int admin_on_policy_diff(struct admin_call *c)
 {
     struct policy *p = NULL;
     struct machine *m;
-    struct json_out j;
     struct buf diff;
     uint64_t version = 0;
     int err = member_fresh(c, &m);
@@ -214,11 +212,7 @@ int admin_on_policy_diff(struct admin_call *c)
         return err;
     buf_init(&diff, WHY_MAX);
     err = diff_in_force(c, m, p, &version, &diff);
-    json_out_begin(&j, &c->out);
-    json_out_u64(&j, "version", version);
-    put_lines(&j, "diff", buf_span(&diff));
-    put_warnings(&j, m, p);
-    json_out_end(&j);
+    put_change(c, m, version, buf_span(&diff), p);
     buf_fini(&diff);
     policy_rele(p);
     return err;
@@ -274,7 +268,6 @@ static int apply(struct admin_call *c, struct machine *m, const char *name, stru
 {
     uint64_t seen = (uint64_t)admin_arg_int(c->args, "version", 0), version = 0;
     struct policy *p = NULL;
-    struct json_out j;
     struct buf diff;
     int err = read_document(c, name, text, &p);
     if (err != 0 || p == NULL)
@@ -289,11 +282,7 @@ static int apply(struct admin_call *c, struct machine *m, const char *name, stru
             (unsigned long long)version, (unsigned long long)seen);
     if (err == 0)
         err = commit(c, text, p, version, note, &version);
-    json_out_begin(&j, &c->out);
-    json_out_u64(&j, "version", version);
-    put_lines(&j, "diff", buf_span(&diff));
-    put_warnings(&j, m, p);
-    json_out_end(&j);
+    put_change(c, m, version, buf_span(&diff), p);
     buf_fini(&diff);
     policy_rele(p);
     return err;

@@ -34,6 +34,22 @@ struct pool_rows {
     bool more;
 };
 
+static int rows_begin(struct pool_rows *r, struct admin_call *c, struct machine **m)
+{
+    int err = member_fresh(c, m);
+    if (err != 0)
+        return err;
+    *r = (struct pool_rows){ .m = *m };
+    json_out_begin(&r->j, &c->out);
+    return 0;
+}
+
+static int rows_end(struct pool_rows *r)
+{
+    json_out_bool(&r->j, "more", r->more);
+    return json_out_end(&r->j);
+}
+
 static int on_pool(void *arg, const struct directory_pool *p)
 {
     struct pool_rows *r = arg;
@@ -65,13 +81,11 @@ static int on_assignment(void *arg, const struct directory_assignment *a)
 
 int admin_on_pools(struct admin_call *c)
 {
-    struct pool_rows r = { 0 };
+    struct pool_rows r;
     struct machine *m;
-    int err = member_fresh(c, &m);
+    int err = rows_begin(&r, c, &m);
     if (err != 0)
         return err;
-    r.m = m;
-    json_out_begin(&r.j, &c->out);
     machine_read_lock(m);
     json_out_open(&r.j, "pools", '[');
     directory_pool_each(m, on_pool, &r);
@@ -80,8 +94,7 @@ int admin_on_pools(struct admin_call *c)
     directory_assignment_each(m, on_assignment, &r);
     json_out_close(&r.j, ']');
     machine_read_unlock(m);
-    json_out_bool(&r.j, "more", r.more);
-    return json_out_end(&r.j);
+    return rows_end(&r);
 }
 
 int admin_on_pool_add(struct admin_call *c)
@@ -160,20 +173,17 @@ static int on_ip(void *arg, const struct directory_ip *ip)
 
 int admin_on_ips(struct admin_call *c)
 {
-    struct pool_rows r = { 0 };
+    struct pool_rows r;
     struct machine *m;
-    int err = member_fresh(c, &m);
+    int err = rows_begin(&r, c, &m);
     if (err != 0)
         return err;
-    r.m = m;
-    json_out_begin(&r.j, &c->out);
     json_out_open(&r.j, "addresses", '[');
     machine_read_lock(m);
     directory_ip_each(m, on_ip, &r);
     machine_read_unlock(m);
     json_out_close(&r.j, ']');
-    json_out_bool(&r.j, "more", r.more);
-    return json_out_end(&r.j);
+    return rows_end(&r);
 }
 
 /* As inet_ntop writes it, so that one address has one name. */

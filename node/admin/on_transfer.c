@@ -56,11 +56,6 @@ int admin_on_transfers(struct admin_call *c)
     return buf_put_char(&c->out, '\n');
 }
 
-static int say_ok(struct admin_call *c)
-{
-    return buf_put_str(&c->out, "{\"ok\":true}\n");
-}
-
 int admin_on_transfer_cancel(struct admin_call *c)
 {
     struct machine *m;
@@ -70,7 +65,7 @@ int admin_on_transfer_cancel(struct admin_call *c)
                   ? admin_missing(c)
                   : c->cluster->transfer_cancel(c->cluster_ctx, c->caller, admin_arg_str(c->args, "batch"),
                                                 &c->e);
-    return err != 0 ? err : say_ok(c);
+    return err != 0 ? err : admin_ok(c);
 }
 
 int admin_on_transfer_take(struct admin_call *c)
@@ -82,7 +77,7 @@ int admin_on_transfer_take(struct admin_call *c)
                   ? admin_missing(c)
                   : c->cluster->transfer_take(c->cluster_ctx, c->caller, admin_arg_str(c->args, "batch"),
                                               &c->e);
-    return err != 0 ? err : say_ok(c);
+    return err != 0 ? err : admin_ok(c);
 }
 
 int admin_on_spool_adopt(struct admin_call *c)

@@ -381,6 +381,11 @@ int admin_missing(struct admin_call *c)
     return admin_fail(&c->e, -ENOSYS, "this node does not offer that");
 }
 
+int admin_ok(struct admin_call *c)
+{
+    return buf_put_str(&c->out, "{\"ok\":true}\n");
+}
+
 int admin_fail(struct admin_error *e, int err, const char *fmt, ...)
 {
     va_list ap;
