@@ -143,6 +143,9 @@ typedef void auth_failure_fn(void *ctx, struct span account, struct span network
 void auth_on_failure(struct auth *a, auth_failure_fn *fn, void *ctx);
 void auth_note_failure(struct auth *a, struct span account, struct span network);
 
+/* The bounds on failed logins are the cluster's from now on, whatever auth_configure says. NULL: the configuration's. */
+void auth_set_guard(struct auth *a, const struct auth_guard_config *guard);
+
 struct auth_stats {
     uint64_t ok, bad, temp, blocked, cache_hits;
     uint32_t waiting; /* checks queued or under way */

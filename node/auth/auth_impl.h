@@ -36,6 +36,8 @@ struct auth {
     struct account_table *table;
     struct auth_source source; /* find NULL: accounts are in the table */
     struct auth_guard *guard;
+    struct auth_guard_config guard_own; /* the configuration's */
+    bool guard_given;                   /* the cluster's are in force */
     struct auth_cache *cache;
     uint32_t cache_entries;
     int64_t cache_ttl_ms;

@@ -44,11 +44,6 @@ void auth_guard_free(struct auth_guard *g)
     free(g);
 }
 
-void auth_guard_configure(struct auth_guard *g, const struct auth_guard_config *config)
-{
-    g->config = *config;
-}
-
 static uint64_t key_of(enum kind kind, struct span a, struct span b)
 {
     uint64_t h = hash_u64(hash_bytes(a.p, a.n) ^ (uint64_t)kind);
@@ -57,21 +52,40 @@ static uint64_t key_of(enum kind kind, struct span a, struct span b)
     return h == 0 ? 1 : h;
 }
 
-static uint32_t limit_of(const struct auth_guard *g, enum kind kind)
+static uint32_t limit_of(const struct auth_guard_config *c, enum kind kind)
 {
-    return kind == KIND_ACCOUNT ? g->config.account_failures : g->config.client_failures;
+    return kind == KIND_ACCOUNT ? c->account_failures : c->client_failures;
 }
 
 /* What has not leaked away: `limit` failures leak per window. */
-static int64_t level_now(const struct auth_guard *g, const struct entry *e, int64_t now_ms)
+static int64_t level_now(const struct auth_guard_config *c, const struct entry *e, int64_t now_ms)
 {
     int64_t passed = now_ms - e->at_ms;
     if (passed <= 0)
         return e->level;
-    if (passed >= g->config.window_ms)
+    if (passed >= c->window_ms)
         return 0; /* a level is never over the limit */
-    int64_t left = e->level - passed * limit_of(g, e->kind) * UNIT / g->config.window_ms;
+    int64_t left = e->level - passed * limit_of(c, e->kind) * UNIT / c->window_ms;
     return left > 0 ? left : 0;
+}
+
+static int64_t lower(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+void auth_guard_configure(struct auth_guard *g, int64_t now_ms, const struct auth_guard_config *config)
+{
+    const struct auth_guard_config before = g->config;
+    g->config = *config;
+    for (uint32_t i = 0; i < AUTH_GUARD_ENTRIES; i++) {
+        struct entry *e = &g->entries[i];
+        if (e->key == 0 || e->kind == KIND_PAIR)
+            continue;
+        e->level = lower(level_now(&before, e, now_ms), (int64_t)limit_of(config, e->kind) * UNIT);
+        e->at_ms = now_ms;
+        e->until_ms = lower(e->until_ms, now_ms + config->block_ms);
+    }
 }
 
 static struct entry *set_of(const struct auth_guard *g, uint64_t key)
@@ -95,7 +109,7 @@ static int64_t worth(const struct auth_guard *g, const struct entry *e, int64_t 
         return -1;
     if (e->kind == KIND_PAIR)
         return e->until_ms > now_ms ? UNIT / 2 : 0;
-    return level_now(g, e, now_ms) + (e->until_ms > now_ms ? INT64_C(1) << 50 : 0);
+    return level_now(&g->config, e, now_ms) + (e->until_ms > now_ms ? INT64_C(1) << 50 : 0);
 }
 
 static struct entry *find_or_make(struct auth_guard *g, uint64_t key, enum kind kind, int64_t now_ms)
@@ -114,11 +128,11 @@ static struct entry *find_or_make(struct auth_guard *g, uint64_t key, enum kind 
 
 static void count(struct auth_guard *g, int64_t now_ms, enum kind kind, struct span what)
 {
-    uint32_t limit = limit_of(g, kind);
+    uint32_t limit = limit_of(&g->config, kind);
     if (limit == 0 || what.n == 0)
         return;
     struct entry *e = find_or_make(g, key_of(kind, what, what), kind, now_ms);
-    e->level = level_now(g, e, now_ms) + UNIT;
+    e->level = level_now(&g->config, e, now_ms) + UNIT;
     e->at_ms = now_ms;
     if (e->level > (int64_t)limit * UNIT - UNIT / 2) { /* half a failure may have leaked meanwhile */
         e->level = (int64_t)limit * UNIT;
@@ -137,7 +151,7 @@ static void halve(struct auth_guard *g, int64_t now_ms, enum kind kind, struct s
     struct entry *e = what.n > 0 ? find(g, key_of(kind, what, what)) : NULL;
     if (e == NULL)
         return;
-    e->level = level_now(g, e, now_ms) / 2;
+    e->level = level_now(&g->config, e, now_ms) / 2;
     e->at_ms = now_ms;
 }
 

@@ -26,7 +26,8 @@ struct auth_guard;
 
 struct auth_guard *auth_guard_new(const struct auth_guard_config *config);
 void auth_guard_free(struct auth_guard *g);
-void auth_guard_configure(struct auth_guard *g, const struct auth_guard_config *config);
+/* What was counted stays and goes on by the new numbers; who is blocked waits no longer than the new block lasts. */
+void auth_guard_configure(struct auth_guard *g, int64_t now_ms, const struct auth_guard_config *config);
 
 /* `account` canonical, `client` the bytes of its network. Either may be empty: not counted. */
 void auth_guard_failure(struct auth_guard *g, int64_t now_ms, struct span account, struct span client);

@@ -104,6 +104,7 @@ int auth_new(const struct auth_config *config, struct auth **out)
     take_answers(a, &answers);
     pthread_mutex_init(&a->lock, NULL);
     a->guard = auth_guard_new(&config->guard);
+    a->guard_own = config->guard;
     a->cache = auth_cache_new(config->cache_entries, config->cache_ttl_ms);
     a->cache_entries = config->cache_entries;
     a->cache_ttl_ms = config->cache_ttl_ms;
@@ -169,6 +170,14 @@ void auth_note_failure(struct auth *a, struct span account, struct span network)
     pthread_mutex_unlock(&a->lock);
 }
 
+void auth_set_guard(struct auth *a, const struct auth_guard_config *guard)
+{
+    pthread_mutex_lock(&a->lock);
+    a->guard_given = guard != NULL;
+    auth_guard_configure(a->guard, clock_boot_ms(), guard != NULL ? guard : &a->guard_own);
+    pthread_mutex_unlock(&a->lock);
+}
+
 int auth_configure(struct auth *a, const struct auth_config *config)
 {
     struct answers answers;
@@ -182,7 +191,9 @@ int auth_configure(struct auth *a, const struct auth_config *config)
     a->cache_entries = config->cache_entries;
     a->cache_ttl_ms = config->cache_ttl_ms;
     auth_cache_configure(a->cache, config->cache_entries, config->cache_ttl_ms);
-    auth_guard_configure(a->guard, &config->guard);
+    a->guard_own = config->guard;
+    if (!a->guard_given)
+        auth_guard_configure(a->guard, clock_boot_ms(), &config->guard);
     pthread_mutex_unlock(&a->lock);
     rules_free(old.rules, old.nrules);
     free(old.tenant);

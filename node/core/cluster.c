@@ -161,6 +161,7 @@ static void policy_refresh(struct cluster *c)
     pthread_mutex_unlock(&c->lock);
     if (old != NULL)
         policy_rele(old);
+    cluster_auth_policy(c, fresh);
 }
 
 /* After each turn of the loop that had something: what came of it all, once. */

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "node/auth/auth.h"
 #include "node/core/cluster_impl.h"
+#include "node/policy/policy.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -145,6 +146,15 @@ void cluster_auth_heard(struct cluster *c, struct span payload)
         auth_note_failure(c->node->auth, account, network);
 }
 
+void cluster_auth_policy(struct cluster *c, const struct policy *p)
+{
+    const struct auth_guard_config guard = { .account_failures = p->auth_guard.failures_per_account,
+                                             .client_failures = p->auth_guard.failures_per_network,
+                                             .window_ms = p->auth_guard.window_ms,
+                                             .block_ms = p->auth_guard.block_ms };
+    auth_set_guard(c->node->auth, &guard);
+}
+
 /* ---- life ---------------------------------------------------------------------------------------------- */
 
 int cluster_auth_new(struct cluster *c, struct cluster_auth **out)
@@ -168,6 +178,7 @@ int cluster_auth_new(struct cluster *c, struct cluster_auth **out)
 void cluster_auth_close(struct cluster_auth *a)
 {
     auth_on_failure(a->c->node->auth, NULL, NULL);
+    auth_set_guard(a->c->node->auth, NULL);
     inbox_close(&a->failures, NULL);
 }
 

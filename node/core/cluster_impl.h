@@ -372,6 +372,8 @@ void cluster_auth_free(struct cluster_auth *a);
 /* An account is another one now; empty: any. */
 void cluster_auth_changed(struct cluster *c, struct span account);
 void cluster_auth_heard(struct cluster *c, struct span payload);
+/* The policy is another one: its bounds on failed logins. */
+void cluster_auth_policy(struct cluster *c, const struct policy *p);
 
 /* ---- cluster_transfer.c -------------------------------------------------------------------------------- */
 

@@ -1,12 +1,13 @@
 """What the policy's smaller keys do: freeze.mode, when_cut_off, auth_guard."""
+import base64
 import time
 
 import pytest
 
 from harness.cut import Cut, separable
-from harness.node import Raw
+from harness.node import PASSWORD, Raw
 from harness.quota import SENDER, apply_policy, await_applied
-from harness.util import wait_until
+from harness.util import STRETCH, wait_until
 
 
 def set_policy(cluster, text):
@@ -114,3 +115,96 @@ def test_hold_when_cut_off(make_cluster, make_sink, dns):
     wait_until("all arrive", lambda: len(sink.messages) == 4, 30)
     set_policy(cluster, "when_cut_off: deliver\n")
     wait_until("and forgets it", lambda: not (victim.folder / "data/cluster/when_cut_off.hold").exists(), 5)
+
+
+# ---- auth_guard
+
+TOLD_S = 1  # nodes hear of each other's failures within milliseconds; the machine may be busy
+
+
+def guard(cluster, **more):
+    keys = {"failures_per_account": 0, "failures_per_network": 0, "window": "10m", "block": "15m", **more}
+    set_policy(cluster, "auth_guard: {" + ", ".join(f"{k}: {v}" for k, v in keys.items()) + "}\n")
+
+
+def login(node, account, password=PASSWORD):
+    """The first three digits of the reply to AUTH."""
+    with Raw(node.ports["submission"]) as client:
+        client.reply()
+        client.command("EHLO x", "250")
+        client.starttls(node.certificate)
+        client.command("EHLO x", "250")
+        plain = base64.b64encode(f"\0{account}\0{password}".encode()).decode()
+        return client.command(f"AUTH PLAIN {plain}")[:3]
+
+
+def blocked_everywhere(cluster, account):
+    """By what the owner himself is answered. He is asked once: if he got in, his network would be known and stay open."""
+    time.sleep(TOLD_S * STRETCH)
+    assert [login(node, account) for node in cluster.nodes] == ["421"] * len(cluster.nodes)
+
+
+def free_everywhere(cluster, account, within_s=TOLD_S):
+    for node in cluster.nodes:
+        wait_until(f"{account} may log in to {node.name}", lambda node=node: login(node, account) == "235", within_s)
+
+
+@pytest.fixture
+def guarded(make_cluster):
+    """The configuration's own numbers are others than the policy's."""
+    own = {"account_failures": 2, "client_failures": 2, "window": "1d", "block": "1d"}
+    cluster = make_cluster(config={"accounts": {"guard": own}})
+    for name in ("anna", "bob", "carol"):
+        cluster.nodes[0].add_account(f"{name}@example.com")
+    await_applied(cluster.nodes)
+    return cluster
+
+
+def test_failures_of_an_account_count_on_all_nodes(guarded):
+    cluster = guarded
+    guard(cluster, failures_per_account=6)
+    account = "anna@example.com"
+    began = time.monotonic()
+    replies = []
+    for number in range(6):
+        replies.append(login(cluster.nodes[number % 3], account, "wrong"))
+    assert replies == ["535"] * 6, "the policy's number, not the configuration's"
+    blocked_everywhere(cluster, account)
+    assert time.monotonic() - began < 60, "none has leaked away: six in ten minutes are one in 100 s"
+    assert login(cluster.nodes[1], "bob@example.com") == "235"
+    # A reload of the node's file doesn't bring its numbers back; another policy does without a restart.
+    cluster.nodes[2].reload()
+    guard(cluster, failures_per_account=7)
+    blocked_everywhere(cluster, account)
+    guard(cluster, failures_per_account=6, block="3s")
+    free_everywhere(cluster, account, 3 + TOLD_S)
+    guard(cluster, failures_per_account=0)
+    for number in range(12):
+        assert login(cluster.nodes[number % 3], "carol@example.com", "wrong") == "535"
+    free_everywhere(cluster, "carol@example.com")
+
+
+def test_failures_of_a_network_count_on_all_nodes(guarded):
+    cluster = guarded
+    guard(cluster, failures_per_network=9)
+    for number in range(9):
+        assert login(cluster.nodes[number % 3], f"nobody{number}@example.com", "wrong") == "535"
+    blocked_everywhere(cluster, "anna@example.com")
+    blocked_everywhere(cluster, "bob@example.com")
+    guard(cluster, failures_per_account=9)
+    free_everywhere(cluster, "anna@example.com")
+
+
+def test_a_node_that_comes_counts_by_the_policy(guarded):
+    """Also one that was down when the policy was applied."""
+    cluster = guarded
+    late = cluster.followers()[0]
+    late.kill()
+    leader = cluster.leader(among=[node for node in cluster.nodes if node is not late], timeout=20)
+    apply_policy(leader, "limits: []\nauth_guard: {failures_per_account: 4, failures_per_network: 0}\n")
+    late.restart()
+    late.wait_ready()
+    await_applied(cluster.nodes)
+    for _ in range(4):
+        assert login(late, "anna@example.com", "wrong") == "535"
+    blocked_everywhere(cluster, "anna@example.com")

@@ -210,6 +210,29 @@ static void test_failures_elsewhere(void **state)
     auth_free(a);
 }
 
+/* The cluster's numbers, also after a reload, until it is no cluster's node any more. */
+static void test_the_clusters_guard(void **state)
+{
+    (void)state;
+    struct auth_config c = config();
+    c.guard.account_failures = 1;
+    struct auth *a = start(&c);
+    const struct auth_guard_config given = {
+        .account_failures = 3, .client_failures = 0, .window_ms = 600000, .block_ms = 600000
+    };
+    auth_set_guard(a, &given);
+    assert_int_equal(auth_configure(a, &c), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(check(a, "anna@example.org", "wrong", NULL), AUTH_BAD);
+    assert_int_equal(check(a, "anna@example.org", "secret", NULL), AUTH_BLOCKED);
+    c.guard.account_failures = 0;
+    assert_int_equal(auth_configure(a, &c), 0);
+    assert_int_equal(check(a, "anna@example.org", "secret", NULL), AUTH_BLOCKED);
+    auth_set_guard(a, NULL);
+    assert_int_equal(check(a, "anna@example.org", "secret", NULL), AUTH_OK);
+    auth_free(a);
+}
+
 static void test_results(void **state)
 {
     (void)state;
@@ -500,12 +523,19 @@ static void test_cache_bounds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_source),  cmocka_unit_test(test_failures_elsewhere),
-        cmocka_unit_test(test_results), cmocka_unit_test(test_authzid),
-        cmocka_unit_test(test_cache),   cmocka_unit_test(test_changed_meanwhile),
-        cmocka_unit_test(test_blocked), cmocka_unit_test(test_queue_full),
-        cmocka_unit_test(test_stop),    cmocka_unit_test(test_unknown_takes_as_long),
-        cmocka_unit_test(test_named),   cmocka_unit_test(test_cache_bounds),
+        cmocka_unit_test(test_source),
+        cmocka_unit_test(test_failures_elsewhere),
+        cmocka_unit_test(test_the_clusters_guard),
+        cmocka_unit_test(test_results),
+        cmocka_unit_test(test_authzid),
+        cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_changed_meanwhile),
+        cmocka_unit_test(test_blocked),
+        cmocka_unit_test(test_queue_full),
+        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_unknown_takes_as_long),
+        cmocka_unit_test(test_named),
+        cmocka_unit_test(test_cache_bounds),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -129,6 +129,40 @@ static void test_flood(void **state)
     auth_guard_free(g);
 }
 
+/* Other numbers are in force at once: what was counted counts by them, and nobody is blocked for longer. */
+static void test_configure(void **state)
+{
+    (void)state;
+    struct auth_guard *g = auth_guard_new(&config);
+    struct auth_guard_config other = config;
+    for (int i = 0; i < 4; i++)
+        auth_guard_failure(g, 0, ANNA, NONE);
+    other.account_failures = 3; /* she is over it, and blocked by the next one */
+    auth_guard_configure(g, 0, &other);
+    assert_int_equal(auth_guard_blocked(g, 0, ANNA, NONE), 0);
+    auth_guard_failure(g, 0, ANNA, NONE);
+    assert_int_equal(auth_guard_blocked(g, 0, ANNA, NONE), 900000);
+    other.block_ms = 1000;
+    auth_guard_configure(g, 10, &other);
+    assert_int_equal(auth_guard_blocked(g, 10, ANNA, NONE), 1000);
+    other.account_failures = 0;
+    auth_guard_configure(g, 20, &other);
+    assert_int_equal(auth_guard_blocked(g, 20, ANNA, NONE), 0);
+    /* What leaked away by the old numbers is gone, and the rest leaks by the new ones. */
+    auth_guard_configure(g, 2000, &config);
+    for (int i = 0; i < 4; i++)
+        auth_guard_failure(g, 2000, SPAN_LIT("bob"), NONE);
+    other = config;
+    other.account_failures = 100;
+    auth_guard_configure(g, 2000 + 600000, &other);
+    for (int i = 0; i < 99; i++)
+        auth_guard_failure(g, 2000 + 600000, SPAN_LIT("bob"), NONE);
+    assert_int_equal(auth_guard_blocked(g, 2000 + 600000, SPAN_LIT("bob"), NONE), 0);
+    auth_guard_failure(g, 2000 + 600000, SPAN_LIT("bob"), NONE);
+    assert_true(auth_guard_blocked(g, 2000 + 600000, SPAN_LIT("bob"), NONE) > 0);
+    auth_guard_free(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -139,6 +173,7 @@ int main(void)
         cmocka_unit_test(test_success_does_not_reset),
         cmocka_unit_test(test_off),
         cmocka_unit_test(test_flood),
+        cmocka_unit_test(test_configure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
