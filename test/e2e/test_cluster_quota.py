@@ -49,9 +49,11 @@ def real_clients(cluster, nodes, folder, sink, during=None):
                real.Postfix(nodes, over, folder, 60)]
     if real.Nodemailer.modules():
         clients.append(real.Nodemailer(nodes, over))
-    for client in clients:
-        client.start()
+    started = []
     try:
+        for client in clients:
+            started.append(client)
+            client.start()
         if during:
             during()
         quiet = [0, time.monotonic()]
@@ -63,7 +65,7 @@ def real_clients(cluster, nodes, folder, sink, during=None):
         wait_until("nothing more is accepted", stopped, 120, 0.2)
     finally:
         over.set()
-        for client in clients:
+        for client in started:
             client.end()
     for node in cluster.nodes:
         node.wait_empty()
