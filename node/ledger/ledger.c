@@ -12,6 +12,14 @@
 
 #define OFFER_NS (1000 * LEDGER_NS_PER_MS)
 
+/* May this worker act now? The session as published, and both clocks, read after it. */
+static inline bool acts(const struct ledger_worker *w, struct ledger_session *s, struct ledger_now *now)
+{
+    ledger_view_read(w->view, s);
+    *now = ledger_now(w);
+    return s->id != 0 && w->published >= w->gate && ledger_valid(&s->validity, now);
+}
+
 static enum ledger_answer refuse(struct ledger_hold *h, enum ledger_why why)
 {
     h->refusal = (struct ledger_refusal){ .why = why, .retry_ms = why == LEDGER_WHY_SESSION ? 0 : 1000 };
@@ -124,9 +132,8 @@ static bool serve_one(struct ledger_wallet *wa, struct ledger_hold *h)
 {
     struct ledger_worker *w = wa->w;
     struct ledger_session s;
-    ledger_view_read(w->view, &s);
-    struct ledger_now now = ledger_now(w);
-    if (!ledger_acts(w, &s, &now)) {
+    struct ledger_now now;
+    if (!acts(w, &s, &now)) {
         answer(h, refuse(h, LEDGER_WHY_SESSION));
         return true;
     }
@@ -234,9 +241,8 @@ enum ledger_answer ledger_reserve(struct ledger_hold *h, uint32_t n)
     }
     struct ledger_wallet *wa = h->wallet;
     struct ledger_session s;
-    ledger_view_read(w->view, &s);
-    struct ledger_now now = ledger_now(w);
-    if (!ledger_acts(w, &s, &now))
+    struct ledger_now now;
+    if (!acts(w, &s, &now))
         return refuse(h, LEDGER_WHY_SESSION);
     if (list_empty(&wa->waiting)) {
         if (ledger_wallet_take(wa, h, n, &s, &now)) {
@@ -292,9 +298,8 @@ enum ledger_answer ledger_ready(struct ledger_hold *h)
         return LEDGER_YES;
     struct ledger_wallet *wa = h->wallet;
     struct ledger_session s;
-    ledger_view_read(w->view, &s);
-    struct ledger_now now = ledger_now(w);
-    if (!ledger_acts(w, &s, &now))
+    struct ledger_now now;
+    if (!acts(w, &s, &now))
         return refuse(h, LEDGER_WHY_SESSION);
     uint32_t bad = ledger_parts_drop_bad(h, &s, &now);
     if (bad == 0)
@@ -328,9 +333,8 @@ bool ledger_session_valid(const struct ledger_worker *w)
     if (w->view == NULL)
         return true;
     struct ledger_session s;
-    ledger_view_read(w->view, &s);
-    struct ledger_now now = ledger_now(w);
-    return ledger_acts(w, &s, &now);
+    struct ledger_now now;
+    return acts(w, &s, &now);
 }
 
 bool ledger_usable(const struct ledger_worker *w)
@@ -338,9 +342,8 @@ bool ledger_usable(const struct ledger_worker *w)
     if (w->view == NULL)
         return true;
     struct ledger_session s;
-    ledger_view_read(w->view, &s);
-    struct ledger_now now = ledger_now(w);
-    if (!ledger_acts(w, &s, &now))
+    struct ledger_now now;
+    if (!acts(w, &s, &now))
         return false;
     /* A session that two renewals failed to prolong is one of a node that is cut off: nothing more will come.
      */

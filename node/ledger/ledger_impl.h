@@ -84,8 +84,6 @@ static inline int64_t ledger_later(int64_t now_ns, int64_t ms)
 
 /* Both clocks, read now. */
 struct ledger_now ledger_now(const struct ledger_worker *w);
-/* May this worker act under the session now? */
-bool ledger_acts(const struct ledger_worker *w, const struct ledger_session *s, const struct ledger_now *now);
 /* The timer fires in so many ms, or sooner. */
 void ledger_arm(struct ledger_worker *w, int64_t ms);
 /* To be served from the loop, not from inside the caller's call. */

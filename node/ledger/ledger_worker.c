@@ -16,11 +16,6 @@ struct ledger_now ledger_now(const struct ledger_worker *w)
 #endif
 }
 
-bool ledger_acts(const struct ledger_worker *w, const struct ledger_session *s, const struct ledger_now *now)
-{
-    return s->id != 0 && w->published >= w->gate && ledger_valid(&s->validity, now);
-}
-
 /* ---- messages ------------------------------------------------------------------------------------------ */
 
 void ledger_worker_post(struct ledger_worker *w, struct ledger_msg *msg)
