@@ -7,54 +7,13 @@
 
 #include <cmocka.h>
 
+#include "agents.h"
 #include "base/err.h"
-#include "hold.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-static const struct policy_limit limits[] = {
-    { "hour", COMMAND_SCOPE_ACCOUNT, 7, 100, 3600000 },
-    { "tenant", COMMAND_SCOPE_TENANT, 7, 150, 3600000 },
-};
 static const struct policy_limit short_limit = { "short", COMMAND_SCOPE_ACCOUNT, 7, 10, 100000 };
-
-static struct world w;
-
-static int setup(void **state)
-{
-    (void)state;
-    world_begin(&w, 2, limits, 2, true);
-    return 0;
-}
-
-static int setup_closed(void **state)
-{
-    (void)state;
-    world_begin(&w, 2, limits, 2, false);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    world_end(&w);
-    return 0;
-}
-
-static struct agent_session session(uint32_t n)
-{
-    struct agent_session s;
-    agent_session(world_at(n)->agent, &s);
-    return s;
-}
-
-static struct agent_stats stats(uint32_t n)
-{
-    struct agent_stats s;
-    agent_stats(world_at(n)->agent, &s);
-    return s;
-}
 
 /* ---- sessions ------------------------------------------------------------------------------------------ */
 

@@ -3,6 +3,7 @@
 
 #include "base/ensure.h"
 #include "base/err.h"
+#include "test/unit/machine/founding.h"
 
 #include <stdlib.h>
 
@@ -334,62 +335,7 @@ void world_policy(const struct policy_limit *limits, uint32_t nlimits)
     struct policy_compiled p = { .voters = 3, .freeze_mode = COMMAND_FREEZE_REJECT, .nlimits = nlimits };
     for (uint32_t i = 0; i < nlimits; i++)
         p.limits[i] = limits[i];
-    struct buf b;
-    buf_init(&b, 1u << 16);
-    buf_put_str(&b, "x: y");
-    size_t text = b.len;
-    ensure(policy_encode(&p, &b) == 0);
-    struct command chunk = { .type = COMMAND_POLICY_CHUNK,
-                             .policy_chunk = { .upload = { ++number }, .bytes = buf_span(&b) } };
-    struct machine_result r = world_command(&chunk);
-    ensure(r.err == 0);
-    struct command done = { .type = COMMAND_POLICY_COMMIT,
-                            .policy_commit = { .by = { .who = SPAN_LIT("test") },
-                                               .upload = { number },
-                                               .chunks = 1,
-                                               .text_bytes = text,
-                                               .compiled_bytes = b.len - text } };
-    r = world_command(&done);
-    ensure(r.err == 0);
-    buf_fini(&b);
-}
-
-static void found(void)
-{
-    struct command init = { .type = COMMAND_CLUSTER_INIT,
-                            .cluster_init = { .cluster = { 1 },
-                                              .epoch = 1,
-                                              .ca_certificate = SPAN_LIT("ca"),
-                                              .ca_key = SPAN_LIT("key"),
-                                              .name = SPAN_LIT("node-1"),
-                                              .raft_address = SPAN_LIT("127.0.0.1:1"),
-                                              .gossip_address = SPAN_LIT("127.0.0.1:2"),
-                                              .version = SPAN_LIT("1"),
-                                              .features = 1 } };
-    struct machine_result r = world_command(&init);
-    ensure(r.err == 0);
-    for (uint8_t i = 1; i < world->nnodes; i++) {
-        char id[] = { 't', (char)('0' + i) }, name[] = { 'n', (char)('0' + i) };
-        char raft[] = "127.0.0.2:1", gossip[] = "127.0.0.2:2";
-        raft[8] = gossip[8] = (char)('1' + i);
-        struct command token = {
-            .type = COMMAND_TOKEN_ADD,
-            .token_add = { .by = { .who = SPAN_LIT("test") }, .id = span_of(id, 2), .for_ms = 1000000 }
-        };
-        r = world_command(&token);
-        ensure(r.err == 0);
-        struct command join = { .type = COMMAND_MEMBER_JOIN,
-                                .member_join = { .token = span_of(id, 2),
-                                                 .name = span_of(name, 2),
-                                                 .raft_address = span_str(raft),
-                                                 .gossip_address = span_str(gossip),
-                                                 .version = SPAN_LIT("1"),
-                                                 .features = 1 } };
-        r = world_command(&join);
-        ensure(r.err == 0);
-        world->nodes[i].id = r.id;
-    }
-    world->nodes[0].id = 1;
+    founding_policy(&p, ++number, world_command);
 }
 
 void world_begin(struct world *w, uint32_t nnodes, const struct policy_limit *limits, uint32_t nlimits,
@@ -404,10 +350,11 @@ void world_begin(struct world *w, uint32_t nnodes, const struct policy_limit *li
     w->lease = lease_new();
     machine_effects_init(&w->effects);
     lease_start(w->lease, w->lead, w->lead_boot_ns / MS);
-    found();
+    founding_members(nnodes, world_command);
     world_policy(limits, nlimits);
     for (uint32_t i = 0; i < nnodes; i++) {
         struct world_node *node = &w->nodes[i];
+        node->id = i + 1;
         node->m = machine_new(&(struct machine_config){ 0 });
         machine_effects_init(&node->effects);
         node->boot_ns = (int64_t)(i + 1) * 50000 * MS;
