@@ -1,4 +1,4 @@
-"""python3 -m fault run | sweep: see docs/fault-testing.md."""
+"""python3 -m fault run | check | matrix | sweep: see docs/fault-testing.md."""
 import argparse
 import pathlib
 import sys
@@ -14,6 +14,17 @@ def parser():
     run.add_argument("--seconds", type=float, default=60)
     run.add_argument("--engine", default="netns", choices=("netns", "docker"))
     run.add_argument("--out", type=pathlib.Path, required=True, help="folder for the history, logs and the report")
+    run.add_argument("--no-check", action="store_true", help="only write the history")
+    check = commands.add_parser("check", help="judges a history")
+    check.add_argument("history", type=pathlib.Path)
+    matrix = commands.add_parser("matrix", help="all workloads with all faults, one run after another")
+    matrix.add_argument("--workloads", default="all", help="names with commas between")
+    matrix.add_argument("--faults", default="all", help="names with commas between; a+b for two at once")
+    matrix.add_argument("--seed", type=int, default=1)
+    matrix.add_argument("--seconds", type=float, default=60)
+    matrix.add_argument("--engine", default="netns", choices=("netns", "docker"))
+    matrix.add_argument("--out", type=pathlib.Path, default=pathlib.Path("fault-runs"))
+    matrix.add_argument("--again", type=int, default=1, help="how often an inconclusive run is repeated, with another seed")
     commands.add_parser("sweep", help="removes what runs left that were killed together with their janitors")
     return top
 
@@ -25,6 +36,12 @@ def main():
         for name in sweep_stale():
             print(f"swept {name}")
         return 0
+    if options.command == "matrix":
+        from .matrix import matrix
+        return matrix(options)
+    from .judge import judge
+    if options.command == "check":
+        return judge(options.history)
     from .engine import EngineError
     from .run import Failed, Run, catalogue, workloads
     faults = [name for name in options.fault.split("+") if name != "none"]
@@ -40,8 +57,7 @@ def main():
     except KeyboardInterrupt:
         print("interrupted; what it started is gone", file=sys.stderr)
         return 130
-    print(run.history_path)
-    return 0
+    return 0 if options.no_check else judge(run.history_path)
 
 
 sys.exit(main())

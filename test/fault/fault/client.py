@@ -93,16 +93,17 @@ class Client:
             raise
         return connection
 
-    def submit(self, node, rcpts=1, size=200, slow_s=0.0, cut=False):
+    def submit(self, node, rcpts=1, size=200, slow_s=0.0, cut=False, refused=0):
         """One message; True when it was accepted. With slow_s the content takes so long; with cut, its end is never
-        sent."""
+        sent; so many of the recipients as `refused` says are none that the next hop takes."""
         number = next(_numbers)
         message, begun, stage = f"m{number}", clock_ns(), "connect"
-        addresses = [f"{message}.{i}@{self.domain}" for i in range(rcpts)]
+        addresses = [f"{message}.{i}{'.no' if i < refused else ''}@{self.domain}" for i in range(rcpts)]
         body = b"".join(b"%06d %s\r\n" % (i, b"x" * 60) for i in range(max(1, size // 70)))
         content = (f"From: <{self.sender}>\r\nTo: list:;\r\nMessage-ID: <{message}@fault.test>\r\n"
                    f"Subject: {message}\r\n\r\n").encode() + body
-        wanted = {"id": message, "rcpts": addresses, "sha256": body_hash(content), "from": self.sender, **self.expect}
+        wanted = {"id": message, "rcpts": addresses, "hash": body_hash(content), "from": self.sender, **self.expect}
+        wanted |= {**({"slow_s": slow_s} if slow_s else {}), **({"cut": True} if cut else {})}
         op, connection, end_sent, taken = None, None, None, []
         try:
             connection = self._connect(node)
@@ -147,14 +148,14 @@ class Client:
                 self.writer.info(op, {"rcpts": taken, "stage": stage, "error": words, "end_sent_ns": end_sent,
                                       "begin_ns": begun})
             else:
-                self._failed(op, node, wanted, begun, stage, None, words)
+                self._failed(op, node, wanted, begun, stage, None, {"error": words})
             if connection is not None:
                 connection.close()
         return False
 
-    def _failed(self, op, node, wanted, begun, stage, reply, error=None):
+    def _failed(self, op, node, wanted, begun, stage, reply, more=None):
         op = op or self.writer.invoke(self.name, "submit", node.name, self.sender, wanted, t=begun)
-        self.writer.fail(op, {"stage": stage, "begin_ns": begun, **({"error": error} if error else {})}, reply)
+        self.writer.fail(op, {"stage": stage, "begin_ns": begun, **(more or {})}, reply)
 
     def _put_back(self, connection):
         connection.used += 1

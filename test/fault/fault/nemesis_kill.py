@@ -19,7 +19,8 @@ class Kill(Nemesis):
         process = node.process
         was = node.kill()
         if was:
-            self.writer.observe(f"nemesis-{self.name}", "crash", {"node": node.name, "caused": True, "how": "SIGKILL"})
+            self.writer.observe(f"nemesis-{self.name}", "crash", {"node": node.name, "caused": True, "how": "SIGKILL"},
+                                n=node.name)
         return was and process.poll() is not None
 
     def revive(self, node):

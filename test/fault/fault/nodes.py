@@ -26,7 +26,7 @@ def settings(node, address, hub, clients):
         "cluster": {"listen": f"{address}:{RAFT_PORT}", "gossip": f"{address}:{GOSSIP_PORT}"},
         "delivery": {"tls": "none", "retry": ["1s", "1s", "2s"], "jitter": 0, "allowed_networks": ["10.0.0.0/8",
                                                                                                   "172.16.0.0/12"]},
-        "routes": [{"domain": "mx.test", "via": f":{SINK_PORT}", "tls": "none"},
+        "routes": [{"domain": "*.mx.test", "via": f":{SINK_PORT}", "tls": "none"},
                    {"domain": "*", "via": f"[{hub}]:{SINK_PORT}", "tls": "none"}],
         "resolver": {"servers": [f"{hub}@{DNS_PORT}"], "timeout": "1s"},
         "spool": {"min_free": SPOOL_FREE, "segment_size": "1M"},
@@ -44,7 +44,7 @@ class FaultNode(Member):
         folder.mkdir()
         folder.chmod(0o755)
         self.held, self.lock = [], threading.RLock()
-        self.down, self.paused, self.member = True, False, True
+        self.down, self.paused, self.member, self.may_end = True, False, True, False
         self.wrapper_for = lambda: []
         Node.__init__(self, folder, ("/dev/null", "/dev/null"), DNS_PORT, SINK_PORT,
                       merge(settings(name, self.address, engine.hub, clients), more or {}))

@@ -1,4 +1,5 @@
 """One run: a cluster, a workload, faults, and then the truth about what became of everything."""
+import itertools
 import json
 import os
 import pathlib
@@ -16,6 +17,7 @@ from .names import HubDns
 from .nodes import STRETCH, FaultCluster
 from .sink import RecordingSink
 from .trouble import Watch
+from .workload import PROBE
 
 TTL_MS, MARGIN_MS = 3000, 1000
 AFTER_S = 14  # the load goes on after the last fault, to see that service is whole again within ten seconds
@@ -26,14 +28,14 @@ class Failed(RuntimeError):
 
 
 def catalogue():
-    from . import nemesis_kill, nemesis_net
-    modules = (nemesis_net, nemesis_kill)
+    from . import nemesis_disk, nemesis_kill, nemesis_members, nemesis_net, nemesis_time
+    modules = (nemesis_net, nemesis_kill, nemesis_time, nemesis_disk, nemesis_members)
     return {fault.name: fault for module in modules for fault in module.FAULTS}
 
 
 def workloads():
-    from . import workload_quota
-    modules = (workload_quota,)
+    from . import workload_freeze, workload_quota, workload_registers, workload_spool
+    modules = (workload_quota, workload_freeze, workload_registers, workload_spool)
     return {one.name: one for module in modules for one in module.WORKLOADS}
 
 
@@ -45,10 +47,19 @@ class Run:
         self.history_path = self.out / "history.jsonl"
         self.stopping = threading.Event()
         self.engine = self.writer = self.cluster = self.watch = self.sink = None
-        self.nemeses, self.until, self.failure = [], None, None
+        self.numbers = itertools.count(1)
+        self.nemeses, self.until, self.voters = [], None, 3
 
     def left_s(self):
         return max(0.0, self.until - time.monotonic())
+
+    def count(self):
+        """Numbers that are never given twice in a run."""
+        return next(self.numbers)
+
+    @staticmethod
+    def nap(seconds):
+        time.sleep(seconds)
 
     def rng(self, what):
         return random.Random(f"{self.seed}/{what}")
@@ -59,8 +70,8 @@ class Run:
         sweep_stale()
         self.engine = engine(self.engine_name)
         kind = workloads()[self.kind]
-        addresses = self.engine.open(len(kind.senders))
-        self.clients = list(zip(addresses, kind.senders))
+        senders = [*kind.senders, PROBE]
+        self.clients = list(zip(self.engine.open(len(senders)), senders))
         self.writer = Writer(self.history_path)
         self.offset_ns = wall_offset_ns()
         self.cluster = FaultCluster(self.engine, self.clients)
@@ -77,15 +88,16 @@ class Run:
             nemesis.prepare()
         self.cluster.form()
         self._apply_policy()
+        self.workload.free_the_probe()
         self.workload.prepare()
 
     def _meta(self, kind):
-        accounts = {name: {"tenant": name.partition("@")[2], "class": "device"} for name in kind.senders}
+        accounts = {name: {"tenant": name.partition("@")[2], "class": "device"} for _, name in self.clients}
         self.writer.observe("run", "meta", {
             "version": VERSION, "workload": self.kind, "faults": self.faults, "nodes": [n.name for n in self.cluster.nodes],
             "seed": self.seed, "seconds": self.seconds, "engine": self.engine_name, "ttl_ms": TTL_MS,
             "margin_ms": MARGIN_MS, "when_cut_off": "deliver", "limits": kind.limits, "accounts": accounts,
-            "load": kind.load, "build": os.environ.get("TURNPIKE_BUILD", "build/dev")})
+            "load": kind.load, "registers": self.workload.registers(), "build": os.environ.get("TURNPIKE_BUILD", "build/dev")})
 
     def _apply_policy(self):
         self.cluster.nodes[0].api("POST", "/v1/policy/apply", {"name": "policy.yaml", "text": self.workload.policy_text()})
@@ -105,7 +117,7 @@ class Run:
         self._phase("load")
         self.until = time.monotonic() + self.seconds
         self.watch.start()
-        self.workload.start()
+        self.workload.begin()
         for nemesis in self.nemeses:
             nemesis.start()
         self.stopping.wait(self.seconds)
@@ -178,7 +190,8 @@ class Run:
             for node in self.cluster.nodes:
                 code = node.process.returncode if node.process else 0
                 if code != 0:
-                    self.writer.observe("run", "crash", {"node": node.name, "caused": False, "how": f"ended with {code}"})
+                    self.writer.observe("run", "crash", {"node": node.name, "caused": False, "how": f"ended with {code}"},
+                                        n=node.name)
             for failure in self.workload.failures:
                 raise Failed(f"a client of the test failed: {failure!r}")
             self._phase("end")

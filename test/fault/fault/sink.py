@@ -53,9 +53,9 @@ class RecordingSink:
             self.copies += 1
             node = self.name_of(session.peer[0])
             self.writer.observe("sink", "deliver", {
-                "id": message_of(recipient) or "", "rcpt": recipient, "sha256": body_hash(message.content), "node": node,
+                "id": message_of(recipient) or "", "rcpt": recipient, "hash": body_hash(message.content),
                 "source_ip": session.peer[0], "begin_ns": getattr(session, "mail_ns", clock_ns()),
-                "acked": fault != "cut"}, n=node)
+                "ack": fault != "cut"}, n=node)
         if fault == "cut":
             return CLOSE
         if fault == "tarpit":

@@ -58,7 +58,8 @@ class Watch:
                 code = node.process.returncode
                 self.ended += 1
                 self.writer.observe("watch", "crash", {"node": node.name, "caused": code == 74 and node.may_end,
-                                                       "how": f"ended by itself with {code}"})
+                                                       "how": f"ended by itself with {code}"},
+                                    n=node.name)
                 node.start(wait=False)
         finally:
             node.lock.release()

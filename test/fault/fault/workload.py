@@ -3,12 +3,16 @@ import random
 import threading
 import time
 
+from .client import Client
+from .operator import Operator
+
+PROBE = "probe@probe.test"  # no limit holds it, nobody freezes it: what is refused to it tells of availability
+
 
 class Workload:
     """`senders` are its accounts: each has an address of its own, by which nodes know it."""
 
     name = ""
-    policy = "limits: []\n"
     limits = []
     senders = []
     load = {"accepted": 40, "per_second": 1.0}
@@ -24,13 +28,40 @@ class Workload:
     def policy_text(self):
         lines = [f"  - {{name: {l['name']}, for: {l['for']}, count: {l['count']}, window: {l['window_ms'] // 1000}s}}"
                  for l in self.limits]
-        return "limits:\n" + "\n".join(lines) + "\n" if lines else "limits: []\n"
+        return ("limits:\n" + "\n".join(lines) + "\n" if lines else "limits: []\n") + f"voters: {self.run.voters}\n"
 
     def prepare(self):
         """When the cluster is there and idle."""
 
+    def registers(self):
+        """What the registers are that it uses, when it begins."""
+        return {}
+
     def start(self):
         raise NotImplementedError
+
+    def begin(self):
+        self.start()
+        self.spawn("probe", self._probe)
+
+    def free_the_probe(self):
+        operator = Operator("setup", self.run, self.rng)
+        for limit in self.limits:
+            scope = "account" if limit["for"] == "account" else "tenant"
+            name = PROBE if scope == "account" else PROBE.partition("@")[2]
+            holder = name if scope == "account" else f"@{name}"
+            v = {"limit": limit["name"], "holder": holder, "count": 1000000}
+            body = {scope: name, "limit": limit["name"], "count": 1000000}
+            if operator.do("limit", f"limit/{holder}/{limit['name']}", v, "/v1/limits/set", body) is None:
+                raise RuntimeError(f"the probe's limit {limit['name']} cannot be set")
+
+    def _probe(self, name, rng):
+        client, turn = Client(name, self.writer, PROBE, self.sources[PROBE], rng, expect=True), 0
+        while not self.pause(rng, 0.2):
+            members = self.cluster.members()
+            client.submit(members[turn % len(members)])
+            turn += 1
+        client.close()
 
     def spawn(self, name, work, *arguments):
         """A thread with a random source of its own, so that a schedule does not depend on how threads are mixed."""

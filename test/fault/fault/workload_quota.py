@@ -12,7 +12,7 @@ class Quota(Workload):
     limits = [
         {"name": "quick", "for": "account", "count": 12, "window_ms": 5000},
         {"name": "slower", "for": "account", "count": 30, "window_ms": 15000},
-        {"name": "all", "for": "tenant", "count": 32, "window_ms": 7000},
+        {"name": "all", "for": "tenant", "count": 36, "window_ms": 7000},
     ]
     load = {"accepted": 60, "per_second": 2.0}
 

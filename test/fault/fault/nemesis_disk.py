@@ -1,0 +1,84 @@
+"""Disks: full, or failing. Each node has a small file system of its own for its data, which a balloon fills; and runs with
+libfiu's library, which makes system calls fail on demand."""
+import os
+import pathlib
+import subprocess
+
+from .engine import EngineError
+from .trouble import Nemesis
+
+DISK_MIB = 160
+LIBRARIES = "/usr/lib/fiu/fiu_run_preload.so:/usr/lib/fiu/fiu_posix_preload.so"
+EIO, ENOSPC = 5, 28
+# Not write and writev: pipes, sockets and eventfds are written with them too, and no disk makes those fail.
+POINTS = ("posix/io/sync/fdatasync", "posix/io/sync/fsync", "posix/io/rw/pwrite", "posix/io/rw/pwritev",
+          "posix/io/dir/rename")
+
+
+class Disk(Nemesis):
+    name = "disk"
+    hold_s, rest_s = (2.0, 6.0), (2.0, 4.0)
+
+    def prepare(self):
+        if not pathlib.Path("/usr/lib/fiu/fiu_posix_preload.so").exists():
+            raise EngineError("the fault 'disk' needs Debian's packages libfiu0 and fiu-utils")
+        for node in self.cluster.nodes:
+            self.run.engine.small_disk(node.folder / "data", DISK_MIB)
+            prefix = node.folder / "fiu"
+            node.wrapper_for = lambda prefix=prefix: ["env", f"LD_PRELOAD={LIBRARIES}", f"FIU_CTRL_FIFO={prefix}"]
+            node.may_end = True
+
+    def begin(self):
+        self.victim = self.rng.choice([n for n in self.cluster.members() if n.alive()])
+        self.balloon = self.victim.folder / "data/balloon"
+        self.full = self.rng.random() < 0.5
+        self.before, self.process = self.watch.ended, self.victim.process
+        names = [self.victim.name]
+        if self.full:
+            left = self.rng.choice((0, 0, 64 << 10, 3 << 20, 8 << 20))
+            self._fill(left)
+            return {"targets": names, "unclear": names, "how": f"full, {left} bytes left"}
+        point = self.rng.choice(POINTS)
+        share = self.rng.choice((0.02, 0.1, 1.0))
+        error = self.rng.choice((EIO, ENOSPC))
+        self.point = point
+        self._tell(f"enable_random name={point},probability={share},failinfo={error}")
+        return {"targets": names, "unclear": names, "how": f"{point} fails with {error}, {share:.0%}"}
+
+    def _fill(self, left):
+        """Until so little is left as the node itself could take."""
+        with open(self.balloon, "wb") as file:
+            free = os.statvfs(self.balloon)
+            size = max(4096, free.f_bavail * free.f_bsize - left)
+            os.posix_fallocate(file.fileno(), 0, size)
+
+    def _tell(self, command):
+        """The node may be gone, or be ending just now."""
+        pid = self._pid()
+        done = subprocess.run(["fiu-ctrl", "-f", str(self.victim.folder / "fiu"), "-c", command, str(pid)],
+                              capture_output=True, timeout=10, check=False)
+        return done.returncode == 0
+
+    def _pid(self):
+        return getattr(self.victim.process, "inner_pid", self.victim.process.pid)
+
+    def end(self):
+        if getattr(self, "victim", None) is None:
+            return False, "no node was there"
+        if self.full:
+            free = os.statvfs(self.victim.folder / "data")
+            left = free.f_bavail * free.f_bsize
+            self.balloon.unlink(missing_ok=True)
+            return left < 16 << 20, f"{left} bytes were free"
+        ended = self.victim.process is not self.process or self.process.poll() is not None
+        if not ended:
+            try:
+                self._tell(f"disable name={self.point}")
+            except subprocess.TimeoutExpired:
+                pass
+        said = [line for line in self.victim.log_text().splitlines()[-200:]
+                if "Input/output error" in line or "No space left" in line]
+        return ended or bool(said), "the node ended" if ended else f"its log: {said[-1][:120] if said else 'nothing'}"
+
+
+FAULTS = [Disk]
