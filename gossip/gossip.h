@@ -43,7 +43,7 @@ struct gossip_state {
     uint64_t digest_index, digest;
     uint64_t leader, term; /* as it sees them */
     uint32_t features;
-    bool draining, accepting, quorum;
+    bool draining, accepting, quorum, fenced;
     uint64_t queued, held, sessions_in, sessions_out;
     uint64_t accepted_per_min, delivered_per_min;
     uint32_t cpu_permille, disk_free_permille;

@@ -7,14 +7,15 @@
 #include "base/err.h"
 #include "gossip/gossip.h"
 
-enum { FORMAT = 1, DRAINING = 1, ACCEPTING = 2, QUORUM = 4 };
+enum { FORMAT = 1, DRAINING = 1, ACCEPTING = 2, QUORUM = 4, FENCED = 8 };
 
 int gossip_state_encode(const struct gossip_state *s, struct buf *out)
 {
     size_t version_bytes = strnlen(s->version, sizeof s->version);
     if (s->node == 0 || version_bytes == sizeof s->version)
         return ERR_BAD;
-    int flags = (s->draining ? DRAINING : 0) | (s->accepting ? ACCEPTING : 0) | (s->quorum ? QUORUM : 0);
+    int flags = (s->draining ? DRAINING : 0) | (s->accepting ? ACCEPTING : 0) | (s->quorum ? QUORUM : 0) |
+                (s->fenced ? FENCED : 0);
     buf_put_u8(out, FORMAT);
     buf_put_u8(out, (uint8_t)flags);
     const uint64_t wide[] = { s->node,
@@ -84,6 +85,7 @@ int gossip_state_decode(struct span bytes, struct gossip_state *out)
     s.draining = (flags & DRAINING) != 0;
     s.accepting = (flags & ACCEPTING) != 0;
     s.quorum = (flags & QUORUM) != 0;
+    s.fenced = (flags & FENCED) != 0;
     memcpy(s.version, version.p, version.n);
     *out = s;
     return 0;

@@ -19,7 +19,7 @@ struct admin_node {
     const char *state;  /* "active", "joining", "draining", "removed" */
     const char *role;   /* "voter", "standby" */
     const char *health; /* "alive", "suspect", "dead", "never seen", "self" */
-    bool leader, quorum, accepting, draining;
+    bool leader, quorum, accepting, draining, fenced;
     int64_t heard_ms;   /* since; -1: never */
     const char *session;     /* its ledger session: "open", "none"; "unknown": this node has no quorum to ask */
     int64_t session_left_ms; /* -1: not known here; only the leader and the node itself count it */

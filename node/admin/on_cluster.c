@@ -25,6 +25,7 @@ static void put_node(struct json_out *j, const struct admin_node *n)
     json_out_bool(j, "quorum", n->quorum);
     json_out_bool(j, "accepting", n->accepting);
     json_out_bool(j, "draining", n->draining);
+    json_out_bool(j, "fenced", n->fenced);
     if (n->heard_ms < 0)
         json_out_null(j, "heard_ms");
     else
@@ -65,7 +66,12 @@ static void put_node_problems(struct json_out *j, const struct admin_node *n)
         put_problem(j, n->name, "has not answered for some seconds");
     else if (strcmp(n->health, "never seen") == 0)
         put_problem(j, n->name, "has never been heard of: check its gossip address and port");
-    if (present && strcmp(n->health, "never seen") != 0 && !n->quorum)
+    if (n->fenced)
+        put_problem(
+            j, n->name,
+            "its state differs from the others', and it is fenced: keep its log, then remove it and have it "
+            "join anew (the operations manual, 'States that differ')");
+    else if (present && strcmp(n->health, "never seen") != 0 && !n->quorum)
         put_problem(j, n->name, "is cut off from the majority");
     else if (present && strcmp(n->health, "never seen") != 0 && !n->accepting && !n->draining)
         put_problem(j, n->name, "accepts no mail: turnpike status there says why");
@@ -82,8 +88,6 @@ static void put_problems(struct json_out *j, const struct admin_cluster_status *
         put_problem(j, "", s->troubles[i]);
     if (s->ntroubles == 0 && !s->quorum)
         put_problem(j, "", "this node sees no majority: nothing can be changed, and mail is refused for now");
-    if (s->digest_mismatch)
-        put_problem(j, "", "a node's state differs from the majority's: it is fenced; have it join anew");
     for (uint32_t i = 0; i < s->nnodes; i++) {
         const struct admin_node *n = &s->nodes[i];
         bool counts = strcmp(n->state, "removed") != 0;

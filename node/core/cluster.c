@@ -244,6 +244,7 @@ static void cluster_tick_cb(uv_timer_t *tick)
             cluster_frozen_tick(c);
             cluster_renew_tick(c);
             (void)cluster_room_tick(c, now);
+            cluster_fence_tick(c, now);
         }
         cluster_pools_tick(c, now);
         cluster_published_poll(c);
@@ -327,6 +328,8 @@ int cluster_start(struct cluster *c)
     if (err != 0 && err != ERR_NOT_FOUND)
         return err;
     c->starting = member;
+    if (member)
+        cluster_fence_load(c);
     cluster_refresh(c);
     cluster_hold_load(c);
     err = cluster_frozen_load(c);

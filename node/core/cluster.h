@@ -16,6 +16,8 @@
 #include "node/core/frozen.h"
 #include "node/core/node.h"
 
+#define CLUSTER_FENCED_FILE "fenced" /* in data_dir/cluster: cluster_fence.c */
+
 struct agent;
 struct cluster;
 struct machine;

@@ -126,6 +126,7 @@ void cluster_fill_state(void *ctx, struct gossip_state *s)
     s->draining = cluster_own_member(c, &self) && self.state == COMMAND_MEMBER_DRAINING;
     s->accepting = node_accepting(c->node, NULL);
     s->quorum = cluster_has_quorum(c);
+    s->fenced = c->fenced;
     s->queued = spool.messages;
     s->held = held(c);
     s->sessions_in = atomic_load(&c->node->sessions_in);
@@ -163,21 +164,6 @@ static int count_voter(void *arg, const struct directory_member *mb)
     return 0;
 }
 
-static void fence(struct cluster *c, uint64_t index, const char *why)
-{
-    if (c->fenced)
-        return;
-    c->fenced = true;
-    log_error(
-        "cluster",
-        "the state at index %llu differs from the other nodes': %s. This node takes no mail any more; leave "
-        "the others alone, take its log, and let it join anew with an empty data directory",
-        (unsigned long long)index, why);
-    if (c->role == REPLICA_LEADER)
-        (void)replica_transfer(c->replica, 0, cluster_change_cb, c);
-    cluster_refresh(c);
-}
-
 /* Whoever is in the minority of the voters at this index stops. */
 static void judge(struct cluster *c, uint64_t index)
 {
@@ -211,9 +197,9 @@ static void judge(struct cluster *c, uint64_t index)
                   (unsigned long long)index, with, against);
     c->digest_mismatch = true;
     if (best * 2 > voters)
-        fence(c, index, "most voters agree with each other and not with this node");
+        cluster_fence(c, index, "most voters agree with each other and not with this node");
     else if (with * 2 <= voters && with + against == voters)
-        fence(c, index, "there is no majority for any of them");
+        cluster_fence(c, index, "there is no majority for any of them");
 }
 
 void cluster_digest_applied(struct cluster *c, uint64_t index)

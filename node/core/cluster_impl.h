@@ -189,6 +189,7 @@ struct cluster {
     struct cluster_vote votes[CLUSTER_MEMBERS_MAX];
     uint32_t nvotes;
     bool digest_mismatch, fenced;
+    int64_t fence_ms; /* when leadership was handed over for it */
 
     uint64_t no_room; /* machine_totals, when it was said; no_room_ms 0: never */
     int64_t no_room_ms;
@@ -346,6 +347,15 @@ void cluster_digest_applied(struct cluster *c, uint64_t index);
 bool cluster_has_quorum(struct cluster *c);
 /* Each second: says it now and then while the leader must refuse senders for want of counters. */
 bool cluster_room_tick(struct cluster *c, int64_t now);
+
+/* ---- cluster_fence.c ----------------------------------------------------------------------------------- */
+
+/* The state of this node is not the others': it takes no mail any more, nor after a restart. */
+void cluster_fence(struct cluster *c, uint64_t index, const char *why);
+/* At the start, with c->dir. */
+void cluster_fence_load(struct cluster *c);
+/* A fenced leader hands over. */
+void cluster_fence_tick(struct cluster *c, int64_t now);
 
 /* ---- cluster_published.c ------------------------------------------------------------------------------- */
 

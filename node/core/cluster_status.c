@@ -18,6 +18,7 @@ struct look {
     struct replica_stats rs;
     struct gossip_peer_info peers[GOSSIP_PEERS_MAX];
     uint32_t npeers;
+    uint32_t fenced;       /* members that say so */
     uint32_t silent;       /* members that do not answer */
     char first_silent[64]; /* one of them */
     char low_disk[64];
@@ -41,6 +42,8 @@ static void fill_live(struct look *l, struct admin_node *n, const struct gossip_
     n->quorum = s->quorum;
     n->accepting = s->accepting;
     n->draining = s->draining;
+    n->fenced = s->fenced;
+    l->fenced += s->fenced;
     n->applied = s->applied;
     n->published = s->published;
     n->queued = s->queued;
@@ -130,10 +133,10 @@ static void find_trouble(struct look *l)
     const char *waits = cluster_is_holding(c) ? "; this node delivers nothing (when_cut_off: hold)" : "";
     if (cluster_failed(c) != 0)
         say(l, "the cluster's state on this node has failed: see the log");
-    if (c->fenced)
-        say(l, "this node's state differs from the other nodes': it is fenced; see the log");
-    if (out->digest_mismatch)
-        say(l, "the nodes' states differ: see the logs of all nodes, and the operations manual");
+    if (out->digest_mismatch && !c->fenced && l->fenced == 0)
+        say(l, "the nodes' states differ, and it is not known yet which is wrong: see the logs of all nodes, "
+               "and "
+               "the operations manual, 'States that differ'");
     if (!out->quorum) {
         buf_init(&missing, 400);
         cluster_missing(c, &missing);

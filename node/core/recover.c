@@ -16,6 +16,7 @@
 #include "consensus/directory.h"
 #include "consensus/replica.h"
 #include "node/core/backup_file.h"
+#include "node/core/cluster.h"
 #include "node/core/founding.h"
 #include "node/core/privileges.h"
 #include "spool/disk.h"
@@ -97,6 +98,18 @@ static void say_state(const struct place *p, const struct replica_look *look)
            (unsigned long long)look->last_term);
 }
 
+/* Its state is the cluster's from now on: no other is left that it could differ from. */
+static int unfence(struct place *p)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/" CLUSTER_FENCED_FILE, p->dir);
+    if (unlink(path) == 0 || errno == ENOENT)
+        return 0;
+    int err = -errno;
+    buf_printf(&p->why, "%s: %s", path, err_text(err));
+    return err;
+}
+
 int recover_cluster(const struct config *config, bool look)
 {
     struct place p;
@@ -119,6 +132,8 @@ int recover_cluster(const struct config *config, bool look)
     err = begin(&p, p.id.self.epoch + 1);
     if (err == 0 && (err = replica_recover(p.raft_dir, p.id.self.node, p.id.raft_address)) != 0)
         buf_printf(&p.why, "%s: %s", p.raft_dir, err_text(err));
+    if (err == 0)
+        err = unfence(&p);
     if (err != 0)
         code = fail(&p, EX_IOERR, "the cluster was not recovered, and this may be repeated: ");
     else

@@ -69,6 +69,33 @@ def test_every_node_knows_whose_session_is_open(cluster):
     wait_until("nothing is known", lambda: left.row(leader.name)["session"] == "unknown")
 
 
+def test_a_fenced_node_stays_fenced_over_a_restart(cluster):
+    """What it does when states differ is in the unit tests; here it is told so, and what others see of it."""
+    fenced = cluster.leader()
+    others = [n for n in cluster.nodes if n is not fenced]
+    fenced.stop()
+    mark = fenced.folder / "data" / "cluster" / "fenced"
+    mark.write_text("fenced at 1 (seconds since 1970), log index 1024: a test\n")
+    for _ in range(2):
+        fenced.restart()
+        wait_until("it says so", lambda: "it is fenced" in fenced.http("GET", "/readyz")[1], 10)
+        for node in cluster.nodes:
+            line = f"{fenced.name}: its state differs from the others', and it is fenced: keep its log, then remove it"
+            wait_until("all say so", lambda n=node: any(line in p for p in n.cluster()["problems"]), 10)
+        # nobody else is left to lead: it does not keep that
+        for node in others:
+            node.stop()
+        others[0].restart()
+        wait_until("the other one leads", lambda: others[0].leader() == others[0].cluster()["self"], 20)
+        others[1].restart()
+        wait_until("both take mail", lambda: all(n.is_ready() for n in others), 20)
+        assert fenced.http("GET", "/readyz")[0] == 503
+        fenced.stop()
+    mark.unlink()
+    fenced.restart()
+    cluster.wait_healthy()
+
+
 def test_an_account_added_anywhere_is_everywhere(cluster):
     for i, node in enumerate(cluster.nodes):
         node.add_account(f"user{i}@example.com")

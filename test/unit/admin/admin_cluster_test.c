@@ -569,7 +569,7 @@ static void test_cluster_status(void **state)
     cluster->status.nodes[1].health = "dead";
     cluster->status.nodes[1].quorum = cluster->status.nodes[1].accepting = false;
     cluster->status.nodes[2].quorum = cluster->status.nodes[2].accepting = false;
-    cluster->status.digest_mismatch = true;
+    cluster->status.nodes[2].fenced = true;
     cluster->status.ntroubles = 2;
     snprintf(cluster->status.troubles[0], ADMIN_TROUBLE_BYTES, "no quorum");
     snprintf(cluster->status.troubles[1], ADMIN_TROUBLE_BYTES, "the disk of node-a is nearly full");
@@ -578,18 +578,19 @@ static void test_cluster_status(void **state)
     static const char *const want[] = {
         "no quorum",
         "the disk of node-a is nearly full",
-        "a node's state differs from the majority's: it is fenced; have it join anew",
         "node-a: its certificate expires soon and was not renewed",
         "node-b: does not answer: start it, or turnpike node remove it",
-        "node-c: is cut off from the majority",
+        "node-c: its state differs from the others', and it is fenced: keep its log, then remove it and have "
+        "it join "
+        "anew (the operations manual, 'States that differ')",
     };
     const json_t *problems = json_object_get(j, "problems");
-    assert_int_equal(json_array_size(problems), 6);
-    for (size_t i = 0; i < 6; i++)
+    assert_int_equal(json_array_size(problems), 5);
+    for (size_t i = 0; i < 5; i++)
         assert_string_equal(json_string_value(json_array_get(problems, i)), want[i]);
     json_decref(j);
     cluster->status.ntroubles = 0;
-    cluster->status.digest_mismatch = false;
+    cluster->status.nodes[2].fenced = false;
     cluster->status.nodes[0].certificate_expires_soon = false;
     cluster->status.nodes[1] = (struct admin_node){ .state = "removed", .role = "voter", .health = "dead" };
     cluster->status.nodes[2].quorum = cluster->status.nodes[2].accepting = true;

@@ -5,8 +5,10 @@
 
 #include "node/core/cluster_impl.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A member of a cluster of three, without its libraries. */
 struct cluster_fix {
@@ -40,6 +42,8 @@ static int setup(void **state)
     x->c->state = CLUSTER_RUNNING;
     x->c->id.self.node = 1;
     x->c->id.self.epoch = 1;
+    snprintf(x->c->dir, sizeof x->c->dir, "/tmp/test_cluster_XXXXXX");
+    assert_non_null(mkdtemp(x->c->dir));
     *state = x;
     return 0;
 }
@@ -47,6 +51,10 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct cluster_fix *x = *state;
+    char path[600];
+    snprintf(path, sizeof path, "%s/" CLUSTER_FENCED_FILE, x->c->dir);
+    (void)unlink(path);
+    assert_int_equal(rmdir(x->c->dir), 0);
     free(x->c);
     fix_fini(&x->f);
     free(x);
@@ -137,6 +145,39 @@ static void test_standbys_have_no_vote(void **state)
     hear(x, 1, CLUSTER_DIGEST_EVERY, own + 1);
     hear(x, 2, CLUSTER_DIGEST_EVERY, own + 1);
     assert_false(x->c->fenced);
+}
+
+static bool fenced_at_start(struct cluster_fix *x)
+{
+    x->c->fenced = false;
+    cluster_fence_load(x->c);
+    return x->c->fenced;
+}
+
+static void test_a_fenced_node_stays_fenced_over_a_restart(void **state)
+{
+    struct cluster_fix *x = *state;
+    char path[600], line[300];
+    snprintf(path, sizeof path, "%s/" CLUSTER_FENCED_FILE, x->c->dir);
+    assert_false(fenced_at_start(x));
+    uint64_t own = own_digest(x, CLUSTER_DIGEST_EVERY);
+    hear(x, 1, CLUSTER_DIGEST_EVERY, own + 1);
+    assert_false(fenced_at_start(x)); /* it was not, yet */
+    hear(x, 2, CLUSTER_DIGEST_EVERY, own + 1);
+    assert_true(fenced_at_start(x));
+    cluster_refresh(x->c);
+    assert_non_null(strstr(cluster_refusal(x->c), "fenced"));
+    FILE *f = fopen(path, "re");
+    assert_non_null(f);
+    assert_non_null(fgets(line, sizeof line, f));
+    fclose(f);
+    assert_non_null(strstr(line, "log index 1024: most voters agree"));
+    /* a file that can't be read says enough */
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(symlink("/nonexistent", path), 0);
+    assert_true(fenced_at_start(x));
+    assert_int_equal(unlink(path), 0);
+    assert_false(fenced_at_start(x));
 }
 
 /* ---- who is admitted ----------------------------------------------------------------------------------- */
@@ -311,6 +352,7 @@ int main(void)
         EACH(test_no_majority_fences_all),
         EACH(test_a_digest_that_came_first_counts),
         EACH(test_standbys_have_no_vote),
+        EACH(test_a_fenced_node_stays_fenced_over_a_restart),
         EACH(test_admits_members_and_who_came_later),
         EACH(test_never_admits_a_removed_one),
         EACH(test_before_it_knows_anything_it_admits_whom_it_was_told_of),

@@ -72,6 +72,7 @@ static void test_state_codec(void **state)
                               .features = 10,
                               .draining = true,
                               .quorum = true,
+                              .fenced = true,
                               .queued = 11,
                               .held = 12,
                               .sessions_in = 13,
@@ -93,7 +94,7 @@ static void test_state_codec(void **state)
     assert_true(span_eq(buf_span(&b), buf_span(&again)));
     assert_int_equal(out.node, 3);
     assert_int_equal(out.disk_free_permille, 18);
-    assert_true(out.draining && out.quorum && !out.accepting);
+    assert_true(out.draining && out.quorum && out.fenced && !out.accepting);
     assert_string_equal(out.version, s.version);
 
     assert_int_equal(buf_put_str(&b, "what a newer version adds"), 0);
