@@ -135,8 +135,8 @@ void cli_table_fini(struct cli_table *t);
 #define CLI_SECRET_MAX 512
 /* From --password-file, --password-stdin, or twice from the terminal without echo. 0 or an exit code. */
 int cli_secret(struct cli *c, char out[CLI_SECRET_MAX + 1]);
-/* Asks on the terminal; false without one. */
-bool cli_confirm(const char *question);
+/* 0 with --yes, or when whoever sits at the terminal says so; else an exit code. */
+int cli_confirm(struct cli *c, const char *question);
 
 /* ---- cmd_sender.c: what commands about the cluster share ------------------------------------------------
  */
@@ -151,9 +151,15 @@ int cli_post(struct cli *c, const char *target, json_t *body, const char *fmt, .
     __attribute__((format(printf, 4, 5)));
 /* cli_post of {"name": the first argument, "note": --note}. */
 int cli_post_named(struct cli *c, const char *target, const char *said);
-/* All pages of a list. */
-int cli_list(struct cli *c, const char *target, const char *key, const char *none,
+struct client_query;
+/* All pages of a list. `none` is said when it is empty; NULL: then it is put all the same. */
+int cli_list(struct cli *c, const struct client_query *q, const char *key, const char *none,
              void (*put)(struct cli *c, const json_t *rows));
+/* cli_list of a target without parameters of its own. */
+int cli_list_all(struct cli *c, const char *target, const char *key, const char *none,
+                 void (*put)(struct cli *c, const json_t *rows));
+/* Of an answer that is a page: how to get the rest. */
+void cli_say_more(const struct cli *c, const json_t *j);
 /* Of an answer for all nodes: who did not answer. */
 void cli_say_missing(const json_t *j);
 

@@ -86,12 +86,9 @@ int cmd_account_remove(struct cli *c)
     char question[400], name[300];
     cli_safe(c->args[0], name, sizeof(name));
     snprintf(question, sizeof(question), "Remove the account %s?", name);
-    if (!cli_has(c, "yes")) {
-        if (!isatty(STDIN_FILENO))
-            return cli_fail(c, CLI_USAGE, "%s give --yes to do it", question);
-        if (!cli_confirm(question))
-            return cli_fail(c, CLI_FAILED, "nothing was changed");
-    }
+    int code = cli_confirm(c, question);
+    if (code != 0)
+        return code;
     json_t *body = json_pack("{s:s}", "name", c->args[0]);
     if (body == NULL)
         return cli_fail(c, CLI_USAGE, "the account's name is not valid UTF-8");
@@ -191,22 +188,7 @@ static void put_accounts(struct cli *c, const json_t *rows)
 
 int cmd_account_list(struct cli *c)
 {
-    struct client_query q;
-    json_t *j = NULL;
-    client_query_init(&q, "/v1/accounts");
-    int code = client_pages(c, &q, "accounts", &j);
-    client_query_fini(&q);
-    if (code != 0)
-        return code;
-    const char *next = json_string_value(json_object_get(j, "next"));
-    if (c->json)
-        cli_print_json(j);
-    else
-        put_accounts(c, json_object_get(j, "accounts"));
-    if (!c->json && next != NULL)
-        cli_note("there is more: --limit 0 for all, or --after %s", next);
-    json_decref(j);
-    return code;
+    return cli_list_all(c, "/v1/accounts", "accounts", NULL, put_accounts);
 }
 
 /* ---- import -------------------------------------------------------------------------------------------- */

@@ -231,15 +231,6 @@ int cmd_node_drain(struct cli *c)
                          : "this node takes no new mail; it delivers what it has");
 }
 
-static int confirm(struct cli *c, const char *question)
-{
-    if (cli_has(c, "yes"))
-        return 0;
-    if (!isatty(STDIN_FILENO))
-        return cli_fail(c, CLI_USAGE, "%s give --yes to do it", question);
-    return cli_confirm(question) ? 0 : cli_fail(c, CLI_FAILED, "nothing was changed");
-}
-
 /* Each call waits a while; what has gone is gone, so that it may be ended and repeated at any time. */
 int cmd_node_leave(struct cli *c)
 {
@@ -247,7 +238,7 @@ int cmd_node_leave(struct cli *c)
     const char *most = cli_opt(c, "timeout");
     if (most != NULL && (text_duration_ms(span_str(most), &most_ms) != 0 || most_ms <= 0))
         return cli_fail(c, CLI_USAGE, "--timeout must be a duration such as 30m");
-    int code = confirm(c, "Hand over this node's mail and leave the cluster?");
+    int code = cli_confirm(c, "Hand over this node's mail and leave the cluster?");
     int64_t until_ms = clock_boot_ms() + most_ms;
     bool left = false;
     json_t *body = json_object(), *j = NULL;
@@ -317,7 +308,7 @@ int cmd_node_remove(struct cli *c)
              " held that it was last known to have?",
              name, queued, held);
     if (code == 0)
-        code = confirm(c, question);
+        code = cli_confirm(c, question);
     if (code == 0)
         code = cli_put_text(c, body, "node", c->args[0]);
     if (code == 0)

@@ -251,21 +251,10 @@ static void put_sites(struct cli *c, const json_t *rows)
 int cmd_site_list(struct cli *c)
 {
     struct client_query q;
-    json_t *j = NULL;
     client_query_init(&q, "/v1/sites");
     client_query_add(&q, "state", cli_opt(c, "state"));
-    int code = client_pages(c, &q, "sites", &j);
+    int code = cli_list(c, &q, "sites", NULL, put_sites);
     client_query_fini(&q);
-    if (code != 0)
-        return code;
-    const char *next = json_string_value(json_object_get(j, "next"));
-    if (c->json)
-        cli_print_json(j);
-    else
-        put_sites(c, json_object_get(j, "sites"));
-    if (!c->json && next != NULL)
-        cli_note("there is more: --limit 0 for all, or --after %s", next);
-    json_decref(j);
     return code;
 }
 

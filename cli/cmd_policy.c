@@ -195,5 +195,5 @@ static void put_audit(struct cli *c, const json_t *rows)
 
 int cmd_audit(struct cli *c)
 {
-    return cli_list(c, "/v1/audit", "audit", "nothing was done yet", put_audit);
+    return cli_list_all(c, "/v1/audit", "audit", "nothing was done yet", put_audit);
 }

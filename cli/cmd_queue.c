@@ -91,15 +91,13 @@ static int list_recipients(struct cli *c, struct client_query *q, bool tracked)
     if (code != 0)
         return code;
     const json_t *rows = json_object_get(j, "recipients");
-    const char *next = json_string_value(json_object_get(j, "next"));
     if (c->json)
         cli_print_json(j);
     else if (json_array_size(rows) > 0)
         put_recipients(c, rows, tracked);
     else
         cli_note(tracked ? "nothing is known of such a message" : "nothing in the queue matches");
-    if (!c->json && next != NULL)
-        cli_note("there is more: --limit 0 for all, or --after %s", next);
+    cli_say_more(c, j);
     cli_say_missing(j);
     code = tracked && json_array_size(rows) == 0 ? CLI_NOT_FOUND : CLI_OK;
     json_decref(j);
@@ -382,7 +380,7 @@ static int confirm_act(struct cli *c, const struct act *a, json_t *body)
     }
     if (!isatty(STDIN_FILENO))
         return cli_fail(c, CLI_USAGE, "%s give --yes to do it, or --dry-run to look only", question);
-    return cli_confirm(question) ? 0 : cli_fail(c, CLI_FAILED, "nothing was changed");
+    return cli_confirm(c, question);
 }
 
 static int put_result(struct cli *c, const struct act *a, const json_t *j)

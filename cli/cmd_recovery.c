@@ -11,15 +11,6 @@
 
 #define NODE_FILE "/etc/turnpike/node.yaml"
 
-static int confirm(struct cli *c, const char *question)
-{
-    if (cli_has(c, "yes"))
-        return 0;
-    if (!isatty(STDIN_FILENO))
-        return cli_fail(c, CLI_USAGE, "%s give --yes to do it", question);
-    return cli_confirm(question) ? 0 : cli_fail(c, CLI_FAILED, "nothing was changed");
-}
-
 /* ---- backup -------------------------------------------------------------------------------------------- */
 
 struct saving {
@@ -102,7 +93,7 @@ int cmd_cluster_recover(struct cli *c)
         "What this node has becomes the cluster: what only the lost nodes had is gone, all other nodes are "
         "removed, and all limits count as full until their windows have passed. Of the nodes that are left "
         "take the one whose log ends at the highest term, then the highest index; the others join anew.");
-    code = confirm(c, "Are the other nodes lost for good, or stopped and to be emptied?");
+    code = cli_confirm(c, "Are the other nodes lost for good, or stopped and to be emptied?");
     return code != 0 ? code : cli_run_daemon(c, recover);
 }
 
@@ -117,8 +108,8 @@ int cmd_cluster_restore(struct cli *c)
 int cmd_limit_reopen(struct cli *c)
 {
     int code =
-        confirm(c, "May senders have what the cluster does not know to be used? What lost nodes admitted "
-                   "since the state was saved is not counted.");
+        cli_confirm(c, "May senders have what the cluster does not know to be used? What lost nodes admitted "
+                       "since the state was saved is not counted.");
     return code != 0 ? code
                      : cli_post(c, "/v1/limits/reopen", json_object(),
                                 "limits count what is known; it is in the audit trail");

@@ -183,27 +183,39 @@ static void put_frozen(struct cli *c, const json_t *rows)
     cli_table_fini(&t);
 }
 
-int cli_list(struct cli *c, const char *target, const char *key, const char *none,
+void cli_say_more(const struct cli *c, const json_t *j)
+{
+    const char *next = json_string_value(json_object_get(j, "next"));
+    if (!c->json && next != NULL)
+        cli_note("there is more: --limit 0 for all, or --after %s", next);
+}
+
+int cli_list(struct cli *c, const struct client_query *q, const char *key, const char *none,
              void (*put)(struct cli *c, const json_t *rows))
 {
-    struct client_query q;
     json_t *j = NULL;
-    client_query_init(&q, target);
-    int code = client_pages(c, &q, key, &j);
-    client_query_fini(&q);
+    int code = client_pages(c, q, key, &j);
     if (code != 0)
         return code;
     const json_t *rows = json_object_get(j, key);
-    const char *next = json_string_value(json_object_get(j, "next"));
     if (c->json)
         cli_print_json(j);
-    else if (json_array_size(rows) > 0)
+    else if (json_array_size(rows) > 0 || none == NULL)
         put(c, rows);
     else
         cli_note("%s", none);
-    if (!c->json && next != NULL)
-        cli_note("there is more: --limit 0 for all, or --after %s", next);
+    cli_say_more(c, j);
     json_decref(j);
+    return code;
+}
+
+int cli_list_all(struct cli *c, const char *target, const char *key, const char *none,
+                 void (*put)(struct cli *c, const json_t *rows))
+{
+    struct client_query q;
+    client_query_init(&q, target);
+    int code = cli_list(c, &q, key, none, put);
+    client_query_fini(&q);
     return code;
 }
 
@@ -215,7 +227,6 @@ int cmd_frozen(struct cli *c)
     int code = client_pages(c, &q, "frozen", &j);
     client_query_fini(&q);
     const json_t *rows = json_object_get(j, "frozen"), *local = json_object_get(j, "local");
-    const char *next = json_string_value(json_object_get(j, "next"));
     if (code == 0 && c->json)
         cli_print_json(j);
     else if (code == 0 && json_array_size(rows) + json_array_size(local) == 0)
@@ -226,8 +237,8 @@ int cmd_frozen(struct cli *c)
         printf("%son this node only:\n", json_array_size(rows) > 0 ? "\n" : "");
         put_frozen(c, local);
     }
-    if (code == 0 && !c->json && next != NULL)
-        cli_note("there is more: --limit 0 for all, or --after %s", next);
+    if (code == 0)
+        cli_say_more(c, j);
     json_decref(j);
     return code;
 }
@@ -254,7 +265,7 @@ static void put_tenants(struct cli *c, const json_t *rows)
 
 int cmd_tenant_list(struct cli *c)
 {
-    return cli_list(c, "/v1/tenants", "tenants", "there are no tenants", put_tenants);
+    return cli_list_all(c, "/v1/tenants", "tenants", "there are no tenants", put_tenants);
 }
 
 int cli_post_named(struct cli *c, const char *target, const char *said)

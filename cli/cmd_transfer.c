@@ -6,7 +6,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <unistd.h>
 
 static void put_transfers(struct cli *c, const json_t *j)
 {
@@ -90,12 +89,8 @@ int cmd_spool_adopt(struct cli *c)
         code = cli_put_text(c, body, "node", node);
     snprintf(question, sizeof(question), "Take in the mail of node %s from %s?", node != NULL ? node : "",
              c->args[0]);
-    if (code == 0 && !cli_has(c, "yes")) {
-        if (!isatty(STDIN_FILENO))
-            code = cli_fail(c, CLI_USAGE, "%s give --yes to do it", question);
-        else if (!cli_confirm(question))
-            code = cli_fail(c, CLI_FAILED, "nothing was changed");
-    }
+    if (code == 0)
+        code = cli_confirm(c, question);
     if (code == 0)
         code = client_json(c, "/v1/spool/adopt", body, &j);
     if (code == 0 && c->json)

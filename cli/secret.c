@@ -99,11 +99,20 @@ int cli_secret(struct cli *c, char out[CLI_SECRET_MAX + 1])
     return code;
 }
 
-bool cli_confirm(const char *question)
+static bool says_yes(const char *question)
 {
     char line[16] = "";
-    if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+    if (!isatty(STDERR_FILENO))
         return false;
     fprintf(stderr, "%s [y/N] ", question);
     return fgets(line, sizeof(line), stdin) != NULL && (line[0] == 'y' || line[0] == 'Y');
+}
+
+int cli_confirm(struct cli *c, const char *question)
+{
+    if (cli_has(c, "yes"))
+        return 0;
+    if (!isatty(STDIN_FILENO))
+        return cli_fail(c, CLI_USAGE, "%s give --yes to do it", question);
+    return says_yes(question) ? 0 : cli_fail(c, CLI_FAILED, "nothing was changed");
 }
