@@ -210,7 +210,7 @@ class World(Story):
                 while t < self.stop:
                     took = self.between(8 * MS, 60 * MS)
                     attempts.append((t, took, account, f"{account}-{place}"))
-                    t += took + self.between(100 * MS, int(900 * MS / self.rate))
+                    t += took + self.between(100 * MS / self.rate, 900 * MS / self.rate)
         for t, took, account, p in sorted(attempts):
             self._attempt(t, took, account, p)
 
