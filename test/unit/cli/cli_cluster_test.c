@@ -120,10 +120,10 @@ static void test_freeze_without_a_majority(void **state)
     assert_string_equal(cli_str(json_object_get(j, "error"), "code"), "no_majority");
     json_decref(j);
     assert_int_equal(run("freeze bob --local"), CLI_OK);
-    assert_string_equal(r.out, "account bob is frozen on this node only: reject, until thawed\n");
+    assert_string_equal(r.out, "account bob is frozen on this node only: auto, until thawed\n");
     assert_int_equal(cluster->freezes_local, 1);
     assert_int_equal(run("frozen"), CLI_OK);
-    expect_in(r.out, "anna    reject");
+    expect_in(r.out, "anna    auto");
     expect_in(r.out, "\non this node only:\n");
     expect_in(r.out, "bob     defer");
     expect_out("thaw bob --local", "bob may send again from this node\n");
