@@ -212,6 +212,19 @@ void text_format_duration(int64_t ms, char *out, size_t cap)
         snprintf(out, cap, "%" PRId64 "d", s / 86400);
 }
 
+const char *text_exact_duration(int64_t ms, char out[32])
+{
+    static const struct {
+        int64_t ms;
+        const char *name;
+    } units[] = { { 86400000, "d" }, { 3600000, "h" }, { 60000, "m" }, { 1000, "s" }, { 1, "ms" } };
+    size_t i = 0;
+    while (ms % units[i].ms != 0)
+        i++;
+    snprintf(out, 32, "%" PRId64 "%s", ms / units[i].ms, ms == 0 ? "" : units[i].name);
+    return out;
+}
+
 int text_host_port(struct span s, struct span *host, uint16_t *port)
 {
     uint64_t v;

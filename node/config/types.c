@@ -98,20 +98,15 @@ static void put_size(uint64_t v, struct buf *out)
         buf_put_char(out, unit);
 }
 
-/* A value's text in a small buffer, for messages. */
-static const char *shown(void (*put)(int64_t, struct buf *), int64_t v, char *text, size_t cap)
+/* For messages. */
+static const char *shown_size(int64_t v, char text[32])
 {
     struct buf b;
     buf_init(&b, 64);
-    put(v, &b);
-    snprintf(text, cap, "%.*s", (int)b.len, b.data);
+    put_size((uint64_t)v, &b);
+    snprintf(text, 32, "%.*s", (int)b.len, b.data);
     buf_fini(&b);
     return text;
-}
-
-static void put_size_signed(int64_t v, struct buf *out)
-{
-    put_size((uint64_t)v, out);
 }
 
 static bool size_parse(struct schema_load *l, const struct schema_field *f, struct span s, void *out)
@@ -123,9 +118,8 @@ static bool size_parse(struct schema_load *l, const struct schema_field *f, stru
         return false;
     }
     if (v < (uint64_t)f->min || v > (uint64_t)f->max) {
-        schema_fault(l, "must be from %s to %s, got \"%.*s\"",
-                     shown(put_size_signed, f->min, low, sizeof low),
-                     shown(put_size_signed, f->max, high, sizeof high), SHOWN(s));
+        schema_fault(l, "must be from %s to %s, got \"%.*s\"", shown_size(f->min, low),
+                     shown_size(f->max, high), SHOWN(s));
         return false;
     }
     *(uint64_t *)out = v;
@@ -141,21 +135,6 @@ static bool size_format(const struct schema_field *f, const void *in, struct buf
 
 const struct schema_type type_size = { sizeof(uint64_t), size_parse, size_format, NULL };
 
-/* Exact, unlike text_format_duration, so that what is printed can be read back. */
-static void put_duration(int64_t ms, struct buf *out)
-{
-    static const struct {
-        int64_t ms;
-        const char *unit;
-    } units[] = { { 86400000, "d" }, { 3600000, "h" }, { 60000, "m" }, { 1000, "s" } };
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
-        if (ms > 0 && ms % units[i].ms == 0) {
-            buf_printf(out, "%" PRId64 "%s", ms / units[i].ms, units[i].unit);
-            return;
-        }
-    buf_printf(out, ms == 0 ? "%" PRId64 : "%" PRId64 "ms", ms);
-}
-
 static bool duration_parse(struct schema_load *l, const struct schema_field *f, struct span s, void *out)
 {
     int64_t v;
@@ -165,8 +144,8 @@ static bool duration_parse(struct schema_load *l, const struct schema_field *f, 
         return false;
     }
     if (v < f->min || v > f->max) {
-        schema_fault(l, "must be from %s to %s, got \"%.*s\"", shown(put_duration, f->min, low, sizeof low),
-                     shown(put_duration, f->max, high, sizeof high), SHOWN(s));
+        schema_fault(l, "must be from %s to %s, got \"%.*s\"", text_exact_duration(f->min, low),
+                     text_exact_duration(f->max, high), SHOWN(s));
         return false;
     }
     *(int64_t *)out = v;
@@ -176,7 +155,8 @@ static bool duration_parse(struct schema_load *l, const struct schema_field *f, 
 static bool duration_format(const struct schema_field *f, const void *in, struct buf *out)
 {
     (void)f;
-    put_duration(*(const int64_t *)in, out);
+    char text[32];
+    buf_put_str(out, text_exact_duration(*(const int64_t *)in, text));
     return true;
 }
 

@@ -1,25 +1,10 @@
 /* What differs between two policies, for people: a line each, by key. Pure. */
+#include "base/text.h"
 #include "node/policy/policy_impl.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-/* Exact, as it would be written in the file. */
-static const char *duration(int64_t ms, char out[32])
-{
-    static const struct {
-        int64_t ms;
-        const char *unit;
-    } units[] = { { 86400000, "d" }, { 3600000, "h" }, { 60000, "m" }, { 1000, "s" } };
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
-        if (ms > 0 && ms % units[i].ms == 0) {
-            snprintf(out, 32, "%" PRId64 "%s", ms / units[i].ms, units[i].unit);
-            return out;
-        }
-    snprintf(out, 32, "%" PRId64 "ms", ms);
-    return out;
-}
 
 static void diff_number(struct buf *out, const char *key, uint64_t from, uint64_t to)
 {
@@ -31,7 +16,7 @@ static void diff_duration(struct buf *out, const char *key, int64_t from, int64_
 {
     char a[32], b[32];
     if (from != to)
-        buf_printf(out, "%s: %s -> %s\n", key, duration(from, a), duration(to, b));
+        buf_printf(out, "%s: %s -> %s\n", key, text_exact_duration(from, a), text_exact_duration(to, b));
 }
 
 static void diff_text(struct buf *out, const char *key, const char *from, const char *to)
@@ -64,7 +49,7 @@ static void put_whole(struct buf *out, const struct policy_limit *limit)
 {
     char window[32], which[32];
     buf_printf(out, "%" PRIu64 " per %s for each %s (%s)", limit->count,
-               duration((int64_t)limit->window_ms, window),
+               text_exact_duration((int64_t)limit->window_ms, window),
                policy_scope_names[limit->scope - COMMAND_SCOPE_ACCOUNT], classes(limit->classes, which));
 }
 

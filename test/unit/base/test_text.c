@@ -202,6 +202,33 @@ static void test_format_duration(void **state)
     }
 }
 
+static void test_exact_duration(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t ms;
+        const char *text;
+    } cases[] = {
+        { 0, "0" },
+        { 1, "1ms" },
+        { 1500, "1500ms" },
+        { 1000, "1s" },
+        { 90000, "90s" },
+        { 5400000, "90m" },
+        { 7200000, "2h" },
+        { 129600000, "36h" },
+        { 86400000, "1d" },
+        { 31536000000, "365d" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[32];
+        int64_t back;
+        assert_string_equal(text_exact_duration(cases[i].ms, text), cases[i].text);
+        assert_int_equal(text_duration_ms(span_str(text), &back), 0);
+        assert_int_equal(back, cases[i].ms);
+    }
+}
+
 static void test_numbers(void **state)
 {
     (void)state;
@@ -268,6 +295,7 @@ int main(void)
         cmocka_unit_test(test_durations),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_format_duration),
+        cmocka_unit_test(test_exact_duration),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_host_port),
     };
