@@ -1,44 +1,9 @@
 /* The policy's keys: name, type, place, default, range. docs/policy.md says what they mean, and a test keeps
  * the two in step. Rules between keys are in compile.c.
  */
+#include "node/config/schema_rows.h"
 #include "node/config/types.h"
 #include "node/policy/policy_impl.h"
-
-#define VALUE(st, member, k, ty, ...)                                                                        \
-    {                                                                                                        \
-        .key = k, .shape = SCHEMA_SCALAR, .offset = offsetof(struct st, member), .type = &type_##ty,         \
-        __VA_ARGS__                                                                                          \
-    }
-#define GROUP(k, m)                                                                                          \
-    {                                                                                                        \
-        .key = k, .shape = SCHEMA_MAP, .offset = 0, .map = &m                                                \
-    }
-#define MAP(at, k, m)                                                                                        \
-    {                                                                                                        \
-        .key = k, .shape = SCHEMA_MAP, .offset = offsetof(struct policy_doc, at), .map = &m                  \
-    }
-#define LIST(st, member, count, k, ...)                                                                      \
-    {                                                                                                        \
-        .key = k, .shape = SCHEMA_LIST, .offset = offsetof(struct st, member),                               \
-        .count_offset = offsetof(struct st, count), __VA_ARGS__                                              \
-    }
-#define END                                                                                                  \
-    {                                                                                                        \
-        .key = NULL                                                                                          \
-    }
-#define TABLE(name, st, ...)                                                                                 \
-    static const struct schema_field name##_fields[] = { __VA_ARGS__, END };                                 \
-    static const struct schema_map name##_map = { sizeof(struct st), name##_fields }
-
-#define TYPE(ty) .type = &type_##ty
-#define REQUIRED(h) .flags = SCHEMA_REQUIRED, .hint = h
-#define DEFAULT(d) .def = d
-#define RANGE(lo, hi) .min = lo, .max = hi
-#define COUNT(lo, hi) .count_min = lo, .count_max = hi
-
-#define SEC INT64_C(1000)
-#define MINUTE (60 * SEC)
-#define DAY (24 * 60 * MINUTE)
 
 const char *const policy_class_names[POLICY_CLASSES + 1] = { "person", "device", "bulk", NULL };
 const char *const policy_scope_names[3] = { "account", "tenant", NULL };
@@ -49,7 +14,7 @@ TABLE(limit, policy_doc_limit,
       VALUE(policy_doc_limit, name, "name", word, REQUIRED("what replies and reports call the limit")),
       VALUE(policy_doc_limit, scope, "for", enum, .names = policy_scope_names,
             REQUIRED("account (each account's own) or tenant (all of a tenant's accounts together)")),
-      LIST(policy_doc_limit, classes, nclasses, "classes", TYPE(enum), .names = policy_class_names,
+      LIST(policy_doc_limit, classes, "classes", TYPE(enum), .names = policy_class_names,
            COUNT(1, POLICY_CLASSES)),
       VALUE(policy_doc_limit, count, "count", count, RANGE(0, 1000000000), REQUIRED("how many recipients")),
       VALUE(policy_doc_limit, window_ms, "window", duration,
@@ -60,9 +25,9 @@ TABLE(class, policy_doc_class,
       VALUE(policy_doc_class, pool, "pool", word));
 
 static const struct schema_field classes_fields[] = {
-    MAP(classes[0], "person", class_map),
-    MAP(classes[1], "device", class_map),
-    MAP(classes[2], "bulk", class_map),
+    MAP(policy_doc, classes[0], "person", class_map),
+    MAP(policy_doc, classes[1], "device", class_map),
+    MAP(policy_doc, classes[2], "bulk", class_map),
     END,
 };
 static const struct schema_map classes_map = { sizeof(struct policy_doc), classes_fields };
@@ -80,11 +45,10 @@ TABLE(auth_guard, policy_doc,
       VALUE(policy_doc, guard_block_ms, "block", duration, DEFAULT("15m"), RANGE(SEC, DAY)));
 
 TABLE(late_identity, policy_doc, VALUE(policy_doc, late.header, "header", text, RANGE(1, 63)),
-      LIST(policy_doc, late.accounts, late.naccounts, "accounts", TYPE(account),
-           COUNT(1, POLICY_IDENTITIES_MAX)));
+      LIST_IN(policy_doc, late, accounts, "accounts", TYPE(account), COUNT(1, POLICY_IDENTITIES_MAX)));
 
 static const struct schema_field policy_fields[] = {
-    LIST(policy_doc, limits, nlimits, "limits", .map = &limit_map, COUNT(0, POLICY_LIMITS_MAX)),
+    LIST(policy_doc, limits, "limits", .map = &limit_map, COUNT(0, POLICY_LIMITS_MAX)),
     GROUP("classes", classes_map),
     GROUP("session", session_map),
     VALUE(policy_doc, voters, "voters", u32, DEFAULT("3"), RANGE(1, 5)),
