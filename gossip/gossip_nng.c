@@ -302,6 +302,8 @@ int gossip_stream_dial(struct gossip_net *net, const char *address, void *ctx, s
         rv = nng_stream_dialer_set_ptr(s->dialer, NNG_OPT_TLS_CONFIG, net->client);
     if (rv == 0)
         rv = nng_stream_dialer_set_bool(s->dialer, NNG_OPT_TCP_KEEPALIVE, true);
+    if (rv == 0) /* small messages follow one another: none waits until the one before it is acknowledged */
+        rv = nng_stream_dialer_set_bool(s->dialer, NNG_OPT_TCP_NODELAY, true);
     if (rv != 0) {
         gossip_stream_close(s); /* ctx is not set: nobody is told */
         return err_of(rv);
@@ -434,6 +436,8 @@ int gossip_net_new(const char *listen, struct span certificate, struct span key,
         err = gossip_net_set_certificate(net, certificate, key, ca);
     if (err == 0)
         err = err_of(nng_stream_listener_set_bool(net->listener, NNG_OPT_TCP_KEEPALIVE, true));
+    if (err == 0)
+        err = err_of(nng_stream_listener_set_bool(net->listener, NNG_OPT_TCP_NODELAY, true));
     if (err == 0)
         err = err_of(nng_stream_listener_listen(net->listener));
     if (err == 0)

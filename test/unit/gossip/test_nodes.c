@@ -10,8 +10,11 @@
 #include "fixture.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 static struct fixture f;
 
@@ -72,6 +75,26 @@ static void test_messages_keep_their_order(void **state)
     assert_true(node_stats(&f.nodes[0]).sent >= 3000);
     assert_true(node_stats(&f.nodes[1]).received >= 3000);
     assert_int_equal(node_stats(&f.nodes[1]).refused, 0);
+}
+
+/* With Nagle's algorithm a message that follows another waits 40 ms for a delayed acknowledgement: a freeze,
+ * which is such messages, took them several times. */
+static void test_no_message_waits_for_an_acknowledgement(void **state)
+{
+    (void)state;
+    unsigned connections = 0;
+    for (int fd = 3; fd < 1024; fd++) {
+        struct sockaddr_in peer;
+        socklen_t n = sizeof peer;
+        if (getpeername(fd, (struct sockaddr *)&peer, &n) != 0 || peer.sin_family != AF_INET)
+            continue;
+        int on = 0;
+        n = sizeof on;
+        assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &n), 0);
+        assert_int_not_equal(on, 0);
+        connections++;
+    }
+    assert_true(connections >= 2 * 3); /* both ends of three */
 }
 
 static void test_both_ways_and_to_all(void **state)
@@ -509,6 +532,7 @@ int main(void)
 #define NODES_TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
     const struct CMUnitTest tests[] = {
         NODES_TEST(test_messages_keep_their_order),
+        NODES_TEST(test_no_message_waits_for_an_acknowledgement),
         NODES_TEST(test_both_ways_and_to_all),
         NODES_TEST(test_the_longest_message),
         NODES_TEST(test_heartbeats_tell_the_state),
