@@ -337,6 +337,15 @@ def an_old_timer_lifted_a_newer_freeze():
 
 
 @bad("I3")
+def a_thaw_of_the_first_of_two_lifted_the_second():
+    tale = frozen_tale(number=1)
+    tale.op(tale.at(12), tale.at(12.1), "op", "freeze", n="n2", k="a@x.test", v={"mode": "reject", "for_s": 30}, got={"freeze": 2})
+    thaw(tale, 13, 13.1, freeze=1)
+    tale.send(16, 16.2)
+    return tale.history()
+
+
+@bad("I3")
 def a_timer_came_early():
     tale = frozen_tale(for_s=10)
     tale.send(19, 19.2)

@@ -5,7 +5,7 @@ import pytest
 import bad
 from bad import BAD, Tale, frozen_tale, limit, steady, thaw, writes
 from fault.check import check, overall
-from world import MS, World
+from world import MS, NODES, World
 
 CASES = [(invariant, function) for invariant, functions in BAD.items() for function in functions]
 
@@ -132,7 +132,7 @@ def test_missing_while_a_queue_cannot_be_seen():
 
 
 @pytest.mark.parametrize("story", ["before", "thaw", "concurrent thaw", "unknown thaw", "timer", "incomplete", "hold", "unknown",
-                                   "other account", "local elsewhere", "on the wire", "cut off"])
+                                   "frozen again, and that lifted", "other account", "local elsewhere", "on the wire", "cut off"])
 def test_what_a_freeze_does_not_promise(story):
     more = {"timer": {"for_s": 3}, "local elsewhere": {"local": True}}.get(story, {})
     tale = frozen_tale("hold" if story == "hold" else "reject", **more)
@@ -144,6 +144,9 @@ def test_what_a_freeze_does_not_promise(story):
         thaw(tale, 14.9, 15.5)
     elif story == "concurrent thaw":
         thaw(tale, 10.05, 10.2, p="other")
+    elif story == "frozen again, and that lifted":
+        tale.op(tale.at(11), tale.at(11.1), "op", "freeze", k="a@x.test", v={"mode": "reject", "for_s": 10}, got={"freeze": 2})
+        thaw(tale, 14, 14.1, freeze=2)
     elif story == "unknown thaw":
         thaw(tale, 12, 13, "info")
     if story == "before":
@@ -215,6 +218,23 @@ def test_limits_and_slow_clients_are_no_outage():
     for event in tale.find("submit", "invoke"):
         event.v["expect"] = "accept"
     assert verdict(tale.history(), "I6").outcome == "fail"
+
+
+def test_slow_clients_whose_tokens_ended():
+    tale = steady(Tale("quota"), 5, 60)
+    for number in range(9):
+        tale.send(20 + number, 24 + number, ty="fail", slow_s=4, got={"stage": "dot"},
+                  reply="451 4.3.2 Sending limits cannot be checked just now, try again later")
+    passes(tale.history(), "I6")
+
+
+def test_a_node_that_is_drained_concerns_nobody_else():
+    tale = Tale("spool")
+    for t in range(6, 60, 6):
+        tale.fault("drain", t, t + 3, "unclear", NODES[t // 6 % 3])
+    steady(tale, 5, 60, but=lambda t, at: "cut" if t >= 6 and NODES[int(t) // 6 % 3] == at and t % 6 < 4.5 else None)
+    found = verdict(tale.history(), "I6")
+    assert found.outcome == "pass" and found.figures["judged"] > 300, found.why
 
 
 def test_nobody_is_blamed_without_a_majority():

@@ -117,14 +117,28 @@ class World(Story):
                 self.op(t, on + self.between(1 * MS, 30 * MS), f"op-{account}", "freeze", n="n1", k=account,
                         v={"mode": mode, **({"for_s": (off - on) / S} if timer else {})},
                         got={"freeze": number, "complete": True})
+                again = not timer and off - on > 2 * S and self.rng.random() < 0.5
                 if not timer:
-                    named = {"freeze": number} if self.rng.random() < 0.5 else {}
+                    named = {"freeze": number + again} if self.rng.random() < 0.5 else {}
                     self.op(off - self.between(5 * MS, 40 * MS), off + self.between(1 * MS, 30 * MS), f"op-{account}", "unfreeze",
                             n="n2", k=account, v=named)
+                parts = [(on, off, mode, number)]
+                if again:
+                    parts = self._refreeze(account, parts[0])
                 for name, fields in self.accounts.items():
                     if account in (name, f"@{fields['tenant']}"):
-                        self.frozen[name].append((on, off, mode, number))
+                        self.frozen[name].extend(parts)
                 t = off + self.between(200 * MS, 4 * S)
+
+    def _refreeze(self, account, part):
+        """Once more while it is frozen, perhaps with a timer that comes after the thaw; the thaw lifts this one."""
+        on, off, mode, number = part
+        middle = on + self.between(500 * MS, 1500 * MS)
+        other = self.rng.choice((mode, "reject", "defer", "hold"))
+        more = {"for_s": 60} if self.rng.random() < 0.5 else {}
+        self.op(middle - self.between(5 * MS, 50 * MS), middle + self.between(5 * MS, 50 * MS), f"op-{account}", "freeze", n="n3",
+                k=account, v={"mode": other, **more}, got={"freeze": number + 1, "complete": True})
+        return [(on, middle, mode, number), (middle, off, other, number + 1)]
 
     def frozen_at(self, account, moment):
         """Of an account's and its tenant's freeze the one that refuses."""

@@ -14,9 +14,12 @@ IN_TIME_NS = 2 * NS
 SHARE = 0.99
 ENOUGH = 20  # attempts that can be judged
 ENOUGH_OF_A_NODE = 100
+# A node that was told to take no mail: the others have nothing to do with it, and it serves again when it is told to.
+DRAIN, DRAIN_NS = "drain", 2 * NS
 SESSION_SLACK_NS = NS // 10  # from MAIL's sending to its being read, and what the fault's own placing took
 DEFAULT_TTL_MS = 3000
 LIMIT = re.compile(r"450 4\.7\.1 Limit |452 4\.5\.3 ")
+SLOW_REFUSED, SLOW_S = re.compile(r"451 4\.3\.2 Sending limits"), 1.5
 FROZEN = re.compile(r"535 5\.7\.13 |550 5\.7\.1 |450 4\.7\.1 ")
 
 
@@ -24,6 +27,8 @@ def majority_lost(facts, fault):
     """Together with other faults of that time, perhaps: nobody can be blamed then."""
     out = set()
     for other in facts.faults_near(fault.begun, fault.lifted, 0, HEAL_NS):
+        if other.name == DRAIN:
+            continue
         out |= {node for kind in ("minority", "down", "unclear") for node in other.nodes[kind]}
     return len(facts.nodes) > 1 and len(set(facts.nodes) - out) <= len(facts.nodes) // 2
 
@@ -35,7 +40,10 @@ def troubled(facts):
         found.setdefault(op.k or op.n, [])
     for fault in facts.faults:
         for node, times in found.items():
-            if majority_lost(facts, fault) or fault.on(node, "minority", "down", "unclear", "wiped") or node in fault.targets and fault.placed > fault.lifting:
+            if fault.name == DRAIN:
+                if node in fault.touched:
+                    times.append((fault.begun, fault.lifted + DRAIN_NS))
+            elif majority_lost(facts, fault) or fault.on(node, "minority", "down", "unclear", "wiped") or node in fault.targets and fault.placed > fault.lifting:
                 times.append((fault.begun, fault.lifted + HEAL_NS))
             else:
                 times.append((fault.begun, fault.placed + SETTLE_NS))
@@ -57,6 +65,8 @@ def excused(op, frozen):
     if op.outcome != "fail" or op.invoke.v.get("expect") == "accept":
         return False
     reply = op.end.reply or ""
+    if op.invoke.v.get("slow_s", 0) >= SLOW_S and SLOW_REFUSED.match(reply):
+        return True  # its tokens ended meanwhile, and there were no others
     return bool(LIMIT.match(reply)) or (op.k in frozen and bool(FROZEN.match(reply)))
 
 

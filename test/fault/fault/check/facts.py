@@ -195,31 +195,22 @@ class Facts:
 
     @staticmethod
     def _frozen_until(op, ops):
-        until = INFINITY
-        if op.invoke.v.get("for_s"):
-            until = op.t0 + int(op.invoke.v["for_s"] * 1e9 / CLOCK_ERROR)
-        local = bool(op.invoke.v.get("local"))
-        for other in ops:
-            # What had returned before this one was called cannot come after it.
-            if other is op or other.outcome == "fail" or (other.t1 is not None and other.t1 < op.t0):
-                continue
+        """When the earliest thing began that may have ended it. What had returned before it was called cannot."""
+        def timer(freeze):
+            seconds = freeze.invoke.v.get("for_s")
+            return freeze.t0 + int(seconds * 1e9 / CLOCK_ERROR) if seconds else INFINITY
+        until, local = timer(op), bool(op.invoke.v.get("local"))
+        others = [other for other in ops if other is not op and other.outcome != "fail" and
+                  (other.t1 is None or other.t1 >= op.t0)]
+        for other in others:
             if other.f == "unfreeze":
                 named = other.invoke.v.get("freeze")
                 if named is None or local or str(named) == str(op.got["freeze"]):
                     until = min(until, other.t0)
-            elif not other.invoke.v.get("local") or local:
-                # It takes the place of this one; from then on its own mode and timer count.
-                if other.invoke.v["mode"] != op.invoke.v["mode"]:
-                    until = min(until, other.t0)
-                elif other.invoke.v.get("for_s"):
-                    until = min(until, other.t0 + int(other.invoke.v["for_s"] * 1e9 / CLOCK_ERROR))
-                elif other.t1 is None or other.got.get("freeze") is None:
-                    # An unknown freeze's id may be what a later thaw names.
-                    until = min([until] + [thaw.t0 for thaw in ops if thaw.f == "unfreeze" and thaw.outcome != "fail" and
-                                           (thaw.t1 is None or thaw.t1 >= op.t0)])
-                else:
-                    # The same mode without a timer: whoever lifts that one lifts the sender.
-                    until = min([until] + [thaw.t0 for thaw in ops if thaw.f == "unfreeze" and thaw.outcome != "fail" and
-                                           (thaw.t1 is None or thaw.t1 >= other.t0) and
-                                           str(thaw.invoke.v.get("freeze", other.got["freeze"])) == str(other.got["freeze"])])
+            elif local or not other.invoke.v.get("local"):
+                # It takes the place of this one. When it has returned it is judged as a freeze of its own.
+                same = other.invoke.v["mode"] == op.invoke.v["mode"] and other.outcome == "ok"
+                until = min(until, other.t1 if same else other.t0, timer(other))
+                if same:
+                    until = min([until, *(thaw.t0 for thaw in others if thaw.f == "unfreeze" and thaw.t0 >= other.t0)])
         return until
