@@ -37,7 +37,7 @@ def admitted(sink):
             for message in sink.messages}
 
 
-def real_clients(cluster, nodes, folder, sink, during=None):
+def real_clients(cluster, nodes, folder, sink, pause, during=None):
     """All of them until nothing more is accepted, whatever `during` does meanwhile."""
     why = real.missing()
     if why:
@@ -45,10 +45,10 @@ def real_clients(cluster, nodes, folder, sink, during=None):
     cluster.nodes[0].add_account(SENDER, **{"class": "device"})
     await_applied(cluster.nodes)
     over = threading.Event()
-    clients = [real.Swaks(nodes, over), real.Swaks(nodes[::-1], over), real.Smtplib(nodes, over),
-               real.Postfix(nodes, over, folder, 60)]
+    clients = [real.Swaks(nodes, over, pause), real.Swaks(nodes[::-1], over, pause), real.Smtplib(nodes, over, pause),
+               real.Postfix(nodes, folder, 150)]
     if real.Nodemailer.modules():
-        clients.append(real.Nodemailer(nodes, over))
+        clients.append(real.Nodemailer(nodes, pause))
     started = []
     try:
         for client in clients:
@@ -62,7 +62,7 @@ def real_clients(cluster, nodes, folder, sink, during=None):
             if len(sink.messages) != quiet[0]:
                 quiet[:] = len(sink.messages), time.monotonic()
             return all(client.refusals for client in clients) and time.monotonic() > quiet[1] + 4
-        wait_until("nothing more is accepted", stopped, 120, 0.2)
+        wait_until("nothing more is accepted", stopped, 60, 0.2)
     finally:
         over.set()
         for client in started:
@@ -87,7 +87,7 @@ def real_clients(cluster, nodes, folder, sink, during=None):
 def test_programs_of_others(make_cluster, folder, sink, where):
     cluster = limited(make_cluster, HOUR)
     nodes = cluster.nodes if where == "on all nodes" else [cluster.followers()[0]]
-    got, by_kind, shown, clients = real_clients(cluster, nodes, folder, sink)
+    got, by_kind, shown, clients = real_clients(cluster, nodes, folder, sink, 0.1)
     assert 198 <= len(got) <= 200 and shown["burned"] == 0
     assert len(by_kind) >= 3 and min(by_kind.values()) > 0, by_kind
     for client in clients:
@@ -117,7 +117,7 @@ def test_programs_of_others_while_nodes_restart_and_leaders_die(make_cluster, fo
         paused.go_on()
         cluster.wait_healthy()
 
-    got, by_kind, shown, _ = real_clients(cluster, cluster.nodes, folder, sink, trouble)
+    got, by_kind, shown, _ = real_clients(cluster, cluster.nodes, folder, sink, 0.5, trouble)
     assert len(got) <= 200
     assert len(got) >= 200 - shown["burned"], (len(got), shown)
     assert shown["used"] - shown["burned"] - shown["held"] <= len(got) <= shown["used"] <= 200, (len(got), shown)

@@ -34,6 +34,7 @@ smtp_dns_support_level = disabled
 maillog_file = {dir}/maillog
 maillog_file_prefixes = {dir}
 transport_maps = inline:{{ {transports} }}
+default_destination_rate_delay = 1s
 queue_run_delay = 2s
 minimal_backoff_time = 2s
 maximal_backoff_time = 3s
@@ -74,13 +75,13 @@ def missing():
 class Swaks(threading.Thread):
     kind = "swaks"
 
-    def __init__(self, nodes, over):
+    def __init__(self, nodes, over, pause):
         super().__init__(daemon=True)
-        self.nodes, self.over, self.accepted, self.refusals = nodes, over, [], {}
+        self.nodes, self.over, self.pause, self.accepted, self.refusals = nodes, over, pause, [], {}
 
     def run(self):
         turn = 0
-        while not self.over.is_set():
+        while not self.over.wait(self.pause):
             node, to = self.nodes[turn % len(self.nodes)], f"swaks-{id(self)}-{turn}@example.net"
             done = subprocess.run(["swaks", "--server", "127.0.0.1", "--port", str(node.ports["submission"]), "-tls",
                                    "--timeout", "10", "--auth", "PLAIN", "--auth-user", SENDER, "--auth-password",
@@ -88,7 +89,7 @@ class Swaks(threading.Thread):
             if done.returncode == 0:
                 self.accepted.append(to)
             else:
-                last = re.findall(r"^<\*\* (.*)", done.stdout, re.M)[-1:] or [f"exit {done.returncode}"]
+                last = re.findall(r"^<[~*]\* +([45].*)", done.stdout, re.M)[-1:] or [f"exit {done.returncode}"]
                 self.refusals[last[0][:160]] = self.refusals.get(last[0][:160], 0) + 1
             turn += 1
 
@@ -99,9 +100,9 @@ class Swaks(threading.Thread):
 class Smtplib(threading.Thread):
     kind = "smtplib"
 
-    def __init__(self, nodes, over):
+    def __init__(self, nodes, over, pause):
         super().__init__(daemon=True)
-        self.client, self.over = Client(nodes, pause=0.1), over
+        self.client, self.over = Client(nodes, pause=pause), over
         self.refusals = self.client.refusals
 
     def run(self):
@@ -130,8 +131,8 @@ class Nodemailer:
                            capture_output=True, timeout=120)
         return where / "node_modules" if (where / "node_modules/nodemailer").exists() else None
 
-    def __init__(self, nodes, over):
-        arguments = json.dumps([[node.ports["submission"] for node in nodes], SENDER, PASSWORD, 100])
+    def __init__(self, nodes, pause):
+        arguments = json.dumps([[node.ports["submission"] for node in nodes], SENDER, PASSWORD, pause * 1000])
         self.command = ["node", "-e", NODEMAILER, arguments]
         self.lines = []
 
@@ -157,10 +158,10 @@ class Nodemailer:
 
 
 class Postfix:
-    """It is given all its mail at once, and tries and tries."""
+    """It is given all its mail at once, sends one a second to each of three domains, and tries and tries."""
     kind = "Postfix"
 
-    def __init__(self, nodes, over, folder, count=120):
+    def __init__(self, nodes, folder, count):
         self.folder, self.port, self.count = folder / "postfix", free_port(), count
         for name in ("conf", "queue", "data"):
             (self.folder / name).mkdir(parents=True)
