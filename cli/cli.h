@@ -127,8 +127,14 @@ void cli_table_init(struct cli_table *t, const char *const *titles, int cols);
 void cli_table_row(struct cli_table *t);
 void cli_table_set(struct cli_table *t, int col, enum cli_colour colour, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* A member of `row` in plain text. An empty one stays open (it shows as "-") with cli_table_opt. */
+void cli_table_str(struct cli_table *t, int col, const json_t *row, const char *name);
+void cli_table_opt(struct cli_table *t, int col, const json_t *row, const char *name);
+void cli_table_int(struct cli_table *t, int col, const json_t *row, const char *name);
 void cli_table_print(const struct cli *c, const struct cli_table *t);
 void cli_table_fini(struct cli_table *t);
+/* Both. */
+void cli_table_end(const struct cli *c, struct cli_table *t);
 
 /* ---- secret.c ------------------------------------------------------------------------------------------ */
 

@@ -172,9 +172,9 @@ static void put_accounts(struct cli *c, const json_t *rows)
             snprintf(senders + n, sizeof(senders) - n, "%s%s", k > 0 ? " " : "", json_string_value(s));
         }
         cli_table_row(&t);
-        cli_table_set(&t, 0, CLI_PLAIN, "%s", cli_str(r, "name"));
-        cli_table_set(&t, 1, CLI_PLAIN, "%s", cli_str(r, "class"));
-        cli_table_set(&t, 2, CLI_PLAIN, "%s", cli_str(r, "tenant"));
+        cli_table_str(&t, 0, r, "name");
+        cli_table_str(&t, 1, r, "class");
+        cli_table_str(&t, 2, r, "tenant");
         cli_table_set(&t, 3, disabled ? CLI_RED : CLI_PLAIN, "%s",
                       disabled   ? "disabled"
                       : password ? "yes"
@@ -182,8 +182,7 @@ static void put_accounts(struct cli *c, const json_t *rows)
         if (senders[0] != '\0')
             cli_table_set(&t, 4, CLI_PLAIN, "%s", senders);
     }
-    cli_table_print(c, &t);
-    cli_table_fini(&t);
+    cli_table_end(c, &t);
 }
 
 int cmd_account_list(struct cli *c)

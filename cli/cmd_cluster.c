@@ -45,24 +45,23 @@ static void put_nodes(struct cli *c, const json_t *nodes, bool addresses)
         if (json_is_integer(left_ms))
             text_format_duration((int64_t)json_integer_value(left_ms), left, sizeof(left));
         cli_table_row(&t);
-        cli_table_set(&t, 0, CLI_PLAIN, "%s", cli_str(n, "name"));
+        cli_table_str(&t, 0, n, "name");
         cli_table_set(&t, 1, CLI_PLAIN, "%s%s", cli_str(n, "role"),
                       json_is_true(json_object_get(n, "leader")) ? ", leads" : "");
         cli_table_set(&t, 2, strcmp(state, "active") == 0 ? CLI_PLAIN : CLI_YELLOW, "%s", state);
         cli_table_set(&t, 3, health_colour(health), "%s", health);
         cli_table_set(&t, 4, colour, "%s", mail);
-        cli_table_set(&t, 5, CLI_PLAIN, "%" PRId64, cli_int(n, "queued"));
-        cli_table_set(&t, 6, CLI_PLAIN, "%" PRId64, cli_int(n, "held"));
-        cli_table_set(&t, 7, CLI_PLAIN, "%" PRId64, cli_int(n, "applied"));
+        cli_table_int(&t, 5, n, "queued");
+        cli_table_int(&t, 6, n, "held");
+        cli_table_int(&t, 7, n, "applied");
         cli_table_set(&t, 8, CLI_PLAIN, "%s", left[0] != '\0' ? left : cli_str(n, "session"));
-        cli_table_set(&t, 9, CLI_PLAIN, "%s", cli_str(n, "version"));
+        cli_table_str(&t, 9, n, "version");
         if (!addresses)
             continue;
-        cli_table_set(&t, 10, CLI_PLAIN, "%s", cli_str(n, "raft_address"));
-        cli_table_set(&t, 11, CLI_PLAIN, "%s", cli_str(n, "gossip_address"));
+        cli_table_str(&t, 10, n, "raft_address");
+        cli_table_str(&t, 11, n, "gossip_address");
     }
-    cli_table_print(c, &t);
-    cli_table_fini(&t);
+    cli_table_end(c, &t);
 }
 
 static const char *leader_name(const json_t *j)

@@ -105,20 +105,18 @@ static void put_status_of_all(struct cli *c, const json_t *j)
         const char *state = cli_str(s, "state");
         text_format_duration(cli_int(s, "uptime_ms"), up, sizeof(up));
         cli_table_row(&t);
-        cli_table_set(&t, 0, CLI_PLAIN, "%s", cli_str(n, "node"));
+        cli_table_str(&t, 0, n, "node");
         cli_table_set(&t, 1, cli_state_colour(state), "%s", state);
         cli_table_set(&t, 2, CLI_PLAIN, "%s", up);
-        cli_table_set(&t, 3, CLI_PLAIN, "%" PRId64, cli_int(sessions, "in"));
-        cli_table_set(&t, 4, CLI_PLAIN, "%" PRId64, cli_int(sessions, "out"));
-        cli_table_set(&t, 5, CLI_PLAIN, "%" PRId64, cli_int(q, "recipients"));
-        cli_table_set(&t, 6, CLI_PLAIN, "%" PRId64, cli_int(q, "held"));
+        cli_table_int(&t, 3, sessions, "in");
+        cli_table_int(&t, 4, sessions, "out");
+        cli_table_int(&t, 5, q, "recipients");
+        cli_table_int(&t, 6, q, "held");
         cli_table_set(&t, 7, CLI_PLAIN, "%.2f", cli_real(json_object_get(rates, "received"), "m1"));
         cli_table_set(&t, 8, CLI_PLAIN, "%.2f", cli_real(json_object_get(rates, "delivered"), "m1"));
-        if (cli_str(s, "reason")[0] != '\0')
-            cli_table_set(&t, 9, CLI_PLAIN, "%s", cli_str(s, "reason"));
+        cli_table_opt(&t, 9, s, "reason");
     }
-    cli_table_print(c, &t);
-    cli_table_fini(&t);
+    cli_table_end(c, &t);
 }
 
 int cmd_status(struct cli *c)
@@ -158,10 +156,9 @@ static void put_top_table(struct cli *c, const char *title, const json_t *rows)
             enum cli_colour colour = n > 0 && k == 2 ? CLI_YELLOW : n > 0 && k == 3 ? CLI_RED : CLI_PLAIN;
             cli_table_set(&t, 2 + k, colour, "%" PRId64, n);
         }
-        cli_table_set(&t, 7, CLI_PLAIN, "%s", cli_str(r, "key"));
+        cli_table_str(&t, 7, r, "key");
     }
-    cli_table_print(c, &t);
-    cli_table_fini(&t);
+    cli_table_end(c, &t);
 }
 
 static void put_top(struct cli *c, const json_t *j)
@@ -232,20 +229,18 @@ static void put_sites(struct cli *c, const json_t *rows)
         const char *state = cli_str(r, "state");
         cli_when(c, json_object_get(r, "next_ms"), next, sizeof(next));
         cli_table_row(&t);
-        cli_table_set(&t, 0, CLI_PLAIN, "%s", cli_str(r, "site"));
+        cli_table_str(&t, 0, r, "site");
         cli_table_set(&t, 1, cli_state_colour(state), "%s", state);
         cli_table_set(&t, 2, CLI_PLAIN, "%" PRId64 "/%" PRId64, cli_int(r, "conns"),
                       cli_int(r, "conns_limit"));
-        cli_table_set(&t, 3, CLI_PLAIN, "%" PRId64, cli_int(r, "queued"));
-        cli_table_set(&t, 4, CLI_PLAIN, "%" PRId64, cli_int(r, "active"));
-        cli_table_set(&t, 5, CLI_PLAIN, "%" PRId64, cli_int(r, "held"));
-        cli_table_set(&t, 6, CLI_PLAIN, "%" PRId64, cli_int(r, "senders"));
+        cli_table_int(&t, 3, r, "queued");
+        cli_table_int(&t, 4, r, "active");
+        cli_table_int(&t, 5, r, "held");
+        cli_table_int(&t, 6, r, "senders");
         cli_table_set(&t, 7, CLI_PLAIN, "%s", next);
-        if (cli_str(r, "last_reply")[0] != '\0')
-            cli_table_set(&t, 8, CLI_PLAIN, "%s", cli_str(r, "last_reply"));
+        cli_table_opt(&t, 8, r, "last_reply");
     }
-    cli_table_print(c, &t);
-    cli_table_fini(&t);
+    cli_table_end(c, &t);
 }
 
 int cmd_site_list(struct cli *c)
@@ -271,8 +266,7 @@ static int put_ips(struct cli *c, const json_t *rows)
         static const char *const names[] = { "ip", "ehlo", "ptr", "addresses" };
         cli_table_row(&t);
         for (int k = 0; k < 4; k++)
-            if (cli_str(r, names[k])[0] != '\0')
-                cli_table_set(&t, k, CLI_PLAIN, "%s", cli_str(r, names[k]));
+            cli_table_opt(&t, k, r, names[k]);
         cli_table_set(&t, 4, ok ? CLI_GREEN : CLI_RED, "%s", ok ? "ok" : cli_str(r, "problem"));
         bad += !ok;
     }

@@ -154,12 +154,11 @@ int cmd_policy_history(struct cli *c)
         char when[64];
         cli_time(json_object_get(p, "at_ms"), when, sizeof(when));
         cli_table_row(&t);
-        cli_table_set(&t, 0, CLI_PLAIN, "%" PRId64, cli_int(p, "version"));
+        cli_table_int(&t, 0, p, "version");
         cli_table_set(&t, 1, CLI_GREEN, "%s", json_is_true(json_object_get(p, "in_force")) ? "in force" : "");
         cli_table_set(&t, 2, CLI_PLAIN, "%s", when);
-        cli_table_set(&t, 3, CLI_PLAIN, "%s", cli_str(p, "who"));
-        if (cli_str(p, "note")[0] != '\0')
-            cli_table_set(&t, 4, CLI_PLAIN, "%s", cli_str(p, "note"));
+        cli_table_str(&t, 3, p, "who");
+        cli_table_opt(&t, 4, p, "note");
     }
     if (t.rows > 0)
         cli_table_print(c, &t);
@@ -187,10 +186,9 @@ static void put_audit(struct cli *c, const json_t *rows)
         cli_table_set(&t, 0, CLI_PLAIN, "%s", when);
         cli_table_set(&t, 1, CLI_PLAIN, "%s",
                       cli_str(r, "who")[0] != '\0' ? cli_str(r, "who") : "the cluster");
-        cli_table_set(&t, 2, CLI_PLAIN, "%s", cli_str(r, "what"));
+        cli_table_str(&t, 2, r, "what");
     }
-    cli_table_print(c, &t);
-    cli_table_fini(&t);
+    cli_table_end(c, &t);
 }
 
 int cmd_audit(struct cli *c)

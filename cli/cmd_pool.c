@@ -40,16 +40,14 @@ static void put_pools(struct cli *c, const json_t *j)
         int64_t usable = cli_int(p, "usable");
         put_assignees(assignments, cli_str(p, "name"), assigned, sizeof(assigned));
         cli_table_row(&t);
-        cli_table_set(&t, 0, CLI_PLAIN, "%s", cli_str(p, "name"));
-        cli_table_set(&t, 1, CLI_PLAIN, "%" PRId64, cli_int(p, "addresses"));
+        cli_table_str(&t, 0, p, "name");
+        cli_table_int(&t, 1, p, "addresses");
         cli_table_set(&t, 2, usable == 0 ? CLI_RED : CLI_PLAIN, "%" PRId64, usable);
         if (assigned[0] != '\0')
             cli_table_set(&t, 3, CLI_PLAIN, "%s", assigned);
-        if (cli_str(p, "note")[0] != '\0')
-            cli_table_set(&t, 4, CLI_PLAIN, "%s", cli_str(p, "note"));
+        cli_table_opt(&t, 4, p, "note");
     }
-    cli_table_print(c, &t);
-    cli_table_fini(&t);
+    cli_table_end(c, &t);
 }
 
 static int show(struct cli *c, const char *target, const char *key, const char *none,
@@ -134,18 +132,16 @@ static void put_addresses(struct cli *c, const json_t *j)
         const char *use = cli_str(a, "use"), *node = cli_str(a, "node");
         bool used = strcmp(use, "used") == 0;
         cli_table_row(&t);
-        cli_table_set(&t, 0, CLI_PLAIN, "%s", cli_str(a, "address"));
-        cli_table_set(&t, 1, CLI_PLAIN, "%s", cli_str(a, "pool"));
+        cli_table_str(&t, 0, a, "address");
+        cli_table_str(&t, 1, a, "pool");
         cli_table_set(&t, 2, node[0] == '\0' ? CLI_RED : CLI_PLAIN, "%s", node[0] != '\0' ? node : "none");
         cli_table_set(&t, 3, used ? CLI_PLAIN : CLI_YELLOW, "%s", use);
-        cli_table_set(&t, 4, CLI_PLAIN, "%" PRId64, cli_int(a, "weight"));
-        if (cli_str(a, "ehlo")[0] != '\0')
-            cli_table_set(&t, 5, CLI_PLAIN, "%s", cli_str(a, "ehlo"));
+        cli_table_int(&t, 4, a, "weight");
+        cli_table_opt(&t, 5, a, "ehlo");
         if (cli_str(a, "next")[0] != '\0')
             cli_table_set(&t, 6, CLI_YELLOW, "%s", cli_str(a, "next"));
     }
-    cli_table_print(c, &t);
-    cli_table_fini(&t);
+    cli_table_end(c, &t);
 }
 
 int cmd_ip_list(struct cli *c)

@@ -67,21 +67,19 @@ static void put_recipients(struct cli *c, const json_t *rows, bool tracked)
         cli_size((uint64_t)cli_int(row, "size"), size, sizeof(size));
         cli_when(c, json_object_get(row, tracked ? "changed_ms" : "next_ms"), when, sizeof(when));
         cli_table_row(&t);
-        cli_table_set(&t, 0, CLI_PLAIN, "%s", cli_str(row, "id"));
+        cli_table_str(&t, 0, row, "id");
         cli_table_set(&t, 1, CLI_PLAIN, "%s", age);
         cli_table_set(&t, 2, CLI_PLAIN, "%s", size);
         cli_table_set(&t, 3, CLI_PLAIN, "%s", sender_text(row));
-        cli_table_set(&t, 4, CLI_PLAIN, "%s", cli_str(row, "recipient"));
+        cli_table_str(&t, 4, row, "recipient");
         cli_table_set(&t, 5, cli_state_colour(state), "%s", state);
-        cli_table_set(&t, 6, CLI_PLAIN, "%" PRId64, cli_int(row, "attempts"));
+        cli_table_int(&t, 6, row, "attempts");
         cli_table_set(&t, 7, CLI_PLAIN, "%s", when);
         if (nodes)
-            cli_table_set(&t, 8, CLI_PLAIN, "%s", cli_str(row, "node"));
-        if (cli_str(row, "reply")[0] != '\0')
-            cli_table_set(&t, reply, CLI_PLAIN, "%s", cli_str(row, "reply"));
+            cli_table_str(&t, 8, row, "node");
+        cli_table_opt(&t, reply, row, "reply");
     }
-    cli_table_print(c, &t);
-    cli_table_fini(&t);
+    cli_table_end(c, &t);
 }
 
 static int list_recipients(struct cli *c, struct client_query *q, bool tracked)
@@ -257,7 +255,7 @@ static void put_group(struct cli *c, struct cli_table *t, const char *key, const
     if (json_is_integer(ms))
         text_format_duration(c->now_ms - (int64_t)json_integer_value(ms), oldest, sizeof(oldest));
     cli_table_row(t);
-    cli_table_set(t, 0, CLI_PLAIN, "%" PRId64, cli_int(g, "recipients"));
+    cli_table_int(t, 0, g, "recipients");
     cli_table_set(t, 1, cli_int(g, "held") > 0 ? CLI_YELLOW : CLI_PLAIN, "%" PRId64, cli_int(g, "held"));
     cli_table_set(t, 2, CLI_PLAIN, "%s", oldest);
     json_array_foreach(json_object_get(g, "ages"), i, age)
@@ -289,8 +287,7 @@ static void put_summary(struct cli *c, const json_t *j)
         put_group(c, &t, key[0] != '\0' ? key : "(none)", g, CLI_PLAIN);
     }
     put_group(c, &t, "TOTAL", json_object_get(j, "total"), CLI_BOLD);
-    cli_table_print(c, &t);
-    cli_table_fini(&t);
+    cli_table_end(c, &t);
 }
 
 int cmd_queue_summary(struct cli *c)

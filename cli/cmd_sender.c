@@ -78,14 +78,13 @@ static void put_frozen_nodes(struct cli *c, const json_t *nodes)
         const char *how = cli_str(n, "how");
         bool confirmed = strcmp(how, "confirmed") == 0;
         cli_table_row(&t);
-        cli_table_set(&t, 0, CLI_PLAIN, "%s", cli_str(n, "node"));
+        cli_table_str(&t, 0, n, "node");
         cli_table_set(&t, 1, confirmed ? CLI_GREEN : CLI_YELLOW, "%s",
                       strcmp(how, "expired") == 0 ? "waited out: it can no longer accept" : how);
         cli_table_set(&t, 2, CLI_PLAIN, "%" PRId64 "ms", cli_int(n, "after_ms"));
     }
     if (json_array_size(nodes) > 0)
-        cli_table_print(c, &t);
-    cli_table_fini(&t);
+        cli_table_end(c, &t);
 }
 
 static int put_freeze(struct cli *c, const json_t *j)
@@ -171,16 +170,14 @@ static void put_frozen(struct cli *c, const json_t *rows)
         cli_table_row(&t);
         cli_table_set(&t, 0, CLI_PLAIN, "%s%s", strcmp(cli_str(r, "scope"), "tenant") == 0 ? "@" : "",
                       cli_str(r, "name"));
-        cli_table_set(&t, 1, CLI_PLAIN, "%s", cli_str(r, "mode"));
+        cli_table_str(&t, 1, r, "mode");
         cli_table_set(&t, 2, CLI_PLAIN, "%s", since);
         cli_table_set(&t, 3, CLI_PLAIN, "%s%s", json_is_integer(left_ms) ? "in " : "", left);
-        cli_table_set(&t, 4, CLI_PLAIN, "%" PRId64, cli_int(r, "id"));
-        cli_table_set(&t, 5, CLI_PLAIN, "%s", cli_str(r, "who"));
-        if (cli_str(r, "reason")[0] != '\0')
-            cli_table_set(&t, 6, CLI_PLAIN, "%s", cli_str(r, "reason"));
+        cli_table_int(&t, 4, r, "id");
+        cli_table_str(&t, 5, r, "who");
+        cli_table_opt(&t, 6, r, "reason");
     }
-    cli_table_print(c, &t);
-    cli_table_fini(&t);
+    cli_table_end(c, &t);
 }
 
 void cli_say_more(const struct cli *c, const json_t *j)
@@ -255,12 +252,10 @@ static void put_tenants(struct cli *c, const json_t *rows)
     json_array_foreach(rows, i, r)
     {
         cli_table_row(&t);
-        cli_table_set(&t, 0, CLI_PLAIN, "%s", cli_str(r, "name"));
-        if (cli_str(r, "note")[0] != '\0')
-            cli_table_set(&t, 1, CLI_PLAIN, "%s", cli_str(r, "note"));
+        cli_table_str(&t, 0, r, "name");
+        cli_table_opt(&t, 1, r, "note");
     }
-    cli_table_print(c, &t);
-    cli_table_fini(&t);
+    cli_table_end(c, &t);
 }
 
 int cmd_tenant_list(struct cli *c)
@@ -308,18 +303,18 @@ static void put_limits(struct cli *c, const json_t *j)
         text_format_duration(cli_int(r, "gone_after_ms"), gone, sizeof(gone));
         text_format_duration(cli_int(r, "free_after_ms"), next, sizeof(next));
         cli_table_row(&t);
-        cli_table_set(&t, 0, CLI_PLAIN, "%s", cli_str(r, "limit"));
-        cli_table_set(&t, 1, CLI_PLAIN, "%s", cli_str(r, "scope"));
+        cli_table_str(&t, 0, r, "limit");
+        cli_table_str(&t, 1, r, "scope");
         cli_table_set(&t, 2, CLI_PLAIN, "%" PRId64, count);
         cli_table_set(&t, 3, CLI_PLAIN, "%s", window);
-        cli_table_set(&t, 4, CLI_PLAIN, "%" PRId64, cli_int(r, "used"));
+        cli_table_int(&t, 4, r, "used");
         cli_table_set(&t, 5,
                       left == 0           ? CLI_RED
                       : left < count / 10 ? CLI_YELLOW
                                           : CLI_PLAIN,
                       "%" PRId64, left);
-        cli_table_set(&t, 6, CLI_PLAIN, "%" PRId64, cli_int(r, "held"));
-        cli_table_set(&t, 7, CLI_PLAIN, "%" PRId64, cli_int(r, "burned"));
+        cli_table_int(&t, 6, r, "held");
+        cli_table_int(&t, 7, r, "burned");
         cli_table_set(&t, 8, CLI_PLAIN, "%s",
                       json_is_true(json_object_get(r, "overridden")) ? "limit set" : "policy");
         if (left == 0 && count > 0)
@@ -327,8 +322,7 @@ static void put_limits(struct cli *c, const json_t *j)
         else if (cli_int(r, "gone_after_ms") > 0)
             cli_table_set(&t, 9, CLI_PLAIN, "all in %s", gone);
     }
-    cli_table_print(c, &t);
-    cli_table_fini(&t);
+    cli_table_end(c, &t);
 }
 
 int cmd_limit_show(struct cli *c)

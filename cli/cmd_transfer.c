@@ -19,17 +19,16 @@ static void put_transfers(struct cli *c, const json_t *j)
         char age[32];
         text_format_duration((clock_wall_ms() - cli_int(row, "since_ms")) / 1000 * 1000, age, sizeof(age));
         cli_table_row(&t);
-        cli_table_set(&t, 0, CLI_PLAIN, "%s", cli_str(row, "batch"));
-        cli_table_set(&t, 1, CLI_PLAIN, "%s", cli_str(row, "giver"));
-        cli_table_set(&t, 2, CLI_PLAIN, "%s", cli_str(row, "taker"));
-        cli_table_set(&t, 3, CLI_PLAIN, "%" PRId64, cli_int(row, "messages"));
+        cli_table_str(&t, 0, row, "batch");
+        cli_table_str(&t, 1, row, "giver");
+        cli_table_str(&t, 2, row, "taker");
+        cli_table_int(&t, 3, row, "messages");
         cli_table_set(&t, 4, CLI_PLAIN, "%s", age);
-        cli_table_set(&t, 5, CLI_PLAIN, "%s", cli_str(row, "state"));
+        cli_table_str(&t, 5, row, "state");
         if (cli_str(row, "trouble")[0] != '\0')
             cli_table_set(&t, 6, CLI_RED, "%s", cli_str(row, "trouble"));
     }
-    cli_table_print(c, &t);
-    cli_table_fini(&t);
+    cli_table_end(c, &t);
 }
 
 int cmd_transfer_list(struct cli *c)

@@ -4,6 +4,7 @@
 #include "base/ensure.h"
 #include "base/text.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -47,6 +48,22 @@ void cli_table_set(struct cli_table *t, int col, enum cli_colour colour, const c
     t->cells[at] = strdup(safe);
     ensure(t->cells[at] != NULL);
     t->colours[at] = colour;
+}
+
+void cli_table_str(struct cli_table *t, int col, const json_t *row, const char *name)
+{
+    cli_table_set(t, col, CLI_PLAIN, "%s", cli_str(row, name));
+}
+
+void cli_table_opt(struct cli_table *t, int col, const json_t *row, const char *name)
+{
+    if (cli_str(row, name)[0] != '\0')
+        cli_table_str(t, col, row, name);
+}
+
+void cli_table_int(struct cli_table *t, int col, const json_t *row, const char *name)
+{
+    cli_table_set(t, col, CLI_PLAIN, "%" PRId64, cli_int(row, name));
 }
 
 /* Characters, as near as it gets without a table of widths. */
@@ -112,4 +129,10 @@ void cli_table_fini(struct cli_table *t)
         free(t->cells[i]);
     free(t->cells);
     free(t->colours);
+}
+
+void cli_table_end(const struct cli *c, struct cli_table *t)
+{
+    cli_table_print(c, t);
+    cli_table_fini(t);
 }
