@@ -65,9 +65,10 @@ def _names_of(kind, *more):
 
 def sweep_one(run, itself=None):
     """Ends everything that has the run's name, but not the process `itself`, which may stand in one of its spaces."""
-    for path in glob.glob(f"/run/netns/{run}-*"):
-        name = os.path.basename(path)
-        _kill([int(pid) for pid in _call("ip", "netns", "pids", name).split() if int(pid) not in (itself, os.getpid())])
+    spaces = [os.path.basename(path) for path in glob.glob(f"/run/netns/{run}-*")]
+    found = {int(pid) for name in spaces for pid in _call("ip", "netns", "pids", name).split()}
+    _kill(found - {itself, os.getpid()})
+    for name in spaces:
         _call("ip", "netns", "del", name)
     if _docker():
         gone = [number for number, label in _names_of("container", "-a") if label == run]

@@ -11,8 +11,8 @@ DISK_MIB = 160
 LIBRARIES = "/usr/lib/fiu/fiu_run_preload.so:/usr/lib/fiu/fiu_posix_preload.so"
 EIO, ENOSPC = 5, 28
 # Not write and writev: pipes, sockets and eventfds are written with them too, and no disk makes those fail.
-POINTS = ("posix/io/sync/fdatasync", "posix/io/sync/fsync", "posix/io/rw/pwrite", "posix/io/rw/pwritev",
-          "posix/io/dir/rename")
+OFTEN = ("posix/io/sync/fdatasync", "posix/io/rw/pwritev")
+POINTS = (*OFTEN, "posix/io/sync/fsync", "posix/io/rw/pwrite", "posix/io/dir/rename")
 
 
 class Disk(Nemesis):
@@ -38,19 +38,24 @@ class Disk(Nemesis):
             left = self.rng.choice((0, 0, 64 << 10, 3 << 20, 8 << 20))
             self._fill(left)
             return {"targets": names, "unclear": names, "how": f"full, {left} bytes left"}
-        point = self.rng.choice(POINTS)
-        share = self.rng.choice((0.02, 0.1, 1.0))
+        # The first one is of a sort that is noticed for sure.
+        point = self.rng.choice(POINTS if self.turns else OFTEN)
+        share = self.rng.choice((0.02, 0.1, 1.0)) if self.turns else 1.0
         error = self.rng.choice((EIO, ENOSPC))
         self.point = point
         self._tell(f"enable_random name={point},probability={share},failinfo={error}")
         return {"targets": names, "unclear": names, "how": f"{point} fails with {error}, {share:.0%}"}
 
     def _fill(self, left):
-        """Until so little is left as the node itself could take."""
-        with open(self.balloon, "wb") as file:
-            free = os.statvfs(self.balloon)
-            size = max(4096, free.f_bavail * free.f_bsize - left)
-            os.posix_fallocate(file.fileno(), 0, size)
+        """To the last byte, while the node writes too; then so much is given back."""
+        with open(self.balloon, "wb", buffering=0) as file:
+            size = 1 << 20
+            while size >= 4096:
+                try:
+                    file.write(b"\0" * size)
+                except OSError:
+                    size //= 16
+            file.truncate(max(0, file.tell() - left))
 
     def _tell(self, command):
         """The node may be gone, or be ending just now."""

@@ -45,7 +45,7 @@ class Operator:
             self.writer.ok(op, made(answer))
             return answer
         said = answer if isinstance(answer, str) else json.dumps(answer)
-        (self.writer.fail if status == -1 or status in REFUSED else self.writer.info)(op, {"status": status}, said[:300])
+        (self.writer.fail if status == -1 or status in REFUSED or "nothing was changed" in said else self.writer.info)(op, {"status": status}, said[:300])
         return None
 
     def read(self, key, path, value, node=None, stale=False):

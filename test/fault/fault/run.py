@@ -46,7 +46,7 @@ class Run:
         self.out.mkdir(parents=True, exist_ok=True)
         self.history_path = self.out / "history.jsonl"
         self.stopping = threading.Event()
-        self.engine = self.writer = self.cluster = self.watch = self.sink = None
+        self.engine = self.writer = self.cluster = self.watch = self.sink = self.workload = None
         self.numbers = itertools.count(1)
         self.nemeses, self.until, self.voters = [], None, 3
 
@@ -174,6 +174,15 @@ class Run:
                 if path.exists():
                     shutil.copy(path, self.out / f"{node.name}.{path.name}")
 
+    def _quiet(self):
+        """Nobody writes into the history any more."""
+        for part, end in ((self.workload, "stop"), (self.watch, "close")):
+            try:
+                if part is not None and part.started:
+                    getattr(part, end)()
+            except RuntimeError:
+                pass
+
     def carry_out(self):
         """Returns nothing: the history says it all. Raises Failed when it could not be carried out."""
         def ended(number, _frame):
@@ -199,6 +208,7 @@ class Run:
             raise error if isinstance(error, Failed) else Failed(f"{type(error).__name__}: {error}") from error
         finally:
             self.stopping.set()
+            self._quiet()
             self._keep_logs()
             if self.sink is not None:
                 self.sink.close()

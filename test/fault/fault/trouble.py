@@ -14,6 +14,10 @@ class Watch:
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
+    @property
+    def started(self):
+        return self.thread.ident is not None
+
     def start(self):
         self.thread.start()
         return self

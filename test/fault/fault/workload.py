@@ -83,6 +83,10 @@ class Workload:
     def node(self, rng):
         return rng.choice(self.cluster.members())
 
+    @property
+    def started(self):
+        return bool(self.threads)
+
     def stop(self):
         self.stopping.set()
         until = time.monotonic() + 60
