@@ -1,12 +1,16 @@
 """The ports between nodes, tried by those who do not belong there: refused, logged, and the cluster untouched."""
+import base64
+import hashlib
 import os
 import random
+import struct
 
 import pytest
 
 from conftest import make_certificate
 from harness.clock import library, set_ahead
 from harness.intruder import JOIN, RAFT, Impostor, hello, intrude, of_node
+from harness.quota import Client, apply_policy, await_applied
 from harness.util import wait_until
 
 
@@ -49,6 +53,21 @@ def strangers(folder, make_cluster):
     other = make_cluster(1)
     identity = of_node(other.nodes[0])
     return {"made by hand": make_certificate(folder, "stranger", "node-a"), "another cluster's": identity}
+
+
+class Token:
+    """A token's text, taken apart: its id, its secret, and the rest."""
+
+    def __init__(self, text):
+        letters = text.removeprefix("tpj1-").upper()
+        raw = base64.b32decode(letters + "=" * (-len(letters) % 8))
+        self.id, self.secret, self.rest = raw[2:10], raw[10:30], raw[30:-4]
+
+    def text(self):
+        body = self.id + self.secret + self.rest
+        body = struct.pack("<H", len(body) + 4) + body
+        letters = base64.b32encode(body + hashlib.sha256(body).digest()[:4])
+        return "tpj1-" + letters.decode().rstrip("=").lower()
 
 
 @pytest.mark.sanitizer
@@ -106,6 +125,56 @@ def test_garbage_of_a_joiner(cluster, sink):
     for junk in (b"", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x02\0\0\0{}", b"\x05\0\0\0[[[[[", b"\x0a\0\0\0" + b"\0" * 10):
         intrude(leader.raft_port, alpn=JOIN, send=junk, timeout=40)
     watch.check()
+
+
+def test_forged_tokens(make_cluster, sink):
+    """Whole and well-formed, of this cluster; but its secret, its name or its authority is not what was given out. They
+    cost the good one nothing."""
+    cluster = make_cluster(2, form=False)
+    first, second = (n.start() for n in cluster.nodes)
+    first.init()
+    good = first.token()
+    assert Token(good).text() == good
+    for change, words in ((lambda t: setattr(t, "secret", bytes(20)), "the token is wrong"),
+                          (lambda t: setattr(t, "secret", t.secret[:19] + bytes([t.secret[19] ^ 1])), "the token is wrong"),
+                          (lambda t: setattr(t, "id", bytes(8)), "does not know the token"),
+                          (lambda t: setattr(t, "rest", bytes(32) + t.rest[32:]), "not of the cluster that this token is for")):
+        forged = Token(good)
+        change(forged)
+        message = second.fail("POST", "/v1/node/join", {"token": forged.text()})
+        assert words in message, message
+        assert not (second.folder / "data/cluster/member.json").exists()
+    assert "may not join: the token is wrong" in first.log_text()
+    assert [row["name"] for row in first.cluster()["nodes"]] == [first.name]
+    second.join(good)
+    cluster.wait_healthy()
+    assert "used" in cluster.add().start().fail("POST", "/v1/node/join", {"token": good})
+
+
+def test_secrets_are_in_no_log(make_cluster, sink):
+    """Nor for others to read, nor in anybody's arguments: tokens, the authority's secret, keys."""
+    cluster = make_cluster(2, form=False)
+    first, second = (n.start() for n in cluster.nodes)
+    first.api("POST", "/v1/log", {"level": "debug"})
+    second.api("POST", "/v1/log", {"level": "debug"})
+    first.init()
+    token = first.token()
+    second.join(token)
+    cluster.wait_healthy()
+    own = first.folder / "data/cluster"
+    secret = (own / "secret").read_bytes()
+    hidden = [token.encode(), Token(token).secret, Token(token).secret.hex().encode(), secret.strip(),
+              (own / "node.key").read_bytes().splitlines()[1]]
+    for node in cluster.nodes:
+        arguments = open(f"/proc/{node.process.pid}/cmdline", "rb").read()
+        for text in hidden:
+            assert text not in node.log_path.read_bytes()
+            assert text not in arguments
+        for file in ("secret", "node.key"):
+            assert os.stat(node.folder / "data/cluster" / file).st_mode & 0o077 == 0
+        answers = "".join(node.http("GET", path)[1] for path in ("/v1/cluster", "/v1/config", "/v1/status", "/v1/audit", "/metrics"))
+        for text in hidden:
+            assert text not in answers.encode()
 
 
 def test_a_member_under_anothers_name(cluster, sink):
@@ -168,3 +237,18 @@ def test_an_expired_certificate(make_cluster, folder, sink):
     watch.wait_said(node, "no handshake", "expired")
     assert intrude(node.gossip_port, identity, send=hello(identity, 2, 1)) == b""
     watch.check()
+
+
+def test_the_null_sender_is_counted(make_cluster, sink):
+    """Reports and what calls itself one: the account pays for them, on all nodes together."""
+    cluster = make_cluster(2)
+    apply_policy(cluster.nodes[0], "limits: [{name: account-hour, for: account, count: 20, window: 1h}]\n")
+    await_applied(cluster.nodes)
+    nobody, somebody = Client(cluster.nodes, sender=""), Client(cluster.nodes)
+    for _ in range(5):
+        assert nobody.attempt(cluster.nodes[0])
+    nobody.drain()
+    somebody.drain()
+    assert 19 <= nobody.count() <= 20, nobody.refusals
+    assert nobody.count() + somebody.count() <= 20
+    assert any(reply.startswith("450 4.7.1") for reply in nobody.refusals), nobody.refusals

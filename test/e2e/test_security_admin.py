@@ -180,6 +180,47 @@ def test_line_ends_in_values(tcp, value):
     assert not [e for e in so_far(node) if "X: y" in str(e)]
 
 
+def plausible(schema):
+    if "enum" in schema:
+        return schema["enum"][0]
+    return {"integer": schema.get("minimum", 1), "boolean": True, "array": ["x"]}.get(schema["type"], "x")
+
+
+def text_parameters(node):
+    """All that the API's description says to be text, with what else must be there: (path, other values, name, is a list,
+    is in the query)."""
+    for path, methods in json.loads(ask(node, path="/v1/openapi.json")[1])["paths"].items():
+        for given in methods.get("get", {}).get("parameters", []):
+            if given["in"] == "query" and given["schema"]["type"] == "string":
+                yield path, {}, given["name"], False, True
+        body = methods.get("post", {}).get("requestBody", {}).get("content", {})
+        schema = body.get("application/json", {}).get("schema", {})
+        for name, one in schema.get("properties", {}).items():
+            many = one["type"] == "array" and one["items"]["type"] == "string"
+            if (one["type"] == "string" or many) and one.get("maxLength", 0) < 1 << 20:
+                others = {n: plausible(schema["properties"][n]) for n in schema.get("required", []) if n != name}
+                yield path, others, name, many, False
+
+
+@pytest.mark.parametrize("value", ["a\r\nX: y", "a\x1b[2Jb", "a\u0085b"], ids=repr)
+def test_line_ends_in_every_value(tcp_shared, value):
+    """Of every command, those of the cluster too: by the names that the description has, so that no new one is left out."""
+    tried = 0
+    for path, others, name, many, query in text_parameters(tcp_shared):
+        if query:
+            quoted = "".join(f"%{octet:02x}" for octet in value.encode())
+            status, text = ask(tcp_shared, path=f"{path.replace('{id}', '0000000000AA1')}?{name}={quoted}")
+        else:
+            status, text = ask(tcp_shared, "POST", path, json.dumps({**others, name: [value] if many else value}))
+        assert status == 400, (path, name, status, text)
+        message = json.loads(text)["error"]["message"]
+        assert message.startswith(name + " ") and "X: y" not in message, (path, name, message)
+        assert name == "ids" or "control character" in message, (path, name, message)
+        tried += 1
+    assert tried > 100
+    assert b"X: y" not in tcp_shared.log_path.read_bytes()
+
+
 @pytest.mark.parametrize("senders", [["a@b.test,*"], ["*,a"], ["a@b.test:x"], ["a b"], [""], ["@"], ["a@b@c"]])
 def test_a_list_is_not_smuggled_into_one_item(node, senders):
     status, _ = node.http("POST", "/v1/accounts/add",
