@@ -5,6 +5,13 @@ static bool wanted;
 static uint64_t pace; /* of this seed: one event in so many turns */
 /* A machine that stands still with its CLOCK_BOOTTIME is noticed by its wall clock only, so not both. */
 static bool clocks_set;
+/* A node that is deaf, then hears for a moment, then is alone: what was applied of it long ago it hears of
+ * only now, when it has sent it often, and nothing after that. */
+static struct {
+    enum { DEAF_NONE, DEAF, DEAF_HEARS, DEAF_ALONE } stage;
+    uint32_t node;
+    int64_t until_ns;
+} deaf;
 static uint32_t removable; /* a node that operators may remove while it is cut off; sim.n: none */
 
 static void links(uint32_t a, uint32_t b, bool cut)
@@ -91,9 +98,47 @@ static void remove_one(void)
         removable = sim.n;
 }
 
+static void hearing(uint32_t node, bool cut)
+{
+    for (uint32_t i = 0; i < sim.n; i++)
+        links(i, node, cut && i != node);
+}
+
+static void deafen(uint32_t node)
+{
+    if (deaf.stage != DEAF_NONE || sim.servers[node].paused)
+        return;
+    deaf.stage = DEAF;
+    deaf.node = node;
+    deaf.until_ns = sim.now_ns + 1500 * SIM_MS + sim_ms(1300);
+    hearing(node, true);
+}
+
+static void deaf_step(void)
+{
+    if (deaf.stage == DEAF_NONE || deaf.until_ns > sim.now_ns)
+        return;
+    switch (deaf.stage) {
+    case DEAF:
+        deaf.stage = DEAF_HEARS;
+        deaf.until_ns = sim.now_ns + 100 * SIM_MS + sim_ms(200);
+        hearing(deaf.node, false);
+        sim.mute_until_ns[deaf.node] = sim.now_ns + 6000 * SIM_MS;
+        break;
+    case DEAF_HEARS:
+        deaf.stage = DEAF_ALONE;
+        deaf.until_ns = sim.now_ns + 5000 * SIM_MS;
+        hearing(deaf.node, true);
+        break;
+    default:
+        deaf.stage = DEAF_NONE;
+        hearing(deaf.node, false);
+    }
+}
+
 static void event(struct sim_server *s)
 {
-    switch (sim_random(22)) {
+    switch (sim_random(25)) {
     case 0:
     case 1:
         kills();
@@ -151,7 +196,14 @@ static void event(struct sim_server *s)
     case 19: /* until about when its session expires, while commits take their time */
     case 20:
         sim.mute_until_ns[s->i] = sim.now_ns + 3000 * SIM_MS + sim_ms(1200);
-        sim.disk_ns = 100 * SIM_MS + sim_ms(100);
+        sim.disk_ns = 200 * SIM_MS + sim_ms(300);
+        break;
+    case 21: /* until windows have passed in which it was granted what it gives back then */
+        sim.mute_until_ns[s->i] = sim.now_ns + 4000 * SIM_MS + sim_ms(4000);
+        break;
+    case 22:
+    case 23:
+        deafen(s->i == leader() ? (s->i + 1) % sim.n : s->i);
         break;
     default: /* a new leader that nobody expects: the old one cannot be heard */
         for (uint32_t i = leader(), k = 0; k < sim.n; k++)
@@ -169,6 +221,7 @@ void trouble_step(void)
         else if (s->paused && s->go_on_ns <= sim.now_ns)
             server_go_on(s);
     }
+    deaf_step();
     if (wanted && sim_random(pace) == 0)
         event(&sim.servers[sim_random(sim.n)]);
 }
@@ -176,6 +229,7 @@ void trouble_step(void)
 void trouble_begin(bool any)
 {
     wanted = any;
+    deaf.stage = DEAF_NONE;
     pace = 2 + sim_random(30);
     clocks_set = sim_random(3) == 0;
     removable = any && sim.n == 5 ? (uint32_t)sim_random(sim.n) : sim.n;
@@ -198,6 +252,7 @@ void trouble_begin(bool any)
 void trouble_over(void)
 {
     wanted = false;
+    deaf.stage = DEAF_NONE;
     join_up();
     sim.loss_permille = sim.late_permille = sim.dup_permille = 0;
     sim.disk_ns = 4 * SIM_MS;
