@@ -90,6 +90,10 @@ static void put_status(struct cli *c, const json_t *j)
         cli_safe(json_string_value(p), safe, sizeof(safe));
         printf("%s%s%s\n", cli_sgr(c, CLI_RED), safe, cli_sgr(c, CLI_PLAIN));
     }
+    if (cli_str(j, "note")[0] != '\0') {
+        cli_safe(cli_str(j, "note"), safe, sizeof(safe));
+        printf("%s%s%s\n", cli_sgr(c, CLI_YELLOW), safe, cli_sgr(c, CLI_PLAIN));
+    }
     cli_safe(leader_name(j), safe, sizeof(safe));
     printf("cluster      %s, epoch %" PRId64 ", feature level %" PRId64 "\n", cli_str(j, "cluster"),
            cli_int(j, "epoch"), cli_int(j, "features"));

@@ -47,7 +47,10 @@ struct gossip_state {
     uint64_t queued, held, sessions_in, sessions_out;
     uint64_t accepted_per_min, delivered_per_min;
     uint32_t cpu_permille, disk_free_permille;
+    bool disk_low; /* it takes no mail soon for want of room */
     char version[32];
+    int64_t wall_ms;         /* its wall clock when it said this; 0: not known */
+    uint32_t transfers_late; /* batches of mail that have been on their way for long */
 };
 
 /* alive --(no heartbeat for suspect_ms)--> suspect --(none for dead_ms)--> dead; any heartbeat makes it

@@ -1,13 +1,14 @@
 /* What a node says of itself, written and read. Pure.
  *
- * Little-endian: the format (1), flags, the numbers in the order below, the version's length and text. A
+ * Little-endian: the format (1), flags, the numbers in the order below, the version's length and text, then
+ * what was added since. A
  * newer node may add to the end, which an older one passes over: so a cluster can be upgraded node by node.
  */
 #include "base/cursor.h"
 #include "base/err.h"
 #include "gossip/gossip.h"
 
-enum { FORMAT = 1, DRAINING = 1, ACCEPTING = 2, QUORUM = 4, FENCED = 8 };
+enum { FORMAT = 1, DRAINING = 1, ACCEPTING = 2, QUORUM = 4, FENCED = 8, DISK_LOW = 16 };
 
 int gossip_state_encode(const struct gossip_state *s, struct buf *out)
 {
@@ -15,7 +16,7 @@ int gossip_state_encode(const struct gossip_state *s, struct buf *out)
     if (s->node == 0 || version_bytes == sizeof s->version)
         return ERR_BAD;
     int flags = (s->draining ? DRAINING : 0) | (s->accepting ? ACCEPTING : 0) | (s->quorum ? QUORUM : 0) |
-                (s->fenced ? FENCED : 0);
+                (s->fenced ? FENCED : 0) | (s->disk_low ? DISK_LOW : 0);
     buf_put_u8(out, FORMAT);
     buf_put_u8(out, (uint8_t)flags);
     const uint64_t wide[] = { s->node,
@@ -39,6 +40,8 @@ int gossip_state_encode(const struct gossip_state *s, struct buf *out)
     buf_put_u32(out, s->disk_free_permille);
     buf_put_u8(out, (uint8_t)version_bytes);
     buf_put(out, s->version, version_bytes);
+    buf_put_u64(out, (uint64_t)s->wall_ms);
+    buf_put_u32(out, s->transfers_late);
     return buf_err(out);
 }
 
@@ -82,10 +85,15 @@ int gossip_state_decode(struct span bytes, struct gossip_state *out)
         return ERR_TORN;
     if (format != FORMAT || s.node == 0 || version.n >= sizeof s.version || !printable(version))
         return ERR_BAD;
+    if (cursor_left(&c) >= 12) { /* an older node ends before */
+        s.wall_ms = (int64_t)cursor_u64(&c);
+        s.transfers_late = cursor_u32(&c);
+    }
     s.draining = (flags & DRAINING) != 0;
     s.accepting = (flags & ACCEPTING) != 0;
     s.quorum = (flags & QUORUM) != 0;
     s.fenced = (flags & FENCED) != 0;
+    s.disk_low = (flags & DISK_LOW) != 0;
     memcpy(s.version, version.p, version.n);
     *out = s;
     return 0;

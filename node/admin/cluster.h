@@ -25,7 +25,10 @@ struct admin_node {
     int64_t session_left_ms; /* -1: not known here; only the leader and the node itself count it */
     uint64_t applied, published, queued, held, sessions_in;
     uint32_t features;
-    bool certificate_expires_soon;
+    bool certificate_expires_soon, disk_low;
+    uint32_t disk_free_permille;
+    uint32_t transfers_late; /* batches of mail that have been on their way for over a minute */
+    int64_t clock_ms;        /* how far its wall clock is ahead of most nodes' */
 };
 struct admin_cluster_status {
     bool member;            /* false: this node is in no cluster; the rest is empty */
@@ -41,6 +44,7 @@ struct admin_cluster_status {
     struct machine_totals totals;
     uint32_t ntroubles;     /* what is wrong but with one node: a line each, with what to do, the worst first */
     char troubles[ADMIN_TROUBLES_MAX][ADMIN_TROUBLE_BYTES];
+    char note[ADMIN_TROUBLE_BYTES]; /* nothing is wrong, but somebody should know; or empty */
     uint32_t nnodes;
     struct admin_node nodes[ADMIN_NODES_MAX];
 };

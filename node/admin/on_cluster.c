@@ -45,14 +45,48 @@ static void put_node(struct json_out *j, const struct admin_node *n)
     json_out_opt(j, "raft_address", span_str(n->raft_address));
     json_out_opt(j, "gossip_address", span_str(n->gossip_address));
     json_out_bool(j, "certificate_expires_soon", n->certificate_expires_soon);
+    json_out_bool(j, "disk_low", n->disk_low);
+    json_out_i64(j, "clock_ms", n->clock_ms);
+    json_out_u64(j, "transfers_late", n->transfers_late);
     json_out_close(j, '}');
 }
+
+#define CLOCK_OFF_MS 5000 /* heartbeats may be late */
 
 static void put_problem(struct json_out *j, const char *node, const char *text)
 {
     char line[ADMIN_TROUBLE_BYTES + 64];
     snprintf(line, sizeof(line), "%s%s%s", node, node[0] != '\0' ? ": " : "", text);
     json_out_str(j, NULL, line);
+}
+
+static void put_disk(struct json_out *j, const struct admin_node *n)
+{
+    char line[160];
+    snprintf(line, sizeof(line),
+             "its disk is nearly full (%u.%u %% free): make room, or it takes no more mail",
+             n->disk_free_permille / 10, n->disk_free_permille % 10);
+    put_problem(j, n->name, line);
+}
+
+static void put_clock(struct json_out *j, const struct admin_node *n)
+{
+    char line[160], off[32];
+    text_format_duration((n->clock_ms < 0 ? -n->clock_ms : n->clock_ms) / 1000 * 1000, off, sizeof(off));
+    snprintf(line, sizeof(line),
+             "its clock is %s %s the others': set it, and see that it is kept (NTP); certificates go by it",
+             off, n->clock_ms < 0 ? "behind" : "ahead of");
+    put_problem(j, n->name, line);
+}
+
+static void put_transfers(struct json_out *j, const struct admin_node *n)
+{
+    char line[160];
+    snprintf(line, sizeof(line),
+             "%u batch%s of mail on the way between it and other nodes for over a minute: turnpike transfer "
+             "list there says why",
+             n->transfers_late, n->transfers_late == 1 ? "" : "es");
+    put_problem(j, n->name, line);
 }
 
 static void put_node_problems(struct json_out *j, const struct admin_node *n)
@@ -76,7 +110,13 @@ static void put_node_problems(struct json_out *j, const struct admin_node *n)
     else if (present && strcmp(n->health, "never seen") != 0 && !n->accepting && !n->draining)
         put_problem(j, n->name, "accepts no mail: turnpike status there says why");
     if (n->certificate_expires_soon)
-        put_problem(j, n->name, "its certificate expires soon and was not renewed");
+        put_problem(j, n->name, "its certificate expires soon and was not renewed: its log says why");
+    if (n->disk_low)
+        put_disk(j, n);
+    if (n->clock_ms > CLOCK_OFF_MS || n->clock_ms < -CLOCK_OFF_MS)
+        put_clock(j, n);
+    if (n->transfers_late > 0)
+        put_transfers(j, n);
 }
 
 /* The most important first. */
@@ -131,6 +171,7 @@ static void put_status(struct json_out *j, const struct admin_cluster_status *s,
 {
     json_out_open(j, NULL, '{');
     put_problems(j, s, full);
+    json_out_opt(j, "note", span_str(s->note));
     json_out_str(j, "cluster", s->cluster);
     json_out_u64(j, "epoch", s->epoch);
     json_out_u64(j, "features", s->features);

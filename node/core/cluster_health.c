@@ -4,6 +4,7 @@
 #include "node/core/cluster_impl.h"
 #include "node/core/egress.h"
 #include "node/core/meters.h"
+#include "node/core/transfer.h"
 #include "node/core/worker.h"
 #include "spool/spool.h"
 
@@ -14,6 +15,8 @@
 #include <sys/statvfs.h>
 
 #define NO_ROOM_EVERY_MS 60000 /* between two lines of one trouble */
+#define DISK_LOW_PERMILLE 50
+#define TRANSFER_LATE_MS 60000
 #define QUORUM_SILENCE_MS 1500 /* of a leader, or of the majority: about three elections' time-outs */
 
 bool cluster_has_quorum(struct cluster *c)
@@ -85,12 +88,15 @@ static uint32_t cpu_permille(struct cluster *c)
     return first || passed_ms == 0 ? 0 : (uint32_t)(used / passed_ms);
 }
 
-static uint32_t disk_free_permille(const struct config *config)
+static void look_at_disk(const struct config *config, struct gossip_state *s)
 {
     struct statvfs fs;
+    s->disk_free_permille = 1000;
     if (statvfs(config->spool.dir, &fs) != 0 || fs.f_blocks == 0)
-        return 1000;
-    return (uint32_t)((uint64_t)fs.f_bavail * 1000 / fs.f_blocks);
+        return;
+    s->disk_free_permille = (uint32_t)((uint64_t)fs.f_bavail * 1000 / fs.f_blocks);
+    s->disk_low = s->disk_free_permille < DISK_LOW_PERMILLE ||
+                  (uint64_t)fs.f_bavail * fs.f_frsize < 2 * config->spool.min_free_bytes;
 }
 
 static uint64_t per_minute(struct node *n, enum meter which)
@@ -134,7 +140,9 @@ void cluster_fill_state(void *ctx, struct gossip_state *s)
     s->accepted_per_min = per_minute(c->node, METER_RECEIVED);
     s->delivered_per_min = per_minute(c->node, METER_DELIVERED);
     s->cpu_permille = cpu_permille(c);
-    s->disk_free_permille = disk_free_permille(config);
+    look_at_disk(config, s);
+    s->wall_ms = clock_wall_ms();
+    s->transfers_late = transfer_late(c->node, TRANSFER_LATE_MS);
     snprintf(s->version, sizeof s->version, "%s", TURNPIKE_VERSION);
     config_rele(config);
 }

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define DISK_LOW_PERMILLE 50
 #define COUNTERS_HIGH_PERCENT 95
 
 struct look {
@@ -18,10 +17,9 @@ struct look {
     struct replica_stats rs;
     struct gossip_peer_info peers[GOSSIP_PEERS_MAX];
     uint32_t npeers;
-    uint32_t fenced;       /* members that say so */
-    uint32_t silent;       /* members that do not answer */
-    char first_silent[64]; /* one of them */
-    char low_disk[64];
+    uint32_t fenced;                 /* members that say so */
+    int64_t clocks[ADMIN_NODES_MAX]; /* of out->nodes: ahead of ours; */
+    bool clock_known[ADMIN_NODES_MAX];
 };
 
 static const struct gossip_peer_info *peer_of(const struct look *l, uint64_t node)
@@ -53,8 +51,12 @@ static void fill_live(struct look *l, struct admin_node *n, const struct gossip_
         n->features = s->features;
     if (s->version[0] != '\0')
         copy(n->version, sizeof n->version, span_of(s->version, strnlen(s->version, sizeof s->version)));
-    if (s->disk_free_permille < DISK_LOW_PERMILLE && s->version[0] != '\0')
-        memcpy(l->low_disk, n->name, sizeof l->low_disk);
+    n->disk_free_permille = s->disk_free_permille;
+    n->disk_low = s->disk_low;
+    n->transfers_late = s->transfers_late;
+    uint32_t i = (uint32_t)(n - l->out->nodes);
+    l->clock_known[i] = s->wall_ms != 0 && n->heard_ms >= 0;
+    l->clocks[i] = s->wall_ms + n->heard_ms - clock_wall_ms();
 }
 
 static int fill_node(void *arg, const struct directory_member *mb)
@@ -105,11 +107,58 @@ static int fill_node(void *arg, const struct directory_member *mb)
         fill_live(l, n, &p->state);
     }
     if (h != GOSSIP_ALIVE) {
-        n->quorum = n->accepting = false;
-        if (l->silent++ == 0)
-            memcpy(l->first_silent, n->name, sizeof l->first_silent);
+        n->quorum = n->accepting = n->disk_low = false;
+        n->transfers_late = 0;
+        l->clock_known[n - l->out->nodes] = false;
     }
     return 0;
+}
+
+static int compare(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Ours may be the one that is off: the clock in the middle is taken for right. */
+static void compare_clocks(struct look *l)
+{
+    struct admin_cluster_status *out = l->out;
+    int64_t sorted[ADMIN_NODES_MAX];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < out->nnodes; i++)
+        if (l->clock_known[i])
+            sorted[n++] = l->clocks[i];
+    qsort(sorted, n, sizeof *sorted, compare);
+    for (uint32_t i = 0; i < out->nnodes; i++)
+        if (l->clock_known[i])
+            out->nodes[i].clock_ms = l->clocks[i] - sorted[(n - 1) / 2];
+}
+
+/* In the middle of an upgrade that is as it should be. */
+static void compare_versions(struct look *l)
+{
+    struct admin_cluster_status *out = l->out;
+    uint32_t lowest = UINT32_MAX;
+    bool differ = false;
+    for (uint32_t i = 0; i < out->nnodes; i++) {
+        lowest = out->nodes[i].features < lowest ? out->nodes[i].features : lowest;
+        differ = differ || strcmp(out->nodes[i].version, out->nodes[0].version) != 0;
+    }
+    size_t at = 0;
+    if (differ) {
+        at = (size_t)snprintf(out->note, sizeof out->note, "not all nodes run the same version:");
+        for (uint32_t i = 0; i < out->nnodes && at < sizeof out->note - 120; i++)
+            at += (size_t)snprintf(out->note + at, sizeof out->note - at, "%s %s %s", i > 0 ? "," : "",
+                                   out->nodes[i].name, out->nodes[i].version);
+        snprintf(out->note + at, sizeof out->note - at, "; upgrade the rest, one after another");
+    } else if (out->nnodes > 0 && lowest > out->features) {
+        snprintf(out->note, sizeof out->note,
+                 "all nodes can do feature level %u, and %u is in force: turnpike cluster raise, once you "
+                 "will not "
+                 "go back",
+                 lowest, out->features);
+    }
 }
 
 static void say(struct look *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -140,21 +189,18 @@ static void find_trouble(struct look *l)
     if (!out->quorum) {
         buf_init(&missing, 400);
         cluster_missing(c, &missing);
-        say(l, "no quorum%s%.*s: no node may be granted anything, frozen or changed%s",
+        say(l,
+            "no quorum%s%.*s: nothing can be granted, frozen or changed until enough nodes run; if they will "
+            "not come back: the operations manual, 'Losing nodes'%s",
             missing.len > 0 ? "; missing: " : "", (int)missing.len, missing.len > 0 ? missing.data : "",
             waits);
         buf_fini(&missing);
     }
     if (out->joining)
         say(l, "this node has not caught up with the cluster yet");
-    if (l->silent > 0)
-        say(l, "node %s does not answer%s", l->first_silent, l->silent > 1 ? ", nor do others" : "");
-    if (!out->session_usable)
-        say(l, "this node has no session with the cluster: it takes no mail%s", waits);
-    if (cluster_certificate_expires_soon(c))
-        say(l, "this node's certificate ends soon and could not be renewed: see the log");
-    if (l->low_disk[0] != '\0')
-        say(l, "node %s: its disk is nearly full", l->low_disk);
+    if (!out->session_usable && out->quorum && !out->joining && !c->fenced)
+        say(l, "this node has no session with the cluster: it takes no mail until the leader answers it; see "
+               "the log");
     if (out->totals.counters * 100 >= out->totals.counters_max * COUNTERS_HIGH_PERCENT)
         say(l,
             "the cluster keeps %llu counters of senders' limits, of at most %llu: then senders that have "
@@ -202,6 +248,8 @@ static void status_run(struct cluster *c, struct cluster_call *call)
     out->digest_mismatch = c->digest_mismatch;
     machine_totals(c->m, &out->totals);
     (void)directory_member_each(c->m, fill_node, l);
+    compare_clocks(l);
+    compare_versions(l);
     find_trouble(l);
     cluster_call_done(c, call, 0);
 }

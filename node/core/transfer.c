@@ -221,6 +221,27 @@ void transfer_progress(struct node *n, struct transfer_progress *out)
     pthread_mutex_unlock(&t->lock);
 }
 
+static uint32_t late(const struct transfer_row *shown, int64_t since_ms)
+{
+    return shown->since_ms != 0 && shown->since_ms <= since_ms;
+}
+
+uint32_t transfer_late(struct node *n, int64_t for_ms)
+{
+    struct transfer *t = n->transfer;
+    int64_t since_ms = clock_wall_ms() - for_ms;
+    uint32_t sum = 0;
+    if (t == NULL)
+        return 0;
+    pthread_mutex_lock(&t->lock);
+    LIST_EACH(link, &t->gives)
+    sum += late(&LIST_ITEM(link, struct give, link)->shown, since_ms);
+    LIST_EACH(link, &t->takes)
+    sum += late(&LIST_ITEM(link, struct take, link)->shown, since_ms);
+    pthread_mutex_unlock(&t->lock);
+    return sum;
+}
+
 static void row_of(struct transfer *t, const struct transfer_row *shown, struct transfer_row *row)
 {
     *row = *shown;

@@ -49,6 +49,8 @@ struct transfer_progress {
     uint64_t stuck;  /* messages that cannot be moved: damaged, or moved too often */
 };
 void transfer_progress(struct node *n, struct transfer_progress *out);
+/* Batches that have not been finished for so long; the cluster thread asks too. */
+uint32_t transfer_late(struct node *n, int64_t for_ms);
 
 struct transfer_row {
     uint8_t batch[16];

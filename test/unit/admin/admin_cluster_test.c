@@ -573,25 +573,40 @@ static void test_cluster_status(void **state)
     cluster->status.ntroubles = 2;
     snprintf(cluster->status.troubles[0], ADMIN_TROUBLE_BYTES, "no quorum");
     snprintf(cluster->status.troubles[1], ADMIN_TROUBLE_BYTES, "the disk of node-a is nearly full");
-    cluster->status.nodes[0].certificate_expires_soon = true;
+    cluster->status.nodes[0].certificate_expires_soon = cluster->status.nodes[0].disk_low = true;
+    cluster->status.nodes[0].disk_free_permille = 14;
+    cluster->status.nodes[0].clock_ms = 5000; /* not yet */
+    cluster->status.nodes[1].clock_ms = -120500;
+    cluster->status.nodes[2].clock_ms = 5001;
+    cluster->status.nodes[2].transfers_late = 2;
     j = get_json("/v1/cluster");
     static const char *const want[] = {
         "no quorum",
         "the disk of node-a is nearly full",
-        "node-a: its certificate expires soon and was not renewed",
+        "node-a: its certificate expires soon and was not renewed: its log says why",
+        "node-a: its disk is nearly full (1.4 % free): make room, or it takes no more mail",
         "node-b: does not answer: start it, or turnpike node remove it",
+        "node-b: its clock is 2m behind the others': set it, and see that it is kept (NTP); certificates "
+        "go by it",
         "node-c: its state differs from the others', and it is fenced: keep its log, then remove it and have "
         "it join "
         "anew (the operations manual, 'States that differ')",
+        "node-c: its clock is 5s ahead of the others': set it, and see that it is kept (NTP); certificates "
+        "go by it",
+        "node-c: 2 batches of mail on the way between it and other nodes for over a minute: turnpike "
+        "transfer list there "
+        "says why",
     };
     const json_t *problems = json_object_get(j, "problems");
-    assert_int_equal(json_array_size(problems), 5);
-    for (size_t i = 0; i < 5; i++)
+    assert_int_equal(json_array_size(problems), sizeof want / sizeof *want);
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++)
         assert_string_equal(json_string_value(json_array_get(problems, i)), want[i]);
     json_decref(j);
     cluster->status.ntroubles = 0;
     cluster->status.nodes[2].fenced = false;
-    cluster->status.nodes[0].certificate_expires_soon = false;
+    cluster->status.nodes[0].certificate_expires_soon = cluster->status.nodes[0].disk_low = false;
+    cluster->status.nodes[2].clock_ms = 0;
+    cluster->status.nodes[2].transfers_late = 0;
     cluster->status.nodes[1] = (struct admin_node){ .state = "removed", .role = "voter", .health = "dead" };
     cluster->status.nodes[2].quorum = cluster->status.nodes[2].accepting = true;
     j = get_json("/v1/cluster");

@@ -277,7 +277,9 @@ static void test_cluster_status(void **state)
     expect_in(r.out, "node-b  voter         active  alive   accepted");
     expect_in(r.out, "2s       0.1.0");
     expect_in(r.out, "open     0.1.0"); /* it lasts: how long is the leader's to know */
+    snprintf(cluster->status.note, ADMIN_TROUBLE_BYTES, "not all nodes run the same version");
     assert_int_equal(run("cluster status --check"), CLI_OK);
+    assert_int_equal(strncmp(r.out, "healthy\nnot all nodes run", 25), 0);
     cluster->status.nodes[2].health = "dead";
     cluster->status.ntroubles = 1;
     snprintf(cluster->status.troubles[0], ADMIN_TROUBLE_BYTES, "a disk is full");

@@ -8,8 +8,9 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/err.h"
-#include "node/core/transfer_wire.h"
+#include "node/core/transfer_impl.h"
 
 static const uint8_t batch[16] = { 0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77,
                                    0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff };
@@ -325,6 +326,37 @@ static void test_the_takers_way(void **state)
         TRANSFER_TAKE_ACTIVATE);
 }
 
+/* ---- what is late -------------------------------------------------------------------------------------- */
+
+static void test_batches_that_hang_are_counted(void **state)
+{
+    (void)state;
+    struct transfer *t = calloc(1, sizeof *t);
+    struct node *n = calloc(1, sizeof *n);
+    struct give *give = calloc(2, sizeof *give);
+    struct take *take = calloc(1, sizeof *take);
+    assert_true(t != NULL && n != NULL && give != NULL && take != NULL);
+    assert_int_equal(transfer_late(n, 60000), 0); /* no cluster */
+    n->transfer = t;
+    pthread_mutex_init(&t->lock, NULL);
+    list_init(&t->gives);
+    list_init(&t->takes);
+    assert_int_equal(transfer_late(n, 60000), 0);
+    list_push_back(&t->gives, &give[0].link);
+    list_push_back(&t->gives, &give[1].link);
+    list_push_back(&t->takes, &take->link);
+    int64_t now = clock_wall_ms();
+    give[0].shown.since_ms = now - 59000;
+    give[1].shown.since_ms = now - 60000;
+    take->shown.since_ms = now - 3600000;
+    assert_int_equal(transfer_late(n, 60000), 2);
+    pthread_mutex_destroy(&t->lock);
+    free(take);
+    free(give);
+    free(n);
+    free(t);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -341,6 +373,7 @@ int main(void)
         cmocka_unit_test(test_nothing_is_taken_back_without_the_log),
         cmocka_unit_test(test_the_record_stays_until_both_know),
         cmocka_unit_test(test_the_takers_way),
+        cmocka_unit_test(test_batches_that_hang_are_counted),
     };
     return cmocka_run_group_tests_name("core_transfer", tests, NULL, NULL);
 }

@@ -80,28 +80,36 @@ static void test_state_codec(void **state)
                               .accepted_per_min = 15,
                               .delivered_per_min = 16,
                               .cpu_permille = 17,
-                              .disk_free_permille = 18 };
+                              .disk_free_permille = 18,
+                              .disk_low = true,
+                              .wall_ms = 19,
+                              .transfers_late = 20 };
+    const size_t added = 12;
     memset(s.version, 'v', sizeof s.version - 1);
     struct buf b, again;
     buf_init(&b, 4096);
     buf_init(&again, 4096);
     struct gossip_state out;
     assert_int_equal(gossip_state_encode(&s, &b), 0);
-    for (size_t n = 0; n < b.len; n++)
+    for (size_t n = 0; n < b.len - added; n++)
         assert_int_equal(gossip_state_decode(span_of(b.data, n), &out), ERR_TORN);
+    assert_int_equal(gossip_state_decode(span_of(b.data, b.len - added), &out), 0); /* of an older node */
+    assert_true(out.disk_low && out.wall_ms == 0 && out.transfers_late == 0);
     assert_int_equal(gossip_state_decode(buf_span(&b), &out), 0);
     assert_int_equal(gossip_state_encode(&out, &again), 0);
     assert_true(span_eq(buf_span(&b), buf_span(&again)));
     assert_int_equal(out.node, 3);
     assert_int_equal(out.disk_free_permille, 18);
+    assert_int_equal(out.wall_ms, 19);
+    assert_int_equal(out.transfers_late, 20);
     assert_true(out.draining && out.quorum && out.fenced && !out.accepting);
     assert_string_equal(out.version, s.version);
 
     assert_int_equal(buf_put_str(&b, "what a newer version adds"), 0);
     assert_int_equal(gossip_state_decode(buf_span(&b), &out), 0);
-    b.data[again.len - 1] = '\n';
+    b.data[again.len - added - 1] = '\n';
     assert_int_equal(gossip_state_decode(buf_span(&b), &out), ERR_BAD);
-    b.data[again.len - 1] = 'v';
+    b.data[again.len - added - 1] = 'v';
     b.data[0] = 2;
     assert_int_equal(gossip_state_decode(buf_span(&b), &out), ERR_BAD);
     s.node = 0;
