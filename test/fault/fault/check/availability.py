@@ -5,7 +5,7 @@ Refusals for a limit or a freeze say nothing about availability, unless the clie
 """
 import re
 
-from .facts import CLOCK_ERROR, Facts
+from .facts import CLOCK_ERROR, INFINITY, Facts
 from .verdict import NS, Judge
 
 SETTLE_NS = 5 * NS
@@ -48,10 +48,14 @@ def troubled(facts):
             else:
                 times.append((fault.begun, fault.placed + SETTLE_NS))
                 times.append((fault.lifting, fault.lifted + SETTLE_NS))
-    for op in facts.history.operations("join", "leave"):
-        # Who joins or leaves takes no mail for a while; the others are not concerned.
-        found[op.k or op.n].append((op.t0, float("inf") if op.f == "leave" else (op.t1 or float("inf")) + HEAL_NS))
-        if op.f == "join":
+    # Who joins or leaves takes no mail for a while; the others are not concerned.
+    joins = [op for op in facts.history.operations("join") if op.outcome == "ok"]
+    for op in facts.history.operations("leave"):
+        back = min((join.t1 for join in joins if (join.k or join.n) == (op.k or op.n) and join.t1 > op.t0), default=INFINITY)
+        found[op.k or op.n].append((op.t0, back + HEAL_NS))
+    for op in facts.history.operations("join"):
+        found[op.k or op.n].append((op.t0, (op.t1 or INFINITY) + HEAL_NS))
+        if (op.k or op.n) not in facts.nodes:
             found[op.k or op.n].append((0, op.t0))
     return found
 

@@ -1,0 +1,84 @@
+"""Real runs, in network namespaces: what is left when the harness is killed, alone or together with its janitor."""
+import glob
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fault.cleanup import folder_of, sweep_stale
+from fault.nodes import NODE
+
+PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not NODE.exists(), reason="needs root, and a build")
+
+
+def wait(what, check, seconds=60):
+    until = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < until, f"waited in vain: {what}"
+        time.sleep(0.05)
+
+
+def spaces(run):
+    return glob.glob(f"/run/netns/{run}-*")
+
+
+def nodes_of(run):
+    found = []
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            words = pathlib.Path(path).read_bytes()
+        except OSError:
+            continue
+        if b"--config\0" + str(folder_of(run)).encode() in words and words.startswith(str(NODE).encode()):
+            found.append(path)
+    return found
+
+
+def mounts(run):
+    return [line for line in pathlib.Path("/proc/mounts").read_text().splitlines() if f" {folder_of(run)}/" in line]
+
+
+@pytest.fixture
+def running(tmp_path):
+    """A run whose nodes have started; (process, name of the run)."""
+    process = subprocess.Popen([sys.executable, "-m", "fault", "run", "--workload", "quota", "--fault", "disk", "--seconds",
+                                "60", "--out", tmp_path], cwd=PACKAGE, stderr=subprocess.DEVNULL)
+    born = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    run = f"tpf-{process.pid}-{born}"
+    wait("three nodes", lambda: len(nodes_of(run)) == 3)
+    assert len(spaces(run)) == 4 and len(mounts(run)) == 3
+    yield process, run
+    process.kill()
+    process.wait()
+    wait("it is gone", lambda: sweep_stale() == [] and not spaces(run))
+
+
+def nothing_left(run):
+    return not spaces(run) and not nodes_of(run) and not mounts(run) and not folder_of(run).exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_harness_that_is_killed(running, number):
+    process, run = running
+    process.send_signal(number)
+    process.wait(60)
+    wait("its janitor has swept", lambda: nothing_left(run))
+
+
+def test_killed_with_its_janitor(running):
+    process, run = running
+    janitors = [path for path in glob.glob("/proc/[0-9]*/cmdline")
+                if pathlib.Path(path).read_bytes().endswith(b"fault.cleanup\0" + run.encode() + b"\0")]
+    assert len(janitors) == 1
+    os.kill(int(janitors[0].split("/")[2]), signal.SIGKILL)
+    process.kill()
+    process.wait(10)
+    assert not nothing_left(run)
+    assert run in sweep_stale()
+    wait("all is gone", lambda: nothing_left(run))
