@@ -24,6 +24,8 @@ def parser():
     matrix.add_argument("--seconds", type=float, default=60)
     matrix.add_argument("--engine", default="netns", choices=("netns", "docker"))
     matrix.add_argument("--out", type=pathlib.Path, default=pathlib.Path("fault-runs"))
+    matrix.add_argument("--jobs", type=int, default=1, help="runs at a time; each needs about half a core")
+    matrix.add_argument("--short", action="store_true", help="4 faults, 20 s: the volume for every change")
     matrix.add_argument("--again", type=int, default=1, help="how often an inconclusive run is repeated, with another seed")
     commands.add_parser("sweep", help="removes what runs left that were killed together with their janitors")
     return top
@@ -37,7 +39,9 @@ def main():
             print(f"swept {name}")
         return 0
     if options.command == "matrix":
-        from .matrix import matrix
+        from .matrix import SHORT, matrix
+        if options.short:
+            options.faults, options.seconds = SHORT, 20
         return matrix(options)
     from .judge import judge
     if options.command == "check":

@@ -1,6 +1,7 @@
-"""Says what the checkers make of a history."""
+"""Says what the checkers make of a history, and writes the report next to it."""
 import sys
 
+from . import report
 from .check import check_path, overall
 
 STATUS = {"pass": 0, "fail": 1, "inconclusive": 2}
@@ -11,8 +12,10 @@ def output_of_nodes(folder):
 
 
 def judged(path):
-    """(overall outcome, verdicts) of a history."""
-    _history, verdicts = check_path(path, output_of_nodes(path.parent))
+    """(overall outcome, verdicts) of a history; the report is beside it."""
+    history, verdicts = check_path(path, output_of_nodes(path.parent))
+    if history is not None:
+        report.write(history, verdicts, path.parent)
     return overall(verdicts), verdicts
 
 

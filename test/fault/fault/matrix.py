@@ -1,14 +1,18 @@
-"""Many runs, one after another, each in a process of its own; a line that says how far it is, and a table at the end."""
+"""Many runs, one after another or some at a time, each in a process of its own; a line that says how far it is, and a table
+at the end."""
+import concurrent.futures
 import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 from .judge import judged
 from .run import catalogue, workloads
 
-OVERHEAD_S = 32  # of a run: setting up, the time after the last fault, draining, looking
+SHORT = "partition-leader,pause-holder,kill-random-loop,disk"  # with 20 s: what every change goes through
+OVERHEAD_S = 30  # of a run: setting up, the time after the last fault, draining, looking
 WIDTH = 24
 SIGN = {"pass": ".", "fail": "FAIL", "inconclusive": "?", "not carried out": "!"}
 
@@ -25,17 +29,23 @@ def chosen(text, known, plus=False):
 
 
 class Progress:
-    def __init__(self, total, seconds):
-        self.total, self.done, self.began, self.each = total, 0, time.monotonic(), seconds + OVERHEAD_S
+    def __init__(self, total, seconds, jobs):
+        self.total, self.done, self.began, self.each = total, 0, time.monotonic(), (seconds + OVERHEAD_S) / jobs
+        self.lock = threading.Lock()
 
-    def show(self, what):
-        spent = time.monotonic() - self.began
-        each = spent / self.done if self.done else self.each
-        left = round(each * (self.total - self.done))
-        filled = WIDTH * self.done // self.total
-        line = f"[{'#' * filled}{' ' * (WIDTH - filled)}] {self.done}/{self.total}, {left // 60}:{left % 60:02} left: {what}"
-        print(f"\r{line:<110.110}" if sys.stderr.isatty() else line, end="" if sys.stderr.isatty() else "\n", file=sys.stderr,
-              flush=True)
+    def show(self, what, done=0):
+        with self.lock:
+            self.done += done
+            spent = time.monotonic() - self.began
+            each = spent / self.done if self.done else self.each
+            left = round(each * (self.total - self.done))
+            filled = WIDTH * self.done // self.total
+            line = (f"[{'#' * filled}{' ' * (WIDTH - filled)}] {self.done}/{self.total}, {left // 60}:{left % 60:02} left: "
+                    f"{what}")
+            if sys.stderr.isatty():
+                print(f"\r{line:<110.110}", end="", file=sys.stderr, flush=True)
+            else:
+                print(line, file=sys.stderr, flush=True)
 
 
 def one(options, workload, fault, seed):
@@ -69,8 +79,9 @@ def matrix(options):
     options.out = options.out.resolve()
     options.out.mkdir(parents=True, exist_ok=True)
     cells = [(kind, fault) for fault in faults for kind in kinds]
-    progress, results = Progress(len(cells), options.seconds), {}
-    for number, (kind, fault) in enumerate(cells):
+    progress, results, lock = Progress(len(cells), options.seconds, options.jobs), {}, threading.Lock()
+
+    def work(number, kind, fault):
         tries = []
         for again in range(options.again + 1):
             progress.show(f"{kind} x {fault}" + (", again" if again else ""))
@@ -79,11 +90,15 @@ def matrix(options):
             tries.append({"seed": seed, "outcome": outcome, "why": said, "folder": str(folder)})
             if outcome in ("pass", "fail"):
                 break
-        results[kind, fault] = tries[-1] | {"tries": tries}
-        progress.done += 1
-        (options.out / "matrix.json").write_text(json.dumps(
-            [{"workload": k, "fault": f, **cell} for (k, f), cell in results.items()], indent=1) + "\n")
-    progress.show("done")
+        with lock:
+            results[kind, fault] = tries[-1] | {"tries": tries}
+            rows = [{"workload": k, "fault": f, **cell} for (k, f), cell in results.items()]
+            (options.out / "matrix.json").write_text(json.dumps(rows, indent=1) + "\n")
+        progress.show(f"{kind} x {fault}: {outcome}", 1)
+
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        for future in [pool.submit(work, number, *cell) for number, cell in enumerate(cells)]:
+            future.result()
     print(file=sys.stderr)
     table(results, faults, kinds)
     for (kind, fault), cell in results.items():
