@@ -392,9 +392,7 @@ static int on_grant(struct machine *m, const struct machine_at *at, uint64_t nod
 static struct quota_grant *grant_find(const struct machine *m, uint64_t id)
 {
     char key[8];
-    for (int i = 0; i < 8; i++)
-        key[i] = (char)(uint8_t)(id >> (8 * i));
-    return quota_grant_of(store_find(m->store, &quota_grant_type, span_of(key, sizeof key)));
+    return quota_grant_of(store_find(m->store, &quota_grant_type, store_number_key(id, key)));
 }
 
 /* To the buckets that were charged, and only to them: a number that has left its window is nobody's. */

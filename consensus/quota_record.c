@@ -21,13 +21,6 @@ static struct store_rec *rec_of(struct list *link)
     return LIST_ITEM(link, struct store_rec, link);
 }
 
-static struct span put_number(char *out, uint64_t v)
-{
-    for (int i = 0; i < 8; i++)
-        out[i] = (char)(uint8_t)(v >> (8 * i));
-    return span_of(out, 8);
-}
-
 static bool scope_exists(uint8_t scope)
 {
     return scope == COMMAND_SCOPE_ACCOUNT || scope == COMMAND_SCOPE_TENANT;
@@ -39,7 +32,7 @@ static bool scope_exists(uint8_t scope)
 static struct span limit_key_make(uint8_t scope, struct span name, uint64_t window_ms, char *scratch)
 {
     scratch[0] = (char)scope;
-    put_number(scratch + 1, window_ms);
+    store_number_key(window_ms, scratch + 1);
     memcpy(scratch + 9, name.p, name.n);
     return span_of(scratch, 9 + name.n);
 }
@@ -328,7 +321,7 @@ void quota_counter_drop(struct machine *m, struct quota_counter *c)
 
 static struct span grant_key(const struct store_rec *rec, char scratch[STORE_KEY_MAX])
 {
-    return put_number(scratch, quota_grant_of(rec)->id);
+    return store_number_key(quota_grant_of(rec)->id, scratch);
 }
 
 static void grant_encode(const struct store_rec *rec, struct buf *out)

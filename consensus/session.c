@@ -48,16 +48,9 @@ static inline struct session *session_of(const struct store_rec *rec)
 /* ---- the records -----------------------------------------------------------------------------------------
  */
 
-static struct span number_key(uint64_t v, char *scratch)
-{
-    for (int i = 0; i < 8; i++)
-        scratch[i] = (char)(uint8_t)(v >> (8 * i));
-    return span_of(scratch, 8);
-}
-
 static struct span session_key(const struct store_rec *rec, char scratch[STORE_KEY_MAX])
 {
-    return number_key(session_of(rec)->id, scratch);
+    return store_number_key(session_of(rec)->id, scratch);
 }
 
 static void session_encode(const struct store_rec *rec, struct buf *out)
@@ -159,7 +152,7 @@ static int session_decode(struct cursor *c, struct store_rec **out)
 
 static struct span opened_key(const struct store_rec *rec, char scratch[STORE_KEY_MAX])
 {
-    return number_key(((const struct opened *)rec)->node, scratch);
+    return store_number_key(((const struct opened *)rec)->node, scratch);
 }
 
 static void opened_encode(const struct store_rec *rec, struct buf *out)
@@ -462,7 +455,7 @@ static int add(struct machine *m, const struct machine_at *at, const struct comm
 static struct opened *opened_by(const struct machine *m, uint64_t node)
 {
     char key[8];
-    return (struct opened *)store_find(m->store, &opened_type, number_key(node, key));
+    return (struct opened *)store_find(m->store, &opened_type, store_number_key(node, key));
 }
 
 static int set_opened(struct machine *m, const struct machine_at *at, const struct command_session_open *c,

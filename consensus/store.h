@@ -48,6 +48,14 @@ struct store_rec {
     uint8_t type;
 };
 
+/* A key that is a number. */
+static inline struct span store_number_key(uint64_t v, char scratch[8])
+{
+    for (int i = 0; i < 8; i++)
+        scratch[i] = (char)(uint8_t)(v >> (8 * i));
+    return span_of(scratch, 8);
+}
+
 struct store_type {
     uint8_t id; /* in snapshots: never reused for anything else */
     const char *name;
