@@ -1,5 +1,5 @@
-/* Between quota.c (granting, giving back), quota_record.c (the records and what is derived from them) and
- * quota_read.c. Nobody else includes it.
+/* Between quota.c (granting, giving back), quota_record.c (the records), quota_restore.c (what is derived from
+ * them) and quota_read.c. Nobody else includes it.
  *
  *     quota_limit     a limit that somebody has a counter of: its numbers, interned
  *     quota_sender    an account or tenant with something in a window
@@ -104,6 +104,16 @@ static inline struct span quota_sender_name(const struct quota_sender *s)
 static inline uint8_t quota_sender_scope(const struct quota_sender *s)
 {
     return (uint8_t)s->key[0];
+}
+
+static inline struct quota_limit *quota_limit_of(const struct store_rec *rec)
+{
+    return (struct quota_limit *)rec;
+}
+
+static inline struct quota_sums *quota_sums_of(const struct store_rec *rec)
+{
+    return (struct quota_sums *)rec;
 }
 
 static inline struct quota_sender *quota_sender_of(const struct store_rec *rec)
