@@ -155,6 +155,9 @@ static void three_servers(void **state)
     (void)state;
     struct group g;
     group_init(&g);
+    net_until(&g.net, has_leader, &g);
+    for (int i = 0; i < SERVERS; i++) /* from here on a machine that stands still elects nobody */
+        raft_set_election_timeout(&g.s[i].raft, 30000);
     replicate(&g);
     /* the leader's connections are cut under it: libraft dials anew and goes on */
     struct server *l = leader(&g);
