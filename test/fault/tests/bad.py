@@ -162,6 +162,16 @@ def a_good_world_with_a_copied_burst():
     return world.history()
 
 
+@bad("I1")
+def refused_in_the_end_and_admitted_all_the_same():
+    tale = Tale(limits=[limit(3, 5)])
+    for i in range(4):
+        name = tale.send(10 + i, 10.2 + i, ty="fail", got={"stage": "dot"}, reply="451 4.3.0 cannot be stored")
+        tale.add(tale.at(104), "collect", "ok", "receipt", "n1", v={
+            "account": "a@x.test", "n": 1, "id": name, "moment_ns": tale.at(10.1 + i), "res_ns": MS})
+    return tale.history()
+
+
 # ---- I2
 
 def a_delivered(world):
@@ -212,6 +222,14 @@ def a_message_without_its_end_arrives():
     tale = Tale("spool")
     name = tale.send(10, 11, ty="fail", got={"stage": "data", "error": "closed"}, reply=None)
     tale.arrive(12, name)
+    return tale.history()
+
+
+@bad("I2")
+def a_message_without_its_end_is_queued():
+    tale = Tale("spool")
+    name = tale.send(10, 11, ty="fail", got={"stage": "data", "error": "closed"}, reply=None)
+    tale.add(tale.at(104), "collect", "ok", "queued", "n1", v={"id": name, "rcpt": f"{name}.0@sink.test", "state": "queued"})
     return tale.history()
 
 
@@ -438,6 +456,14 @@ def two_thaws_of_one_freeze():
 def a_frozen_list_without_who_is_frozen():
     tale = frozen_tale(number=7)
     tale.op(tale.at(12), tale.at(12.1), "op2", "read", n="n2", k="frozen/a@x.test", got={"value": None})
+    return tale.history()
+
+
+@bad("I4")
+def a_node_does_not_know_who_is_frozen():
+    tale = frozen_tale(number=7)
+    tale.op(tale.at(12), tale.at(12.1), "op2", "read", n="n2", k="frozen/a@x.test", v={"stale": True}, got={"value": None})
+    thaw(tale, 20, 20.1)
     return tale.history()
 
 

@@ -124,6 +124,21 @@ def test_lost_with_the_disk_that_was_taken_away():
     passes(tale.history(), "I2")
 
 
+@pytest.mark.parametrize("how", ["move", "drain", "leave"])
+def test_what_may_have_been_moved_to_that_disk(how):
+    tale = Tale("spool")
+    tale.send(10, 11, node="n1", delivered=False)
+    if how == "move":
+        tale.add(tale.at(15), "mover", "ok", "note", "n1", v={"move": "n2"})
+    elif how == "drain":
+        tale.fault("drain", 15, 18, "unclear", "n1")
+    else:
+        tale.op(tale.at(15), tale.at(18), "op", "leave", n="n1", k="n1")
+    tale.fault("membership", 20, 25, "wiped", "n2")
+    found = verdict(tale.history(), "I2")
+    assert (found.outcome, "were moved" in found.why) == ("inconclusive", True)
+
+
 def test_missing_while_a_queue_cannot_be_seen():
     tale = Tale("spool")
     tale.send(10, 11, delivered=False)
@@ -180,6 +195,15 @@ def test_a_freeze_whose_answer_was_lost():
         tale.op(tale.at(t), tale.at(t + 0.5), "q", "read", k="frozen/a@x.test", got={"value": value})
     thaw(tale, 15, 16, freeze=9)
     tale.op(tale.at(17), tale.at(18), "q", "read", k="frozen/a@x.test", got={"value": None})
+    passes(tale.history(), "I4")
+
+
+def test_a_frozen_list_of_a_node_that_is_cut_off():
+    tale = frozen_tale(number=7)
+    tale.fault("partition-one", 9, 30, "minority", "n2")
+    tale.op(tale.at(12), tale.at(12.1), "op2", "read", n="n2", k="frozen/a@x.test", v={"stale": True}, got={"value": None})
+    tale.op(tale.at(13), tale.at(13.1), "op2", "read", n="n3", k="frozen/a@x.test", v={"stale": True},
+            got={"value": {"freeze": 7, "mode": "reject"}})
     passes(tale.history(), "I4")
 
 

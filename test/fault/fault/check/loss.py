@@ -31,6 +31,19 @@ def wiped_before(facts, node, moment):
     return any(node in fault.nodes["wiped"] and fault.lifted >= moment for fault in facts.faults)
 
 
+def moved_and_wiped(facts, moment):
+    """Queues were moved to, or may have been taken by, a node whose disk was taken away later than that."""
+    wipes = [fault for fault in facts.faults if fault.nodes["wiped"] and fault.lifted >= moment]
+    for fault in wipes:
+        end = fault.placed
+        if any(event.v.get("move") in fault.nodes["wiped"] and event.t <= end for event in facts.history.observed("note")):
+            return True
+        if any(other.name == "drain" and other.begun <= end for other in facts.faults) or \
+                any(op.t0 <= end for op in facts.history.operations("leave")):
+            return True
+    return False
+
+
 def unasked(facts):
     """Nodes whose queue nobody could look into at the end."""
     asked = {event.node for event in facts.history.observed("collected")
@@ -49,6 +62,12 @@ def never_accepted(op):
 
 
 def check_arrivals(judge, facts):
+    for kind in ("receipt", "queued"):
+        for event in facts.history.observed(kind):
+            message = facts.messages.get(event.v.get("id"))
+            if message is not None and never_accepted(message.op):
+                judge.violation(f"{event.node} has {message.id}, which it did not accept ({message.op.end.reply or 'broken off'})",
+                                [*message.op.events, event])
     for event in facts.history.observed("deliver"):
         message = facts.messages.get(event.v["id"])
         if message is None:
@@ -80,7 +99,7 @@ def check(facts: Facts, _files=()):
     if facts.repeated_ids:
         judge.doubt(f"{len(facts.repeated_ids)} messages have the Message-ID of another")
     accepted = excused = 0
-    missing = []
+    missing, moved = [], 0
     for message in facts.messages.values():
         for rcpt in message.taken:
             accepted += 1
@@ -88,6 +107,9 @@ def check(facts: Facts, _files=()):
                 continue
             if wiped_before(facts, message.op.n, message.op.t1):
                 excused += 1
+                continue
+            if moved_and_wiped(facts, message.op.t1):
+                moved += 1
                 continue
             missing.append((message, rcpt))
     away = unasked(facts)
@@ -101,6 +123,8 @@ def check(facts: Facts, _files=()):
             seen = "" if event is None else f", {event.node} says {event.v['how']} without a report"
             judge.violation(f"{message.id} for {rcpt} was accepted by {message.op.n} and is nowhere{seen}",
                             [*message.op.events, *([event] if event else [])])
+    if moved:
+        judge.doubt(f"{moved} recipients without an end may have been on the disk that was taken away: queues were moved")
     if missing and not drained:
         judge.doubt(f"{len(missing)} recipients without an end; the history ends before the queues were drained and looked into")
     elif missing and away:
@@ -110,7 +134,7 @@ def check(facts: Facts, _files=()):
     if accepted == 0:
         judge.doubt("nothing was accepted")
     figures = {name: len(pairs) for name, pairs in known.items()}
-    judge.figures = {"accepted": accepted, "missing": len(missing), "lost with a wiped disk": excused, **figures}
+    judge.figures = {"accepted": accepted, "missing": len(missing) + moved, "lost with a wiped disk": excused, **figures}
     return judge.verdict(f"{accepted} accepted recipients: {figures['delivered']} delivered, {figures['reported']} reported, "
                          f"{figures['queued']} queued, {figures['ended']} otherwise ended"
                          + (f", {excused} lost with a wiped disk" if excused else ""))

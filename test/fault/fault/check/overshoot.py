@@ -125,17 +125,17 @@ def admissions(facts: Facts):
     """Account to its admissions, and how many receipts contradict the client."""
     found, contradictions = {}, 0
     for message in facts.messages.values():
-        op = message.op
-        if not message.accepted or message.id in facts.repeated_ids:
+        op, receipt = message.op, message.receipt
+        # A node that has a receipt has admitted it, whatever it said afterwards.
+        if not (message.accepted or receipt is not None) or message.id in facts.repeated_ids:
             continue
         lo = op.got.get("end_sent_ns") or op.t0
-        hi = op.t1
+        hi = op.t1 if op.outcome == "ok" else None
         n = len(message.taken)
         if hi is None:
             n = len({event.v["rcpt"] for event in message.deliveries})
             hi = min((event.v.get("begin_ns") or event.t for event in message.deliveries), default=INFINITY)
         exact = False
-        receipt = message.receipt
         if receipt is not None:
             n = max(n, receipt.v["n"])
             moment = receipt.v.get("moment_ns")

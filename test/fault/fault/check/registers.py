@@ -10,6 +10,7 @@ from .verdict import NS, Judge
 
 WRITES = ("policy", "limit", "assign", "ip", "account")
 LIMIT_S = 5.0  # for one register
+TOUCH_NS = 10 * NS  # after a fault a node may not be in touch yet
 ENOUGH = 5  # operations with an answer, by two processes, on one register
 
 
@@ -85,6 +86,26 @@ def check_stale(judge, key, ops, initial):
         judge.violation(f"{key}: {op.n} shows {op.got['value']!r}, which was not written", op.events)
 
 
+def check_lists(judge, facts):
+    """While a freeze is in force, and nothing may have ended it, every node in touch shows it: it was told before the call
+    returned."""
+    judged = 0
+    reads = [op for op in facts.history.operations("read") if op.k.startswith("frozen/") and op.outcome == "ok"]
+    for freeze in facts.freezes:
+        if freeze.node is not None:
+            continue
+        for op in reads:
+            if op.k != f"frozen/{freeze.name}" or op.t0 <= freeze.since or op.t1 >= freeze.until:
+                continue
+            if any(op.n in fault.touched or op.n in fault.targets for fault in facts.faults_near(op.t0, op.t1, 0, TOUCH_NS)):
+                continue
+            judged += 1
+            if freeze_id(op.got["value"]) != str(freeze.op.got["freeze"]):
+                judge.violation(f"{op.n} shows {op.got['value']!r} for {freeze.name}, after freeze {freeze.op.got['freeze']} had returned",
+                                [*freeze.op.events, *op.events])
+    return judged
+
+
 def check_addresses(judge, facts):
     """Transactions of two nodes from one address of the cluster's, at the same time."""
     addresses = {op.k.removeprefix("ip/") for op in facts.history.operations("ip")}
@@ -140,8 +161,9 @@ def check(facts: Facts, _files=(), limit_s=LIMIT_S):
         answered = [op for op in ops if op.outcome == "ok" and not op.invoke.v.get("stale")]
         total += len(answered)
         tried += len(answered) >= ENOUGH and len({op.invoke.p for op in answered}) >= 2
+    listed = check_lists(judge, facts)
     check_addresses(judge, facts)
     if facts.meta["workload"] == "registers" and tried == 0:
         judge.doubt(f"no register had {ENOUGH} operations by two processes")
-    judge.figures = {"operations": total, "registers used by several": tried, "states": states}
-    return judge.verdict(f"{total} operations, {tried} registers used by several processes")
+    judge.figures = {"operations": total, "registers used by several": tried, "frozen lists": listed, "states": states}
+    return judge.verdict(f"{total} operations, {tried} registers used by several processes, {listed} frozen lists")
