@@ -179,6 +179,10 @@ struct cluster {
     bool founding;        /* CLUSTER_INIT was proposed */
     bool removed;         /* we are out: the stack is to be closed */
     uint32_t joins;
+    struct {
+        int64_t since_ms;
+        uint32_t n, left_out;
+    } refusals; /* of joins, in the log */
 
     struct cluster_waiter waiters[CLUSTER_WAITERS_MAX];
     uint32_t nwaiters;

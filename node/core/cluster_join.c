@@ -20,6 +20,8 @@
 #define JOINS_MAX 16 /* at once */
 #define JOIN_MS 5000
 #define CLOCK_OFF_MS 300000
+#define REFUSALS_LOGGED 20 /* lines, in REFUSALS_MS: anybody may ask */
+#define REFUSALS_MS 60000
 
 /* ---- founding ------------------------------------------------------------------------------------------ */
 
@@ -108,11 +110,29 @@ static void put_answer(struct transport_join *j, const struct join_answer *a)
     buf_fini(&out);
 }
 
-static void refuse(struct transport_join *j, const char *from, bool retry, const char *words)
+static bool may_log(struct cluster *c)
+{
+    int64_t now_ms = clock_boot_ms();
+    if (c->refusals.n == 0 || now_ms - c->refusals.since_ms >= REFUSALS_MS) {
+        if (c->refusals.left_out > 0)
+            log_warn("cluster", "%u more lines about refused requests to join were left out",
+                     c->refusals.left_out);
+        c->refusals.since_ms = now_ms;
+        c->refusals.n = c->refusals.left_out = 0;
+    }
+    bool may = c->refusals.n < REFUSALS_LOGGED;
+    c->refusals.n += may;
+    c->refusals.left_out += !may;
+    return may;
+}
+
+static void refuse(struct cluster *c, struct transport_join *j, const char *from, bool retry,
+                   const char *words)
 {
     struct join_answer a = { .retry = retry };
     snprintf(a.words, sizeof a.words, "%s", words);
-    log_line(retry ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "cluster", "%s may not join: %s", from, words);
+    if (may_log(c))
+        log_line(retry ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "cluster", "%s may not join: %s", from, words);
     put_answer(j, &a);
 }
 
@@ -122,7 +142,7 @@ static void send_to_the_leader(struct cluster *c, struct transport_join *j, cons
     struct join_answer a = { 0 };
     if (c->leader == 0 || c->leader == c->id.self.node || !directory_member_find(c->m, c->leader, &mb) ||
         mb.raft_address.n >= sizeof a.try_address) {
-        refuse(j, from, true, "the cluster has no leader just now");
+        refuse(c, j, from, true, "the cluster has no leader just now");
         return;
     }
     snprintf(a.words, sizeof a.words, "node %.*s leads", (int)mb.name.n, mb.name.p);
@@ -140,7 +160,7 @@ static void job_free(struct job *job)
 
 static void job_refuse(struct job *job, bool retry, const char *words)
 {
-    refuse(job->j, job->from, retry, words);
+    refuse(job->c, job->j, job->from, retry, words);
     job_free(job);
 }
 
@@ -276,7 +296,7 @@ void cluster_on_join(void *ctx, struct transport_join *j, struct span request, c
         return;
     }
     if (!c->ready || !cluster_is_founded(c) || !c->id.has_secret || c->joins >= JOINS_MAX) {
-        refuse(j, from, true, "the leader is not ready yet");
+        refuse(c, j, from, true, "the leader is not ready yet");
         return;
     }
     buf_init(&why, sizeof words);
@@ -285,7 +305,7 @@ void cluster_on_join(void *ctx, struct transport_join *j, struct span request, c
         snprintf(words, sizeof words, "the request cannot be read: %.*s",
                  (int)(why.len > 200 ? 200 : why.len), why.len == 0 ? err_text(err) : why.data);
         buf_fini(&why);
-        refuse(j, from, false, words);
+        refuse(c, j, from, false, words);
         return;
     }
     buf_fini(&why);
@@ -293,7 +313,7 @@ void cluster_on_join(void *ctx, struct transport_join *j, struct span request, c
     const char *bad = fault(c, rq, words);
     struct job *job = bad == NULL ? calloc(1, sizeof *job) : NULL;
     if (job == NULL) {
-        refuse(j, from, bad == NULL, bad == NULL ? "no memory" : bad);
+        refuse(c, j, from, bad == NULL, bad == NULL ? "no memory" : bad);
         join_request_free(d);
         return;
     }

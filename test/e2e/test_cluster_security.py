@@ -1,9 +1,11 @@
 """The ports between nodes, tried by those who do not belong there: refused, logged, and the cluster untouched."""
 import base64
 import hashlib
+import json
 import os
 import random
 import struct
+import time
 
 import pytest
 
@@ -124,6 +126,22 @@ def test_garbage_of_a_joiner(cluster, sink):
     watch = Watch(cluster)
     for junk in (b"", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x02\0\0\0{}", b"\x05\0\0\0[[[[[", b"\x0a\0\0\0" + b"\0" * 10):
         intrude(leader.raft_port, alpn=JOIN, send=junk, timeout=40)
+    watch.check()
+
+
+def test_requests_to_join_without_end(cluster, sink):
+    """A hundred from somebody who has no token: each is answered, and the log stays short."""
+    leader = cluster.leader()
+    watch = Watch(cluster)
+    asked = {"version": 1, "token": "00" * 8, "secret": "00" * 20, "name": "node-x", "raft_address": "127.0.0.1:1",
+             "gossip_address": "127.0.0.1:2", "program": "1", "features": 0, "wall_ms": int(time.time() * 1000),
+             "certificate_request": "none"}
+    request = json.dumps(asked).encode()
+    for _ in range(100):
+        answer = intrude(leader.raft_port, alpn=JOIN, send=struct.pack("<I", len(request)) + request)
+        assert b"does not know the token" in answer
+    lines = [line for line in leader.log_text().splitlines() if "may not join" in line]
+    assert 10 <= len(lines) <= 30, len(lines)
     watch.check()
 
 
