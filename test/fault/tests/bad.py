@@ -520,6 +520,15 @@ def it_crashed_after_the_second_copy():
 
 
 @bad("I5")
+def it_crashed_before_it_began_with_the_first_copy():
+    tale = Tale("spool")
+    tale.add(tale.at(9), "nemesis", "ok", "crash", "n1", v={"caused": True})
+    name = tale.send(10, 11)
+    tale.arrive(12, name)
+    return tale.history()
+
+
+@bad("I5")
 def a_third_copy_of_which_one_crash_explains_the_second_only():
     tale = Tale("spool")
     name = tale.send(10, 11)

@@ -217,7 +217,7 @@ def test_a_timer_may_end_a_freeze_at_any_time_from_then_on():
     assert verdict(early.history(), "I4").outcome == "fail"
 
 
-@pytest.mark.parametrize("reason", ["crash", "crash before the sink had it", "lost", "nobody knows"])
+@pytest.mark.parametrize("reason", ["crash", "crash before the sink had it", "its begin is not known", "lost", "nobody knows"])
 def test_duplicates_with_a_reason(reason):
     tale = Tale("spool")
     name = tale.send(10, 11)
@@ -225,7 +225,9 @@ def test_duplicates_with_a_reason(reason):
     if reason in ("lost", "nobody knows"):
         first.v["ack"] = False if reason == "lost" else None
     else:
-        tale.add(first.t + (1 if reason == "crash" else -MS), "nemesis", "ok", "crash", "n1", v={"caused": True})
+        if reason == "its begin is not known":
+            del first.v["begin_ns"]
+        tale.add(first.t + {"crash": 1, "crash before the sink had it": -MS}.get(reason, -2000 * MS), "nemesis", "ok", "crash", "n1", v={"caused": True})
     tale.arrive(30, name)
     passes(tale.history(), "I5")
 

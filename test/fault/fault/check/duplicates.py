@@ -4,15 +4,17 @@ crashed or the next hop's 250 was lost; and never two reports of one failure, no
 from .facts import Facts
 from .verdict import NS, Judge
 
-# A node can have died after it sent the last octet and before the next hop had read it.
+# A node can have died after it sent the last octet and before the next hop had read it, but not before MAIL was read: the
+# content is sent after an answer to that.
 FLIGHT_NS = 5 * NS
+SLACK_NS = NS // 10
 
 
 def explained(facts, earlier, later):
     """Was there a crash or a lost 250 between these two?"""
     if earlier.v.get("ack", True) is not True:
         return True
-    begun = min(earlier.v.get("begin_ns", earlier.t), earlier.t - FLIGHT_NS)
+    begun = earlier.v["begin_ns"] - SLACK_NS if earlier.v.get("begin_ns") else earlier.t - FLIGHT_NS
     return facts.crashed_between(earlier.node, begun, later.t)
 
 
