@@ -13,7 +13,7 @@ from harness.util import CLI, SANITIZED, wait_until
 
 DOMAINS = [f"{c}.example.net" for c in "abcde"]
 COUNT = 120 if SANITIZED else 330
-MANY = int(os.environ.get("TURNPIKE_LEAVE_MESSAGES", 10000))
+MANY = int(os.environ.get("TURNPIKE_LEAVE_MESSAGES", 2000))
 OTHER, OTHER_SOURCE = "other@example.com", "127.9.0.1"  # a second account of relay clients, and where they come from
 TWO_ACCOUNTS = {"relay_clients": [{"networks": "127.0.0.0/8", "account": SENDER},
                                   {"networks": "127.9.0.0/16", "account": OTHER}]}
