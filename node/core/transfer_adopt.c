@@ -241,7 +241,7 @@ static int adopt_all(struct adopting *a)
     int err = 0;
     a->out->messages = a->n;
     for (size_t i = 0; err == 0 && i < a->n;) {
-        a->b = transfer_give_new(t, a->from, a->node, cluster_self(t->node->cluster));
+        a->b = transfer_give_new(a->from, a->node, cluster_self(t->node->cluster));
         if (a->b == NULL)
             return -ENOMEM;
         a->bytes = 0;

@@ -12,6 +12,7 @@
 
 #define TRANSFER_WANTS_MAX 1000000 /* messages asked for: 24 bytes each */
 #define TRANSFER_GIVES_MAX 64      /* batches of either kind that are not finished */
+#define TRANSFER_PEERS_MAX 64
 #define TRANSFER_TAKES_MAX 64
 #define TRANSFER_QUESTIONS_MAX 64
 #define TRANSFER_TAKE_BYTES (64u << 20) /* of envelopes, of one batch that comes in */
@@ -182,10 +183,15 @@ int transfer_mark_all(struct transfer *t, struct spool *spool, uint64_t id, cons
 int transfer_restore(struct transfer *t, struct give *b, uint64_t id);
 
 /* transfer_give.c */
-struct give *transfer_give_new(struct transfer *t, struct spool *spool, uint64_t giver, uint64_t taker);
+struct give *transfer_give_new(struct spool *spool, uint64_t giver, uint64_t taker); /* NULL: no memory */
 void transfer_give_free(struct give *b);
 /* One step. 1: at once another; 0: later, see again_ms; -1: it is finished. */
 int transfer_give_step(struct transfer *t, struct give *b);
+void transfer_give_show(struct transfer *t, struct give *b);
+/* The node did not answer a moment ago. */
+bool transfer_give_shunned(const struct transfer *t, uint64_t node);
+
+/* transfer_giver.c */
 void *transfer_giver_main(void *arg);
 /* A batch that was found at the start. */
 int transfer_give_found(struct transfer *t, uint64_t id, const struct transfer_mark *mark);
