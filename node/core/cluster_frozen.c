@@ -260,14 +260,17 @@ static void hold_save(struct cluster *c, bool hold)
 void cluster_hold_look(struct cluster *c, bool save)
 {
     struct agent_session session = { .usable = false };
-    bool member = c->state == CLUSTER_RUNNING || c->state == CLUSTER_STOPPING || c->starting || c->stopping;
+    bool member = c->state == CLUSTER_RUNNING || c->starting || c->stopping;
+    if (c->state == CLUSTER_STOPPING)
+        return; /* it stays as it is while all is closed */
     if (c->state == CLUSTER_RUNNING && c->agent != NULL)
         agent_session(c->agent, &session);
     c->hold_known = c->hold_known || session.usable;
-    bool holds = member && atomic_load(&c->holds);
+    bool held = atomic_load(&c->holds), holds = member && held;
     if (member && c->hold_known && c->policy != NULL)
         holds = c->policy->compiled.hold_when_cut_off;
-    atomic_store(&c->holds, holds);
+    if (holds != held) /* all workers read it all the time */
+        atomic_store(&c->holds, holds);
     if (save && c->state == CLUSTER_RUNNING && holds != c->hold_saved)
         hold_save(c, holds);
     bool now = holds && !session.usable, was = atomic_exchange(&c->is_holding, now);
