@@ -287,7 +287,7 @@ static int on_put(struct transfer *t, uint64_t from, const struct transfer_quest
                   struct transfer_answer *a)
 {
     struct take *b = transfer_take_find(t, q->batch);
-    if (b == NULL || !b->offered || b->from != from)
+    if (b == NULL || !b->offered || b->sealed || b->from != from) /* sealed: the hash was of what is there */
         return TRANSFER_AGAIN;
     if (q->offset == 0) {
         drop_now(b);
