@@ -40,10 +40,9 @@ static void grants(struct fix *f, uint64_t session, uint32_t senders, uint32_t t
     for (uint32_t done = 0; done < total; done += BATCH) {
         for (uint32_t i = 0; i < BATCH; i++) {
             snprintf(names[i], sizeof names[i], "user%u@example.org", (done + i) * 7919u % senders);
+            seq++;
             cmds[i] = (struct command){ .type = COMMAND_GRANT,
-                                        .origin = { session, ++seq, seq - 20 > seq ? 1 : seq - 20 } };
-            if (cmds[i].origin.lowest == 0)
-                cmds[i].origin.lowest = 1;
+                                        .origin = { session, seq, seq > 20 ? seq - 20 : 1 } };
             cmds[i].grant = (struct command_grant){
                 .account = span_str(names[i]), .tenant = SPAN_LIT("example.org"), .need = 1, .want = 8
             };
@@ -58,8 +57,8 @@ static void grants(struct fix *f, uint64_t session, uint32_t senders, uint32_t t
                 assert_int_equal(f->fx.items[i].result.err, 0);
                 ids[n++] = f->fx.items[i].result.id;
             }
-        struct command back = { .type = COMMAND_RETURN,
-                                .origin = { session, ++seq, seq > 20 ? seq - 20 : 1 } };
+        seq++;
+        struct command back = { .type = COMMAND_RETURN, .origin = { session, seq, seq > 20 ? seq - 20 : 1 } };
         for (uint32_t i = 0; i < n; i++)
             back.ret.item[back.ret.n++] = (struct command_return_item){ .grant = ids[i], .last = true };
         t = now_s();
