@@ -197,7 +197,7 @@ int cmd_freeze(struct cli *c), cmd_thaw(struct cli *c), cmd_frozen(struct cli *c
 int cmd_cluster_init(struct cli *c), cmd_cluster_status(struct cli *c), cmd_node_token(struct cli *c),
     cmd_node_join(struct cli *c), cmd_node_list(struct cli *c), cmd_node_drain(struct cli *c),
     cmd_node_leave(struct cli *c), cmd_node_remove(struct cli *c), cmd_node_promote(struct cli *c),
-    cmd_node_demote(struct cli *c);
+    cmd_node_demote(struct cli *c), cmd_node_address(struct cli *c);
 int cmd_cluster_backup(struct cli *c), cmd_cluster_restore(struct cli *c), cmd_cluster_recover(struct cli *c),
     cmd_cluster_raise(struct cli *c), cmd_limit_reopen(struct cli *c);
 int cmd_pool_list(struct cli *c), cmd_pool_add(struct cli *c), cmd_pool_remove(struct cli *c),

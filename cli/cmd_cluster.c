@@ -290,6 +290,21 @@ int cmd_node_demote(struct cli *c)
     return role(c, "standby");
 }
 
+int cmd_node_address(struct cli *c)
+{
+    json_t *body = json_object();
+    int code = cli_put_text(c, body, "node", c->args[0]);
+    if (code == 0)
+        code = cli_put_text(c, body, "raft", c->args[1]);
+    if (code == 0)
+        code = cli_put_text(c, body, "gossip", c->args[2]);
+    if (code == 0)
+        return cli_post(c, "/v1/nodes/address", body, "%s is reached at %s and %s", c->args[0], c->args[1],
+                        c->args[2]);
+    json_decref(body);
+    return code;
+}
+
 /* What is known to be on it is shown before, what is lost afterwards. */
 int cmd_node_remove(struct cli *c)
 {

@@ -434,6 +434,10 @@ const struct cli_command cli_commands[] = {
       "  turnpike node promote node-d\n", cmd_node_promote },
     { "node demote", "NAME", 1, 1, NULL, no_options, "make a node a standby", NULL,
       "  turnpike node demote node-d\n", cmd_node_demote },
+    { "node address", "NAME RAFT GOSSIP", 3, 3, NULL, no_options, "say where a node is reached",
+      "For a node that has moved while its old addresses are dead. One that is heard says it itself, when its "
+      "configuration is changed.",
+      "  turnpike node address node-c 192.0.2.7:7301 192.0.2.7:7302\n", cmd_node_address },
     { "transfer list", "", 0, 0, NULL, no_options, "list mail that is on its way between nodes",
       "Also when the cluster has no majority: what is in doubt then stays so until it has one.",
       "  turnpike transfer list\n", cmd_transfer_list },

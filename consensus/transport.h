@@ -64,6 +64,11 @@ int transport_set_certificate(struct transport *t, struct span certificate, stru
 /* Ends connections whose peer is not admitted any more. */
 void transport_check_peers(struct transport *t);
 
+/* Where a node is dialled from now on, "host:port", whatever address libraft asks for: its configuration keeps
+ * the one that a node joined with. A connection to another one ends. NULL: forgotten. ERR_BAD: no address; ERR_LIMIT: too many
+ * nodes. */
+int transport_set_address(struct transport *t, uint64_t node, const char *address);
+
 /* Bytes that are queued for a node: what libraft wrote and the kernel has not taken. */
 int64_t transport_pending(const struct transport *t, uint64_t node);
 /* Ends our connections to a node, with what is queued for it; libraft dials anew. */

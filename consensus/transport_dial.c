@@ -95,6 +95,41 @@ static int start(struct conn *c, const char *host, uint16_t port)
     return err;
 }
 
+int transport_set_address(struct transport *t, uint64_t node, const char *address)
+{
+    struct span host;
+    uint16_t port;
+    uint32_t at = ADDRESSES_MAX;
+    if (address == NULL) {
+        for (uint32_t i = 0; i < ADDRESSES_MAX; i++)
+            if (t->moved[i].node == node)
+                t->moved[i].node = 0;
+        return 0;
+    }
+    if (node == 0 || strlen(address) > ADDRESS_MAX || text_host_port(span_str(address), &host, &port) != 0)
+        return ERR_BAD;
+    for (uint32_t i = ADDRESSES_MAX; i-- > 0;)
+        if (t->moved[i].node == node ||
+            (t->moved[i].node == 0 && (at == ADDRESSES_MAX || t->moved[at].node == 0)))
+            at = i;
+    if (at == ADDRESSES_MAX)
+        return ERR_LIMIT;
+    bool known = t->moved[at].node == node, same = known && strcmp(t->moved[at].address, address) == 0;
+    t->moved[at].node = node;
+    snprintf(t->moved[at].address, sizeof t->moved[at].address, "%s", address);
+    if (known && !same)
+        transport_cut(t, node);
+    return 0;
+}
+
+static const char *address_of(const struct transport *t, uint64_t node, const char *otherwise)
+{
+    for (uint32_t i = 0; i < ADDRESSES_MAX; i++)
+        if (t->moved[i].node == node)
+            return t->moved[i].address;
+    return otherwise;
+}
+
 int transport_dial(struct raft_uv_transport *raft, struct raft_uv_connect *req, raft_id id,
                    const char *address, raft_uv_connect_cb cb)
 {
@@ -104,6 +139,7 @@ int transport_dial(struct raft_uv_transport *raft, struct raft_uv_connect *req, 
     uint16_t port;
     if (t->raft_closing || t->closing)
         return RAFT_CANCELED;
+    address = address_of(t, id, address);
     if (text_host_port(span_str(address), &name, &port) != 0 || name.n >= sizeof host) {
         snprintf(raft->errmsg, sizeof raft->errmsg, "\"%.127s\" is not an address", address);
         return RAFT_NOCONNECTION;

@@ -29,6 +29,7 @@
 #define PIPE_BYTES (64 << 10)   /* of the socketpair; the kernel doubles it */
 #define OUT_MAX (192u << 10)    /* sealed and not yet taken by the kernel; past it the peer is cut */
 #define ADDRESS_MAX 127
+#define ADDRESSES_MAX 128
 #define PER_ADDRESS_MAX 32
 #define JOINS_MAX 8
 #define HANDSHAKE_MS 5000
@@ -96,6 +97,10 @@ struct transport {
     uint16_t port;
     SSL_CTX *server, *client;
     struct buf ca; /* PEM */
+    struct { /* where nodes are dialled; node 0: free */
+        uint64_t node;
+        char address[ADDRESS_MAX + 1];
+    } moved[ADDRESSES_MAX];
     struct list conns;
     struct list joins; /* given to on_join and not answered */
     uint32_t nconns, njoins;

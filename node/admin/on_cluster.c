@@ -319,6 +319,23 @@ int admin_on_node_role(struct admin_call *c)
     return err != 0 ? err : admin_ok(c);
 }
 
+/* Of a node that has moved and cannot say so itself. */
+int admin_on_node_address(struct admin_call *c)
+{
+    struct command cmd = { .type = COMMAND_MEMBER_SET };
+    const char *raft = admin_arg_str(c->args, "raft"), *gossip = admin_arg_str(c->args, "gossip");
+    struct span host;
+    uint16_t port;
+    int err = member_node(c, "node", &cmd.member_set.node);
+    if (err == 0 && (text_host_port(span_str(raft), &host, &port) != 0 ||
+                     text_host_port(span_str(gossip), &host, &port) != 0))
+        err = admin_fail(&c->e, ERR_BAD,
+                         "an address is a name or an IP address with a port, such as 192.0.2.1:7301");
+    cmd.member_set.raft_address = span_str(raft);
+    cmd.member_set.gossip_address = span_str(gossip);
+    return err != 0 ? err : member_do(c, &cmd);
+}
+
 int admin_on_node_remove(struct admin_call *c)
 {
     uint64_t id;

@@ -256,6 +256,8 @@ const struct admin_route admin_routes[] = {
     { "POST", "/v1/nodes/token", admin_on_node_token, admin_node_token_params, 0, "a token to join with" },
     { "POST", "/v1/nodes/role", admin_on_node_role, admin_node_role_params, 0,
       "make a node a voter or a standby" },
+    { "POST", "/v1/nodes/address", admin_on_node_address, admin_node_address_params, 0,
+      "say where a node is reached" },
     { "POST", "/v1/nodes/remove", admin_on_node_remove, admin_node_params, 0, "remove a dead node" },
     { "GET", "/v1/audit", admin_on_audit, admin_page_params, 0, "what operators did" },
     { "POST", "/v1/freeze", admin_on_freeze, admin_freeze_params, 0, "stop a sender on all nodes" },

@@ -78,6 +78,9 @@ const struct admin_param admin_node_token_params[] = {
 };
 const struct admin_param admin_node_drain_params[] = { BOOL("undo", "take new mail again"), END };
 const struct admin_param admin_node_params[] = { NEEDED("node", "name or id of the node"), END };
+const struct admin_param admin_node_address_params[] = { NEEDED("node", "name or id of the node"),
+                                                         NEEDED("raft", "where its log traffic is reached"),
+                                                         NEEDED("gossip", "where everything else is"), END };
 const struct admin_param admin_node_role_params[] = {
     NEEDED("node", "name or id of the node"),
     { .name = "role",

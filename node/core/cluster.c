@@ -245,6 +245,7 @@ static void cluster_tick_cb(uv_timer_t *tick)
             cluster_renew_tick(c);
             (void)cluster_room_tick(c, now);
             cluster_fence_tick(c, now);
+            cluster_address_tick(c, now);
         }
         cluster_pools_tick(c, now);
         cluster_published_poll(c);

@@ -173,6 +173,10 @@ struct cluster {
     int64_t surplus_ms; /* when there were not too many voters last */
     int64_t ready_ms;   /* since when this node leads */
     bool renewing, asking_secret, reporting;
+    bool members_seen; /* since the start: the directory's addresses are newer than those in the file */
+    bool moved;        /* its addresses are others than at the start before */
+    bool announcing, unheard;
+    int64_t address_ms, announced_ms; /* of the start or the last answer; of the last announcement */
     int64_t renew_ms;
     struct buf renew_key; /* of the certificate that was asked for */
     bool claimed;         /* an operator makes this node a member just now */
@@ -351,6 +355,15 @@ void cluster_digest_applied(struct cluster *c, uint64_t index);
 bool cluster_has_quorum(struct cluster *c);
 /* Each second: says it now and then while the leader must refuse senders for want of counters. */
 bool cluster_room_tick(struct cluster *c, int64_t now);
+
+/* ---- cluster_address.c --------------------------------------------------------------------------------- */
+
+/* With the transport there: this node's addresses are the configuration's, the others' those known last. */
+void cluster_address_started(struct cluster *c, const struct config *config);
+/* The node is dialled there from now on. NULL: it is none any more. */
+void cluster_address_use(struct cluster *c, uint64_t node, const char *raft_address);
+/* Each second: has the cluster told when this node's addresses are others now. */
+void cluster_address_tick(struct cluster *c, int64_t now);
 
 /* ---- cluster_fence.c ----------------------------------------------------------------------------------- */
 

@@ -104,17 +104,28 @@ static void copy_address(char out[128], struct span s)
     out[s.n] = '\0';
 }
 
+static const struct identity_seed *seed_of(const struct cluster *c, uint64_t node)
+{
+    for (uint32_t i = 0; i < c->id.nseeds; i++)
+        if (c->id.seeds[i].id == node)
+            return &c->id.seeds[i];
+    return NULL;
+}
+
 static int add_peer(void *arg, const struct directory_member *mb)
 {
     struct peers *p = arg;
     bool removed = mb->state == COMMAND_MEMBER_REMOVED;
     if (mb->id == p->c->id.self.node || mb->gossip_address.n >= 128 || mb->raft_address.n >= 128)
         return 0;
+    if (removed)
+        cluster_address_use(p->c, mb->id, NULL);
     if (removed && !(p->c->expel_ms >= 0 && lingers(p->c, mb)))
         return 0;
     p->removed += removed;
     if (p->n < GOSSIP_PEERS_MAX) {
-        copy_address(p->addresses[p->n], mb->gossip_address);
+        const struct identity_seed *seed = p->c->members_seen ? NULL : seed_of(p->c, mb->id);
+        copy_address(p->addresses[p->n], seed == NULL ? mb->gossip_address : span_str(seed->gossip_address));
         p->list[p->n] = (struct gossip_peer){ .node = mb->id, .address = p->addresses[p->n] };
         p->n++;
     }
@@ -123,6 +134,8 @@ static int add_peer(void *arg, const struct directory_member *mb)
         s->id = mb->id;
         copy_address(s->raft_address, mb->raft_address);
         copy_address(s->gossip_address, mb->gossip_address);
+        if (p->c->members_seen)
+            cluster_address_use(p->c, s->id, s->raft_address);
     }
     return 0;
 }
@@ -162,7 +175,7 @@ static void set_peers(struct cluster *c, struct peers *p)
         gossip_check_peers(c->gossip);
         transport_check_peers(c->transport);
     }
-    if (cluster_is_founded(c) && !c->removed)
+    if (cluster_is_founded(c) && !c->removed && (c->members_seen || c->id.nseeds == 0))
         save_seeds(c, p);
 }
 
@@ -182,6 +195,7 @@ void cluster_members_changed(struct cluster *c)
     p->c = c;
     set_peers(c, p);
     free(p);
+    c->members_seen = true;
     if (cluster_is_founded(c))
         cluster_founded(c);
 }

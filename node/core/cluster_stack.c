@@ -308,6 +308,8 @@ int cluster_stack_start(struct cluster *c)
     if (err == 0)
         err = open_transport(c, config);
     if (err == 0)
+        cluster_address_started(c, config);
+    if (err == 0)
         err = open_replica(c, config);
     if (err == 0)
         err = open_gossip(c, config);

@@ -9,7 +9,7 @@ from harness.clock import library, set_ahead
 from harness.cluster import took
 from harness.intruder import RAFT, hello, intrude, of_node
 from harness.quota import SENDER, Client, Staying, apply_policy, await_applied, most_within
-from harness.util import STRETCH, wait_until
+from harness.util import STRETCH, free_port, wait_until
 
 TTL_S, MARGIN_S, ELECTION_S = 3, 1, 3
 
@@ -142,6 +142,59 @@ def test_a_clock_that_is_far_off_at_join(make_cluster, folder):
     second.restart()
     second.join(token)
     second.wait_ready()
+
+
+# ---- a node that moves
+
+
+def addresses(node, name):
+    row = node.row(name)
+    return row["raft_address"], row["gossip_address"]
+
+
+def test_a_node_says_that_it_is_reached_elsewhere(cluster):
+    """The old addresses still lead to it: it tells the cluster itself."""
+    leader = cluster.leader()
+    moving = next(n for n in cluster.nodes if n is not leader)
+    wanted = (f"localhost:{moving.raft_port}", f"localhost:{moving.gossip_port}")
+    moving.config["cluster"].update(advertise=wanted[0], advertise_gossip=wanted[1])
+    moving.write_config()
+    moving.stop()
+    moving.restart()
+    for node in cluster.nodes:
+        wait_until(f"{node.name} knows", lambda n=node: addresses(n, moving.name) == wanted, 20)
+    cluster.wait_healthy()
+    assert "configuration" in moving.http("GET", "/v1/audit")[1]
+
+
+@pytest.mark.slow(60)
+def test_a_node_that_moved_while_nobody_could_hear_it(cluster):
+    """Both addresses are dead: an operator says where it is. Then all start anew, each with an old snapshot, at most."""
+    moved = cluster.nodes[2]  # the others dial it
+    others = cluster.nodes[:2]
+    moved.stop()
+    raft, gossip = free_port(), free_port()
+    new = (f"127.0.0.1:{raft}", f"127.0.0.1:{gossip}")
+    moved.config["cluster"].update(listen=new[0], gossip=new[1])
+    moved.write_config()
+    moved.restart()
+    wait_until("it says what to do", lambda: f"turnpike node address {moved.name} {new[0]} {new[1]}" in moved.log_text(), 30)
+    assert others[0].row(moved.name)["health"] != "alive"
+    taken = f"127.0.0.1:{others[1].raft_port}"
+    refused = others[0].cli("node", "address", moved.name, taken, new[1], check=False)
+    assert refused.returncode != 0 and taken in refused.stderr and others[1].name in refused.stderr, refused.stderr
+    others[0].cli("node", "address", moved.name, *new)
+    cluster.wait_healthy()
+    for node in cluster.nodes:
+        assert addresses(node, moved.name) == new
+    # its address is not in libraft's configuration, nor in a snapshot: the nodes have it in their files
+    for node in cluster.nodes:
+        node.stop()
+    others[1].restart()
+    moved.restart()
+    wait_until("two of three have a leader", lambda: moved.leader() != 0 and moved.is_ready(), 30)
+    others[0].restart()
+    cluster.wait_healthy()
 
 
 # ---- roles

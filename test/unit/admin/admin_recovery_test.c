@@ -90,6 +90,29 @@ static void test_feature_levels(void **state)
     expect_bad("POST", "/v1/cluster/raise", "{\"level\":0}");
 }
 
+/* ---- a node that moved --------------------------------------------------------------------------------- */
+
+static void test_where_a_node_is_reached(void **state)
+{
+    (void)state;
+    static const char taken[] = "{\"node\":\"node-b\",\"raft\":\"192.0.2.9:1\",\"gossip\":\"192.0.2.9:1\"}",
+                      good[] =
+                          "{\"node\":\"node-b\",\"raft\":\"192.0.2.9:1\",\"gossip\":\"b.example.com:2\"}";
+    struct http_reply r;
+    expect_bad("POST", "/v1/nodes/address",
+               "{\"node\":\"node-b\",\"raft\":\"here\",\"gossip\":\"192.0.2.9:2\"}");
+    expect_bad("POST", "/v1/nodes/address", taken); /* one for both */
+    http_local(&server, "POST", "/v1/nodes/address", good, &r);
+    assert_int_equal(r.status, 200);
+    http_reply_free(&r);
+    struct directory_member moved;
+    machine_read_lock(cluster->machine);
+    assert_true(directory_member_find(cluster->machine, 2, &moved));
+    assert_true(span_eq(moved.raft_address, SPAN_LIT("192.0.2.9:1")));
+    assert_true(span_eq(moved.gossip_address, SPAN_LIT("b.example.com:2")));
+    machine_read_unlock(cluster->machine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -97,6 +120,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_backup, setup_member, expect_teardown),
         cmocka_unit_test_setup_teardown(test_limits_after_a_new_epoch, setup_member, expect_teardown),
         cmocka_unit_test_setup_teardown(test_feature_levels, setup_member, expect_teardown),
+        cmocka_unit_test_setup_teardown(test_where_a_node_is_reached, setup_member, expect_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

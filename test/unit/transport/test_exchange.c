@@ -107,6 +107,38 @@ static void both_ways(void **state)
     pair_fini(&p);
 }
 
+/* Whatever libraft believes: its configuration keeps the address that a node joined with. */
+static void a_node_that_moved(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p);
+    struct dial d;
+    assert_int_equal(transport_set_address(p.n1.t, 2, "nowhere"), ERR_BAD);
+    assert_int_equal(transport_set_address(p.n1.t, 2, p.n2.address), 0);
+    dial_wait(&d, &p.n1, 2, "127.0.0.1:1");
+    assert_int_equal(d.status, 0);
+    assert_int_equal(transport_set_address(p.n1.t, 2, p.n2.address), 0); /* nothing new: it stays */
+    assert_false(d.end.ended);
+    assert_int_equal(transport_set_address(p.n1.t, 2, "127.0.0.1:1"), 0);
+    net_until(&p.net, ended, &d.end);
+    end_close(&d.end);
+    dial_wait(&d, &p.n1, 2, p.n2.address);
+    assert_int_not_equal(d.status, 0);
+    assert_int_equal(transport_set_address(p.n1.t, 2, NULL), 0);
+    dial_wait(&d, &p.n1, 2, p.n2.address);
+    assert_int_equal(d.status, 0);
+    end_close(&d.end);
+    for (uint64_t node = 3; node < 3 + 128; node++)
+        assert_int_equal(transport_set_address(p.n1.t, node, "127.0.0.1:1"), 0);
+    assert_int_equal(transport_set_address(p.n1.t, 200, "127.0.0.1:1"), ERR_LIMIT);
+    assert_int_equal(transport_set_address(p.n1.t, 3, NULL), 0);
+    assert_int_equal(transport_set_address(p.n1.t, 200, "127.0.0.1:1"), 0);
+    for (int i = 0; i < p.n2.naccepted; i++)
+        end_close(&p.n2.accepted[i]);
+    pair_fini(&p);
+}
+
 static void name_is_looked_up(void **state)
 {
     (void)state;
@@ -297,13 +329,10 @@ static void close_with_streams(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(both_ways),
-        cmocka_unit_test(name_is_looked_up),
-        cmocka_unit_test(rotation),
-        cmocka_unit_test(cancelled_connects),
-        cmocka_unit_test(connect_has_a_limit),
-        cmocka_unit_test(address_in_use),
-        cmocka_unit_test(close_with_streams),
+        cmocka_unit_test(both_ways),          cmocka_unit_test(a_node_that_moved),
+        cmocka_unit_test(name_is_looked_up),  cmocka_unit_test(rotation),
+        cmocka_unit_test(cancelled_connects), cmocka_unit_test(connect_has_a_limit),
+        cmocka_unit_test(address_in_use),     cmocka_unit_test(close_with_streams),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
