@@ -17,15 +17,18 @@ LANE, GAP = 18, 14
 MS = 1e6
 SLOWEST_S = 20.0
 COLOURS = ("#4477aa", "#dd8833", "#775599", "#449999", "#bb5588", "#887733", "#999999")
-ANSWERS = {"accepted": "#228833", "limit": "#ccbb44", "frozen": "#66ccee", "4xx": "#ee8866", "5xx": "#aa3377", "unknown": "#888888",
-           "broken off": "#444444"}
+ANSWERS = {"accepted": "#228833", "limit": "#ccbb44", "frozen": "#66ccee", "4xx": "#ee8866", "5xx": "#aa3377",
+           "unknown": "#888888", "broken off": "#444444"}
 STYLE = """
 :root { color-scheme: light dark }
 body { font: 14px/1.45 system-ui, sans-serif; max-width: 1200px; margin: 1.5em auto; padding: 0 1em }
-table { border-collapse: collapse; width: 100%; margin: 1em 0 } td, th { text-align: left; padding: .3em .6em; vertical-align: top }
+table { border-collapse: collapse; width: 100%; margin: 1em 0 }
+td, th { text-align: left; padding: .3em .6em; vertical-align: top }
 tr { border-bottom: 1px solid #8884 } code, pre { font: 12px/1.4 ui-monospace, monospace }
-pre { overflow-x: auto; background: #8881; padding: .6em } .pass { color: #228833 } .fail { color: #d22 } .inconclusive { color: #b80 }
-b.pass, b.fail, b.inconclusive { text-transform: uppercase } svg { width: 100%; height: auto } svg text { fill: currentColor; font-size: 11px }
+pre { overflow-x: auto; background: #8881; padding: .6em }
+.pass { color: #228833 } .fail { color: #d22 } .inconclusive { color: #b80 }
+b.pass, b.fail, b.inconclusive { text-transform: uppercase }
+svg { width: 100%; height: auto } svg text { fill: currentColor; font-size: 11px }
 """
 
 
@@ -87,7 +90,8 @@ class Series:
             "bucket_s": self.step / 1e9,
             "faults": [{"fault": fault.name, "targets": sorted(fault.touched), "from_s": self.seconds(fault.begun),
                         "to_s": self.seconds(fault.lifted), "measured": fault.measured, "how": fault.how,
-                        **{kind: sorted(nodes) for kind, nodes in fault.nodes.items() if nodes}} for fault in self.facts.faults],
+                        **{kind: sorted(nodes) for kind, nodes in fault.nodes.items() if nodes}}
+                       for fault in self.facts.faults],
             "leaders": [{"from_s": self.seconds(begin), "to_s": self.seconds(end), "leader": name, "term": term}
                         for begin, end, name, term in self.leaders],
             "freezes": [{"name": freeze.name, "mode": freeze.mode, "from_s": self.seconds(freeze.since),
@@ -124,7 +128,8 @@ class Picture:
 
     def line(self, x1, y1, x2, y2, colour, width=1.0, dash=""):
         dash = f' stroke-dasharray="{dash}"' if dash else ""
-        self.parts.append(f'<line x1="{x1}" y1="{y1:.1f}" x2="{x2}" y2="{y2:.1f}" stroke="{colour}" stroke-width="{width}"{dash}/>')
+        self.parts.append(f'<line x1="{x1}" y1="{y1:.1f}" x2="{x2}" y2="{y2:.1f}" stroke="{colour}" '
+                          f'stroke-width="{width}"{dash}/>')
 
     def bars(self, title, bars):
         """(begin, end, label, colour, tooltip) in as few lanes as keep them apart."""
@@ -198,8 +203,8 @@ class Picture:
 
     def svg(self):
         facts, history = self.series.facts, self.series.facts.history
-        self.bars("faults", [(fault.begun, min(fault.lifted, self.series.end), f"{fault.name} {' '.join(sorted(fault.touched))}",
-                              "#ee6677" if fault.measured else "#aaaaaa",
+        self.bars("faults", [(fault.begun, min(fault.lifted, self.series.end),
+                              f"{fault.name} {' '.join(sorted(fault.touched))}", "#ee6677" if fault.measured else "#aaaaaa",
                               f"{fault.name}: {', '.join(sorted(fault.touched))}. {fault.how or 'no measured effect'}")
                              for fault in facts.faults if fault.begun < self.series.end])
         self.bars("leader", [(begin, end, name or "none", self.nodes.get(name, "#888"), f"{name or 'none'}, term {term}")
@@ -216,7 +221,8 @@ class Picture:
                 self.text(self.x(t) - 3, foot - 2, phase, "end")
         for verdict in self.verdicts:
             if verdict.outcome == "fail":
-                times = sorted({round(self.x(event.t)) for event in verdict.evidence if self.series.begin <= event.t <= self.series.end})
+                times = sorted({round(self.x(event.t)) for event in verdict.evidence
+                                if self.series.begin <= event.t <= self.series.end})
                 for x in times:
                     self.line(x, 4, x, foot, "#d22", 1, "4 2")
                 if times:
@@ -242,10 +248,10 @@ def as_html(history, verdicts, title="Fault test"):
     rows = []
     for verdict in verdicts:
         evidence = "\n".join(html.escape(event.line()) for event in verdict.evidence)
-        rows.append(f'<tr><td><b>{html.escape(verdict.invariant)}</b></td><td><b class="{verdict.outcome}">{verdict.outcome}</b></td>'
-                    f"<td>{html.escape(verdict.why)}"
-                    + (f"<details><summary>{len(verdict.evidence)} events</summary><pre>{evidence}</pre></details>" if evidence else "")
-                    + "</td></tr>")
+        shown = f"<details><summary>{len(verdict.evidence)} events</summary><pre>{evidence}</pre></details>" if evidence else ""
+        rows.append(f"<tr><td><b>{html.escape(verdict.invariant)}</b></td>"
+                    f'<td><b class="{verdict.outcome}">{verdict.outcome}</b></td>'
+                    f"<td>{html.escape(verdict.why)}{shown}</td></tr>")
     what, picture = "", "<p>The history cannot be read.</p>"
     if history is not None:
         meta = history.meta
@@ -255,8 +261,9 @@ def as_html(history, verdicts, title="Fault test"):
         what = ", ".join(f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in shown.items())
         what = f"<p>{html.escape(what)}; {len(history.events)} events</p>"
         picture = Picture(Series(history), verdicts).svg()
-    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style></head>'
-            f'<body><h1>{html.escape(title)} <b class="{outcome}">{outcome}</b></h1>{what}{picture}'
+    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+            f'<style>{STYLE}</style></head><body>'
+            f'<h1>{html.escape(title)} <b class="{outcome}">{outcome}</b></h1>{what}{picture}'
             f'<table><tr><th></th><th>verdict</th><th>why</th></tr>{"".join(rows)}</table></body></html>\n')
 
 

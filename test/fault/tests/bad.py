@@ -273,6 +273,14 @@ def a_report_of_delay_is_no_end():
 
 
 @bad("I2")
+def told_as_relayed_and_nobody_has_it():
+    tale = Tale("spool")
+    name = tale.send(10, 11, delivered=False)
+    tale.add(tale.at(20), "sink", "ok", "dsn", "n1", v={"about": name, "rcpts": [f"{name}.0@sink.test"], "action": "relayed"})
+    return tale.history()
+
+
+@bad("I2")
 def bounced_and_never_reported():
     tale = Tale("spool")
     name = tale.send(10, 11, delivered=False)
@@ -587,6 +595,11 @@ def steady(tale, begin, end, each=0.1, node=None, but=None):
 @bad("I6")
 def one_in_forty_is_refused():
     return steady(Tale("spool"), 5, 60, but=lambda t, at: "451 4.3.2 later" if int(t * 10) % 40 == 0 else None).history()
+
+
+@bad("I6")
+def one_of_fifty_on_nodes_that_were_hardly_asked():
+    return steady(Tale("spool"), 10, 60, each=1, but=lambda t, at: "451 4.3.2 later" if t == 30 else None).history()
 
 
 @bad("I6")

@@ -263,6 +263,15 @@ def test_a_node_that_is_drained_concerns_nobody_else():
     assert found.outcome == "pass" and found.figures["judged"] > 300, found.why
 
 
+def test_a_cut_off_node_that_stood_still_read_mail_later():
+    tale = Tale("spool")
+    tale.fault("partition-one", 10, 30, "minority", "n3")
+    tale.fault("pause-leader", 15, 29, "down", "n3")
+    steady(tale, 5, 60, but=lambda t, at: "cut" if at == "n3" and 12 < t < 35 else None)
+    tale.send(20, 35, node="n3")
+    passes(tale.history(), "I6")
+
+
 def test_nobody_is_blamed_without_a_majority():
     tale = Tale("spool")
     tale.fault("partition-one", 10, 40, "minority", "n3")

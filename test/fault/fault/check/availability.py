@@ -33,6 +33,12 @@ def majority_lost(facts, fault):
     return len(facts.nodes) > 1 and len(set(facts.nodes) - out) <= len(facts.nodes) // 2
 
 
+def hit(fault, node):
+    """Not just by its beginning and its end, as all nodes are."""
+    half_done = fault.placed > fault.lifting  # nobody knows what of it was in place, and for whom
+    return fault.on(node, "minority", "down", "unclear", "wiped") or (half_done and node in fault.targets)
+
+
 def troubled(facts):
     """Node to the times at which nothing is said about it."""
     found = {node: [] for node in facts.nodes}
@@ -43,7 +49,7 @@ def troubled(facts):
             if fault.name == DRAIN:
                 if node in fault.touched:
                     times.append((fault.begun, fault.lifted + DRAIN_NS))
-            elif majority_lost(facts, fault) or fault.on(node, "minority", "down", "unclear", "wiped") or node in fault.targets and fault.placed > fault.lifting:
+            elif majority_lost(facts, fault) or hit(fault, node):
                 times.append((fault.begun, fault.lifted + HEAL_NS))
             else:
                 times.append((fault.begun, fault.placed + SETTLE_NS))
@@ -100,8 +106,8 @@ def check_service(judge, facts, begin, end):
     judged, good = (sum(pair[i] for pair in counts.values()) for i in (0, 1))
     events = [event for ops in late.values() for op in ops[:4] for event in op.events]
     if judged >= ENOUGH and good < SHARE * judged:
-        judge.violation(f"{judged - good} of {judged} attempts were not accepted within 2 s, on nodes with a majority and no fault "
-                        "about", events)
+        judge.violation(f"{judged - good} of {judged} attempts were not accepted within 2 s, on nodes with a majority "
+                        "and no fault about", events)
     for node, (tried, well) in sorted(counts.items()):
         if tried >= ENOUGH_OF_A_NODE and well < SHARE * tried:
             judge.violation(f"{node}: {tried - well} of {tried} were not accepted within 2 s", events)
@@ -119,13 +125,16 @@ def check_cut_off(judge, facts):
         for fault in cut:
             if op.n not in fault.nodes["minority"] or not fault.placed <= op.t0 <= fault.lifting:
                 continue
+            # Who stood still meanwhile may have read MAIL long after it was sent.
+            if op.end is None or any(other.on(op.n, "down") for other in facts.faults_near(op.t0, op.end.t)):
+                continue
             judged += 1
-            reply = op.got and op.end.reply or ""
+            reply = op.end.reply or ""
             if reply.startswith("5") and not (op.k in frozen and FROZEN.match(reply)) and op.t1 <= fault.lifting:
                 judge.violation(f"{op.n} was cut off ({fault.name}) and answered {reply[:60]}", [*fault.events, *op.events])
             if op.outcome == "ok" and op.t0 > fault.placed + ttl_ns:
-                judge.violation(f"{op.n} was cut off ({fault.name}) for {(op.t0 - fault.placed) / NS:.1f} s when MAIL was sent, and "
-                                "accepted it: its session was over", [*fault.events, *op.events])
+                judge.violation(f"{op.n} was cut off ({fault.name}) for {(op.t0 - fault.placed) / NS:.1f} s when MAIL was "
+                                "sent, and accepted it: its session was over", [*fault.events, *op.events])
     return judged
 
 
@@ -141,4 +150,5 @@ def check(facts: Facts, _files=()):
     if judged < ENOUGH:
         judge.doubt(f"only {judged} attempts could be judged; {ENOUGH} are needed")
     judge.figures = {"judged": judged, "in time": good, "on cut-off nodes": cut_off}
-    return judge.verdict(f"{good} of {judged} accepted within 2 s where they had to be; {cut_off} replies of nodes that were cut off")
+    return judge.verdict(f"{good} of {judged} accepted within 2 s where they had to be; {cut_off} replies of nodes that were "
+                         "cut off")

@@ -32,7 +32,8 @@ def check(facts: Facts, _files=()):
         if event.v["leader"] is not None and event.v.get("term") is not None:
             other = leaders.setdefault((event.v.get("epoch"), event.v["term"]), event)
             if other.v["leader"] != event.v["leader"]:
-                judge.violation(f"term {event.v['term']} had two leaders, {other.v['leader']} and {event.v['leader']}", [other, event])
+                judge.violation(f"term {event.v['term']} had two leaders, {other.v['leader']} and {event.v['leader']}",
+                                [other, event])
     members = set(facts.nodes) - gone(facts)
     final = [{event.node for events in digests.values() for event in events} for digests in by_index.values()]
     if members and not any(members <= nodes for nodes in final):

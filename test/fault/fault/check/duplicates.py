@@ -32,11 +32,12 @@ def check(facts: Facts, _files=()):
         for earlier, later in zip(copies, copies[1:]):
             extra += 1
             if not explained(facts, earlier, later):
-                judge.violation(f"{message} came to {rcpt} again after {(later.t - earlier.t) / NS:.1f} s, from {later.node}, and "
-                                f"{earlier.node} had its 250 and did not crash", [earlier, later])
+                judge.violation(f"{message} came to {rcpt} again after {(later.t - earlier.t) / NS:.1f} s, from {later.node}, "
+                                f"and {earlier.node} had its 250 and did not crash", [earlier, later])
         report = reports.get((message, rcpt))
         if report and not any(explained(facts, copy, report[0]) for copy in copies if copy.t < report[0].t):
-            judge.violation(f"{message} was delivered to {rcpt} and reported as {report[0].v['action']}", [copies[0], report[0]])
+            judge.violation(f"{message} was delivered to {rcpt} and reported as {report[0].v['action']}",
+                            [copies[0], report[0]])
     for (about, rcpt), events in reports.items():
         events.sort(key=lambda event: event.t)
         for earlier, later in zip(events, events[1:]):
@@ -51,4 +52,5 @@ def check(facts: Facts, _files=()):
     judge.figures = {"copies": sum(map(len, delivered.values())), "explained duplicates": extra}
     if not delivered and facts.meta["workload"] == "spool":
         judge.doubt("nothing was delivered")
-    return judge.verdict(f"{judge.figures['copies']} copies, {extra} of them second ones for which there is a crash or a lost 250")
+    return judge.verdict(f"{judge.figures['copies']} copies, {extra} of them second ones for which there is a crash or a "
+                         "lost 250")

@@ -88,5 +88,5 @@ def check(facts: Facts, _files=()):
     if facts.meta["workload"] == "freeze" and tried == 0:
         judge.doubt(f"no mail was sent between a freeze's return and its thaw ({len(calls)} freezes)")
     judge.figures = {"freezes": len(calls), "promised": len(facts.freezes), "sent while frozen": tried, "refused": refused}
-    return judge.verdict(f"{len(facts.freezes)} promised freezes of {len(calls)}, {tried} messages sent while they were in force"
-                         + (f", {refused} refused" if tried else ""))
+    return judge.verdict(f"{len(facts.freezes)} promised freezes of {len(calls)}, {tried} messages sent while they were in "
+                         "force" + (f", {refused} refused" if tried else ""))

@@ -6,7 +6,7 @@ Needs a history that was drained, and the queue of every node: without them what
 from .facts import Facts
 from .verdict import Judge
 
-DSN_ENDS = ("failed", "expired", "relayed")
+DSN_ENDS = ("failed", "expired")
 
 
 def ends_of(facts):
@@ -66,8 +66,8 @@ def check_arrivals(judge, facts):
         for event in facts.history.observed(kind):
             message = facts.messages.get(event.v.get("id"))
             if message is not None and never_accepted(message.op):
-                judge.violation(f"{event.node} has {message.id}, which it did not accept ({message.op.end.reply or 'broken off'})",
-                                [*message.op.events, event])
+                judge.violation(f"{event.node} has {message.id}, which was not accepted "
+                                f"({message.op.end.reply or 'broken off'})", [*message.op.events, event])
     for event in facts.history.observed("deliver"):
         message = facts.messages.get(event.v["id"])
         if message is None:
@@ -126,7 +126,7 @@ def check(facts: Facts, _files=()):
     if moved:
         judge.doubt(f"{moved} recipients without an end may have been on the disk that was taken away: queues were moved")
     if missing and not drained:
-        judge.doubt(f"{len(missing)} recipients without an end; the history ends before the queues were drained and looked into")
+        judge.doubt(f"{len(missing)} recipients without an end")
     elif missing and away:
         judge.doubt(f"{len(missing)} recipients without an end; the queue of {', '.join(away)} could not be looked into")
     if not drained:

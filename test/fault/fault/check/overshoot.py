@@ -197,8 +197,8 @@ def judge_limit(judge, limit, entries):
         if total > bound:
             inside = sorted((entry for entry in entries if entry.lo >= begin and entry.hi < begin + window_ns),
                             key=lambda entry: entry.lo)
-            judge.violation(f"{limit.name} of {limit.holder}: {total} recipients in {limit.window_ms / 1000:g} s from t={begin}, "
-                            f"{bound:g} are allowed", [entry.event for entry in inside])
+            judge.violation(f"{limit.name} of {limit.holder}: {total} recipients in {limit.window_ms / 1000:g} s from "
+                            f"t={begin}, {bound:g} are allowed", [entry.event for entry in inside])
             break  # windows beside it would tell the same again
     judge.figures[f"{limit.name} {limit.holder} {limit.window_ms} ms"] = {"most": most, "share": round(fullest, 3)}
     return fullest

@@ -43,13 +43,17 @@ def frozen_calls(ops):
     """Freezes, thaws and reads of one sender; timers are thaws that may happen at any time from their moment on."""
     named = {str(op.got["freeze"]) for op in ops if op.f == "freeze" and op.outcome == "ok"}
     calls = []
+
+    def meant(what):
+        """An id that no answer named may be that of a freeze whose answer was lost."""
+        return () if what in named or what == "thawed" else ("unnamed",)
     for number, op in enumerate(ops):
         if op.outcome == "fail" or op.invoke.v.get("local"):
             continue
         if op.f == "read":
             if op.outcome == "ok" and not op.invoke.v.get("stale"):
                 what = freeze_id(op.got["value"])
-                calls.append(linear.Call(op.t0, op.t1, ("read", what, *(() if what in named | {"thawed"} else ("unnamed",))), op))
+                calls.append(linear.Call(op.t0, op.t1, ("read", what, *meant(what)), op))
             continue
         if op.f == "freeze":
             what = str(op.got["freeze"]) if op.outcome == "ok" else ("unknown", number)
@@ -62,7 +66,7 @@ def frozen_calls(ops):
         if what is None:
             calls.append(linear.Call(op.t0, op.t1, ("thaw", None), op))
         else:
-            calls.append(linear.Call(op.t0, op.t1, ("thaw", str(what), *(() if str(what) in named else ("unnamed",))), op))
+            calls.append(linear.Call(op.t0, op.t1, ("thaw", str(what), *meant(str(what))), op))
     return calls
 
 
@@ -101,8 +105,8 @@ def check_lists(judge, facts):
                 continue
             judged += 1
             if freeze_id(op.got["value"]) != str(freeze.op.got["freeze"]):
-                judge.violation(f"{op.n} shows {op.got['value']!r} for {freeze.name}, after freeze {freeze.op.got['freeze']} had returned",
-                                [*freeze.op.events, *op.events])
+                judge.violation(f"{op.n} shows {op.got['value']!r} for {freeze.name}, after freeze "
+                                f"{freeze.op.got['freeze']} had returned", [*freeze.op.events, *op.events])
     return judged
 
 
