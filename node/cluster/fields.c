@@ -159,3 +159,14 @@ bool field_address_ok(struct span address)
     }
     return true;
 }
+
+bool field_seeds_ok(const struct identity_seed *seeds, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (seeds[i].id == 0 || seeds[i].id > FIELD_NUMBER_MAX ||
+            !field_address_ok(span_str(seeds[i].raft_address)) ||
+            !field_address_ok(span_str(seeds[i].gossip_address)))
+            return false;
+    }
+    return true;
+}

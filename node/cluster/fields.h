@@ -36,5 +36,6 @@ bool field_seeds(const json_t *o, struct identity_seed seeds[16], uint32_t *n);
 bool field_name_ok(struct span name);
 /* "host:port" or "[v6]:port"; at most 127. */
 bool field_address_ok(struct span address);
+bool field_seeds_ok(const struct identity_seed *seeds, uint32_t n);
 
 #endif

@@ -159,13 +159,7 @@ static bool fields_ok(const struct identity *id)
         id->nseeds > sizeof id->seeds / sizeof *id->seeds || !field_name_ok(span_str(id->name)) ||
         !field_address_ok(span_str(id->raft_address)) || !field_address_ok(span_str(id->gossip_address)))
         return false;
-    for (uint32_t i = 0; i < id->nseeds; i++) {
-        const struct identity_seed *s = &id->seeds[i];
-        if (s->id == 0 || s->id > FIELD_NUMBER_MAX || !field_address_ok(span_str(s->raft_address)) ||
-            !field_address_ok(span_str(s->gossip_address)))
-            return false;
-    }
-    return true;
+    return field_seeds_ok(id->seeds, id->nseeds);
 }
 
 int identity_save(const char *dir, const struct identity *id, struct buf *why)

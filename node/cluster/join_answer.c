@@ -49,13 +49,7 @@ static bool yes_ok(const struct join_answer *a)
     if (a->self.epoch == 0 || a->self.node == 0 || a->self.node > FIELD_NUMBER_MAX || a->certificate.n == 0 ||
         a->certificate.n > FIELD_PEM_MAX || a->ca.n == 0 || a->ca.n > FIELD_PEM_MAX || a->nseeds > 16)
         return false;
-    for (uint32_t i = 0; i < a->nseeds; i++) {
-        const struct identity_seed *s = &a->seeds[i];
-        if (s->id == 0 || s->id > FIELD_NUMBER_MAX || !field_address_ok(span_str(s->raft_address)) ||
-            !field_address_ok(span_str(s->gossip_address)))
-            return false;
-    }
-    return true;
+    return field_seeds_ok(a->seeds, a->nseeds);
 }
 
 /* Only words that could not forge a line travel. */
