@@ -94,6 +94,8 @@ bool directory_member_named(const struct machine *m, struct span name, struct di
 typedef int directory_member_fn(void *arg, const struct directory_member *mb);
 /* Removed ones too, for the audit; in order of id. */
 int directory_member_each(const struct machine *m, directory_member_fn *fn, void *arg);
+/* Present members whose role it is to vote. */
+uint32_t directory_voters(const struct machine *m);
 
 struct directory_cluster {
     uint8_t id[16];

@@ -485,3 +485,11 @@ int directory_member_each(const struct machine *m, directory_member_fn *fn, void
     }
     return stop;
 }
+
+uint32_t directory_voters(const struct machine *m)
+{
+    uint32_t n = 0;
+    MEMBERS_EACH(mb, m)
+    n += mb->state != COMMAND_MEMBER_REMOVED && mb->role == COMMAND_ROLE_VOTER;
+    return n;
+}

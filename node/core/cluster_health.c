@@ -165,21 +165,13 @@ static bool is_voter(struct cluster *c, uint64_t node)
            mb.role == COMMAND_ROLE_VOTER;
 }
 
-static int count_voter(void *arg, const struct directory_member *mb)
-{
-    if (mb->state != COMMAND_MEMBER_REMOVED && mb->role == COMMAND_ROLE_VOTER)
-        ++*(uint32_t *)arg;
-    return 0;
-}
-
 /* Whoever is in the minority of the voters at this index stops. */
 static void judge(struct cluster *c, uint64_t index)
 {
     const struct cluster_digest *own = digest_at(c->digests, index);
-    uint32_t voters = 0, with = 0, against = 0, best = 0;
+    uint32_t voters = directory_voters(c->m), with = 0, against = 0, best = 0;
     if (own == NULL)
         return;
-    (void)directory_member_each(c->m, count_voter, &voters);
     with = is_voter(c, c->id.self.node);
     for (uint32_t i = 0; i < c->nvotes; i++) {
         const struct cluster_digest *other = digest_at(c->votes[i].said, index);

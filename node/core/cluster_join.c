@@ -189,20 +189,12 @@ static int add_seed(void *arg, const struct directory_member *mb)
     return 0;
 }
 
-static int count_voter(void *arg, const struct directory_member *mb)
-{
-    if (mb->state != COMMAND_MEMBER_REMOVED && mb->role == COMMAND_ROLE_VOTER)
-        ++*(uint32_t *)arg;
-    return 0;
-}
-
 static void issued_cb(void *ctx, int err, const struct machine_result *r)
 {
     struct job *job = ctx;
     struct cluster *c = job->c;
     struct directory_cluster dc;
     struct directory_member mb;
-    uint32_t voters = 0;
     if (err != 0 || r == NULL || r->err != 0 || !directory_cluster(c->m, &dc) ||
         !directory_member_find(c->m, job->node, &mb)) {
         job_failed(job, err, r);
@@ -212,8 +204,8 @@ static void issued_cb(void *ctx, int err, const struct machine_result *r)
     a.self.node = job->node;
     a.certificate = buf_span(&job->certificate);
     (void)directory_member_each(c->m, add_seed, &a);
-    (void)directory_member_each(c->m, count_voter, &voters);
-    if (voters < cluster_voters_wanted(c)) /* it will be one; else it asks for it when it becomes one */
+    /* It will be one; else it asks for it when it becomes one. */
+    if (directory_voters(c->m) < cluster_voters_wanted(c))
         memcpy(a.secret, c->id.secret, sizeof a.secret);
     log_info("cluster", "%.*s joins as node %" PRIu64 ", from %s", (int)mb.name.n, mb.name.p, job->node,
              job->from);
