@@ -33,7 +33,7 @@ struct replica_config {
     struct raft_uv_transport *transport; /* outlives it */
     uint32_t election_ms, heartbeat_ms;  /* 0: 500 and 50 */
     uint64_t
-        snapshot_bytes; /* of log between two snapshots; 0: 48 MiB. Half the state's, when that is more */
+        snapshot_bytes; /* of log between two snapshots; 0: 32 MiB. A quarter of the state, when that is more */
     /* After each applied entry; after an installed snapshot with MACHINE_CHANGED_ALL alone. */
     void (*on_effects)(void *ctx, uint64_t index, const struct machine_effects *effects);
     /* The role or the known leader changed. `ready`: leader, and its barrier was applied: it may grant and

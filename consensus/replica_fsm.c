@@ -80,8 +80,8 @@ static unsigned trailing_entries(const struct replica *r, uint64_t index)
 static void consider_snapshot(struct replica *r, uint64_t index)
 {
     uint64_t limit = r->config.snapshot_bytes;
-    if (limit < r->snapshot_bytes / 2)
-        limit = r->snapshot_bytes / 2;
+    if (limit < r->snapshot_bytes / 4)
+        limit = r->snapshot_bytes / 4;
     if (r->since_bytes < limit || r->taking || r->copying != NULL || r->held != NULL || r->failed != 0)
         return;
     if (r->take_retry_ms != 0 && replica_mono_ms() < r->take_retry_ms)

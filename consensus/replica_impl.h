@@ -34,8 +34,8 @@
 #define REPLICA_CAPACITY_KIB 128
 #define REPLICA_DISK_STUCK_MS 10000
 #define REPLICA_TRANSFER_MS 1000
-#define REPLICA_SNAPSHOT_LOG_BYTES (48ull << 20) /* of log between snapshots */
-#define REPLICA_TRAILING_BYTES (64ull << 20)
+#define REPLICA_SNAPSHOT_LOG_BYTES (32ull << 20) /* of log between snapshots */
+#define REPLICA_TRAILING_BYTES (24ull << 20)
 #define REPLICA_TRAILING_ENTRIES 32768u
 #define REPLICA_ENTRY_OVERHEAD 32 /* of an entry on disk */
 #define REPLICA_SNAPSHOT_RETRY_MS 5000
