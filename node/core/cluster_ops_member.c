@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define SETTLE_MS 3000
 #define LEAVE_LOOK_MS 200
 
 static int set_member(void *ctx, const struct admin_caller *by, uint64_t node, uint8_t state, uint8_t role,
@@ -209,6 +210,21 @@ static int wait_empty(struct cluster *c, int64_t timeout_ms, struct admin_error 
     }
 }
 
+/* Once it is removed nobody takes its tokens back: they would count until their windows have passed. */
+static void settle_poll(struct cluster *c, struct cluster_call *call)
+{
+    if (c->state != CLUSTER_RUNNING || agent_settle(c->agent))
+        cluster_call_done(c, call, 0);
+}
+
+static void settle_run(struct cluster *c, struct cluster_call *call)
+{
+    if (c->state != CLUSTER_RUNNING || agent_settle(c->agent))
+        cluster_call_done(c, call, 0);
+    else
+        cluster_call_later(c, call);
+}
+
 static void handed_over_cb(void *ctx, int err)
 {
     struct cluster *c = ((struct cluster_ticket *)ctx)->c;
@@ -274,6 +290,11 @@ int cluster_leave(void *ctx, const struct admin_caller *by, const struct admin_l
         err = wait_empty(c, opts->timeout_ms, e);
     if (err != 0)
         return err;
+    cluster_call_init(&call, settle_run, NULL);
+    call.poll = settle_poll;
+    call.timeout_ms = SETTLE_MS;
+    if (cluster_call_wait(c, &call) != 0)
+        log_warn("cluster", "not all tokens of this node could be given back: they are burned");
     cluster_call_init(&call, hand_over_run, NULL);
     (void)cluster_call_wait(c, &call);
     err = set_member(ctx, by, cluster_self(c), COMMAND_MEMBER_REMOVED, 0, e);

@@ -70,6 +70,10 @@ int agent_submit(struct agent *a, struct command *cmd, int64_t timeout_ms, agent
  * frozen list (MACHINE_CHANGED_FROZEN, _ALL) and some worker has not yet published an index at or past it. */
 uint64_t agent_published(const struct agent *a);
 
+/* Before the node leaves the cluster, when it takes no mail any more: gives back all tokens that nobody has
+ * reserved. Called again and again until true: none is in hand, and the cluster has those that were. */
+bool agent_settle(struct agent *a);
+
 struct agent_session {
     uint64_t id;
     bool usable;

@@ -530,6 +530,18 @@ static void recalled(struct agent *a, uint64_t scope, struct span key)
     }
 }
 
+bool agent_settle(struct agent *a)
+{
+    bool settled = true;
+    LIST_EACH(pos, &a->sender_list)
+    {
+        struct agent_sender *s = LIST_ITEM(pos, struct agent_sender, link);
+        give_back(a, s);
+        settled = settled && list_empty(&s->grants) && s->request == NULL;
+    }
+    return settled;
+}
+
 void agent_sender_effects(struct agent *a, const struct machine_effects *effects)
 {
     bool refund = false;

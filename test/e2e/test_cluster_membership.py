@@ -8,7 +8,7 @@ import pytest
 from harness.clock import library, set_ahead
 from harness.cluster import took
 from harness.intruder import RAFT, hello, intrude, of_node
-from harness.quota import SENDER, Client, Staying, apply_policy, await_applied, most_within
+from harness.quota import SENDER, Client, Staying, apply_policy, await_applied, most_within, usage
 from harness.util import STRETCH, free_port, wait_until
 
 TTL_S, MARGIN_S, ELECTION_S = 3, 1, 3
@@ -142,6 +142,26 @@ def test_a_clock_that_is_far_off_at_join(make_cluster, folder):
     second.restart()
     second.join(token)
     second.wait_ready()
+
+
+# ---- a node that leaves
+
+
+def test_a_node_that_leaves_burns_no_tokens(cluster, sink):
+    apply_policy(cluster.nodes[0], "limits: [{name: hour, for: account, count: 1000, window: 1h}]\n")
+    await_applied(cluster.nodes)
+    leaving, stays = cluster.nodes[2], cluster.nodes[0]
+    sent = 0
+    while usage(stays, "hour")["held"] < 5:  # a busy sender's node has tokens ahead of use
+        with leaving.smtp("relay") as client:
+            for _ in range(10):
+                client.sendmail(SENDER, ["b@example.net"], "Subject: test\r\n\r\nhello\r\n")
+        sent += 10
+        assert sent < 500, usage(stays, "hour")
+    leaving.wait_empty()
+    assert leaving.api("POST", "/v1/node/leave", {})["left"]
+    left = usage(stays, "hour")
+    assert (left["used"], left["held"], left["burned"]) == (sent, 0, 0)
 
 
 # ---- a node that moves

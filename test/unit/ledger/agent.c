@@ -380,6 +380,36 @@ static void test_tenant_recall(void **state)
     held_end(&x, 0);
 }
 
+/* Before it leaves: idle tokens go back at once, here and with the workers; a reserved one when it is free.
+ */
+static void test_settle(void **state)
+{
+    (void)state;
+    struct held x, y;
+    held_begin(&x, 0, 0, "anna", "t");
+    held_begin(&y, 0, 1, "berta", "t");
+    assert_int_equal(held_reserve(&x, 0, 40), LEDGER_YES);
+    assert_int_equal(held_reserve(&y, 0, 10), LEDGER_YES);
+    held_end(&y, 0);
+    world_at(0);
+    assert_true(world_usage("tenant", "anna", "t") >= 50);
+    assert_false(agent_settle(world->nodes[0].agent));
+    world_advance(200, 10);
+    assert_int_equal(world_usage("tenant", "anna", "t"), 40);
+    world_at(0);
+    assert_false(agent_settle(world->nodes[0].agent)); /* a message is between RCPT and its end */
+    held_end(&x, 0);
+    world_at(0);
+    (void)agent_settle(world->nodes[0].agent);
+    world_advance(200, 10);
+    world_at(0);
+    assert_true(agent_settle(world->nodes[0].agent));
+    assert_int_equal(world_usage("tenant", "anna", "t"), 0);
+    struct machine_totals t;
+    machine_totals(world->lead, &t);
+    assert_int_equal(t.burned, 0);
+}
+
 /* Signs off: nobody has to wait for the session then, and idle tokens are given back. */
 static void closed_cb(void *ctx)
 {
@@ -438,6 +468,7 @@ int main(void)
         T(test_repeats_count_once),
         T(test_abandoned_request_is_cancelled),
         T(test_tenant_recall),
+        T(test_settle),
         T(test_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
