@@ -254,9 +254,14 @@ enum ledger_answer charge_ready(struct charge *c, struct charge_reply *out)
     for (int i = 0; i < 2; i++) {
         enum ledger_answer answer = holds[i] == NULL ? LEDGER_YES : ledger_ready(holds[i]);
         if (answer == LEDGER_YES && holds[i] != NULL && holds[i]->reserved != c->nrcpts)
-            answer = LEDGER_NO;  /* what was to be exchanged is gone, and there is nothing for it */
-        if (answer == LEDGER_NO) /* accepted at RCPT: whatever ended meanwhile is not the client's fault */
+            answer = LEDGER_NO;    /* what was to be exchanged is gone, and there is nothing for it */
+        if (answer == LEDGER_NO) { /* accepted at RCPT: whatever ended meanwhile is not the client's fault */
             no(out, 451, "4.3.2", "Sending limits cannot be checked just now, try again later");
+            if (holds[i]->refusal.why == LEDGER_WHY_LIMIT) {
+                refusal_put(&holds[i]->refusal, out);
+                out->reply.code = 451;
+            }
+        }
         if (answer != LEDGER_YES)
             return answer;
     }
