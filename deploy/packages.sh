@@ -17,7 +17,7 @@ packages_run='ca-certificates dns-root-data openssl procps'
 packages_image='
     ca-certificates dns-root-data
     libcrypt1 libcurl4 libevent-2.1-7 libhogweed6 libidn2-0 libisal2 libjansson4 liblz4-1 libmicrohttpd12 libnettle8
-    libnng1 libpcre2-8-0 libraft0 libsqlite3-0 libssl3 libsystemd0 libunbound8 libuv1 libyaml-0-2'
+    libnng1 libpcre2-8-0 libsqlite3-0 libssl3 libsystemd0 libunbound8 libuv1 libyaml-0-2'
 
 packages_test='
     python3 python3-pytest python3-pytest-xdist python3-aiosmtpd python3-dnslib python3-dkim python3-jsonschema python3-yaml

@@ -17,11 +17,11 @@
 #include <unistd.h>
 
 #ifdef __SANITIZE_THREAD__
-/* libuv and libraft are not built for it: of what their threads do with file descriptors it sees one half. */
+/* libuv is not built for it: of what its threads do with file descriptors it sees one half. */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {
-    return "race:libuv.so\nrace:libraft.so\n";
+    return "race:libuv.so\n";
 }
 #endif
 
