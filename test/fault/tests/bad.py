@@ -355,6 +355,15 @@ def a_failed_thaw_lifted_it():
 
 
 @bad("I3")
+def a_thaw_that_was_given_up_long_ago():
+    tale = frozen_tale(begin=40, returned=40.1)
+    tale.fault("partition-one", 10, 20, "minority", "n2")
+    thaw(tale, 12, 17, "info", p="other")
+    tale.send(42, 42.2)
+    return tale.history()
+
+
+@bad("I3")
 def an_old_timer_lifted_a_newer_freeze():
     tale = frozen_tale(for_s=5, number=1)
     tale.op(tale.at(12), tale.at(12.1), "op", "freeze", n="n2", k="a@x.test", v={"mode": "reject"}, got={"freeze": 2})
@@ -472,6 +481,15 @@ def a_node_does_not_know_who_is_frozen():
     tale = frozen_tale(number=7)
     tale.op(tale.at(12), tale.at(12.1), "op2", "read", n="n2", k="frozen/a@x.test", v={"stale": True}, got={"value": None})
     thaw(tale, 20, 20.1)
+    return tale.history()
+
+
+@bad("I4")
+def a_node_shows_a_freeze_that_was_replaced():
+    tale = frozen_tale(number=7)
+    tale.op(tale.at(12), tale.at(12.1), "op", "freeze", n="n2", k="a@x.test", v={"mode": "reject"}, got={"freeze": 8})
+    tale.op(tale.at(14), tale.at(14.1), "op2", "read", n="n2", k="frozen/a@x.test", v={"stale": True},
+            got={"value": {"freeze": 7, "mode": "reject"}})
     return tale.history()
 
 

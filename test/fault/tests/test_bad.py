@@ -147,7 +147,8 @@ def test_missing_while_a_queue_cannot_be_seen():
 
 
 @pytest.mark.parametrize("story", ["before", "thaw", "concurrent thaw", "unknown thaw", "timer", "incomplete", "hold", "unknown",
-                                   "frozen again, and that lifted", "other account", "local elsewhere", "on the wire", "cut off"])
+                                   "frozen again, and that lifted", "thaw inside",
+                                   "frozen again for a second", "late thaw", "other account", "local elsewhere", "on the wire", "cut off"])
 def test_what_a_freeze_does_not_promise(story):
     more = {"timer": {"for_s": 3}, "local elsewhere": {"local": True}}.get(story, {})
     tale = frozen_tale("hold" if story == "hold" else "reject", **more)
@@ -164,6 +165,13 @@ def test_what_a_freeze_does_not_promise(story):
         thaw(tale, 14, 14.1, freeze=2)
     elif story == "unknown thaw":
         thaw(tale, 12, 13, "info")
+    elif story == "thaw inside":
+        thaw(tale, 10.02, 10.08, p="other")
+    elif story == "frozen again for a second":  # the call took longer than that, since a node was away
+        tale.op(tale.at(11), tale.at(16), "op", "freeze", k="a@x.test", v={"mode": "reject", "for_s": 1}, got={"freeze": 2})
+    elif story == "late thaw":  # it was kept by a cut-off node until that was healed
+        tale.fault("partition-one", 1, 9.5, "minority", "n2")
+        thaw(tale, 2, 7, "info")
     if story == "before":
         tale.send(10.05, 12)
     elif story in ("on the wire", "cut off"):
@@ -204,6 +212,14 @@ def test_a_frozen_list_of_a_node_that_is_cut_off():
     tale.op(tale.at(12), tale.at(12.1), "op2", "read", n="n2", k="frozen/a@x.test", v={"stale": True}, got={"value": None})
     tale.op(tale.at(13), tale.at(13.1), "op2", "read", n="n3", k="frozen/a@x.test", v={"stale": True},
             got={"value": {"freeze": 7, "mode": "reject"}})
+    passes(tale.history(), "I4")
+
+
+def test_one_node_uses_its_address_twice_at_once():
+    tale = writes(Tale("registers"), "ip/192.0.2.1", (10, 11, "p", "w", "n1"), (12, 13, "p", "w", "n1"), (12, 13, "q", "r", "n1"),
+                  (14, 15, "q", "r", "n1"), (16, 17, "q", "r", "n1"))
+    for begin in (14, 14.5):
+        tale.arrive(15, tale.send(9, 9.2, delivered=False), source_ip="192.0.2.1", begin_ns=tale.at(begin))
     passes(tale.history(), "I4")
 
 

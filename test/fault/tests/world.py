@@ -58,11 +58,13 @@ class World(Story):
             "registers": {"pool/class/bulk": None}})
         self.counts = {}  # (limit's name, holder) to (moment, number in force)
         self.charged, self.lines, self.number = {}, {}, 0
+        self.named = {}  # a freeze's number to what it is about
         self.frozen = {account: [] for account in self.accounts}  # (on, off, mode, id)
         self.add(self.begin, "run", "ok", "phase", v={"phase": "load"})
         self._faults()
         self._leaders()
         self._freezes()
+        self._frozen_reads()
         self._limits()
         self._registers()
         self._mail()
@@ -109,7 +111,7 @@ class World(Story):
         for account in [name for name in self.accounts if name.startswith("s0@")] + ["@blue.test"]:
             t = self.begin + self.between(S, 4 * S)
             while t < self.stop - 12 * S:
-                number += self.rng.randint(1, 50)
+                number += self.rng.randint(2, 50)
                 mode = self.rng.choice(("reject", "defer", "hold"))
                 on = t + self.between(5 * MS, 80 * MS)
                 off = on + self.between(1 * S, 5 * S)
@@ -123,6 +125,7 @@ class World(Story):
                     self.op(off - self.between(5 * MS, 40 * MS), off + self.between(1 * MS, 30 * MS), f"op-{account}", "unfreeze",
                             n="n2", k=account, v=named)
                 parts = [(on, off, mode, number)]
+                self.named[number] = self.named[number + 1] = account
                 if again:
                     parts = self._refreeze(account, parts[0])
                 for name, fields in self.accounts.items():
@@ -154,6 +157,24 @@ class World(Story):
                     v={"limit": "quick", "holder": account, "count": count})
             self.counts.setdefault(("quick", account), []).append((moment, 12 if count is None else count))
             t += self.between(6 * S, 9 * S)
+
+    def _frozen_reads(self):
+        """What each node knows of who is frozen: all at once, but for a node that is in trouble."""
+        parts = {}
+        for event in self.find("freeze", "invoke"):
+            parts.setdefault(event.k, [])
+        for name in parts:
+            account = next(each for each, fields in self.accounts.items() if name in (each, f"@{fields['tenant']}"))
+            parts[name] = [part for part in self.frozen[account] if self.named[part[3]] == name]
+        t = self.begin
+        while t < self.stop:
+            name, node = self.rng.choice(sorted(parts)), self.rng.choice(NODES)
+            moment = t + self.between(1 * MS, 10 * MS)
+            if self.trouble(node, moment) is None:
+                found = next(({"freeze": number, "mode": mode} for on, off, mode, number in parts[name] if on <= moment < off), None)
+                self.op(t, moment + self.between(1 * MS, 10 * MS), "reader", "read", n=node, k=f"frozen/{name}", v={"stale": True},
+                        got={"value": found})
+            t += self.between(50 * MS, 200 * MS)
 
     def in_force(self, limit, holder, moment):
         number = limit["count"]

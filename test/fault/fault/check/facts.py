@@ -8,6 +8,8 @@ from ..history import Event, History, Op
 
 INFINITY = float("inf")
 CLOCK_ERROR = 1.0051  # of a clock that runs within 0.5 %
+# Nodes give up a command after 5 s and block its late arrival; what the network kept comes within seconds of its healing.
+LATE_NS = 10_000_000_000
 
 
 @dataclasses.dataclass(slots=True)
@@ -193,15 +195,22 @@ class Facts:
                                         self._frozen_until(op, ops)))
         return sorted((freeze for freeze in found if freeze.until > freeze.since), key=lambda freeze: freeze.since)
 
-    @staticmethod
-    def _frozen_until(op, ops):
+    def over(self, op):
+        """When an operation can take effect no more: at its end, or, where that is unknown, when what may have kept it on its
+        way was over for a while."""
+        if op.t1 is not None:
+            return op.t1
+        if op.end is None:
+            return INFINITY
+        return max([op.end.t, *(fault.lifted for fault in self.faults_near(op.t0, op.end.t))]) + LATE_NS
+
+    def _frozen_until(self, op, ops):
         """When the earliest thing began that may have ended it. What had returned before it was called cannot."""
         def timer(freeze):
             seconds = freeze.invoke.v.get("for_s")
             return freeze.t0 + int(seconds * 1e9 / CLOCK_ERROR) if seconds else INFINITY
         until, local = timer(op), bool(op.invoke.v.get("local"))
-        others = [other for other in ops if other is not op and other.outcome != "fail" and
-                  (other.t1 is None or other.t1 >= op.t0)]
+        others = [other for other in ops if other is not op and other.outcome != "fail" and self.over(other) >= op.t0]
         for other in others:
             if other.f == "unfreeze":
                 named = other.invoke.v.get("freeze")
