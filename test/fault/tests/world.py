@@ -166,7 +166,7 @@ class World(Story):
         for name in parts:
             account = next(each for each, fields in self.accounts.items() if name in (each, f"@{fields['tenant']}"))
             parts[name] = [part for part in self.frozen[account] if self.named[part[3]] == name]
-        t = self.begin
+        t = self.begin if parts else self.stop
         while t < self.stop:
             name, node = self.rng.choice(sorted(parts)), self.rng.choice(NODES)
             moment = t + self.between(1 * MS, 10 * MS)
