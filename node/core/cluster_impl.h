@@ -170,6 +170,8 @@ struct cluster {
     bool change_busy;
     uint64_t change_node;
     int64_t change_ms;  /* when the last one was proposed or failed */
+    uint64_t promoting; /* the standby that is to be a voter, since */
+    int64_t promoting_ms;
     int64_t surplus_ms; /* when there were not too many voters last */
     int64_t ready_ms;   /* since when this node leads */
     bool renewing, asking_secret, reporting;
@@ -291,6 +293,10 @@ void cluster_members_tick(struct cluster *c);
 void cluster_change_cb(void *ctx, int err);
 /* On the leader: at most one step. */
 void cluster_members_step(struct cluster *c);
+/* May this standby be made a voter just now? libraft counts it from the moment its leader has written that down,
+ * and it votes once it has that entry itself. Were the leader lost in between, the others might lack its vote
+ * until the leader is back. So it must be right behind, and answering; after a while under load, just answering. */
+bool cluster_may_vote_now(const struct replica_server *s, uint64_t last, int64_t waited_ms);
 bool cluster_own_member(struct cluster *c, struct directory_member *out);
 uint32_t cluster_voters_wanted(struct cluster *c);
 /* "node-b (192.0.2.2:7301), node-c (...)": those that do not answer. */

@@ -23,6 +23,9 @@
 #define SURPLUS_MS 5000 /* an operator who swaps two voters makes one more for a moment */
 #define PROPOSE_AGAIN_MS 1000
 #define CAUGHT_UP 1000 /* entries behind */
+#define VOTER_BEHIND 64 /* entries, of one that is to vote from now on */
+#define VOTER_HEARD_MS 300
+#define VOTER_WAIT_MS 10000 /* then it need not be so close */
 
 /* ---- whose connections are taken ----------------------------------------------------------------------- */
 
@@ -293,6 +296,22 @@ static bool caught_up(const struct look *l, const struct replica_server *s)
                                            s->contact_ms >= 0 && s->contact_ms < 2000);
 }
 
+bool cluster_may_vote_now(const struct replica_server *s, uint64_t last, int64_t waited_ms)
+{
+    bool close = s->match + VOTER_BEHIND >= last && s->contact_ms >= 0 && s->contact_ms < VOTER_HEARD_MS;
+    return close || waited_ms >= VOTER_WAIT_MS;
+}
+
+static bool may_vote_now(const struct look *l, const struct replica_server *s)
+{
+    struct cluster *c = l->c;
+    if (c->promoting != s->id) {
+        c->promoting = s->id;
+        c->promoting_ms = l->now;
+    }
+    return cluster_may_vote_now(s, l->rs.last, l->now - c->promoting_ms);
+}
+
 static bool is_alive(const struct look *l, uint64_t node)
 {
     for (uint32_t i = 0; i < l->npeers; i++)
@@ -345,7 +364,7 @@ static int step_follow(void *arg, const struct directory_member *mb)
     if (s->vote == REPLICA_SPARE)
         return l->stepped = began(c, mb->id, "receives the log",
                                   replica_assign(c->replica, mb->id, REPLICA_STANDBY, cluster_change_cb, c));
-    if (s->vote == REPLICA_STANDBY && voter && caught_up(l, s))
+    if (s->vote == REPLICA_STANDBY && voter && caught_up(l, s) && may_vote_now(l, s))
         return l->stepped = began(c, mb->id, "becomes a voter",
                                   replica_assign(c->replica, mb->id, REPLICA_VOTER, cluster_change_cb, c));
     if (s->vote == REPLICA_VOTER && !voter && l->voters > 0) {

@@ -307,6 +307,22 @@ static void test_operators_commands_have_a_name(void **state)
     assert_null(cluster_command_by(&grant));
 }
 
+/* ---- voters -------------------------------------------------------------------------------------------- */
+
+static void test_a_new_voter_is_right_behind(void **state)
+{
+    (void)state;
+    struct replica_server s = { .match = 936, .contact_ms = 299 };
+    assert_true(cluster_may_vote_now(&s, 1000, 0));
+    assert_false(cluster_may_vote_now(&s, 1001, 0));
+    assert_false(cluster_may_vote_now(&s, 1001, 9999));
+    assert_true(cluster_may_vote_now(&s, 1001, 10000)); /* the load is such that nobody ever is */
+    s.contact_ms = 300;
+    assert_false(cluster_may_vote_now(&s, 1000, 0));
+    s.contact_ms = -1;
+    assert_false(cluster_may_vote_now(&s, 1000, 0));
+}
+
 /* ---- room ---------------------------------------------------------------------------------------------- */
 
 static void refuse_for_room(struct fix *f, uint64_t session)
@@ -359,6 +375,7 @@ int main(void)
         EACH(test_a_state_of_the_epoch_before_is_none),
         EACH(test_nobody_proposes_in_anothers_name),
         EACH(test_operators_commands_have_a_name),
+        EACH(test_a_new_voter_is_right_behind),
         EACH(test_the_leader_says_that_there_are_too_many_senders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
