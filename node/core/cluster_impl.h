@@ -165,7 +165,9 @@ struct cluster {
     /* membership, on the leader */
     uint64_t peers[GOSSIP_PEERS_MAX]; /* whom gossip talks to */
     uint32_t npeers;
-    int64_t expel_ms; /* > 0: when removed members are cut off; < 0: now */
+    int64_t expel_ms;                /* > 0: when removed members are cut off; < 0: now */
+    uint64_t told[GOSSIP_PEERS_MAX]; /* removed members that know it and are not cut off yet */
+    uint32_t ntold;
     bool members_again;
     bool change_busy;
     uint64_t change_node;
@@ -206,8 +208,8 @@ struct cluster {
 
     /* pools */
     bool pools_dirty, senders_dirty;
-    bool pools_known;   /* this process has had a session */
-    bool pools_moving;  /* an address of this node is asked for */
+    bool pools_known;  /* this process has had a session */
+    bool pools_moving; /* an address of this node is asked for */
     uint64_t pools_number;
     int64_t senders_ms; /* not made anew before */
     struct pool_senders *senders;
@@ -339,7 +341,8 @@ int cluster_freeze_local(void *ctx, const struct admin_caller *by, const struct 
 int cluster_thaw_local(void *ctx, const struct admin_caller *by, uint8_t scope, const char *name,
                        struct admin_error *e);
 
-/* ---- cluster_pools.c ------------------------------------------------------------------------------------ */
+/* ---- cluster_pools.c ------------------------------------------------------------------------------------
+ */
 
 /* Pools, assignments (the key is empty) or an address changed. */
 void cluster_pools_changed(struct cluster *c, struct span key);

@@ -88,17 +88,30 @@ struct peers {
     uint32_t n;
     struct identity_seed seeds[sizeof((struct identity *)0)->seeds / sizeof(struct identity_seed)];
     uint32_t nseeds, removed;
+    bool told; /* somebody, just now */
 };
 
-/* It is told, and what it is owed still reaches it; then its connections end. */
-static bool lingers(struct cluster *c, const struct directory_member *mb)
+static bool has_id(const uint64_t *ids, uint32_t n, uint64_t id)
 {
-    bool was = false;
-    for (uint32_t i = 0; i < c->npeers && !was; i++)
-        was = c->peers[i] == mb->id;
-    if (was && c->ready && c->expel_ms == 0)
-        (void)gossip_send(c->gossip, mb->id, CLUSTER_MESSAGE_REMOVED, (struct span){ "", 0 });
-    return was;
+    for (uint32_t i = 0; i < n; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
+/* It is told, and what it is owed still reaches it; then its connections end. It gets no more of the log, so
+ * each that is removed must be told, while others linger too. */
+static bool lingers(struct peers *p, uint64_t node)
+{
+    struct cluster *c = p->c;
+    if (!has_id(c->peers, c->npeers, node))
+        return false;
+    if (c->ready && c->ntold < GOSSIP_PEERS_MAX && !has_id(c->told, c->ntold, node)) {
+        (void)gossip_send(c->gossip, node, CLUSTER_MESSAGE_REMOVED, (struct span){ "", 0 });
+        c->told[c->ntold++] = node;
+        return p->told = true;
+    }
+    return c->expel_ms >= 0;
 }
 
 static void copy_address(char out[128], struct span s)
@@ -123,7 +136,7 @@ static int add_peer(void *arg, const struct directory_member *mb)
         return 0;
     if (removed)
         cluster_address_use(p->c, mb->id, NULL);
-    if (removed && !(p->c->expel_ms >= 0 && lingers(p->c, mb)))
+    if (removed && !lingers(p, mb->id))
         return 0;
     p->removed += removed;
     if (p->n < GOSSIP_PEERS_MAX) {
@@ -171,10 +184,11 @@ static void set_peers(struct cluster *c, struct peers *p)
     c->npeers = p->n;
     for (uint32_t i = 0; i < p->n; i++)
         c->peers[i] = p->list[i].node;
-    if (p->removed > 0 && c->expel_ms == 0)
+    if (p->told || (p->removed > 0 && c->expel_ms == 0))
         c->expel_ms = clock_boot_ms() + EXPEL_MS;
     if (c->expel_ms <= 0) {
         c->expel_ms = 0;
+        c->ntold = 0;
         gossip_check_peers(c->gossip);
         transport_check_peers(c->transport);
     }
