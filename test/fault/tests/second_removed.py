@@ -1,5 +1,5 @@
 """Two members are removed shortly after one another, and the second one's raft connections are dead: only the others' word
-tells it that it is out. Prints what it knows in the end. Run by test_schedules.py, since it enters a namespace."""
+tells it that it is out. Prints what it knows in the end. Run by test_runs.py, since it enters a namespace."""
 import pathlib
 import sys
 import time

@@ -1,4 +1,5 @@
-"""Real runs, in network namespaces: what is left when the harness is killed, alone or together with its janitor."""
+"""Real nodes, in network namespaces: what is left when the harness is killed, alone or together with its janitor; and what
+fault runs have found, as schedules that show it each time."""
 import glob
 import os
 import pathlib
@@ -82,3 +83,15 @@ def test_killed_with_its_janitor(running):
     assert not nothing_left(run)
     assert run in sweep_stale()
     wait("all is gone", lambda: nothing_left(run))
+
+
+def said(name):
+    """What a schedule of its own process prints, since it enters a namespace."""
+    done = subprocess.run([sys.executable, PACKAGE / "tests" / name], capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.strip()
+
+
+def test_the_second_of_two_that_are_removed_hears_of_it():
+    """It waited for a majority for ever, and 'node leave' there never came to an end."""
+    assert said("second_removed.py") == "not ready: this node has left its cluster"
