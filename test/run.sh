@@ -92,9 +92,10 @@ if [ "$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 28)" -gt 28 ] && seta
     tsan_run='setarch -R'
 fi
 
-# More at a time than there are processors: unit tests wait now and then, end-to-end tests most of the time.
+# More at a time than there are processors: unit tests wait now and then, end-to-end tests most of the time, unless a
+# sanitizer makes them compute.
 processors=$(nproc)
-few=$((processors + 1)) more=$((2 * processors)) many=$((4 * processors))
+few=$((processors + 1)) more=$((2 * processors)) some=$((3 * processors)) many=$((4 * processors))
 if build dev; then
     unit dev "$more"
     if [ -n "$quick" ]; then
@@ -110,7 +111,7 @@ if [ -z "$quick" ]; then
     if build asan; then
         unit asan "$few" -E "$mutants"
         build_ahead tsan
-        end_to_end asan "$many" -m 'sanitizer and not waits'
+        end_to_end asan "$some" -m 'sanitizer and not waits'
     fi
     # Corpora are replayed, crashes and clusters simulated, by one thread: nothing for this build to find.
     # The command line's fake cluster is set up between requests; that a socket orders them is not seen.
@@ -119,7 +120,7 @@ if [ -z "$quick" ]; then
         ctest=$(command -v ctest)
         ctest() { $tsan_run "$ctest" "$@"; }
         unit tsan "$few" -E "$mutants|_replay\$|^style|^docs|^test_spool_crash|^test_cluster_sim|^test_ledger_sim|^machine_mutant|^cli_cluster_test"
-        end_to_end tsan "$many" -m 'sanitizer and not grammar and not waits'
+        end_to_end tsan "$some" -m 'sanitizer and not grammar and not waits'
     fi
 fi
 

@@ -45,8 +45,13 @@ def test_each_recipient_ends_once(make_node, make_sink, dns, how):
     acks = node.folder / "acks"
     load = node.bench("--messages", MESSAGES, "--sessions", 50, "--size", 3000, "--to", "r{n}@example.net",
                       "--from", "s{n%7}@example.com", "--ack-log", acks, "--give-up", 20)
+
+    def acknowledged():
+        return acks.read_text().count("\n") if acks.exists() else 0
     for turn in range(4):
-        time.sleep(0.7)
+        had = acknowledged()
+        wait_until("mail is taken", lambda: acknowledged() >= had + 30 or load.poll() is not None)
+        time.sleep(0.3)
         if how == "reload":
             node.reload()
         elif load.poll() is None or turn < 2:

@@ -130,7 +130,8 @@ def test_cname_loop(node, dns):
         states(node, "r@loop.test")[0][0] == "bounced" or any(r["reply"] for r in node.queue())), 30)
 
 
-def test_five_hundred_mx(node, dns, make_sink):
+def test_five_hundred_mx(make_node, dns, make_sink):
+    node = make_node({"resolver": {"timeout": "20s"}})
     sink = make_sink()
     for number in range(500):
         dns.add("many.test", "MX", f"{number} mx{number}.many.test")

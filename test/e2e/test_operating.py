@@ -28,9 +28,7 @@ def deferred(node, hop):
     """A node with five deferred messages of two senders."""
     hop.hooks["rcpt"] = lambda s, a: "451 4.7.1 greylisted, come back"
     node.config["delivery"]["retry"] = ["1h"]
-    node.write_config()
-    node.reload()
-    time.sleep(0.5)
+    node.take_config()
     ids = [node.send(f"r{n}@hop.test", sender="a@example.com" if n < 3 else "b@example.com") for n in range(5)]
     wait_until("all are deferred", lambda: sum(r["attempts"] > 0 for r in node.queue()) == 5)
     return ids
@@ -100,11 +98,17 @@ def test_sigterm_finishes_what_is_in_hand(node, sink, raw):
     client.command("RCPT TO:<friend@example.net>", "250")
     client.command("DATA", "354")
     os.kill(node.pid(), signal.SIGTERM)
-    time.sleep(0.5)
+    wait_until("it is stopping", lambda: "stopping" in node.log_text())
     client.send("Subject: last\r\n\r\nx\r\n.\r\n")
     assert client.reply().startswith("250")
-    with pytest.raises(OSError):
-        Raw(node.ports["relay"]).reply()
+
+    def refuses():
+        try:
+            Raw(node.ports["relay"]).close()
+        except OSError:
+            return True
+
+    wait_until("nobody else is let in", refuses)
     assert node.process.wait(40) == 0
     node.restart()
     wait_until("it is delivered", lambda: len(sink.find("Subject: last")) == 1)
@@ -128,7 +132,7 @@ def test_log_is_reopened(node, sink):
     wait_until("there are events", lambda: node.events("delivered"))
     os.rename(node.events_path, node.events_path.with_suffix(".1"))
     node.reload()
-    time.sleep(0.5)
+    wait_until("the new file is there", node.events_path.exists)
     node.send("r2@example.net")
     wait_until("the new file has events", lambda: node.events("delivered"))
     assert len(node.events("delivered")) == 1
@@ -220,11 +224,14 @@ def test_trace_shows_the_dialogue(node, sink):
     trace = subprocess.Popen([str(NODE.parents[2] / "cli/turnpike"), "--socket", str(node.socket), "trace", "server"],
                              stdout=subprocess.PIPE, text=True)
     threading.Thread(target=lambda: lines.extend(trace.stdout), daemon=True).start()
-    time.sleep(0.5)
     node.add_account()
-    node.send("r@example.net")
+
+    def shown(recipient):
+        node.send(recipient)
+        return any(f"<{recipient}>" in line for line in lines)
+    wait_until("it has begun", lambda: shown("r@example.net"), interval=0.2)
     node.smtp("submissions", "user@example.com").quit()
-    wait_until("it shows the recipient", lambda: any("<r@example.net>" in line for line in lines))
+    wait_until("it shows what came after the login", lambda: shown("last@example.net"), interval=0.2)
     trace.terminate()
     trace.wait(10)
     assert PASSWORD not in "".join(lines)

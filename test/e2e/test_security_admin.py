@@ -227,9 +227,7 @@ def test_a_list_is_not_smuggled_into_one_item(node, senders):
                           {"name": "user@example.com", "password": "long-enough-secret", "senders": senders})
     if status == 200: # then it must mean what it says: nothing of others
         node.config["accounts"]["sender_check"] = "envelope"
-        node.write_config()
-        node.reload()
-        time.sleep(0.5)
+        node.take_config()
         with log_in(node, password="long-enough-secret") as client:
             client.command("MAIL FROM:<anybody@elsewhere.test>", "553")
     else:

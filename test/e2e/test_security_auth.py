@@ -280,14 +280,14 @@ def test_guessing_blocks_the_network(make_node):
 
 def test_a_block_ends(make_node):
     node = make_node({"accounts": {"guard": {"account_failures": 3, "client_failures": 0, "window": "1m",
-                                             "block": "4s"}}})
+                                             "block": "8s"}}})
     node.add_account()
     for number in range(3):
         with greet(node, "submissions") as client:
             client.command(plain("user@example.com", f"guess-{number}"), "535")
     with greet(node, "submissions") as client:
         client.command(plain("user@example.com"), "421 4.7.0")
-    time.sleep(4.3)
+    time.sleep(8.3)
     log_in(node).close()
 
 

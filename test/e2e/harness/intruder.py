@@ -87,5 +87,6 @@ class Impostor:
                 one.close()
 
     def close(self):
+        self.socket.shutdown(socket.SHUT_RDWR)  # ends the accept
         self.socket.close()
         self.thread.join(10)

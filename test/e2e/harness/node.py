@@ -125,6 +125,13 @@ class Node:
     def reload(self):
         os.kill(self.pid(), signal.SIGHUP)
 
+    def take_config(self):
+        """What self.config says is in force when it returns."""
+        before = self.log_text().count("is in force")
+        self.write_config()
+        self.reload()
+        wait_until("the configuration is in force", lambda: self.log_text().count("is in force") > before)
+
     def check_clean(self):
         """After a test: it must not have crashed, whatever was sent to it."""
         text = self.log_text()
@@ -191,7 +198,7 @@ class Node:
     def events(self, kind=None):
         if not self.events_path.exists():
             return []
-        lines = self.events_path.read_text("utf-8", "replace").splitlines()
+        lines = self.events_path.read_text("utf-8", "replace").split("\n")[:-1]  # the last one may still be written
         events = [json.loads(line) for line in lines]
         return [e for e in events if kind is None or e.get("event") == kind]
 

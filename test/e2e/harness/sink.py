@@ -70,6 +70,8 @@ class Session:
         delay = self.sink.delays.get(stage, 0)
         if delay:
             await asyncio.sleep(delay)
+        while stage in self.sink.held:
+            await asyncio.sleep(0.02)
         if reply is HANG:
             await asyncio.sleep(3600)
         if reply is RESET:
@@ -198,6 +200,7 @@ class Sink:
         self.name = name
         self.extensions = ["PIPELINING", "8BITMIME", "SIZE 104857600", "ENHANCEDSTATUSCODES"]
         self.hooks, self.delays = {}, {}
+        self.held = set()  # stages that are answered when they are taken out of it
         self.messages, self.sessions = [], []
         self.context = None
         if certificate:
