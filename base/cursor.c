@@ -5,6 +5,8 @@
 
 void cursor_init(struct cursor *c, const void *p, size_t n)
 {
+    if (p == NULL) /* of nothing, such as an empty buffer */
+        p = "";
     *c = (struct cursor){ .p = p, .end = (const uint8_t *)p + n };
 }
 

@@ -25,6 +25,17 @@ static void fill(struct buf *b)
     buf_put_str(b, "end");
 }
 
+static void test_of_nothing(void **state)
+{
+    (void)state;
+    struct cursor c;
+    cursor_init(&c, NULL, 0);
+    assert_int_equal(cursor_bytes(&c, 0).n, 0);
+    assert_int_equal(cursor_err(&c), 0);
+    assert_int_equal(cursor_u8(&c), 0);
+    assert_int_equal(cursor_err(&c), ERR_TORN);
+}
+
 static void test_round_trip(void **state)
 {
     (void)state;
@@ -90,6 +101,7 @@ static void test_lying_length(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_of_nothing),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_every_cut_is_torn),
         cmocka_unit_test(test_lying_length),
