@@ -40,7 +40,8 @@ class NetnsEngine(Engine):
         enter(f"/run/netns/{hub}")
         addresses = [f"{NETWORK}.1.{number}" for number in range(1, senders + 1)]
         call("ip", "link", "set", "lo", "up")
-        call("ip", "link", "add", "br0", "type", "bridge")
+        # An address of its own: else it changes when a machine is added, and the others send into the void for a while.
+        call("ip", "link", "add", "br0", "address", "02:00:00:00:00:01", "type", "bridge")
         for address in (self.hub, *addresses):
             call("ip", "address", "add", f"{address}/16", "dev", "br0")
         call("ip", "link", "set", "br0", "up")
