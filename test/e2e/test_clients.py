@@ -159,6 +159,7 @@ def test_postfix_as_next_hop(node, dns, make_postfix, make_node, folder):
 
 
 # ---- OpenSMTPD and Exim, in a root of their own --------------------------------------------------------------
+# An installation computes a lot: the seconds of their marks keep them apart.
 
 OVERLAY = """
 set -e
@@ -251,7 +252,7 @@ def test_opensmtpd_as_next_hop(make_node, opensmtpd, folder):
     assert all("\n.dot\n" in path.read_text() for path in (mail / "new").glob("*"))
 
 
-@pytest.mark.slow(20)
+@pytest.mark.slow(11)
 def test_opensmtpd_as_client(node, sink, opensmtpd):
     client = opensmtpd(f"action out relay host smtp://127.0.0.1:{node.ports['relay']}\n"
                        "match from any for any action out\n")
@@ -306,7 +307,7 @@ def exim(other_system, folder):
     return make
 
 
-@pytest.mark.slow(20)
+@pytest.mark.slow(14)
 def test_exim_as_next_hop(make_node, exim, folder):
     hop = exim("all:\n  driver = accept\n  transport = null\n")
     node = make_node({"routes": [{"domain": "*", "via": f"[127.0.0.1]:{hop.port}"}]})
@@ -318,7 +319,7 @@ def test_exim_as_next_hop(make_node, exim, folder):
     assert "\n.dot\n" in box.read_text()
 
 
-@pytest.mark.slow(20)
+@pytest.mark.slow(8)
 def test_exim_as_client(node, sink, exim):
     client = exim("all:\n  driver = manualroute\n  route_list = * 127.0.0.1\n  transport = hop\n  self = send\n",
                   node.ports["relay"])
