@@ -241,6 +241,13 @@ def refused_for_good_at_the_end_and_delivered():
 
 
 @bad("I2")
+def refused_for_want_of_room_and_delivered():
+    tale = Tale("spool")
+    tale.arrive(12, tale.send(10, 11, ty="fail", got={"stage": "dot"}, reply="452 4.3.1 no room"))
+    return tale.history()
+
+
+@bad("I2")
 def other_content_arrives():
     world = World(4, "spool")
     a_delivered(world)[0].v["hash"] = "another"
@@ -637,6 +644,14 @@ def the_majority_stops_while_one_is_cut_off():
     tale = Tale("spool")
     tale.fault("partition-one", 10, 40, "minority", "n3")
     return steady(tale, 5, 80, but=lambda t, at: "cut" if (at == "n3" and 12 < t < 45) or 20 < t < 25 else None).history()
+
+
+@bad("I6")
+def a_drained_node_is_no_excuse_for_the_majority():
+    tale = Tale("spool")
+    tale.fault("partition-one", 10, 60, "minority", "n3")
+    tale.fault("drain", 20, 50, "unclear", "n1")
+    return steady(tale, 5, 80, but=lambda t, at: "cut" if (at == "n3" and 12 < t < 65) or 30 < t < 40 else None).history()
 
 
 @bad("I6")

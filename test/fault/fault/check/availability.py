@@ -33,12 +33,6 @@ def majority_lost(facts, fault):
     return len(facts.nodes) > 1 and len(set(facts.nodes) - out) <= len(facts.nodes) // 2
 
 
-def hit(fault, node):
-    """Not just by its beginning and its end, as all nodes are."""
-    half_done = fault.placed > fault.lifting  # nobody knows what of it was in place, and for whom
-    return fault.on(node, "minority", "down", "unclear", "wiped") or (half_done and node in fault.targets)
-
-
 def troubled(facts):
     """Node to the times at which nothing is said about it."""
     found = {node: [] for node in facts.nodes}
@@ -49,7 +43,7 @@ def troubled(facts):
             if fault.name == DRAIN:
                 if node in fault.touched:
                     times.append((fault.begun, fault.lifted + DRAIN_NS))
-            elif majority_lost(facts, fault) or hit(fault, node):
+            elif majority_lost(facts, fault) or fault.on(node, "minority", "down", "unclear", "wiped"):
                 times.append((fault.begun, fault.lifted + HEAL_NS))
             else:
                 times.append((fault.begun, fault.placed + SETTLE_NS))

@@ -107,9 +107,9 @@ def check_lists(judge, facts):
             judged += 1
             got = freeze_id(op.got["value"])
             # One that may have taken its place, if it is not over already.
-            others = [other for other in freezes if other.k == freeze.name and other.outcome != "fail" and
-                      other.t0 < op.t1 and facts.over(other) >= freeze.op.t0]
-            if got == "thawed" or not any(other.outcome == "info" or str(other.got["freeze"]) == got for other in others):
+            others = [other for other in freezes if other.k == freeze.name and other.outcome == "ok" and
+                      other.t0 < op.t1 and other.t1 >= freeze.op.t0]
+            if got not in {str(other.got["freeze"]) for other in others}:
                 judge.violation(f"{op.n} shows {op.got['value']!r} for {freeze.name}, after freeze "
                                 f"{freeze.op.got['freeze']} had returned", [*freeze.op.events, *op.events])
     return judged
