@@ -16,8 +16,10 @@ static void put_transfers(struct cli *c, const json_t *j)
     cli_table_init(&t, titles, 7);
     json_array_foreach(json_object_get(j, "transfers"), i, row)
     {
-        char age[32];
-        text_format_duration((clock_wall_ms() - cli_int(row, "since_ms")) / 1000 * 1000, age, sizeof(age));
+        char age[32] = "-";
+        if (cli_int(row, "since_ms") > 0)
+            text_format_duration((clock_wall_ms() - cli_int(row, "since_ms")) / 1000 * 1000, age,
+                                 sizeof(age));
         cli_table_row(&t);
         cli_table_str(&t, 0, row, "batch");
         cli_table_str(&t, 1, row, "giver");
@@ -73,6 +75,27 @@ int cmd_transfer_take(struct cli *c)
     if (code == 0)
         return cli_post(c, "/v1/transfers/take", body, "it is this node's now");
     json_decref(body);
+    return code;
+}
+
+int cmd_transfer_forget(struct cli *c)
+{
+    json_t *body = json_object(), *j = NULL;
+    int code = cli_put_text(c, body, "node", c->args[0]);
+    if (code == 0)
+        code = client_json(c, "/v1/transfers/forget", body, &j);
+    if (code == 0 && c->json)
+        cli_print_json(j);
+    else if (code == 0)
+        printf("%" PRId64 " batch(es) ended\n", cli_int(j, "ended"));
+    if (code == 0 && cli_int(j, "kept") > 0)
+        code = cli_fail(c, CLI_PARTLY,
+                        "%" PRId64
+                        " are kept: a node has copies of them; turnpike transfer list on each node shows "
+                        "them, transfer take takes what came whole",
+                        cli_int(j, "kept"));
+    json_decref(body);
+    json_decref(j);
     return code;
 }
 

@@ -447,6 +447,9 @@ const struct cli_command cli_commands[] = {
     { "transfer take", "BATCH", 1, 1, NULL, no_options, "take a batch whose giver was removed",
       "On the node that it was sent to, when all of it came.",
       "  turnpike transfer take 4fd1c5e2a0b94c0f8e6a7d1b2c3f4a5b\n", cmd_transfer_take },
+    { "transfer forget", "NODE", 1, 1, NULL, no_options, "end the batches of a removed node",
+      "When its disk will not be adopted (any more): the cluster keeps them for that. spool adopt does it by itself.",
+      "  turnpike transfer forget node-c\n", cmd_transfer_forget },
     { "spool adopt", "DIR", 1, 1, "@dir", adopt_options, "take in the mail of a dead node from its disk",
       "The node was removed, and DIR is its spool directory on this machine. May be repeated: nothing is taken "
       "twice.",

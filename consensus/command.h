@@ -28,9 +28,9 @@
 /* The largest entry: as many commands as fit below COMMAND_ENTRY_BYTES and a large one. */
 #define COMMAND_ENTRY_BYTES_MAX (COMMAND_ENTRY_BYTES + COMMAND_BYTES_MAX + 32u)
 
-/* Feature levels. An entry names the lowest level that can read it, so that older nodes can follow until the
+/* Feature levels: 2: anybody ends the batches of a removed giver. An entry names the lowest level that can read it, so that older nodes can follow until the
  * level is raised (COMMAND_FEATURE_RAISE). */
-#define COMMAND_FEATURES 1        /* highest that this build can do */
+#define COMMAND_FEATURES 2        /* highest that this build can do */
 #define COMMAND_FEATURES_NEEDED 1 /* by what it writes */
 
 enum command_type {

@@ -5,12 +5,15 @@
  *        |                                          +--END--> (none)
  *        +-----CANCEL, by the giver--> cancelled ---+
  *
- * A cancelled batch is remembered even if nobody has heard of it: an OWN that comes late must find it.
+ * END may come from anybody once the giver was removed (from feature level 2 on). A cancelled batch is
+ * remembered even if nobody has heard of it: an OWN that comes late must find it.
  */
 #include "consensus/directory_impl.h"
 
 #include <errno.h>
 #include <stdlib.h>
+
+#define ORPHANS_FEATURE 2
 
 struct transfer {
     struct store_rec rec;
@@ -144,6 +147,12 @@ int directory_transfer_cancel(struct machine *m, const struct machine_at *at, co
     return add(m, &t, r);
 }
 
+/* Its giver is out and will never end it: any member may, who has seen to it that nobody needs it. */
+static bool is_orphan(const struct machine *m, const struct transfer *t)
+{
+    return directory_features(m) >= ORPHANS_FEATURE && !directory_member_present(m, t->giver);
+}
+
 int directory_transfer_end(struct machine *m, const struct machine_at *at, const struct command *cmd,
                            struct machine_result *r)
 {
@@ -152,7 +161,7 @@ int directory_transfer_end(struct machine *m, const struct machine_at *at, const
     if (t == NULL)
         return 0; /* a repeat */
     uint64_t asker = directory_asker(m, cmd);
-    if (asker == 0 || (asker != t->giver && asker != t->taker))
+    if (asker == 0 || (asker != t->giver && asker != t->taker && !is_orphan(m, t)))
         return REFUSE(r, ERR_DENIED, "a batch is ended by its giver or its taker");
     tell(m, t->id);
     directory_drop(m, &m->directory->transfers, &t->rec);

@@ -79,8 +79,9 @@ struct admin_transfer {
     const char *batch; /* hex */
     uint64_t giver, taker;
     bool giving; /* by this node; else to it */
+    bool orphan; /* neither: kept by the log, of a giver that was removed */
     uint32_t messages;
-    int64_t since_ms; /* wall clock */
+    int64_t since_ms; /* wall clock; 0: not known */
     const char *state, *trouble; /* trouble: or empty */
 };
 typedef int admin_transfer_fn(void *arg, const struct admin_transfer *row);
@@ -138,6 +139,9 @@ struct admin_cluster {
     int (*transfers)(void *ctx, admin_transfer_fn *fn, void *arg, struct admin_transfers *all);
     int (*transfer_cancel)(void *ctx, const struct admin_caller *by, const char *batch, struct admin_error *e);
     int (*transfer_take)(void *ctx, const struct admin_caller *by, const char *batch, struct admin_error *e);
+    /* Ends what is kept of a removed node's batches; `kept`: those of which a node still has copies. */
+    int (*transfer_forget)(void *ctx, const struct admin_caller *by, const char *node, uint32_t *ended, uint32_t *kept,
+                           struct admin_error *e);
     int (*queue_move)(void *ctx, const struct admin_caller *by, const struct admin_selector *sel, uint64_t node,
                       bool dry_run, uint64_t *messages, struct admin_error *e);
     /* The spool of a removed node. */

@@ -15,7 +15,7 @@ static int on_row(void *arg, const struct admin_transfer *row)
     struct json_out *j = &r->j;
     json_out_open(j, NULL, '{');
     json_out_str(j, "batch", row->batch);
-    json_out_str(j, "direction", row->giving ? "out" : "in");
+    json_out_str(j, "direction", row->orphan ? "kept" : row->giving ? "out" : "in");
     member_put_node(j, "giver", r->m, row->giver);
     member_put_node(j, "taker", r->m, row->taker);
     json_out_u64(j, "messages", row->messages);
@@ -78,6 +78,25 @@ int admin_on_transfer_take(struct admin_call *c)
                   : c->cluster->transfer_take(c->cluster_ctx, c->caller, admin_arg_str(c->args, "batch"),
                                               &c->e);
     return err != 0 ? err : admin_ok(c);
+}
+
+int admin_on_transfer_forget(struct admin_call *c)
+{
+    uint32_t ended = 0, kept = 0;
+    struct json_out j;
+    struct machine *m;
+    int err = member_machine(c, &m);
+    if (err == 0)
+        err = c->cluster->transfer_forget == NULL
+                  ? admin_missing(c)
+                  : c->cluster->transfer_forget(c->cluster_ctx, c->caller, admin_arg_str(c->args, "node"),
+                                                &ended, &kept, &c->e);
+    if (err != 0)
+        return err;
+    json_out_begin(&j, &c->out);
+    json_out_u64(&j, "ended", ended);
+    json_out_u64(&j, "kept", kept);
+    return json_out_end(&j);
 }
 
 int admin_on_spool_adopt(struct admin_call *c)

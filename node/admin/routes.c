@@ -225,6 +225,8 @@ const struct admin_route admin_routes[] = {
       "keep a batch that is in doubt" },
     { "POST", "/v1/transfers/take", admin_on_transfer_take, admin_transfer_params, 0,
       "take a batch whose giver was removed" },
+    { "POST", "/v1/transfers/forget", admin_on_transfer_forget, admin_node_params, 0,
+      "end the batches of a removed node" },
     { "POST", "/v1/spool/adopt", admin_on_spool_adopt, admin_adopt_params, 0, "take in a dead node's spool" },
     { "GET", "/v1/track", admin_on_track, track_params, ADMIN_ROUTE_ASKED, "what became of a message" },
     { "GET", "/v1/top", admin_on_top, top_params, ADMIN_ROUTE_ASKED, "busiest senders and sites" },

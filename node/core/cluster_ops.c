@@ -304,6 +304,7 @@ const struct admin_cluster cluster_admin = {
     .transfers = transfer_op_list,
     .transfer_cancel = transfer_op_cancel,
     .transfer_take = transfer_op_take,
+    .transfer_forget = transfer_op_forget,
     .queue_move = transfer_op_move,
     .adopt = transfer_op_adopt,
     .ask = cluster_ask,

@@ -251,6 +251,34 @@ static void row_of(struct transfer *t, const struct transfer_row *shown, struct 
         row->taker = cluster_self(t->node->cluster);
 }
 
+struct orphans {
+    struct transfer *t;
+    const struct machine *m;
+    transfer_row_fn *fn;
+    void *arg;
+};
+
+static int add_orphan(void *arg, const struct directory_transfer *d)
+{
+    const struct orphans *o = arg;
+    struct directory_member giver;
+    struct transfer_row row = {
+        .giver = d->giver, .taker = d->taker, .orphan = true, .messages = d->messages
+    };
+    if (!directory_member_find(o->m, d->giver, &giver) || giver.state != COMMAND_MEMBER_REMOVED)
+        return 0;
+    memcpy(row.batch, d->id, sizeof row.batch);
+    row.state = d->cancelled ? "cancelled, of a removed node" : "moved, from a removed node";
+    return o->fn(o->arg, &row);
+}
+
+/* What the log keeps of nodes that were removed, until somebody says that it need not. */
+static int list_orphans(struct transfer *t, transfer_row_fn *fn, void *arg)
+{
+    struct orphans o = { t, cluster_machine(t->node->cluster), fn, arg };
+    return o.m == NULL ? 0 : directory_transfer_each(o.m, add_orphan, &o);
+}
+
 int transfer_list(struct node *n, transfer_row_fn *fn, void *arg)
 {
     struct transfer *t = n->transfer;
@@ -271,7 +299,7 @@ int transfer_list(struct node *n, transfer_row_fn *fn, void *arg)
     for (uint32_t i = 0; err == 0 && i < rows; i++)
         err = fn(arg, &copy[i]);
     free(copy);
-    return err;
+    return err != 0 ? err : list_orphans(t, fn, arg);
 }
 
 int transfer_cancel(struct node *n, struct span batch, struct admin_error *e)

@@ -56,17 +56,26 @@ struct transfer_row {
     uint8_t batch[16];
     uint64_t giver, taker;
     bool giving; /* by this node; else to it */
+    bool orphan; /* neither: kept by the log, of a giver that was removed */
     uint32_t messages;
-    int64_t since_ms; /* wall clock */
+    int64_t since_ms; /* wall clock; 0: not known */
     const char *state;
     char trouble[160]; /* or empty */
 };
 typedef int transfer_row_fn(void *arg, const struct transfer_row *row);
+/* Under machine_read_lock. Also what the log keeps of givers that were removed. */
 int transfer_list(struct node *n, transfer_row_fn *fn, void *arg);
 /* The giver's: the batch shall stay. What the log says counts: ERR_DENIED when it is the taker's already. */
 int transfer_cancel(struct node *n, struct span batch, struct admin_error *e);
 /* The taker's, when the giver was removed: the batch shall be this node's. */
 int transfer_take(struct node *n, struct span batch, struct admin_error *e);
+
+/* Of a node that was removed and whose disk nobody will adopt (any more): ends what the log keeps of its batches, but
+ * for those of which some node still has copies that it does not use. */
+struct transfer_forgotten {
+    uint32_t ended, kept;
+};
+int transfer_forget(struct node *n, uint64_t giver, struct transfer_forgotten *out, struct admin_error *e);
 
 /* Asks for all messages that are selected. */
 struct transfer_asked_for {

@@ -13,7 +13,6 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#define ASK_MS 5000
 #define LOOK_MS 10
 
 struct adopting {
@@ -48,27 +47,6 @@ static int found_cb(void *ctx, const struct envelope *env, const struct spool_rc
 
 enum fate { OURS, ELSEWHERE, DOUBT };
 
-/* TRANSFER_YES and the like, or an error. */
-static int ask(struct transfer *t, uint64_t node, uint8_t verb, const uint8_t batch[16])
-{
-    struct transfer_question q = { .verb = verb };
-    struct transfer_answer answer = { .code = 0 };
-    struct buf question, bytes;
-    memcpy(q.batch, batch, sizeof q.batch);
-    buf_init(&question, 64);
-    buf_init(&bytes, 4096);
-    int err = transfer_question_encode(&q, &question);
-    if (err == 0 && node == cluster_self(t->node->cluster))
-        err = transfer_ask_self(t, buf_span(&question), &bytes);
-    else if (err == 0)
-        err = cluster_transfer_ask(t->node->cluster, node, buf_span(&question), ASK_MS, &bytes);
-    if (err == 0)
-        err = transfer_answer_decode(buf_span(&bytes), &answer);
-    buf_fini(&question);
-    buf_fini(&bytes);
-    return err != 0 ? err : answer.code;
-}
-
 static enum fate of_verdict(enum transfer_verdict v, enum fate otherwise)
 {
     return v == TRANSFER_VERDICT_OWNED ? ELSEWHERE : v == TRANSFER_VERDICT_CANCELLED ? OURS : otherwise;
@@ -83,12 +61,13 @@ static enum fate fate_of_leaving(struct adopting *a, const struct transfer_mark 
     if (fate != DOUBT || !transfer_member_present(t, mark->peer))
         return fate == DOUBT ? OURS : fate; /* the log gives nothing to a node that is none */
     if (mark->peer == cluster_self(t->node->cluster)) {
-        int code = ask(t, mark->peer, TRANSFER_TAKE, mark->batch);
+        int code = transfer_ask(t, mark->peer, TRANSFER_TAKE, mark->batch);
         if (code == TRANSFER_REFUSED) /* parts of it: they are of no use, since all of it comes again */
-            code = ask(t, mark->peer, TRANSFER_DROP, mark->batch) == TRANSFER_YES ? TRANSFER_AGAIN : code;
+            code = transfer_ask(t, mark->peer, TRANSFER_DROP, mark->batch) == TRANSFER_YES ? TRANSFER_AGAIN
+                                                                                           : code;
         return code == TRANSFER_YES ? ELSEWHERE : code == TRANSFER_AGAIN ? OURS : DOUBT;
     }
-    if (ask(t, mark->peer, TRANSFER_SETTLED, mark->batch) != TRANSFER_YES)
+    if (transfer_ask(t, mark->peer, TRANSFER_SETTLED, mark->batch) != TRANSFER_YES)
         return DOUBT;
     /* It has nothing inert of it: it never had, or it is the owner since a moment ago. */
     if (cluster_transfer_barrier(t->node->cluster) != 0)
@@ -289,6 +268,11 @@ int transfer_adopt(struct node *n, const char *dir, uint64_t node, struct transf
                           err == -EWOULDBLOCK ? "a node uses it: stop that one first" : err_text(err));
     }
     err = adopt_all(&a);
+    if (err == 0 && out->in_doubt + out->failed == 0) {
+        struct transfer_forgotten gone; /* nobody will ask for it any more; else an operator may end it */
+        struct admin_error why;
+        (void)transfer_forget(n, node, &gone, &why);
+    }
     if (err != 0 && e->text[0] == '\0')
         (void)admin_fail(e, err, "stopped half way: %s", err_text(err));
     spool_close(a.from);

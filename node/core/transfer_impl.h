@@ -214,6 +214,10 @@ static inline int transfer_refuse(struct transfer_answer *a, const char *words)
     return TRANSFER_REFUSED;
 }
 
+/* transfer_forget.c */
+/* TRANSFER_YES and the like, or an error; of another node, or this one. */
+int transfer_ask(struct transfer *t, uint64_t node, uint8_t verb, const uint8_t batch[16]);
+
 /* transfer_taker.c */
 void *transfer_taker_main(void *arg);
 /* At the start. */

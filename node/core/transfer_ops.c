@@ -20,6 +20,7 @@ static int on_row(void *arg, const struct transfer_row *row)
                                 .giver = row->giver,
                                 .taker = row->taker,
                                 .giving = row->giving,
+                                .orphan = row->orphan,
                                 .messages = row->messages,
                                 .since_ms = row->since_ms,
                                 .state = row->state,
@@ -90,12 +91,10 @@ static int by_name(void *arg, const struct directory_member *mb)
     return 0;
 }
 
-int transfer_op_adopt(void *ctx, const struct admin_caller *by, const char *dir, const char *node,
-                      struct admin_adopted *out, struct admin_error *e)
+/* Who was removed, by what it was called. */
+static int removed_node(struct node *n, const char *node, uint64_t *id, struct admin_error *e)
 {
-    struct node *n = ctx;
     struct named who = { .name = span_str(node), .id = 0 };
-    struct transfer_adopted a = { 0 };
     if (cluster_transfer_barrier(n->cluster) != 0)
         return admin_fail(e, ERR_TIMEOUT,
                           "the cluster does not answer: whose the mail is cannot be known without it");
@@ -109,7 +108,35 @@ int transfer_op_adopt(void *ctx, const struct admin_caller *by, const char *dir,
     if (who.present)
         return admin_fail(e, ERR_DENIED, "node %s is a member: remove it first, when it is dead for good",
                           node);
-    int err = transfer_adopt(n, dir, who.found, &a, e);
+    *id = who.found;
+    return 0;
+}
+
+int transfer_op_forget(void *ctx, const struct admin_caller *by, const char *node, uint32_t *ended,
+                       uint32_t *kept, struct admin_error *e)
+{
+    struct transfer_forgotten gone = { 0 };
+    uint64_t id;
+    int err = removed_node(ctx, node, &id, e);
+    if (err == 0)
+        err = transfer_forget(ctx, id, &gone, e);
+    *ended = gone.ended;
+    *kept = gone.kept;
+    if (gone.ended > 0)
+        log_info("transfer", "%u batches of node %s ended, as %s wanted", gone.ended, node, by->text);
+    return err;
+}
+
+int transfer_op_adopt(void *ctx, const struct admin_caller *by, const char *dir, const char *node,
+                      struct admin_adopted *out, struct admin_error *e)
+{
+    struct node *n = ctx;
+    struct transfer_adopted a = { 0 };
+    uint64_t id;
+    int err = removed_node(n, node, &id, e);
+    if (err != 0)
+        return err;
+    err = transfer_adopt(n, dir, id, &a, e);
     *out = (struct admin_adopted){ a.messages, a.taken, a.elsewhere, a.in_doubt, a.failed };
     log_info("transfer",
              "%s of node %s adopted by %s: %llu messages taken, %llu another node's, %llu in doubt, %llu not",

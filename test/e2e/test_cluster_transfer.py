@@ -42,7 +42,12 @@ def transfers(node):
 
 
 def open_batches(node):
-    return transfers(node)["transfers"]
+    return [t for t in transfers(node)["transfers"] if t["direction"] != "kept"]
+
+
+def kept(node):
+    """Of givers that were removed."""
+    return [t for t in transfers(node)["transfers"] if t["direction"] == "kept"]
 
 
 def messages(node):
@@ -333,9 +338,22 @@ def test_taken_from_a_dead_giver_while_its_sender_is_frozen(make_cluster, dns, m
     retry([taker])
     time.sleep(1)
     assert sorted(hop.sink.recipients()) == sorted(free) and messages(taker) == len(frozen)
-    # what is on the dead node's disk is known to be elsewhere
+    # what is on the dead node's disk is known to be elsewhere, as long as the cluster keeps that
+    for node in (*others, taker):
+        assert [(t["batch"], t["state"]) for t in kept(node)] == [(batch["batch"], "moved, from a removed node")]
+    assert batch["batch"] in taker.cli("transfer", "list").stdout
+    assert "is a member" in taker.fail("POST", "/v1/transfers/forget", {"node": taker.name})
+    assert "no node nobody" in taker.fail("POST", "/v1/transfers/forget", {"node": "nobody"})
+    silent = next(n for n in others if n is not cluster.leader(among=others))
+    silent.pause()
+    assert f"node {silent.name} does not answer" in taker.fail("POST", "/v1/transfers/forget", {"node": giver.name})
+    silent.go_on()
+    silent.wait_ready()
     taken = adopt(others[1], giver)
     assert taken["taken"] == 0 and taken["in_doubt"] == 0, taken
+    for node in (*others, taker):
+        wait_until("nothing is kept any more", lambda n=node: kept(n) == [], 20)
+    assert taker.cli("transfer", "forget", giver.name).stdout == "0 batch(es) ended\n"
     thaw(others[1])
     wait_until("all arrives", lambda: not retry([taker]) and messages(taker) == 0, 60, 0.3)
     got = collections.Counter(hop.sink.recipients())

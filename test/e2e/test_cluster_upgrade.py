@@ -86,7 +86,8 @@ def test_rolling_upgrade_and_back(earlier, run_as, make_cluster, sink):
         roll(cluster, run_as, NODE)
         leader = cluster.leader()
         leader.add_account("upgraded@example.com")
-        assert "feature level" in leader.fail("POST", "/v1/cluster/raise", {})
+        assert "feature level 2, and 1 is in force" in leader.cluster()["note"]
+        assert "level 2 only" in leader.fail("POST", "/v1/cluster/raise", {"level": 3})
         counts = [len(accepted)]
         # what was not raised can be gone back from
         roll(cluster, run_as, earlier)

@@ -173,11 +173,44 @@ static void test_audit_bytes(void **state)
     world_free(w);
 }
 
+/* A giver that was removed ends nothing any more. */
+static void test_batches_of_a_removed_giver(void **state)
+{
+    (void)state;
+    struct world *w = three();
+    assert_int_equal(tell_as(w, 2, other(COMMAND_TRANSFER_CANCEL, 1)), 0);
+    assert_int_equal(tell_as(w, 2, own(2, 2, 1)), 0);
+    assert_int_equal(tell_as(w, 3, other(COMMAND_TRANSFER_END, 1)), ERR_DENIED);
+    assert_int_equal(member_state(w, 2, COMMAND_MEMBER_REMOVED), 0);
+    assert_int_equal(tell_as(w, 3, other(COMMAND_TRANSFER_END, 1)), ERR_DENIED); /* as older nodes have it */
+    for (uint64_t node = 1; node <= 3; node += 2)
+        assert_int_equal(
+            tell_as(w, node,
+                    (struct command){
+                        .type = COMMAND_MEMBER_REPORT,
+                        .member_report = { .node = node, .version = str("0.4.0"), .features = 2 } }),
+            0);
+    assert_int_equal(
+        tell(w, (struct command){ .type = COMMAND_FEATURE_RAISE, .feature_raise = { .level = 2 } }), 0);
+    assert_int_equal(tell(w, other(COMMAND_TRANSFER_END, 1)), ERR_DENIED); /* nobody's session */
+    assert_int_equal(tell_as(w, 3, other(COMMAND_TRANSFER_END, 1)), 0);
+    assert_int_equal(tell_as(w, 3, other(COMMAND_TRANSFER_END, 2)), 0);
+    assert_state(w, 1, false, false);
+    assert_state(w, 2, false, false);
+    /* a living one's are its own all the same */
+    assert_int_equal(tell_as(w, 1, other(COMMAND_TRANSFER_CANCEL, 3)), 0);
+    assert_int_equal(tell_as(w, 3, other(COMMAND_TRANSFER_END, 3)), ERR_DENIED);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_owned_once),    cmocka_unit_test(test_cancelled),
-        cmocka_unit_test(test_taker_is_gone), cmocka_unit_test(test_audit),
+        cmocka_unit_test(test_batches_of_a_removed_giver),
+        cmocka_unit_test(test_owned_once),
+        cmocka_unit_test(test_cancelled),
+        cmocka_unit_test(test_taker_is_gone),
+        cmocka_unit_test(test_audit),
         cmocka_unit_test(test_audit_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
