@@ -318,8 +318,13 @@ def test_ten_leaders_killed_under_load(make_cluster, sink):
         thread.start()
     kills, gaps, waits, freezes = [], [], [], []
 
+    def frozen_by(node):
+        status, answer = node.call("POST", "/v1/freeze", {"account": FROZEN})
+        return answer if status == 200 else None
+
     def freeze(node):
-        seconds, answer = took(lambda: node.api("POST", "/v1/freeze", {"account": FROZEN}))
+        """As an operator does: again, when there was no majority yet that could hear it."""
+        seconds, answer = took(lambda: wait_until("it is frozen", lambda: frozen_by(node)))
         freezes.append((seconds, answer, time.monotonic()))
 
     try:
@@ -386,6 +391,6 @@ def test_ten_leaders_killed_under_load(make_cluster, sink):
     # G2
     assert 40 < len(within) and most <= 40
     # G3 (what was accepted is looked at above) and G4
-    assert all(seconds <= (TTL_S + MARGIN_S + 1 + ELECTION_S) * STRETCH for seconds, _, _ in freezes), freezes
+    assert all(seconds <= (TTL_S + MARGIN_S + 5 + ELECTION_S) * STRETCH for seconds, _, _ in freezes), freezes
     assert max(gaps) < 8 * STRETCH, gaps
     assert max(waits) < 8 * STRETCH, waits
