@@ -2,13 +2,14 @@
 takes back what it may have sent: who was cut off after the end of a message doesn't know whether it was accepted."""
 import hashlib
 import itertools
+import select
 import socket
 import time
 
 from .engine import SMTP_PORT
 from .history import clock_ns
 
-REPLY_TIMEOUT_S = 10
+PATIENT_S, HASTY_S = 10, 2.5  # for a reply: else all clients wait for the one node that stands still
 DOMAINS = ("sink.test", "mx.test", "a.mx.test", "b.mx.test")  # the first one needs no DNS
 _numbers = itertools.count(1)
 
@@ -29,13 +30,18 @@ def body_hash(content):
 
 
 class Connection:
-    def __init__(self, node, source):
-        self.node, self.born = node, node.process
-        self.sock = socket.create_connection((node.address, SMTP_PORT), 4, source_address=(source, 0))
+    def __init__(self, node, source, patience_s):
+        self.born = node.process
+        self.sock = socket.create_connection((node.address, SMTP_PORT), min(4, patience_s), source_address=(source, 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock.settimeout(REPLY_TIMEOUT_S)
+        self.sock.settimeout(patience_s)
         self.pending = b""
-        self.used = 0
+        self.used, self.dirty, self.mail_ns = 0, False, None
+
+    def usable(self, node):
+        """Nobody has said anything meanwhile, as a server does that closes."""
+        return (self.used < 20 and self.born == node.process and not self.pending and
+                not select.select([self.sock], [], [], 0)[0])
 
     def reply(self):
         lines = []
@@ -71,20 +77,16 @@ class Client:
         self.name, self.writer, self.sender, self.source, self.rng = name, writer, sender, source, rng
         self.domain, self.keep = domain, keep
         self.expect = {"expect": "accept"} if expect else {}
-        self.connection = None
+        self.kept = {}
 
     def _connect(self, node):
-        """A connection that was kept, if it leads there and works; or a new one."""
-        kept, self.connection = self.connection, None
-        if kept is not None and kept.node is node and kept.used < 20 and kept.born == node.process:
-            try:
-                kept.expect("250", "RSET")
-                return kept
-            except (OSError, Refused):
-                pass
+        """A connection that was kept, if it seems to work; or a new one."""
+        kept = self.kept.pop(node.name, None)
+        if kept is not None and kept.usable(node):
+            return kept
         if kept is not None:
             kept.close()
-        connection = Connection(node, self.source)
+        connection = Connection(node, self.source, PATIENT_S if self.rng.random() < 0.3 else HASTY_S)
         try:
             connection.expect("220")
             connection.expect("250", "EHLO client.test")
@@ -92,6 +94,27 @@ class Client:
             connection.close()
             raise
         return connection
+
+    def _envelope(self, connection, addresses):
+        """The recipients that were taken. Commands go out one by one, or all at once: who stands still has them all before
+        he wakes up."""
+        commands = [*(["RSET"] if connection.dirty else []), f"MAIL FROM:<{self.sender}>",
+                    *(f"RCPT TO:<{address}>" for address in addresses)]
+        connection.dirty, connection.mail_ns = True, None
+        at_once, replies = self.rng.random() < 0.5, []
+        if at_once:
+            connection.sock.sendall("".join(f"{command}\r\n" for command in commands).encode())
+        for command in commands:
+            if not at_once:
+                connection.sock.sendall(command.encode() + b"\r\n")
+            replies.append(connection.reply())
+            if command.startswith("MAIL"):
+                connection.mail_ns = clock_ns()
+            if not replies[-1].startswith("250") and not command.startswith("RCPT"):
+                connection.used = 1000  # what comes after this is not worth to be read
+                raise Refused(replies[-1])
+        answers = replies[-len(addresses):]
+        return [address for address, reply in zip(addresses, answers) if reply.startswith("250")], answers[-1]
 
     def submit(self, node, rcpts=1, size=200, slow_s=0.0, cut=False, refused=0):
         """One message; True when it was accepted. With slow_s the content takes so long; with cut, its end is never
@@ -108,14 +131,8 @@ class Client:
         try:
             connection = self._connect(node)
             op = self.writer.invoke(self.name, "submit", node.name, self.sender, wanted)
-            stage = "mail"
-            connection.expect("250", f"MAIL FROM:<{self.sender}>")
-            stage, reply = "rcpt", ""
-            for address in addresses:
-                connection.sock.sendall(f"RCPT TO:<{address}>\r\n".encode())
-                reply = connection.reply()
-                if reply.startswith("250"):
-                    taken.append(address)
+            stage = "envelope"
+            taken, reply = self._envelope(connection, addresses)
             if not taken:
                 raise Refused(reply)
             stage = "data"
@@ -131,22 +148,24 @@ class Client:
             connection.sock.sendall(b".\r\n")
             reply = connection.reply()
             if reply.startswith("250"):
-                self.writer.ok(op, {"rcpts": taken, "end_sent_ns": end_sent, "begin_ns": begun}, reply)
-                self._put_back(connection)
+                self.writer.ok(op, {"rcpts": taken, "end_sent_ns": end_sent, "begin_ns": begun,
+                                    "mail_ns": connection.mail_ns}, reply)
+                connection.dirty = False
+                self._put_back(node, connection)
                 return True
             if reply[:1] not in "45":
                 raise ConnectionError(f"no reply: {reply}")
             self.writer.fail(op, {"stage": stage, "end_sent_ns": end_sent, "begin_ns": begun}, reply)
-            self._put_back(connection)
+            self._put_back(node, connection)
         except Refused as error:
             self._failed(op, node, wanted, begun, stage, str(error))
             if connection is not None:
-                self._put_back(connection)
+                self._put_back(node, connection)
         except OSError as error:
             words = str(error) or type(error).__name__
             if end_sent is not None:
                 self.writer.info(op, {"rcpts": taken, "stage": stage, "error": words, "end_sent_ns": end_sent,
-                                      "begin_ns": begun})
+                                      "begin_ns": begun, "mail_ns": connection.mail_ns})
             else:
                 self._failed(op, node, wanted, begun, stage, None, {"error": words})
             if connection is not None:
@@ -157,13 +176,13 @@ class Client:
         op = op or self.writer.invoke(self.name, "submit", node.name, self.sender, wanted, t=begun)
         self.writer.fail(op, {"stage": stage, "begin_ns": begun, **(more or {})}, reply)
 
-    def _put_back(self, connection):
+    def _put_back(self, node, connection):
         connection.used += 1
         if self.rng.random() < self.keep:
-            self.connection = connection
+            self.kept[node.name] = connection
         else:
             connection.close()
 
     def close(self):
-        if self.connection is not None:
-            self.connection.close()
+        for connection in self.kept.values():
+            connection.close()

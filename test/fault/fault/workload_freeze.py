@@ -27,8 +27,14 @@ class Freeze(Workload):
 
     def _operate(self, name, rng, key, whom):
         operator = Operator(name, self.run, rng)
+        sender = key if "account" in whom else next(s for s in self.senders if s.endswith(key))
+        pouncing = Client(f"{name}/pounce", self.writer, sender, self.sources[sender], rng, keep=1.0)
         while not self.pause(rng, 0.7):
+            if rng.random() < 0.6:
+                self._on_all(pouncing, rng)
             number = self._freeze(operator, rng, key, whom)
+            if number is not None:
+                self._on_all(pouncing, rng)
             if rng.random() < 0.25:
                 self.pause(rng, 0.3)
                 number = self._freeze(operator, rng, key, whom) or number
@@ -44,6 +50,13 @@ class Freeze(Workload):
             if operator.do("unfreeze", key, {}, "/v1/thaw", whom) is not None or self._is_free(operator, key):
                 break
             self.run.nap(0.5)
+        pouncing.close()
+
+    def _on_all(self, client, rng):
+        """On connections that are open already: in the moment in which the call has returned."""
+        nodes = list(self.cluster.members())
+        for node in rng.sample(nodes, len(nodes)):
+            client.submit(node)
 
     def _freeze(self, operator, rng, key, whom):
         mode = rng.choice(("reject", "reject", "defer", "hold"))

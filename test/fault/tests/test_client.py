@@ -48,6 +48,10 @@ class Server:
             rcpts += stage == "RCPT"
 
     def close(self):
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)  # whoever waits in accept would keep it open
+        except OSError:
+            pass
         self.listener.close()
 
 

@@ -18,7 +18,7 @@ ENOUGH_OF_A_NODE = 100
 DRAIN, DRAIN_NS = "drain", 2 * NS
 SESSION_SLACK_NS = NS // 10  # from MAIL's sending to its being read, and what the fault's own placing took
 DEFAULT_TTL_MS = 3000
-LIMIT = re.compile(r"450 4\.7\.1 Limit |452 4\.5\.3 ")
+LIMIT = re.compile(r"45[01] 4\.7\.1 Limit |452 4\.5\.3 ")  # 451 after the content of a slow message
 SLOW_REFUSED, SLOW_S = re.compile(r"451 4\.3\.2 Sending limits"), 1.5
 FROZEN = re.compile(r"535 5\.7\.13 |550 5\.7\.1 |450 4\.7\.1 ")
 

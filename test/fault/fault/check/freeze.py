@@ -17,9 +17,10 @@ TOUCH_NS = 10 * NS
 
 
 def in_force(freeze, accounts, message):
-    """MAIL of this message was sent while the freeze was in force."""
+    """MAIL of this message was sent while the freeze was in force; and read, where the client knows when it was answered."""
     op = message.op
-    return (message.account in accounts and freeze.since < op.t0 < freeze.until and
+    answered = op.got.get("mail_ns") or op.t0
+    return (message.account in accounts and freeze.since < op.t0 and max(op.t0, answered) < freeze.until and
             (freeze.node is None or freeze.node == op.n))
 
 
