@@ -190,6 +190,23 @@ def test_what_a_freeze_does_not_promise(story):
     assert found.outcome == "pass" or (found.outcome == "inconclusive" and "no mail was sent" in found.why), found.why
 
 
+def test_mail_that_was_sent_before_a_thaw_and_read_after_it():
+    for known, outcome in ((False, "pass"), (True, "fail")):
+        tale = frozen_tale()
+        tale.send(11, 11.1, ty="fail", reply="550 5.7.1 disabled")
+        tale.send(14.9, 15.6, got={"mail_ns": tale.at(14.95)} if known else None)
+        thaw(tale, 15, 15.1)
+        assert verdict(tale.history(), "I3").outcome == outcome
+
+
+def test_mail_that_was_sent_before_healing_and_read_after_it():
+    tale = Tale("spool")
+    tale.fault("partition-one", 10, 30, "minority", "n3")
+    steady(tale, 5, 60, but=lambda t, at: "cut" if at == "n3" and 12 < t < 35 else None)
+    tale.send(29.9, 30.8, node="n3")
+    passes(tale.history(), "I6")
+
+
 def test_unknown_writes_may_or_may_not_have_happened():
     tale = writes(Tale("registers"), "pool/class/bulk", (10, 11, "p", "w", "a"), (12, 13, "p", "?", "b"), (14, 15, "q", "r", "a"),
                   (16, 17, "q", "r", "b"), (18, 19, "p", "?", "c"), (20, 21, "q", "r", "b"), (30, 31, "q", "r", "c"))

@@ -5,7 +5,7 @@ Refusals for a limit or a freeze say nothing about availability, unless the clie
 """
 import re
 
-from .facts import CLOCK_ERROR, INFINITY, Facts
+from .facts import CLOCK_ERROR, INFINITY, Facts, mail_read
 from .verdict import NS, Judge
 
 SETTLE_NS = 5 * NS
@@ -126,7 +126,7 @@ def check_cut_off(judge, facts):
             reply = op.end.reply or ""
             if reply.startswith("5") and not (op.k in frozen and FROZEN.match(reply)) and op.t1 <= fault.lifting:
                 judge.violation(f"{op.n} was cut off ({fault.name}) and answered {reply[:60]}", [*fault.events, *op.events])
-            if op.outcome == "ok" and op.t0 > fault.placed + ttl_ns:
+            if op.outcome == "ok" and op.t0 > fault.placed + ttl_ns and mail_read(op) <= fault.lifting:
                 judge.violation(f"{op.n} was cut off ({fault.name}) for {(op.t0 - fault.placed) / NS:.1f} s when MAIL was "
                                 "sent, and accepted it: its session was over", [*fault.events, *op.events])
     return judged

@@ -74,6 +74,11 @@ def hashable(value):
     return ("value", type(value).__name__, value)
 
 
+def mail_read(op):
+    """By when the node has read MAIL, at the latest."""
+    return op.got.get("mail_ns") or op.got.get("end_sent_ns") or (op.end.t if op.end is not None else INFINITY)
+
+
 class Facts:
     def __init__(self, history: History):
         self.history = history

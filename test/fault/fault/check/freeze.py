@@ -5,7 +5,7 @@ Mode hold accepts and keeps: there the messages that came in that time must not 
 """
 import bisect
 
-from .facts import Facts
+from .facts import Facts, mail_read
 from .verdict import NS, Judge
 
 # From when an attempt was decided upon to when the next hop has read MAIL; a copy without that moment is taken to have
@@ -26,7 +26,8 @@ def in_force(freeze, accounts, message):
 
 def check_accepted(judge, freeze, message):
     op = message.op
-    if message.accepted:
+    # MAIL that was sent before a thaw may have been read after it.
+    if message.accepted and mail_read(op) < freeze.until:
         judge.violation(f"{message.account} was frozen ({freeze.mode}, {freeze.op.got['freeze']}) "
                         f"{(op.t0 - freeze.since) / 1e6:.0f} ms before MAIL of {message.id}, which {op.n} accepted",
                         [*freeze.op.events, *op.events, *message.deliveries])
