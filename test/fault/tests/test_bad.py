@@ -321,6 +321,12 @@ def test_too_little_load():
     assert (found.outcome, "load" in found.why) == ("inconclusive", True)
 
 
+def test_load_that_is_spread_too_thin():
+    tale = steady(Tale("spool"), 2, 98, each=2.5)
+    found = verdict(tale.history(), "run")
+    assert (found.outcome, "per second" in found.why, "accepted" in found.why) == ("inconclusive", True, False)
+
+
 def test_a_fault_without_effect():
     for measured, outcome in ((False, "inconclusive"), (True, "pass")):
         tale = steady(Tale("spool"), 1, 101, each=0.3)
