@@ -16,7 +16,10 @@
 #include "node/core/watch.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
+
+#define LARGE_BYTES (1 << 20) /* of one piece of memory */
 
 struct config *node_config(struct node *n)
 {
@@ -221,6 +224,9 @@ static void publish(struct node *n, struct config *config)
 
 int node_init(struct node *n, struct config *config)
 {
+    /* Large buffers, such as a snapshot's, are the kernel's again when they are freed. Left to itself glibc takes
+     * the first for a sign that many follow, and keeps them. */
+    (void)mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
     *n = (struct node){ .config = config, .nworkers = config->workers, .next_session = 1 };
     n->started_ms = clock_wall_ms();
     atomic_store(&n->config_loaded_ms, n->started_ms);

@@ -116,7 +116,7 @@ int transfer_op_forget(void *ctx, const struct admin_caller *by, const char *nod
                        uint32_t *kept, struct admin_error *e)
 {
     struct transfer_forgotten gone = { 0 };
-    uint64_t id;
+    uint64_t id = 0;
     int err = removed_node(ctx, node, &id, e);
     if (err == 0)
         err = transfer_forget(ctx, id, &gone, e);
@@ -132,7 +132,7 @@ int transfer_op_adopt(void *ctx, const struct admin_caller *by, const char *dir,
 {
     struct node *n = ctx;
     struct transfer_adopted a = { 0 };
-    uint64_t id;
+    uint64_t id = 0;
     int err = removed_node(n, node, &id, e);
     if (err != 0)
         return err;
