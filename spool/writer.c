@@ -293,7 +293,6 @@ static void batch_give_up(struct spool *s, int err)
         queue_push(s, LIST_ITEM(link, struct rec, link));
     pthread_mutex_unlock(&s->lock);
     batch_finish(s, &refused);
-    s->full_until_ns = spool_now_ns() + SPOOL_FULL_RETRY_NS;
 }
 
 /* Writes the batch, in a new segment if the active one fails. False: it was dealt with otherwise. */
@@ -318,6 +317,7 @@ static bool batch_write_or_give_up(struct spool *s)
         return true;
     }
     batch_give_up(s, err);
+    s->full_until_ns = spool_now_ns() + SPOOL_FULL_RETRY_NS;
     return false;
 }
 
@@ -356,7 +356,8 @@ static bool must_sync(const struct spool *s)
 static bool make_room(struct spool *s)
 {
     int err = -ENOSPC;
-    if (s->active != NULL || spool_now_ns() >= s->full_until_ns)
+    bool tried = s->active != NULL || spool_now_ns() >= s->full_until_ns;
+    if (tried)
         err = rotate(s);
     if (err == 0 && s->full) {
         s->full = false;
@@ -369,6 +370,8 @@ static bool make_room(struct spool *s)
         return true;
     }
     batch_give_up(s, err);
+    if (tried) /* what is refused meanwhile must not put off the next try, however much comes */
+        s->full_until_ns = spool_now_ns() + SPOOL_FULL_RETRY_NS;
     return false;
 }
 

@@ -331,6 +331,24 @@ static void test_full_disk_keeps_states_until_there_is_room(void **state)
     assert_int_equal(corrupt(b), 0);
 }
 
+/* Refused without a try, they must not put off the next one: else a steady stream of them ends it for good.
+ */
+static void test_refused_messages_do_not_put_off_the_next_try(void **state)
+{
+    struct bench *b = *state;
+    fill_dead(b, 3);
+    simdisk_capacity(b->disk, 1);
+    assert_int_equal(put_message(b->s, 2, 9000, 1, NULL), ERR_DISK_FULL);
+    b->s->full_until_ns += 60000000000;
+    int64_t next_ns = b->s->full_until_ns;
+    simdisk_capacity(b->disk, 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(put_message(b->s, 3, 100, 1, NULL), ERR_DISK_FULL);
+    assert_int_equal(b->s->full_until_ns, next_ns);
+    b->s->full_until_ns = 0;
+    assert_int_equal(put_message(b->s, 4, 100, 1, NULL), 0);
+}
+
 int main(void)
 {
     bench_log();
@@ -349,6 +367,7 @@ int main(void)
         RULE(test_unsynced_tail_is_durable_before_it_is_served),
         RULE(test_nearly_full_refuses_mail_not_states),
         RULE(test_full_disk_keeps_states_until_there_is_room),
+        RULE(test_refused_messages_do_not_put_off_the_next_try),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
