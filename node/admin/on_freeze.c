@@ -115,6 +115,24 @@ int admin_on_freeze(struct admin_call *c)
     return err != 0 ? err : await_nodes(c, &cmd.freeze, result.id, began_ms);
 }
 
+/* A thaw names the freeze that it ends, also when the operator did not: one that is late must not end
+ * another. */
+static int name_freeze(struct admin_call *c, struct command_thaw *thaw)
+{
+    struct machine *m;
+    struct machine_frozen f;
+    int err = member_fresh(c, &m);
+    if (err != 0)
+        return err;
+    machine_read_lock(m);
+    bool frozen = machine_frozen_find(m, thaw->scope, thaw->name, &f);
+    machine_read_unlock(m);
+    if (!frozen)
+        return admin_fail(&c->e, ERR_NOT_FOUND, "%.*s is not frozen", (int)thaw->name.n, thaw->name.p);
+    thaw->freeze = f.id;
+    return 0;
+}
+
 int admin_on_thaw(struct admin_call *c)
 {
     struct command cmd = { .type = COMMAND_THAW };
@@ -126,8 +144,11 @@ int admin_on_thaw(struct admin_call *c)
     if (err != 0)
         return err;
     cmd.thaw.freeze = (uint64_t)admin_arg_int(c->args, "freeze", 0);
-    if (!admin_arg_bool(c->args, "local"))
-        return member_do(c, &cmd);
+    if (!admin_arg_bool(c->args, "local")) {
+        if (cmd.thaw.freeze == 0)
+            err = name_freeze(c, &cmd.thaw);
+        return err != 0 ? err : member_do(c, &cmd);
+    }
     if (c->cluster->thaw_local == NULL)
         return admin_missing(c);
     char text[COMMAND_NAME_MAX + 1];

@@ -93,6 +93,8 @@ static int on_submit(void *ctx, const struct admin_caller *by, struct command *c
         return admin_fail(e, ERR_BUSY, "changed meanwhile");
     }
     put_by(f, cmd, by);
+    if (cmd->type == COMMAND_THAW)
+        f->thawed = cmd->thaw.freeze;
     int err = apply(f, cmd, out);
     return err == 0 ? 0 : admin_fail(e, err, "%s", out->words[0] != '\0' ? out->words : err_text(err));
 }

@@ -25,6 +25,7 @@ struct fake_cluster {
     struct fake_peer peers[4];
     uint32_t npeers;
     int submit_err, await_err; /* ERR_TIMEOUT: there is no majority */
+    uint64_t thawed; /* the freeze that the last thaw named */
     uint32_t submits, barriers, freezes_local, thaws_local, leaves, leave_after, busy_first;
     bool drained;
     uint8_t role;
