@@ -156,10 +156,8 @@ static void test_freeze_and_thaw(void **state)
     assert_int_equal(json_array_size(json_object_get(j, "frozen")), 2);
     json_decref(j);
     /* One that names none is given the present one. */
-    uint32_t barriers = cluster->barriers;
     ok("/v1/thaw", "{\"account\":\"anna@example.com\"}");
     assert_int_equal(cluster->thawed, id);
-    assert_int_equal(cluster->barriers, barriers + 1);
     refused("POST", "/v1/thaw", "{\"account\":\"anna@example.com\"}", 404, "anna@example.com is not frozen");
     ok("/v1/thaw", "{\"tenant\":\"example.org\"}");
     j = get_json("/v1/frozen");
