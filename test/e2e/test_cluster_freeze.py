@@ -147,7 +147,8 @@ def test_with_a_node_cut_off_under_load(make_cluster, sink, who):
             time.sleep(3)
             got["dropped"] = cut.dropped()
             assert not (late := Client([victim])).attempt(victim)
-            assert all(reply.startswith("421 4.3.2") for reply in late.refusals), late.refusals
+            # It is reached by clients.
+            assert late.refusals and all(reply.startswith("421 4.3.2") for reply in late.refusals), late.refusals
             assert "quorum" in victim.fail("POST", "/v1/freeze", {"account": "u@example.com"})
         victim.wait_ready()
         cluster.wait_healthy()
@@ -170,7 +171,6 @@ def test_with_a_node_cut_off_under_load(make_cluster, sink, who):
         node.name: "expired" if node is victim else "confirmed" for node in cluster.nodes}
     most = TTL_S + MARGIN_S + 5 + (ELECTION_S if who == "leader" else 0)
     assert got["seconds"] <= most * STRETCH, got["seconds"]
-    assert meanwhile, "it was not cut off from its clients"
     assert accepted_within(clients, got["frozen"], got["thawing"]) == []
 
 

@@ -5,8 +5,9 @@ from harness.util import wait_until
 
 def problems(node):
     """As an operator sees them: the lines above the figures."""
-    lines = node.cli("cluster", "status").stdout.split("\ncluster  ")[0].splitlines()
-    assert (lines == ["healthy"]) == (node.cli("cluster", "status", "--check", check=False).returncode == 0), lines
+    said = node.cli("cluster", "status", "--check", check=False)
+    lines = said.stdout.split("\ncluster  ")[0].splitlines()
+    assert (lines == ["healthy"]) == (said.returncode == 0), said
     return lines
 
 
