@@ -69,6 +69,7 @@ unit() { # preset, how many at a time, ctest options...
     ctest --preset "$preset" -j "$jobs" --output-junit "$results/$preset-ctest.xml" "$@" \
         >"$results/$preset-ctest.log" 2>&1 || grep -E '\*\*\*|tests failed|Timeout' "$results/$preset-ctest.log"
     tail -n 1000 "$results/$preset-ctest.log" | grep -E 'tests passed' || true
+    again ctest "$results/$preset-ctest.xml" $tsan_now ctest --preset "$preset"
 }
 
 end_to_end() { # preset, how many at a time, pytest options...
@@ -78,6 +79,13 @@ end_to_end() { # preset, how many at a time, pytest options...
     reports="$reports build/results/$preset-e2e.xml"
     TURNPIKE_BUILD="$root/build/$preset" /usr/bin/python3 -m pytest -p no:cacheprovider -q --tb=short -n "$jobs" \
         --junitxml "$results/$preset-e2e.xml" "$@" test/e2e || [ $? -eq 1 ] || broken=$((broken + 1))
+    TURNPIKE_BUILD="$root/build/$preset" again pytest "$results/$preset-e2e.xml" \
+        /usr/bin/python3 -m pytest -p no:cacheprovider -q --tb=short
+}
+
+# What failed in the crowd is run once more, alone: test/lib/again.py.
+again() { # pytest or ctest, report, command
+    /usr/bin/python3 test/lib/again.py "$@" | tee -a "$results/again.log"
 }
 
 if [ -n "$install" ]; then
@@ -87,7 +95,7 @@ if [ -n "$install" ]; then
 fi
 
 # ThreadSanitizer cannot place its shadow where addresses are randomised by more than 28 bits.
-tsan_run=
+tsan_run= tsan_now=
 if [ "$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 28)" -gt 28 ] && setarch -R true 2>/dev/null; then
     tsan_run='setarch -R'
 fi
@@ -95,14 +103,14 @@ fi
 # More at a time than there are processors: unit tests wait now and then, end-to-end tests most of the time, unless a
 # sanitizer makes them compute.
 processors=$(nproc)
-few=$((processors + 1)) more=$((2 * processors)) some=$((3 * processors)) many=$((4 * processors))
+few=$((processors + 1)) more=$((2 * processors)) some=$((3 * processors))
 if build dev; then
     unit dev "$more"
     if [ -n "$quick" ]; then
-        end_to_end dev "$many" -m 'not slow'
+        end_to_end dev "$some" -m 'not slow'
     else
         build_ahead asan
-        end_to_end dev "$many"
+        end_to_end dev "$some"
     fi
 fi
 # What must fail would fail for its leaks there.
@@ -119,6 +127,7 @@ if [ -z "$quick" ]; then
         export TSAN_OPTIONS="suppressions=$root/test/lib/tsan.supp print_suppressions=0"
         ctest=$(command -v ctest)
         ctest() { $tsan_run "$ctest" "$@"; }
+        tsan_now=$tsan_run
         unit tsan "$few" -E "$mutants|_replay\$|^style|^docs|^test_spool_crash|^test_cluster_sim|^test_ledger_sim|^machine_mutant|^cli_cluster_test"
         end_to_end tsan "$some" -m 'sanitizer and not grammar and not waits'
     fi
@@ -130,6 +139,7 @@ set -- $counts
 passed=${1:-0}
 failed=$((${2:-1} + broken))
 [ "${3:-0}" -eq 0 ] || echo "${3} skipped"
+[ ! -s "$results/again.log" ] || grep '^PASSED ONLY' "$results/again.log" || true
 say "logs are in build/results"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -15,7 +15,10 @@ def test_kill_9_right_after_delivery_leaves_whole_rows(make_node, sink, life):
     node.kill()
     node.restart()
     node.wait_empty() # if the kill came before the sync they go once more
-    rows = [r for name in ("first", "second") for r in node.track(recipient=f"{name}@example.net")]
+
+    def tracked():
+        return [r for name in ("first", "second") for r in node.track(recipient=f"{name}@example.net")]
+    rows = wait_until("the history has both", lambda: len(r := tracked()) == 2 and r)  # it is a thread of its own
     assert [r["recipient"] for r in rows] == ["first@example.net", "second@example.net"]
     assert {r["state"] for r in rows} == {"delivered"}
     assert {r["id"] for r in rows} == {id}

@@ -1,6 +1,9 @@
 """The harness itself: a sink or DNS server that does not do what it is told would make other tests pass."""
+import pathlib
 import smtplib
 import ssl
+import subprocess
+import sys
 
 import dnslib
 import pytest
@@ -84,3 +87,28 @@ def test_dsn_reader_refuses_what_is_none():
 def test_wait_until_fails_loudly():
     with pytest.raises(AssertionError, match="never true"):
         wait_until("never true", lambda: False, 0.1)
+
+
+@pytest.mark.parametrize("command,text,counts", [
+    ("true", "assert 1 == 2", "2 0 0"),                         # it passes alone
+    ("false", "assert 1 == 2", "1 1 0"),                        # it fails again
+    ("true", "WARNING: ThreadSanitizer: data race", "1 1 0"),   # a second look proves nothing
+    ("true", "broken invariant: x", "1 1 0"),
+])
+def test_what_failed_is_run_again_alone(tmp_path, command, text, counts):
+    report, lib = tmp_path / "report.xml", pathlib.Path(__file__).parents[1] / "lib"
+    report.write_text(f'<testsuites><testsuite><testcase classname="a" name="good"/><testcase classname="a" name="bad">'
+                      f'<failure message="x">{text}</failure></testcase></testsuite></testsuites>')
+    said = subprocess.run([sys.executable, lib / "again.py", "ctest", report, command], capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert ("PASSED ONLY WHEN REPEATED: a bad" in said.stdout) == (counts == "2 0 0")
+    counted = subprocess.run([sys.executable, lib / "junit_count.py", report], capture_output=True, text=True)
+    assert counted.stdout.strip() == counts
+
+
+def test_many_failures_are_not_run_again(tmp_path):
+    report, lib = tmp_path / "report.xml", pathlib.Path(__file__).parents[1] / "lib"
+    report.write_text("<testsuite>" + '<testcase name="bad"><failure/></testcase>' * 7 + "</testsuite>")
+    subprocess.run([sys.executable, lib / "again.py", "ctest", report, "true"], check=True, capture_output=True)
+    counted = subprocess.run([sys.executable, lib / "junit_count.py", report], capture_output=True, text=True)
+    assert counted.stdout.strip() == "0 7 0"

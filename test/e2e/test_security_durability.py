@@ -76,7 +76,8 @@ def test_no_250_begins_before_its_sync_has_ended(make_node, dns, folder):
     last, segments = -1, set()
     for begin, end, _, _, _ in acks:
         mine = [c for c in seen if c[2] in WRITES and c[3].startswith(spool + "/") and last < c[1] < begin]
-        mine = [c for c in mine if not is_seal(c, seen)]
+        # A full segment's summary is written beside, of use to a start and nothing else.
+        mine = [c for c in mine if not is_seal(c, seen) and not c[3].endswith(".sum.tmp")]
         assert sum(length(c) for c in mine) > 20000, "250 without the message having been written"
         assert not [c for c in seen if c[2] in WRITES and c[3].startswith(spool + "/") and c[0] < begin < c[1]]
         for file in {c[3] for c in mine}:
