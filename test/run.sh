@@ -77,10 +77,10 @@ end_to_end() { # preset, how many at a time, pytest options...
     shift 2
     say "$preset: end to end"
     reports="$reports build/results/$preset-e2e.xml"
-    TURNPIKE_BUILD="$root/build/$preset" /usr/bin/python3 -m pytest -p no:cacheprovider -q --tb=short -n "$jobs" \
+    export TURNPIKE_BUILD="$root/build/$preset"
+    /usr/bin/python3 -m pytest -p no:cacheprovider -q --tb=short -n "$jobs" \
         --junitxml "$results/$preset-e2e.xml" "$@" test/e2e || [ $? -eq 1 ] || broken=$((broken + 1))
-    TURNPIKE_BUILD="$root/build/$preset" again pytest "$results/$preset-e2e.xml" \
-        /usr/bin/python3 -m pytest -p no:cacheprovider -q --tb=short
+    again pytest "$results/$preset-e2e.xml" /usr/bin/python3 -m pytest -p no:cacheprovider -q --tb=short
 }
 
 # What failed in the crowd is run once more, alone: test/lib/again.py.
