@@ -15,7 +15,7 @@
 
 #define LOOK_MS 20 /* at the log, while a batch is undecided */
 #define IDLE_MS 500
-#define FORGET_MS 120000 /* an offer that nothing came of */
+#define FORGET_MS 30000 /* an offer that nothing came of: its giver has long gone another way (TRY_MS) */
 #define STRAYS_EVERY_MS 5000
 #define ASK_MS 5000
 
