@@ -90,10 +90,8 @@ static void io_tick(struct raft_io *io)
     raft_time before = r->raft.election_timer_start, back = r->config.election_ms / 2;
     r->tick(io);
     raft_time *since = &r->raft.election_timer_start;
-    if (raft_state(&r->raft) == RAFT_LEADER && *since != before && *since >= before + back)
-        *since -= back;
-    else if (raft_state(&r->raft) == RAFT_LEADER)
-        *since = before;
+    if (raft_state(&r->raft) == RAFT_LEADER)
+        *since = *since >= before + back ? *since - back : before;
 }
 
 static int io_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv)

@@ -16,41 +16,14 @@
 
 #define HAND_OVER_MS 5000 /* between two attempts of a leader */
 
-static void path_of(const struct cluster *c, char out[600], const char *suffix)
-{
-    snprintf(out, 600, "%s/" CLUSTER_FENCED_FILE "%s", c->dir, suffix);
-}
-
 /* For an operator to read; that it is there is what counts. */
-static int write_line(const char *path, uint64_t index, const char *why)
-{
-    char line[300];
-    int n = snprintf(line, sizeof line, "fenced at %lld (seconds since 1970), log index %llu: %s\n",
-                     (long long)(clock_wall_ms() / 1000), (unsigned long long)index, why);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return -errno;
-    int err = write(fd, line, (size_t)n) == n ? 0 : errno != 0 ? -errno : -EIO;
-    if (err == 0 && fsync(fd) != 0)
-        err = -errno;
-    close(fd);
-    return err;
-}
-
 static int keep(const struct cluster *c, uint64_t index, const char *why)
 {
-    char temporary[600], path[600];
-    path_of(c, temporary, ".new");
-    path_of(c, path, "");
-    int err = write_line(temporary, index, why);
-    if (err == 0 && rename(temporary, path) != 0)
-        err = -errno;
-    int dir = err == 0 ? open(c->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    if (err == 0 && (dir < 0 || fsync(dir) != 0))
-        err = -errno;
-    if (dir >= 0)
-        close(dir);
-    return err;
+    char line[300];
+    snprintf(line, sizeof line, "fenced at %lld (seconds since 1970), log index %llu: %s\n",
+             (long long)(clock_wall_ms() / 1000), (unsigned long long)index, why);
+    int err = cluster_file_replace(c, CLUSTER_FENCED_FILE, span_str(line));
+    return err == 0 ? cluster_files_sync(c) : err;
 }
 
 void cluster_fence(struct cluster *c, uint64_t index, const char *why)
@@ -75,8 +48,8 @@ void cluster_fence(struct cluster *c, uint64_t index, const char *why)
 
 void cluster_fence_load(struct cluster *c)
 {
-    char path[600], line[300] = "";
-    path_of(c, path, "");
+    char path[CLUSTER_PATH_MAX], line[300] = "";
+    cluster_file_path(c, CLUSTER_FENCED_FILE, path);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0 && errno == ENOENT)
         return;

@@ -10,13 +10,14 @@
 #include "node/policy/policy.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#define LOCALS_FILE "frozen.local"
 #define LOCALS_MAX 1000
+#define HOLD_FILE "when_cut_off.hold"
 #define SUBMIT_MS 5000
 
 /* ---- the view ------------------------------------------------------------------------------------------ */
@@ -103,37 +104,11 @@ static struct cluster_local *local_new(uint8_t scope, uint8_t mode, int64_t wall
     return NULL;
 }
 
-static void file_path(const struct cluster *c, char *out, size_t cap, const char *suffix)
+static void sync_names(const struct cluster *c)
 {
-    snprintf(out, cap, "%s/frozen.local%s", c->dir, suffix);
-}
-
-static int write_all(const char *path, const struct buf *b)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return -errno;
-    int err = 0;
-    for (size_t at = 0; err == 0 && at < b->len;) {
-        ssize_t n = write(fd, b->data + at, b->len - at);
-        if (n < 0 && errno != EINTR)
-            err = -errno;
-        at += n > 0 ? (size_t)n : 0;
-    }
-    if (err == 0 && fsync(fd) != 0)
-        err = -errno;
-    close(fd);
-    return err;
-}
-
-static void sync_dir(const char *dir)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    if (fsync(fd) != 0)
-        log_warn("cluster", "%s: %s", dir, err_text(-errno));
-    close(fd);
+    int err = cluster_files_sync(c);
+    if (err != 0)
+        log_warn("cluster", "%s: %s", c->dir, err_text(err));
 }
 
 static int put_local(const struct cluster_local *l, struct buf *out)
@@ -153,24 +128,20 @@ static int put_local(const struct cluster_local *l, struct buf *out)
 
 static int save(struct cluster *c)
 {
-    char path[560], fresh[560];
     struct buf out;
     int err = 0;
-    file_path(c, path, sizeof path, "");
-    file_path(c, fresh, sizeof fresh, ".new");
     buf_init(&out, 8u << 20);
     LIST_EACH(link, &c->locals)
     if (err == 0)
         err = put_local(LIST_ITEM(link, struct cluster_local, link), &out);
-    if (err == 0 && out.len == 0)
-        err = unlink(path) == 0 || errno == ENOENT ? 0 : -errno;
-    else if (err == 0 && (err = write_all(fresh, &out)) == 0 && rename(fresh, path) != 0)
-        err = -errno;
+    if (err == 0)
+        err = out.len == 0 ? cluster_file_remove(c, LOCALS_FILE)
+                           : cluster_file_replace(c, LOCALS_FILE, buf_span(&out));
     buf_fini(&out);
     if (err != 0)
-        log_error("cluster", "%s: %s", path, err_text(err));
+        log_error("cluster", "%s/%s: %s", c->dir, LOCALS_FILE, err_text(err));
     else
-        sync_dir(c->dir);
+        sync_names(c);
     return err;
 }
 
@@ -197,11 +168,11 @@ static int read_line(struct cluster *c, const char *line, size_t n)
 
 int cluster_frozen_load(struct cluster *c)
 {
-    char path[560], *line = NULL;
+    char path[CLUSTER_PATH_MAX], *line = NULL;
     size_t cap = 0;
     ssize_t n;
     int err = 0;
-    file_path(c, path, sizeof path, "");
+    cluster_file_path(c, LOCALS_FILE, path);
     FILE *f = fopen(path, "re");
     if (f == NULL)
         return errno == ENOENT ? 0 : -errno;
@@ -223,15 +194,10 @@ void cluster_frozen_fini(struct cluster *c)
 
 /* ---- while this node is cut off ------------------------------------------------------------------------ */
 
-static void hold_path(const struct cluster *c, char *out, size_t cap)
-{
-    snprintf(out, cap, "%s/when_cut_off.hold", c->dir);
-}
-
 void cluster_hold_load(struct cluster *c)
 {
-    char path[560];
-    hold_path(c, path, sizeof path);
+    char path[CLUSTER_PATH_MAX];
+    cluster_file_path(c, HOLD_FILE, path);
     c->hold_saved = access(path, F_OK) == 0 || errno != ENOENT;
     atomic_store(&c->holds, c->hold_saved);
 }
@@ -240,20 +206,15 @@ void cluster_hold_load(struct cluster *c)
  * counts. */
 static void hold_save(struct cluster *c, bool hold)
 {
-    char path[560];
-    struct buf out;
-    hold_path(c, path, sizeof path);
-    buf_init(&out, 64);
-    buf_put_str(&out, "hold\n");
-    int err = hold ? write_all(path, &out) : unlink(path) == 0 || errno == ENOENT ? 0 : -errno;
-    buf_fini(&out);
+    int err =
+        hold ? cluster_file_replace(c, HOLD_FILE, SPAN_LIT("hold\n")) : cluster_file_remove(c, HOLD_FILE);
     if (err == 0)
-        sync_dir(c->dir);
+        sync_names(c);
     if (err == 0)
         c->hold_saved = hold;
     else if (!c->hold_unsaved)
-        log_error("cluster", "%s: %s: a restart without a majority would not know that when_cut_off is %s",
-                  path, err_text(err), hold ? "hold" : "deliver");
+        log_error("cluster", "%s/%s: %s: a restart without a majority would not know that when_cut_off is %s",
+                  c->dir, HOLD_FILE, err_text(err), hold ? "hold" : "deliver");
     c->hold_unsaved = err != 0;
 }
 

@@ -374,6 +374,16 @@ void cluster_address_use(struct cluster *c, uint64_t node, const char *raft_addr
 /* Each second: has the cluster told when this node's addresses are others now. */
 void cluster_address_tick(struct cluster *c, int64_t now);
 
+/* ---- cluster_files.c ----------------------------------------------------------------------------------- */
+
+/* Small files in the cluster's folder. */
+#define CLUSTER_PATH_MAX 600
+void cluster_file_path(const struct cluster *c, const char *name, char out[CLUSTER_PATH_MAX]);
+/* Whole or not at all, and on disk; its name only after cluster_files_sync. */
+int cluster_file_replace(const struct cluster *c, const char *name, struct span content);
+int cluster_file_remove(const struct cluster *c, const char *name); /* 0 also when there is none */
+int cluster_files_sync(const struct cluster *c);
+
 /* ---- cluster_fence.c ----------------------------------------------------------------------------------- */
 
 /* The state of this node is not the others': it takes no mail any more, nor after a restart. */

@@ -243,7 +243,6 @@ def test_a_slow_message(make_cluster, sink):
     assert most_in_a_window(found, 10000) <= 10, found
 
 
-@pytest.mark.slow(34)
 @pytest.mark.slow(75)
 def test_a_minute_between_recipients_and_the_dot(make_cluster, sink):
     """Its tokens outlive nobody's patience: they die after a minute, and are exchanged, or the message is put off. Others
@@ -274,6 +273,7 @@ def test_a_minute_between_recipients_and_the_dot(make_cluster, sink):
     all_receipts(cluster.nodes, total)
 
 
+@pytest.mark.slow(34)
 def test_a_lowered_limit(make_cluster, sink):
     cluster = limited(make_cluster, "limits: [{name: quick, for: account, count: 30, window: 10s}]\n")
     client = Client(cluster.nodes)
