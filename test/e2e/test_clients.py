@@ -13,6 +13,7 @@ import time
 import pytest
 
 from harness.node import PASSWORD
+from harness.postfix import Postfix
 from harness.util import ROOT, free_port, wait_until
 
 sys.path.insert(0, str(ROOT / "test/bench"))
@@ -81,48 +82,6 @@ def test_no_protocol_under_tls_1_2(node, kind):
 
 # ---- Postfix -----------------------------------------------------------------------------------------------
 
-POSTFIX_MAIN = """\
-compatibility_level = 3.6
-queue_directory = {dir}/queue
-data_directory = {dir}/data
-mail_owner = postfix
-setgid_group = postdrop
-myhostname = postfix.test
-inet_protocols = ipv4
-mydestination =
-local_recipient_maps =
-alias_maps =
-local_transport = error:none
-mynetworks = 127.0.0.0/8
-smtpd_peername_lookup = no
-smtp_dns_support_level = disabled
-maillog_file = {dir}/maillog
-maillog_file_prefixes = {dir}
-{more}
-"""
-
-
-class Postfix:
-    def __init__(self, folder, more, pipe=""):
-        self.folder, self.port = folder / "postfix", free_port()
-        for name in ("conf", "queue", "data"):
-            (self.folder / name).mkdir(parents=True)
-        os.chmod(folder, 0o755)
-        shutil.chown(self.folder / "data", "postfix")
-        (self.folder / "conf/main.cf").write_text(POSTFIX_MAIN.format(dir=self.folder, more=more))
-        (self.folder / "conf/master.cf").write_text(servers.POSTFIX_MASTER.format(port=self.port) + pipe)
-        self.run("start")
-        servers.wait_for_port(self.port)
-
-    def run(self, command):
-        done = subprocess.run(["postfix", "-c", self.folder / "conf", command], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-
-    def log(self):
-        path = self.folder / "maillog"
-        return path.read_text() if path.exists() else ""
-
-
 @pytest.fixture
 def make_postfix(folder):
     if not shutil.which("postfix") or os.geteuid() != 0:
@@ -130,8 +89,10 @@ def make_postfix(folder):
     made = []
 
     def make(*args):
-        made.append(Postfix(folder, *args))
-        return made[-1]
+        one = Postfix(folder, *args)
+        one.start()
+        made.append(one)
+        return one
 
     yield make
     for one in made:

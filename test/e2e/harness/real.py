@@ -6,33 +6,14 @@ import re
 import shutil
 import smtplib
 import subprocess
-import sys
 import threading
 
+from . import postfix
 from .node import PASSWORD
 from .quota import SENDER, Client
-from .util import ROOT, free_port
+from .util import ROOT
 
-sys.path.insert(0, str(ROOT / "test/bench"))
-import servers  # noqa: E402
-
-POSTFIX_MAIN = """\
-compatibility_level = 3.6
-queue_directory = {dir}/queue
-data_directory = {dir}/data
-mail_owner = postfix
-setgid_group = postdrop
-myhostname = postfix.test
-inet_protocols = ipv4
-mydestination =
-local_recipient_maps =
-alias_maps =
-local_transport = error:none
-mynetworks = 127.0.0.0/8
-smtpd_peername_lookup = no
-smtp_dns_support_level = disabled
-maillog_file = {dir}/maillog
-maillog_file_prefixes = {dir}
+POSTFIX_MORE = """\
 transport_maps = inline:{{ {transports} }}
 default_destination_rate_delay = 1s
 queue_run_delay = 2s
@@ -157,39 +138,25 @@ class Nodemailer:
         return {line.strip()[:160]: 1 for line in list(self.lines) if not line.startswith("250 ")}
 
 
-class Postfix:
+class Postfix(postfix.Postfix):
     """It is given all its mail at once, sends one a second to each of three domains, and tries and tries."""
     kind = "Postfix"
 
     def __init__(self, nodes, folder, count):
-        self.folder, self.port, self.count = folder / "postfix", free_port(), count
-        for name in ("conf", "queue", "data"):
-            (self.folder / name).mkdir(parents=True)
-        os.chmod(folder, 0o755)
-        shutil.chown(self.folder / "data", "postfix")
+        self.count = count
         self.domains = ["a.example.net", "b.example.net", "c.example.net"]
         transports = ", ".join(f"{{ {domain} = smtp:[127.0.0.1]:{nodes[i % len(nodes)].ports['relay']} }}"
                                for i, domain in enumerate(self.domains))
-        (self.folder / "conf/main.cf").write_text(POSTFIX_MAIN.format(dir=self.folder, transports=transports))
-        (self.folder / "conf/master.cf").write_text(servers.POSTFIX_MASTER.format(port=self.port))
-
-    def run(self, command):
-        done = subprocess.run(["postfix", "-c", self.folder / "conf", command], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        super().__init__(folder, POSTFIX_MORE.format(transports=transports))
 
     def start(self):
-        self.run("start")
-        servers.wait_for_port(self.port)
+        super().start()
         with smtplib.SMTP("127.0.0.1", self.port) as smtp:
             for number in range(self.count):
                 smtp.sendmail(SENDER, [f"postfix-{number}@{self.domains[number % 3]}"], "Subject: x\r\n\r\nx\r\n")
 
     def end(self):
         self.run("stop")
-
-    def log(self):
-        path = self.folder / "maillog"
-        return path.read_text("utf-8", "replace") if path.exists() else ""
 
     @property
     def accepted(self):
