@@ -28,6 +28,7 @@ struct promise {
 
 uint32_t check_faults;
 struct check_sums check_sums;
+struct check_report *check_report;
 static struct spend *spends;
 static uint32_t nspends, spends_cap;
 static struct policy policies[POLICIES_MAX];
@@ -42,14 +43,19 @@ static bool never[OPS_MAX], happened[OPS_MAX];
 void check_fault(const char *fmt, ...)
 {
     va_list ap;
+    char text[400];
     va_start(ap, fmt);
-    if (check_faults++ < 5) {
-        printf("seed %llu at %lld ms: ", (unsigned long long)sim.seed, (long long)(sim.now_ns / SIM_MS));
-        vprintf(fmt, ap);
-        printf("\n");
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (check_report != NULL && check_faults == 0) {
+        snprintf(check_report->kind, sizeof check_report->kind, "%s", fmt);
+        memcpy(check_report->text, text, sizeof text);
+    }
+    if (check_faults++ < 5 && check_report == NULL) {
+        printf("seed %llu, step %llu, %lld ms: %s\n", (unsigned long long)sim.seed,
+               (unsigned long long)sim.steps, (long long)((sim.now_ns - sim.begin_ns) / SIM_MS), text);
         fflush(stdout);
     }
-    va_end(ap);
 }
 
 static const char *name(uint32_t account)
@@ -103,7 +109,8 @@ static void check_window(uint32_t limit, uint32_t account)
         if (sum <= bound)
             continue;
         check_fault("%llu of %s in a window of %s that holds %llu, ended at %lld ms", (unsigned long long)sum,
-                    name(account), l->name, (unsigned long long)bound, (long long)(spends[i].at_ns / SIM_MS));
+                    name(account), l->name, (unsigned long long)bound,
+                    (long long)((spends[i].at_ns - sim.begin_ns) / SIM_MS));
         return;
     }
 }
@@ -212,7 +219,7 @@ void check_mail(const struct sim_server *s, uint32_t account)
     const struct promise *p = &promises[account];
     if (p->freeze != 0 && sim.now_ns > p->from_ns && sim.now_ns < p->until_ns)
         check_fault("node %u accepts MAIL of %s, frozen at %lld ms by %llu", s->i + 1, name(account),
-                    (long long)(p->from_ns / SIM_MS), (unsigned long long)p->freeze);
+                    (long long)((p->from_ns - sim.begin_ns) / SIM_MS), (unsigned long long)p->freeze);
 }
 
 void check_obeyed(uint32_t account, uint64_t index)

@@ -2,6 +2,7 @@
  * later; the process hears of it when its loop runs. A crash loses what was not durable yet: of the last
  * write, some entries may be there and others not.
  */
+#define SIM_STREAM SIM_STREAM_DISK
 #include "test/sim/sim.h"
 
 #include <stdlib.h>
@@ -202,6 +203,7 @@ bool disk_tell(struct sim_server *s)
     bool any = false;
     for (struct list *link; (link = list_pop_front(&s->disk.done)) != NULL; any = true) {
         struct sim_op *op = LIST_ITEM(link, struct sim_op, link);
+        sim_step(SIM_STEP_DISK, s->i, op->kind | op->index << 8);
         if (op->kind == OP_APPEND) {
             op->append->cb(op->append, 0);
         } else if (op->kind == OP_PUT) {

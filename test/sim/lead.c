@@ -271,6 +271,7 @@ static void due(struct sim_server *s)
     if (!lead_ready(s) || s->boot_ns < s->lead_due_ns)
         return;
     s->lead_due_ns = s->boot_ns + 100 * SIM_MS;
+    sim_step(SIM_STEP_TIMER, s->i, 2);
     buf_init(&b, 1u << 20);
     ensure(lease_due(s->lease, s->m, s->boot_ns / SIM_MS, &b, &n) == 0);
     ensure(machine_due(s->m, now_ms(s), &b, &k) == 0);

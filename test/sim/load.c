@@ -1,6 +1,7 @@
 /* Clients. A transaction as a node handles it: MAIL is refused when the worker's view says frozen or the
  * session is not valid, RCPT reserves, the end of the data spends.
  */
+#define SIM_STREAM SIM_STREAM_LOAD
 #include "test/sim/sim.h"
 
 #define TXNS 32
@@ -37,6 +38,7 @@ static void admit(struct txn *t)
 static void answer_cb(struct ledger_hold *h, enum ledger_answer answer)
 {
     struct txn *t = h->ctx;
+    sim_step(SIM_STEP_CLIENT, t->server, 768 + (uint32_t)answer);
     t->answered = true;
     t->answer = answer;
     if (t->state == EXCHANGE && answer == LEDGER_YES)
@@ -50,6 +52,7 @@ static void begin(struct txn *t, uint32_t server, uint32_t account, uint32_t rec
     struct sim_worker *w = &s->workers[k];
     if (!server_up(s) || w->stalled_until_ns > sim.now_ns)
         return;
+    sim_step(SIM_STEP_CLIENT, server, account);
     if (((w->view.frozen >> account) & 1) != 0 || !ledger_session_valid(w->w)) {
         check_sums.refused++;
         return;
@@ -72,6 +75,7 @@ static void rcpt(struct txn *t)
     }
     uint32_t n = 1 + (uint32_t)sim_random(t->left);
     enum ledger_answer answer = ledger_reserve(&t->h, n);
+    sim_step(SIM_STEP_CLIENT, t->server, 256 + (uint32_t)answer);
     if (answer == LEDGER_NO) {
         check_sums.refused++;
         end(t);
@@ -92,6 +96,7 @@ static void data(struct txn *t)
         return;
     }
     enum ledger_answer answer = ledger_ready(&t->h);
+    sim_step(SIM_STEP_CLIENT, t->server, 512 + (uint32_t)answer);
     t->answered = false;
     if (answer == LEDGER_WAIT) {
         t->state = EXCHANGE;

@@ -20,7 +20,7 @@ for mutant in "$@"; do
         echo "$mutant: NOT FOUND: $found"
         missed=$((missed + 1))
     else
-        echo "$mutant: $(echo "$found" | grep -v ^Aborted | head -1)"
+        echo "$mutant: $(echo "$found" | grep '^seed [0-9]*,' | head -1)"
     fi
 done
 [ "$missed" -eq 0 ]

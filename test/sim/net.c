@@ -1,6 +1,7 @@
 /* The network. libraft's messages come in order and are lost only with their link, as over TCP; the others
  * may be lost, late, out of order or twice.
  */
+#define SIM_STREAM SIM_STREAM_NET
 #include "test/sim/sim.h"
 
 #include <stdlib.h>
@@ -59,8 +60,10 @@ struct sim_packet *net_next(uint32_t to)
          (first = heap_first(&sim.packets[to])) != NULL && first->key <= sim.now_ns;) {
         struct sim_packet *p = HEAP_ITEM(first, struct sim_packet, due);
         heap_remove(&sim.packets[to], first);
-        if (!sim.cut[p->from][to])
+        if (!sim.cut[p->from][to]) {
+            sim_step(SIM_STEP_PACKET, to, p->from << 8 | (uint32_t)p->kind | (uint64_t)p->nbytes << 32);
             return p;
+        }
         net_free(p);
     }
     return NULL;

@@ -5,6 +5,7 @@
  * At most one freeze of an account is under way, and one whose fate is unknown counts: until the node that
  * asked for it has a later session, under which nothing of the earlier one is done any more.
  */
+#define SIM_STREAM SIM_STREAM_OPERATE
 #include "test/sim/sim.h"
 
 #include <stdio.h>
@@ -56,6 +57,7 @@ static void answer_cb(void *ctx, int err, const struct machine_result *r);
 static void submit(struct op *op, struct command *cmd)
 {
     struct sim_server *s = server_at(op->server);
+    sim_step(SIM_STEP_OPERATE, op->server, cmd->type);
     op->state = ASKED;
     op->session = session_of(s);
     if (agent_submit(s->agent, cmd, 100 + (int64_t)sim_random(sim_random(2) == 0 ? 500 : 4000), answer_cb,
@@ -220,6 +222,7 @@ static void frozen(struct op *op, const struct machine_result *r)
 static void answer_cb(void *ctx, int err, const struct machine_result *r)
 {
     struct op *op = ctx;
+    sim_step(SIM_STEP_OPERATE, op->server, 256 + (uint64_t)(uint32_t)err);
     if (err == ERR_TIMEOUT && op->kind == OP_FREEZE)
         check_never(op->number);
     if (err != 0) {

@@ -1,4 +1,5 @@
 /* A process and its loops. */
+#define SIM_STREAM SIM_STREAM_PROCESS
 #include "test/sim/sim.h"
 
 #include <stdlib.h>
@@ -58,11 +59,12 @@ static void frozen_publish(struct sim_server *s)
     }
 }
 
-static void worker_turn(struct sim_worker *w)
+static void worker_turn(const struct sim_server *s, struct sim_worker *w)
 {
     if (w->coming.due_ns != 0 && w->coming.due_ns <= sim.now_ns) {
         w->view = w->coming;
         w->coming.due_ns = 0;
+        sim_step(SIM_STEP_TIMER, s->i, w->view.index);
         ledger_worker_publish(w->w, w->view.index);
     }
 }
@@ -228,7 +230,7 @@ static bool workers_turn(struct sim_server *s)
         struct sim_worker *w = &s->workers[i];
         if (w->stalled_until_ns > sim.now_ns)
             continue;
-        worker_turn(w);
+        worker_turn(s, w);
         any = ledger_worker_step(w->w) || any;
     }
     return any;
@@ -257,11 +259,13 @@ void server_turn(struct sim_server *s)
     any = receive(s) || any;
     if (s->boot_ns >= s->tick_due_ns) {
         s->tick_due_ns = s->boot_ns + s->tick_ns;
+        sim_step(SIM_STEP_TIMER, s->i, 0);
         s->tick(&s->io);
         any = true;
     }
     if (s->boot_ns >= s->agent_due_ns) {
         s->agent_due_ns = s->boot_ns + 20 * SIM_MS;
+        sim_step(SIM_STEP_TIMER, s->i, 1);
         agent_tick(s->agent);
         any = true;
     }

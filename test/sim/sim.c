@@ -1,15 +1,7 @@
-/* One seed: trouble for a while, then none, in which everything must work again. And many.
- *
- * usage: sim SEED | sim FIRST COUNT
- */
+/* One run: trouble for a while, then none, in which everything must work again. */
+#define SIM_STREAM SIM_STREAM_SETTING
 #include "test/sim/sim.h"
 
-#include "base/log.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-
-#define TROUBLE_MS 20000
 #define RECOVER_MS 10000
 #define FULL_MS 6000
 
@@ -30,13 +22,23 @@ uint8_t sim_class(uint32_t account)
     return account >= SIM_ACCOUNTS ? 2 : account == SIM_ACCOUNTS - 1 ? 1 : 0;
 }
 
-uint64_t sim_random(uint64_t below)
+uint64_t sim_draw(enum sim_stream stream, uint64_t below)
 {
-    uint64_t z = sim.rng += UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t z = sim.rng[stream] += UINT64_C(0x9e3779b97f4a7c15);
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
     z ^= z >> 31;
     return below == 0 ? 0 : z % below;
+}
+
+void sim_step(enum sim_step kind, uint32_t server, uint64_t what)
+{
+    uint64_t h = sim.trace;
+    h = (h ^ (uint64_t)sim.now_ns) * UINT64_C(0x100000001b3);
+    h = (h ^ ((uint64_t)kind << 32 | server)) * UINT64_C(0x100000001b3);
+    sim.trace = (h ^ what) * UINT64_C(0x100000001b3) ^ h >> 29;
+    sim.steps++;
+    check_sums.steps[kind]++;
 }
 
 static void pass(void)
@@ -66,10 +68,13 @@ static void step(void)
         trouble_step();
 }
 
-static void begin(uint64_t seed)
+static void begin(const struct schedule *schedule)
 {
-    sim = (struct sim){ .seed = seed, .rng = seed * UINT64_C(7919) + 1, .n = seed % 2 == 0 ? 3 : 5 };
-    sim.now_ns = 1000000 * SIM_MS;
+    uint64_t seed = schedule->seed;
+    sim = (struct sim){ .seed = seed, .n = seed % 2 == 0 ? 3 : 5 };
+    for (uint64_t i = 0; i < SIM_STREAMS; i++)
+        sim.rng[i] = (seed * SIM_STREAMS + i) * UINT64_C(0xd1342543de82ef95) + 1;
+    sim.now_ns = sim.begin_ns = 1000000 * SIM_MS;
     sim.threshold = 30 + (unsigned)sim_random(300);
     sim.trailing = 5 + (unsigned)sim_random(100);
     for (uint32_t i = 0; i < sim.n; i++) {
@@ -84,7 +89,7 @@ static void begin(uint64_t seed)
     check_begin();
     load_begin();
     operate_begin();
-    trouble_begin(seed % 16 != 15);
+    trouble_begin(schedule);
     lead_cluster_found();
     for (uint32_t i = 0; i < sim.n; i++)
         server_begin(&sim.servers[i]);
@@ -101,10 +106,10 @@ static void end(void)
     net_drop_all();
 }
 
-static void run(uint64_t seed)
+void sim_run(const struct schedule *schedule)
 {
-    begin(seed);
-    for (int64_t ms = 0; ms < TROUBLE_MS; ms += SIM_STEP_NS / SIM_MS)
+    begin(schedule);
+    for (int64_t ms = 0; ms < SIM_TROUBLE_MS; ms += SIM_STEP_NS / SIM_MS)
         step();
     trouble_over();
     int64_t left_ms = RECOVER_MS;
@@ -121,26 +126,4 @@ static void run(uint64_t seed)
         check_fault("%llu of %llu are admitted from an empty window",
                     (unsigned long long)check_spent(SIM_FULL), (unsigned long long)sim_limits[4].count);
     end();
-}
-
-int main(int argc, char **argv)
-{
-    uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
-    uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : argc > 1 ? 1 : SIM_SEEDS, seed;
-    log_set_level(LOG_LEVEL_ERROR);
-    memory_begin();
-    for (seed = first; seed < first + count && check_faults == 0; seed++)
-        run(seed);
-    const struct check_sums *c = &check_sums;
-    printf("seeds %llu to %llu: %llu admitted of %llu mails, %llu refused; %llu entries, %llu leaders, %llu "
-           "kills, "
-           "%llu snapshots, %llu installed; %llu freezes promised of %llu returned, %llu policies, %llu "
-           "removed; "
-           "%u faults\n",
-           (unsigned long long)first, (unsigned long long)seed - 1, (unsigned long long)c->admitted,
-           (unsigned long long)c->mails, (unsigned long long)c->refused, (unsigned long long)c->entries,
-           (unsigned long long)c->leaders, (unsigned long long)c->kills, (unsigned long long)c->snapshots,
-           (unsigned long long)c->installs, (unsigned long long)c->freezes, (unsigned long long)c->returned,
-           (unsigned long long)c->policies, (unsigned long long)c->removed, check_faults);
-    return check_faults > 0;
 }

@@ -14,9 +14,12 @@
  *     lead.c      what a leader does: its barrier, cluster time, entries; and libraft's state machine
  *     load.c      clients
  *     operate.c   operators
- *     trouble.c   what goes wrong
+ *     schedule.c  what goes wrong when: from a seed, or a file
+ *     trouble.c   going wrong
  *     check.c     what must hold
- *     sim.c       one seed, and many
+ *     sim.c       one run
+ *     main.c      many seeds, a seed twice, a schedule
+ *     shrink.c    a shorter schedule with the same fault
  */
 #ifndef TEST_SIM_SIM_H
 #define TEST_SIM_SIM_H
@@ -33,6 +36,7 @@
 #include "node/ledger/internal.h"
 
 #include <raft.h>
+#include <stdio.h>
 
 #define SIM_SERVERS_MAX 5
 #define SIM_WORKERS 2
@@ -156,9 +160,33 @@ struct sim_server {
     uint32_t nasked;
 };
 
+/* Draws of one kind have a stream of their own, so that leaving out one event changes little of the rest. */
+enum sim_stream {
+    SIM_STREAM_SETTING,
+    SIM_STREAM_LOAD,
+    SIM_STREAM_OPERATE,
+    SIM_STREAM_NET,
+    SIM_STREAM_DISK,
+    SIM_STREAM_PROCESS,
+    SIM_STREAM_TROUBLE, /* begins anew with each event of the schedule */
+    SIM_STREAMS
+};
+
+/* What is counted as a step: one event that was handled. */
+enum sim_step {
+    SIM_STEP_PACKET,  /* a packet came to a process */
+    SIM_STEP_DISK,    /* a process heard that something is on its disk */
+    SIM_STEP_TIMER,   /* libraft's tick, the agent's, the leader's; a worker acts on a new frozen list */
+    SIM_STEP_CLIENT,  /* a node answers a client's MAIL, RCPT or end of data, or its wait for tokens ended */
+    SIM_STEP_OPERATE, /* a node is asked by an operator, or answers */
+    SIM_STEP_TROUBLE, /* something goes wrong, or ends */
+    SIM_STEPS
+};
+
 struct sim {
-    uint64_t seed, rng;
-    int64_t now_ns;
+    uint64_t seed, rng[SIM_STREAMS];
+    uint64_t steps, trace; /* since the seed's beginning; a hash of what they were */
+    int64_t now_ns, begin_ns;
     uint32_t n;
     struct sim_server servers[SIM_SERVERS_MAX];
     struct heap packets[SIM_SERVERS_MAX]; /* by destination */
@@ -173,7 +201,12 @@ struct sim {
 };
 extern struct sim sim;
 
-uint64_t sim_random(uint64_t below);
+uint64_t sim_draw(enum sim_stream stream, uint64_t below);
+#ifdef SIM_STREAM
+static inline uint64_t sim_random(uint64_t below)
+{
+    return sim_draw(SIM_STREAM, below);
+}
 static inline bool sim_chance(uint32_t permille)
 {
     return permille > 0 && sim_random(1000) < permille;
@@ -182,6 +215,9 @@ static inline int64_t sim_ms(uint64_t below)
 {
     return (int64_t)sim_random(below) * SIM_MS;
 }
+#endif
+/* A step of this server was handled; `what` goes into the trace. */
+void sim_step(enum sim_step kind, uint32_t server, uint64_t what);
 
 /* The limits of the load, and one of a sender whom only the last test knows. */
 extern const char *const sim_accounts[SIM_ACCOUNTS + 2];
@@ -262,15 +298,65 @@ void operate_poll(struct sim_server *s);
 void operate_told(struct sim_server *s, uint32_t node, uint64_t session, uint64_t published);
 bool operate_remove(uint32_t server);
 
+/* schedule.c: what goes wrong when. */
+#define SCHEDULE_MAX 512
+enum trouble_kind {
+    TROUBLE_KILLS,
+    TROUBLE_ISOLATE,
+    TROUBLE_ISOLATE_LEADER,
+    TROUBLE_HALVES,
+    TROUBLE_JOIN_UP,
+    TROUBLE_PAUSE,
+    TROUBLE_PAUSE_MACHINE,
+    TROUBLE_STALL_WORKER,
+    TROUBLE_DISK_STILL,
+    TROUBLE_DISK_FAILS,
+    TROUBLE_LATENCY,
+    TROUBLE_LOSS,
+    TROUBLE_DISK_SLOW,
+    TROUBLE_CLOCK,
+    TROUBLE_REMOVE,
+    TROUBLE_MUTE_SESSION,
+    TROUBLE_MUTE_WINDOW,
+    TROUBLE_DEAF,
+    TROUBLE_DEAF_LEADER,
+    TROUBLE_KINDS
+};
+struct schedule {
+    uint64_t seed;
+    uint32_t n;
+    struct schedule_event {
+        int64_t at_ms; /* since the beginning */
+        enum trouble_kind kind;
+        uint64_t draws; /* what it draws from */
+    } events[SCHEDULE_MAX];
+};
+/* The seed's own. */
+void schedule_of_seed(uint64_t seed, int64_t until_ms, struct schedule *out);
+void schedule_print(const struct schedule *s, FILE *to);
+int schedule_read(const char *path, struct schedule *out);
+
 /* trouble.c */
-void trouble_begin(bool any);
+void trouble_begin(const struct schedule *schedule);
 void trouble_step(void);
 void trouble_over(void);
+
+/* sim.c: one run, in this process. */
+#define SIM_TROUBLE_MS 20000
+void sim_run(const struct schedule *schedule);
+
+/* shrink.c: runs are in processes of their own, so that one may abort. */
+int shrink(const struct schedule *schedule);
 
 /* check.c */
 void check_begin(void);
 void check_end(void);
 void check_fault(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* The run's first fault, where another process may read it; `kind` is its format. */
+struct check_report {
+    char kind[160], text[400];
+};
+extern struct check_report *check_report;
 void check_spend(const struct sim_server *s, uint32_t account, uint32_t n);
 void check_mail(const struct sim_server *s, uint32_t account);
 /* Would this worker admit mail of the account now? If it must not, that is a fault, clients or not. */
@@ -287,7 +373,7 @@ uint64_t check_spent(uint32_t account);
 extern uint32_t check_faults;
 struct check_sums {
     uint64_t admitted, refused, mails, kills, freezes, returned, policies, entries, snapshots, installs,
-        leaders, removed;
+        leaders, removed, steps[SIM_STEPS];
 };
 extern struct check_sums check_sums;
 

@@ -1,8 +1,9 @@
-/* What goes wrong, from the seed. Everything ends by itself or in trouble_over. */
+/* What goes wrong, as the schedule says. Everything ends by itself or in trouble_over. */
+#define SIM_STREAM SIM_STREAM_TROUBLE
 #include "test/sim/sim.h"
 
-static bool wanted;
-static uint64_t pace; /* of this seed: one event in so many turns */
+static const struct schedule *wanted;
+static uint32_t next; /* event of it */
 /* A machine that stands still with its CLOCK_BOOTTIME is noticed by its wall clock only, so not both. */
 static bool clocks_set;
 /* A node that is deaf, then hears for a moment, then is alone: what was applied of it long ago it hears of
@@ -136,79 +137,103 @@ static void deaf_step(void)
     }
 }
 
-static void event(struct sim_server *s)
+static void stall(struct sim_server *s) /* a thread that does not get to run */
 {
-    switch (sim_random(25)) {
-    case 0:
-    case 1:
+    s->workers[sim_random(SIM_WORKERS)].stalled_until_ns = sim.now_ns + sim_ms(8000);
+}
+
+static void disk_still(struct sim_server *s) /* one disk, or what all of them are on */
+{
+    for (uint32_t i = 0, all = sim_random(2) == 0; i < sim.n; i++)
+        if (all || i == s->i)
+            sim.servers[i].disk.busy_until_ns = sim.now_ns + sim_ms(8000);
+}
+
+static void packets(void)
+{
+    sim.loss_permille = sim_random(2) == 0 ? 0 : (uint32_t)sim_random(300);
+    sim.late_permille = (uint32_t)sim_random(200);
+    sim.dup_permille = (uint32_t)sim_random(300);
+}
+
+/* Until about when its session expires, while commits take their time. */
+static void mute_session(struct sim_server *s)
+{
+    sim.mute_until_ns[s->i] = sim.now_ns + 3000 * SIM_MS + sim_ms(1200);
+    sim.disk_ns = 200 * SIM_MS + sim_ms(300);
+}
+
+/* A new leader that nobody expects: the old one cannot be heard. */
+static void unheard_leader(void)
+{
+    for (uint32_t i = leader(), k = 0; k < sim.n; k++)
+        links(i, k, k != i);
+}
+
+static void event(enum trouble_kind kind)
+{
+    struct sim_server *s = &sim.servers[sim_random(sim.n)];
+    switch (kind) {
+    case TROUBLE_KILLS:
         kills();
         break;
-    case 2:
+    case TROUBLE_ISOLATE:
         isolate(s->i);
         break;
-    case 3:
+    case TROUBLE_ISOLATE_LEADER:
         isolate(leader());
         break;
-    case 4:
+    case TROUBLE_HALVES:
         halves();
         break;
-    case 5:
-    case 6:
+    case TROUBLE_JOIN_UP:
         join_up();
         break;
-    case 7:
-    case 8:
+    case TROUBLE_PAUSE:
         stand_still(s, false);
         break;
-    case 9:
+    case TROUBLE_PAUSE_MACHINE:
         stand_still(s, !clocks_set);
         break;
-    case 10: /* a thread that does not get to run */
-    case 11:
-        s->workers[sim_random(SIM_WORKERS)].stalled_until_ns = sim.now_ns + sim_ms(8000);
+    case TROUBLE_STALL_WORKER:
+        stall(s);
         break;
-    case 12: /* one disk stands still, or what all of them are on */
-        for (uint32_t i = 0, all = sim_random(2) == 0; i < sim.n; i++)
-            if (all || i == s->i)
-                sim.servers[i].disk.busy_until_ns = sim.now_ns + sim_ms(8000);
+    case TROUBLE_DISK_STILL:
+        disk_still(s);
         break;
-    case 13: /* the disk fails: this node ends itself */
+    case TROUBLE_DISK_FAILS: /* this node ends itself */
         kill_one(s->i, 2000);
         break;
-    case 14:
+    case TROUBLE_LATENCY:
         sim.latency_ns[s->i] = sim_ms(sim_random(4) == 0 ? 400 : 40);
         break;
-    case 15:
-        sim.loss_permille = sim_random(2) == 0 ? 0 : (uint32_t)sim_random(300);
-        sim.late_permille = (uint32_t)sim_random(200);
-        sim.dup_permille = (uint32_t)sim_random(300);
+    case TROUBLE_LOSS:
+        packets();
         break;
-    case 16:
+    case TROUBLE_DISK_SLOW:
         sim.disk_ns = SIM_MS + sim_ms(sim_random(4) == 0 ? 200 : 10);
         break;
-    case 17: /* somebody sets a clock */
+    case TROUBLE_CLOCK: /* somebody sets it */
         if (clocks_set)
             s->wall_ns += sim_ms(20000) - 10000 * SIM_MS;
         break;
-    case 18:
+    case TROUBLE_REMOVE:
         remove_one();
         break;
-    case 19: /* until about when its session expires, while commits take their time */
-    case 20:
-        sim.mute_until_ns[s->i] = sim.now_ns + 3000 * SIM_MS + sim_ms(1200);
-        sim.disk_ns = 200 * SIM_MS + sim_ms(300);
+    case TROUBLE_MUTE_SESSION:
+        mute_session(s);
         break;
-    case 21: /* until windows have passed in which it was granted what it gives back then */
+    case TROUBLE_MUTE_WINDOW: /* until windows have passed in which it was granted what it gives back then */
         sim.mute_until_ns[s->i] = sim.now_ns + 4000 * SIM_MS + sim_ms(4000);
         break;
-    case 22:
-    case 23:
+    case TROUBLE_DEAF:
         deafen(s->i == leader() ? (s->i + 1) % sim.n : s->i);
         break;
-    default: /* a new leader that nobody expects: the old one cannot be heard */
-        for (uint32_t i = leader(), k = 0; k < sim.n; k++)
-            links(i, k, k != i);
+    case TROUBLE_DEAF_LEADER:
+        unheard_leader();
         break;
+    default:
+        ensure_failed("a kind of trouble", __FILE__, __LINE__);
     }
 }
 
@@ -216,21 +241,29 @@ void trouble_step(void)
 {
     for (uint32_t i = 0; i < sim.n; i++) {
         struct sim_server *s = &sim.servers[i];
-        if (!s->alive && s->restart_ns <= sim.now_ns)
+        if (!s->alive && s->restart_ns <= sim.now_ns) {
+            sim_step(SIM_STEP_TROUBLE, i, TROUBLE_KINDS);
             server_begin(s);
-        else if (s->paused && s->go_on_ns <= sim.now_ns)
+        } else if (s->paused && s->go_on_ns <= sim.now_ns) {
+            sim_step(SIM_STEP_TROUBLE, i, TROUBLE_KINDS + 1);
             server_go_on(s);
+        }
     }
     deaf_step();
-    if (wanted && sim_random(pace) == 0)
-        event(&sim.servers[sim_random(sim.n)]);
+    for (; next < wanted->n && sim.begin_ns + wanted->events[next].at_ms * SIM_MS <= sim.now_ns; next++) {
+        sim_step(SIM_STEP_TROUBLE, 0, wanted->events[next].kind);
+        sim.rng[SIM_STREAM_TROUBLE] = wanted->events[next].draws;
+        event(wanted->events[next].kind);
+    }
 }
 
-void trouble_begin(bool any)
+/* Draws the setting; a seed without events has no trouble of any kind. */
+void trouble_begin(const struct schedule *schedule)
 {
-    wanted = any;
+    bool any = schedule->seed % 16 != 15;
+    wanted = schedule;
+    next = 0;
     deaf.stage = DEAF_NONE;
-    pace = 2 + sim_random(30);
     clocks_set = sim_random(3) == 0;
     removable = any && sim.n == 5 ? (uint32_t)sim_random(sim.n) : sim.n;
     sim.disk_ns = SIM_MS + sim_ms(10);
@@ -251,7 +284,7 @@ void trouble_begin(bool any)
 
 void trouble_over(void)
 {
-    wanted = false;
+    next = wanted->n;
     deaf.stage = DEAF_NONE;
     join_up();
     sim.loss_permille = sim.late_permille = sim.dup_permille = 0;
