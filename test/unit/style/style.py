@@ -27,7 +27,7 @@ LAYERS = (
 )
 
 # Parsers, session machines and schedules are given the time and perform nothing.
-PURE = ("node/smtp/", "node/mail/", "node/queue/", "consensus/machine")
+PURE = ("node/smtp/", "node/mail/", "node/bounce/", "node/queue/", "consensus/machine")
 IMPURE = ("time.h", "sys/time.h", "uv.h", "raft.h", "sys/socket.h", "base/clock.h", "base/inbox.h")
 
 # `cli` may see the admin API's description, not its server.
