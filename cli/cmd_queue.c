@@ -178,6 +178,7 @@ static void put_message(struct cli *c, const json_t *j)
         put_field("  site", cli_str(r, "site"));
         put_field("  host", line[0] == ' ' && line[1] == '\0' ? "" : line);
         put_field("  from ip", cli_str(r, "source_ip"));
+        put_field("  tls", cli_str(r, "tls"));
         put_field("  reply", cli_str(r, "reply"));
         cli_when(c, json_object_get(r, "next_ms"), when, sizeof(when));
         put_field("  next", strcmp(when, "-") == 0 ? "" : when);

@@ -26,6 +26,17 @@ static bool route_match(const void *item, const void *key)
     return strcmp(((const struct config_route *)item)->domain, key) == 0;
 }
 
+static void check_dane(struct schema_load *l, const struct config *c, const char *path, int dane, int tls)
+{
+    if (!schema_has(l, path))
+        return;
+    if (dane != CONFIG_DANE_OFF && (tls == CONFIG_TLS_NONE || tls == CONFIG_TLS_VERIFY))
+        schema_fault_at(l, path,
+                        "DANE has its own way to know a server: set tls to opportunistic or required");
+    else if (dane == CONFIG_DANE_ONLY && c->resolver.trust_anchor_file == NULL)
+        schema_fault_at(l, path, "nothing can be validated without resolver.trust_anchor_file");
+}
+
 static void check_route(struct schema_load *l, struct config *c, uint32_t i, struct map *seen)
 {
     struct config_route *r = &c->routes[i];
@@ -51,6 +62,8 @@ static void check_route(struct schema_load *l, struct config *c, uint32_t i, str
         schema_fault_at(l, path,
                         "a password is only sent over TLS: set tls of this route to required or verify");
     }
+    snprintf(path, sizeof path, "routes[%u].dane", i);
+    check_dane(l, c, path, r->dane, r->tls);
 }
 
 static void check_routes(struct schema_load *l, struct config *c)
@@ -137,6 +150,7 @@ static void check_header_rules(struct schema_load *l, const struct config *c)
 static void check_delivery(struct schema_load *l, const struct config *c)
 {
     const struct config_delivery *d = &c->delivery;
+    check_dane(l, c, "delivery.dane", d->dane, d->tls);
     if (d->retry_ms[0] >= d->expire_ms)
         schema_fault_at(l, "delivery.retry",
                         "the first retry comes after the message expired; make it shorter than "

@@ -102,7 +102,15 @@ void config_complete(struct schema_load *l, struct config *c)
         snprintf(path, sizeof path, "routes[%u].tls", i);
         if (!schema_has(l, path))
             c->routes[i].tls = c->delivery.tls;
+        snprintf(path, sizeof path, "routes[%u].dane", i);
+        if (!schema_has(l, path)) {
+            int tls = c->routes[i].tls;
+            bool off = tls == CONFIG_TLS_NONE || tls == CONFIG_TLS_VERIFY;
+            c->routes[i].dane = off ? CONFIG_DANE_OFF : c->delivery.dane;
+        }
     }
+    if (c->delivery.tls == CONFIG_TLS_NONE && !schema_has(l, "delivery.dane"))
+        c->delivery.dane = CONFIG_DANE_OFF;
     if (c->accounts.file == NULL)
         set(&c->accounts.file, join(c->data_dir, "/accounts"));
     if (c->spool.dir == NULL)

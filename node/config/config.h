@@ -132,6 +132,7 @@ struct config_accounts {
 
 enum config_ipv6 { CONFIG_IPV6_PREFER, CONFIG_IPV6_EQUAL, CONFIG_IPV4_ONLY, CONFIG_IPV6_ONLY };
 enum config_tls { CONFIG_TLS_NONE, CONFIG_TLS_OPPORTUNISTIC, CONFIG_TLS_REQUIRED, CONFIG_TLS_VERIFY };
+enum config_dane { CONFIG_DANE_OFF, CONFIG_DANE_ON, CONFIG_DANE_ONLY };
 
 struct config_delivery {
     int64_t *retry_ms; /* the last one repeats */
@@ -147,6 +148,7 @@ struct config_delivery {
     int ipv6;             /* enum config_ipv6 */
     bool eightbit_bounce; /* next hop without 8BITMIME: bounce 8-bit content instead of sending it as it is */
     int tls;              /* enum config_tls: towards MX hosts */
+    int dane;             /* enum config_dane; OFF where `tls` is none */
     struct ip_net *allowed_networks; /* private and local ranges that an MX may point into */
     uint32_t nallowed_networks;
     struct ip_net *floating_networks; /* of pools' addresses that are used with a valid session only */
@@ -184,7 +186,8 @@ struct config_route {
         struct sockaddr_storage address; /* ADDRESS, with its port */
         uint16_t port;
     } hop;
-    int tls; /* enum config_tls; default: delivery.tls */
+    int tls;  /* enum config_tls; default: delivery.tls */
+    int dane; /* enum config_dane; default: delivery.dane, and OFF where `tls` is none or verify */
     struct {
         char *user; /* NULL: no AUTH */
         char *password_file;

@@ -119,15 +119,9 @@ static void conn_failed(struct conn *c)
 
 static void conn_target_failed(struct conn *c, enum smtp_client_stage stage)
 {
+    conn_policy_failed(c, stage);
     report_target_failed(c, stage);
     conn_pool_failed(c);
-}
-
-static void set_trouble(struct conn *c, unsigned code, const char *enhanced, const char *text)
-{
-    c->trouble = (struct smtp_reply_text){ .code = (uint16_t)code };
-    (void)smtp_enhanced_parse(span_str(enhanced), c->trouble.enhanced);
-    smtp_reply_text_add(&c->trouble, span_str(text));
 }
 
 /* ---- timers -------------------------------------------------------------------------------------------- */
@@ -249,6 +243,7 @@ static bool conn_mail(struct conn *c)
     struct egress *e = c->e;
     if (c->state == CONN_GREETING) {
         report_ready(c);
+        conn_policy_ready(c);
         conn_pool_connected(c);
         if (c->site != NULL && site_is_down(c))
             report_site_up(c);
@@ -330,7 +325,7 @@ static void conn_end(struct conn *c)
         if (why != NULL)
             smtp_reply_text_copy(&c->trouble, &why->reply);
         else
-            set_trouble(c, 421, "4.4.2", "the server ended the session");
+            conn_set_trouble(c, 421, "4.4.2", "the server ended the session");
         conn_target_failed(c, why == NULL ? SMTP_CLIENT_STAGE_BANNER : why->stage);
         if (smtp_client_retry_plain(c->client)) {
             c->plain = true;
@@ -365,15 +360,7 @@ static void conn_end(struct conn *c)
 static void conn_start_tls(struct conn *c)
 {
     conn_flush(c);
-    bool literal = c->host[0] == '\0' || c->host[0] == '[';
-    int policy = c->hop.route != NULL ? c->hop.route->tls : c->config->delivery.tls;
-    struct tls_peer peer = {
-        .sni = literal ? NULL : c->host,
-        .verify_name = literal ? NULL : c->host,
-        .verify = policy == CONFIG_TLS_VERIFY ? TLS_VERIFY_NAME : TLS_VERIFY_NOTE,
-        .session_key = span_str(c->host),
-    };
-    int err = stream_tls_client(c->stream, c->e->tls, &peer, 60000);
+    int err = conn_policy_start_tls(c);
     if (err != 0) {
         smtp_client_on_tls(c->client, false, err_text(err));
         conn_drive(c);
@@ -448,7 +435,7 @@ static void conn_open_cb(void *ctx)
         smtp_client_free(c->client);
     c->client = smtp_client_new(&cc, &c->out);
     if (c->client == NULL) {
-        set_trouble(c, 451, "4.3.0", "no memory");
+        conn_set_trouble(c, 451, "4.3.0", "no memory");
         conn_failed(c);
         return;
     }
@@ -462,7 +449,7 @@ static void conn_closed_cb(void *ctx, int err)
     struct conn *c = ctx;
     c->stream = NULL;
     if (c->state == CONN_CONNECTING) {
-        set_trouble(c, 421, "4.4.1", conn_pool_error(c, err));
+        conn_set_trouble(c, 421, "4.4.1", conn_pool_error(c, err));
         conn_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
         conn_next_target(c);
         return;
@@ -491,8 +478,12 @@ static void conn_next_target(struct conn *c)
         c->peer = t->addr;
         c->port = c->hop.port;
         snprintf(c->host, sizeof c->host, "%s", t->host < c->found->nhosts ? c->found->hosts[t->host] : "");
+        if (!conn_policy_target(c, t)) {
+            report_target_failed(c, SMTP_CLIENT_STAGE_TLS);
+            continue;
+        }
         if (!conn_choose_source(c, t->addr.family, &source)) {
-            set_trouble(c, 451, "4.4.1", "no source address of the next hop's family");
+            conn_set_trouble(c, 451, "4.4.1", "no source address of the next hop's family");
             continue;
         }
         c->plain = timers_now_ms(&c->e->w->timers) < c->site->plain_until_ms;
@@ -506,7 +497,7 @@ static void conn_next_target(struct conn *c)
         if (err == 0)
             return;
         c->stream = NULL;
-        set_trouble(c, 421, "4.4.1", conn_pool_error(c, err));
+        conn_set_trouble(c, 421, "4.4.1", conn_pool_error(c, err));
         conn_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
     }
     conn_failed(c);
@@ -550,7 +541,7 @@ static void conn_start(struct conn *c, struct dns_site *f)
         return;
     }
     if (f->status == DNS_TEMPORARY) {
-        set_trouble(c, 451, f->enhanced, f->reason);
+        conn_set_trouble(c, 451, f->enhanced, f->reason);
         conn_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
         conn_failed(c);
         return;
@@ -578,7 +569,7 @@ void conn_open(struct egress_site *site)
     queue_conn_init(e->queue, site->qs, &c->qc);
     char why[QUEUE_ERROR_MAX];
     if (!egress_pools_ready(site, why, sizeof why)) {
-        set_trouble(c, 451, "4.4.4", why);
+        conn_set_trouble(c, 451, "4.4.4", why);
         conn_failed(c);
         return;
     }
@@ -589,11 +580,11 @@ void conn_open(struct egress_site *site)
         c->state = CONN_RESOLVING;
         list_push_back(&site->waiting, &c->wait);
     } else if (err == ERR_NOT_FOUND) {
-        set_trouble(c, 451, "4.4.0", "the route to this next hop has gone: its mail is routed anew");
+        conn_set_trouble(c, 451, "4.4.0", "the route to this next hop has gone: its mail is routed anew");
         conn_failed(c);
         reroute_start(&e->reroute);
     } else {
-        set_trouble(c, 451, "4.3.0", "no memory");
+        conn_set_trouble(c, 451, "4.3.0", "no memory");
         conn_failed(c);
     }
 }

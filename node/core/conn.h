@@ -18,6 +18,11 @@ enum conn_state {
     CONN_QUITTING,
 };
 
+/* What the target in hand must show; see conn_policy.c. */
+struct conn_demand {
+    const struct dns_dane *dane; /* its TLSA records, in `found`; NULL: none */
+};
+
 struct conn {
     struct queue_conn qc;
     struct list link; /* of egress->conns */
@@ -34,6 +39,7 @@ struct conn {
     struct dns_site *found; /* held while targets are tried */
     struct route_hop hop;   /* of `config`, with the targets */
     uint32_t first, tried;  /* targets */
+    struct conn_demand demand;
     bool plain;             /* TLS did not come about with this target: without it */
     uint32_t messages;
     int64_t connecting_ns; /* CLOCK_MONOTONIC; once connected: how long it took */
@@ -61,7 +67,22 @@ void conn_cancel(struct conn *c);
 /* As if the connection had been lost. Any state but CONN_IDLE, and there is a client. */
 void conn_cut(struct conn *c, const char *why);
 
+/* conn_policy.c */
+
+/* TLSA records are asked for, and kept to. */
+bool conn_policy_wants_dane(const struct config *c, const struct config_route *r);
+/* Sets `demand`; false: the target must not be used, and `trouble` says why. */
+bool conn_policy_target(struct conn *c, const struct dns_target *t);
+enum smtp_client_tls conn_policy_tls(const struct conn *c);
+int conn_policy_start_tls(struct conn *c);
+/* The target did what was demanded, or `trouble` says what it did. */
+void conn_policy_ready(struct conn *c);
+void conn_policy_failed(struct conn *c, enum smtp_client_stage stage);
+
 /* conn_target.c */
+
+/* Why the target could not be used. */
+void conn_set_trouble(struct conn *c, unsigned code, const char *enhanced, const char *text);
 
 /* An address of the site's pool, by weight; without a pool the next source address of the family, in turn.
  * False: there are some, but none of the family. */

@@ -3,17 +3,13 @@
  */
 #include "node/core/conn.h"
 
-static enum smtp_client_tls tls_mode(const struct conn *c)
+#include "node/smtp/reply_parser.h"
+
+void conn_set_trouble(struct conn *c, unsigned code, const char *enhanced, const char *text)
 {
-    const struct config_route *r = c->hop.route;
-    int policy = r != NULL ? r->tls : c->config->delivery.tls;
-    if (policy == CONFIG_TLS_NONE)
-        return SMTP_CLIENT_TLS_NONE;
-    if (c->port == 465 && r != NULL)
-        return SMTP_CLIENT_TLS_WRAPPED;
-    if (policy != CONFIG_TLS_OPPORTUNISTIC)
-        return SMTP_CLIENT_TLS_REQUIRED;
-    return c->plain ? SMTP_CLIENT_TLS_NONE : SMTP_CLIENT_TLS_OPPORTUNISTIC;
+    c->trouble = (struct smtp_reply_text){ .code = (uint16_t)code };
+    (void)smtp_enhanced_parse(span_str(enhanced), c->trouble.enhanced);
+    smtp_reply_text_add(&c->trouble, span_str(text));
 }
 
 void conn_client_config(const struct conn *c, struct smtp_client_config *out)
@@ -24,7 +20,7 @@ void conn_client_config(const struct conn *c, struct smtp_client_config *out)
         .ehlo_name = c->source != NULL                        ? c->source->ehlo
                      : c->meter != NULL && c->ehlo[0] != '\0' ? c->ehlo
                                                               : config->hostname,
-        .tls = tls_mode(c),
+        .tls = conn_policy_tls(c),
         .eightbit_bounce = config->delivery.eightbit_bounce,
         .timeouts = { .banner_ms = (uint32_t)config->delivery.timeouts.greeting_ms,
                       .ehlo_ms = (uint32_t)config->delivery.timeouts.command_ms,

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "node/core/cluster.h"
+#include "node/core/conn.h"
 #include "node/core/frozen.h"
 #include "node/core/node.h"
 #include "node/core/outcome.h"
@@ -106,6 +107,8 @@ int egress_site_resolve(struct egress_site *site)
     } else {
         site->request = dns_site(dns, hop.domain, egress_site_found_cb, site);
     }
+    if (site->request != NULL && conn_policy_wants_dane(site->e->w->config, r))
+        dns_want_dane(site->request, hop.port);
     if (site->request != NULL)
         return ERR_BUSY;
     log_error("egress", "no memory to look up %.*s", (int)hop.domain.n, hop.domain.p);

@@ -378,6 +378,11 @@ void report_site_up(struct conn *c)
     site_event(c, EVENT_SITE_UP, (struct span){ "", 0 });
 }
 
+void report_tls_policy(struct conn *c, enum metrics_tls_policy result)
+{
+    count(c->e->w, METRICS_TLS_POLICY, result, 1);
+}
+
 void report_ready(struct conn *c)
 {
     struct worker *w = c->e->w;

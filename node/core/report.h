@@ -8,6 +8,7 @@
 #include "node/core/attempt.h"
 #include "node/core/conn.h"
 #include "node/core/session.h"
+#include "node/telemetry/metrics.h"
 
 /* ---- mail in ------------------------------------------------------------------------------------------- */
 
@@ -36,6 +37,8 @@ void report_site_up(struct conn *c);
 void report_dialogue_in(struct conn *c, struct span bytes);
 void report_dialogue_out(struct conn *c, struct span bytes);
 void report_dialogue_note(struct conn *c, const char *text);
+/* A host that asks for TLS, by DANE, was connected to, or could not be. */
+void report_tls_policy(struct conn *c, enum metrics_tls_policy result);
 /* The server is ready for mail the first time. */
 void report_ready(struct conn *c);
 /* A transaction has its results. */

@@ -74,6 +74,7 @@ static void ask_answer(struct dns_ask *a, const struct dns_reply *reply)
 static void reply_from(struct dns_reply *reply, const struct ub_result *r, int64_t took_ms)
 {
     *reply = (struct dns_reply){ .secure = r->secure != 0,
+                                 .canon = r->canonname,
                                  .bogus = r->bogus != 0,
                                  .ttl_s = r->ttl < 0 ? 0 : (uint32_t)r->ttl };
     enum { NOERROR = 0, SERVFAIL = 2, NXDOMAIN = 3 };

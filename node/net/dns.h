@@ -15,6 +15,7 @@
 #include "base/span.h"
 #include "node/net/ip.h"
 #include "node/net/timers.h"
+#include "node/tlspolicy/tlsa.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -62,6 +63,14 @@ struct dns_target {
     bool secure;   /* the address was validated by DNSSEC */
 };
 
+/* What DANE (RFC 7672) asks of a host. */
+struct dns_dane {
+    enum tlsa_status status;
+    struct tlsa_set *set; /* USABLE */
+    char base[256];       /* the TLSA base domain: SNI, and a name in the certificate (usage DANE-TA) */
+    char why[160];        /* FAILED: one line */
+};
+
 /* Where a domain's mail goes, in the order to be tried. */
 struct dns_site {
     enum dns_status status;
@@ -72,6 +81,7 @@ struct dns_site {
     bool mx_secure;   /* their set (or its absence) was validated */
     uint32_t nhosts;  /* hosts with at least one target, best first */
     char **hosts;     /* lower case, no final dot; for a literal: its brackets */
+    struct dns_dane *dane; /* of each host, if it was asked for; else NULL */
     uint32_t ntargets;
     struct dns_target *targets;
     uint32_t refs;
@@ -93,6 +103,11 @@ struct dns_request *dns_site(struct dns *d, struct span domain, dns_site_fn *fn,
 /* The next hop that an operator named: addresses of a host, without MX; /etc/hosts first; any address is
  * allowed. A literal may have brackets or not. */
 struct dns_request *dns_host(struct dns *d, struct span host, uint16_t port, dns_site_fn *fn, void *ctx);
+
+/* Right after dns_site or dns_host: the hosts' TLSA records for this port are wanted, too. They are asked for
+ * where all that leads to them is validated, and a host of which they cannot be learnt stays in the list,
+ * with TLSA_FAILED. */
+void dns_want_dane(struct dns_request *r, uint16_t port);
 
 /* A client's name: PTR, and whether that name has the client's address (forward-confirmed). */
 struct dns_client {

@@ -69,6 +69,8 @@ struct dns_reply { /* lives until the callback returns */
     bool quick_failure; /* a server said SERVFAIL */
     uint32_t ttl_s;
     const char *reason; /* when TEMPORARY */
+    const char
+        *canon; /* the name at the end of the aliases, with a final dot or not; NULL: the one asked for */
     uint32_t n;
     char **data;
     const int *len;

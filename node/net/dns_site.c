@@ -25,6 +25,7 @@ static void site_drop(struct dns_request *r)
         dns_ask_cancel(q->hosts[i].asks[0].ask);
         dns_ask_cancel(q->hosts[i].asks[1].ask);
         dns_walk_cancel(q->hosts[i].walk);
+        dns_dane_cancel(&q->hosts[i]);
     }
     free(q->hosts);
     free(q->addrs);
@@ -73,10 +74,18 @@ static void hosts_done(struct site_request *q)
     site_finish(q, site);
 }
 
-static void host_settled(struct site_request *q)
+void site_settled(struct site_request *q)
 {
     if (--q->pending == 0)
         hosts_done(q);
+}
+
+/* One of a host's addresses is known, or known not to be. */
+static void host_settled(struct site_host *h)
+{
+    if (--h->open == 0)
+        dns_dane_start(h);
+    site_settled(h->q);
 }
 
 /* ---- addresses of the hosts ---- */
@@ -86,7 +95,7 @@ static void host_walked(void *ctx, bool loop)
     struct site_host *h = ctx;
     h->walk = NULL;
     h->loop = loop;
-    host_settled(h->q);
+    host_settled(h);
 }
 
 static int add_addr(struct site_request *q, const struct site_host *h, const struct dns_reply *reply,
@@ -117,6 +126,9 @@ static void host_reply(void *ctx, const struct dns_reply *reply)
                 return; /* settled when that is known */
         }
     } else {
+        h->insecure = h->insecure || !reply->secure;
+        if (reply->canon != NULL && reply->n > 0 && dns_name_normalise(span_str(reply->canon), h->canon) != 0)
+            h->canon[0] = '\0';
         uint32_t ttl = dns_ttl(reply->ttl_s, DNS_OK);
         q->ttl_s = ttl < q->ttl_s ? ttl : q->ttl_s;
         for (uint32_t i = 0; i < reply->n; i++) {
@@ -124,7 +136,7 @@ static void host_reply(void *ctx, const struct dns_reply *reply)
                 break;
         }
     }
-    host_settled(q);
+    host_settled(h);
 }
 
 static void host_ask(struct site_request *q, struct site_host *h, bool v6)
@@ -133,6 +145,7 @@ static void host_ask(struct site_request *q, struct site_host *h, bool v6)
     int err = dns_ask(q->request.d, h->name, v6 ? DNS_TYPE_AAAA : DNS_TYPE_A, host_reply, sa, &sa->ask);
     if (err == 0) {
         q->pending++;
+        h->open++;
         return;
     }
     h->failed = true;
@@ -318,6 +331,7 @@ static void site_due(struct dns_request *r)
             struct site_host *h = &q->hosts[i];
             h->failed = h->failed || h->asks[0].ask != NULL || h->asks[1].ask != NULL;
         }
+        dns_dane_due(q);
         hosts_done(q);
     } else {
         r->d->stats.timed_out++;

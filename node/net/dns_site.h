@@ -24,6 +24,12 @@ struct site_host {
     struct site_request *q;
     struct site_ask asks[2]; /* A, AAAA */
     struct dns_walk *walk;
+    uint32_t open;   /* addresses that are still asked for */
+    bool insecure;   /* an answer about them was not validated */
+    bool dane_known; /* `dane` says what there is */
+    struct dns_dane dane;
+    struct dns_ask *dane_ask;
+    char canon[DNS_NAME_MAX]; /* where its aliases lead; "": it has none */
 };
 
 struct site_addr {
@@ -41,6 +47,7 @@ struct site_request {
     char domain[DNS_NAME_MAX];
     uint16_t port;
     bool operators; /* a next hop that the operator named: no policy */
+    uint16_t dane_port; /* 0: TLSA records are not wanted */
     bool mx, mx_secure, bogus;
     bool cut_at_us;
     uint32_t ttl_s;
@@ -55,6 +62,16 @@ struct site_request {
     char enhanced[8];
     char reason[256]; /* the last failure's */
 };
+
+/* dns_site.c: one thing that was waited for has come. */
+void site_settled(struct site_request *q);
+
+/* dns_dane.c. When the addresses of a host have been answered: TLSA_NONE at once, or asks, and counts as
+ * pending. */
+void dns_dane_start(struct site_host *h);
+void dns_dane_cancel(struct site_host *h);
+/* Out of time: what is not known has failed. */
+void dns_dane_due(struct site_request *q);
 
 /* dns_site.c; ends the request, from the loop only. */
 void site_end(struct site_request *q, enum dns_status status, const char *enhanced, const char *fmt, ...)

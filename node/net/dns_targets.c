@@ -66,6 +66,9 @@ void dns_site_rele(struct dns_site *site)
         return;
     for (uint32_t i = 0; i < site->nhosts; i++)
         free(site->hosts[i]);
+    for (uint32_t i = 0; site->dane != NULL && i < site->nhosts; i++)
+        free(site->dane[i].set);
+    free(site->dane);
     free(site->hosts);
     free(site->targets);
     free(site);
@@ -193,17 +196,24 @@ static struct dns_site *nothing_left(struct site_request *q, const struct verdic
 }
 
 /* Copies the hosts that are used and the targets. False: no memory. */
-static bool fill(struct dns_site *site, const struct site_request *q, uint32_t n)
+static bool fill(struct dns_site *site, struct site_request *q, uint32_t n)
 {
     site->hosts = calloc(n, sizeof *site->hosts);
     site->targets = calloc(n, sizeof *site->targets);
     if (site->hosts == NULL || site->targets == NULL)
+        return false;
+    if (q->dane_port != 0 && (site->dane = calloc(n, sizeof *site->dane)) == NULL)
         return false;
     for (uint32_t i = 0; i < n; i++) {
         const struct site_addr *a = &q->addrs[i];
         if (i == 0 || a->host != q->addrs[i - 1].host) {
             if ((site->hosts[site->nhosts] = strdup(q->hosts[a->host].name)) == NULL)
                 return false;
+            if (site->dane != NULL) {
+                struct dns_dane *dane = &q->hosts[a->host].dane;
+                site->dane[site->nhosts] = *dane;
+                dane->set = NULL; /* ours now */
+            }
             site->nhosts++;
         }
         site->targets[site->ntargets++] = (struct dns_target){ .addr = a->addr,
@@ -229,7 +239,8 @@ struct dns_site *dns_targets_build(struct site_request *q)
     site->mx_secure = q->mx_secure;
     site->ttl_s = dns_ttl(q->ttl_s, DNS_OK);
     for (uint32_t i = 0; i < q->nhosts; i++) {
-        if (q->hosts[i].failed) /* an incomplete list should not last */
+        /* an incomplete list should not last */
+        if (q->hosts[i].failed || q->hosts[i].dane.status == TLSA_FAILED)
             site->ttl_s = dns_ttl(0, DNS_OK);
     }
     if (!fill(site, q, v.kept)) {

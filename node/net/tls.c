@@ -98,6 +98,18 @@ void tls_error_line(const char *file, struct buf *why)
     buf_put_str(why, text);
 }
 
+static bool dane_get(const SSL *ssl, struct tls_info *info)
+{
+    SSL *s = (SSL *)(uintptr_t)ssl;
+    uint8_t usage = 0;
+    if (SSL_get_verify_result(ssl) != X509_V_OK || SSL_get0_dane_authority(s, NULL, NULL) < 0 ||
+        SSL_get0_dane_tlsa(s, &usage, NULL, NULL, NULL, NULL) < 0)
+        return false;
+    info->verified = true;
+    info->dane_usage = usage;
+    return true;
+}
+
 static void verify_get(const SSL *ssl, struct tls_info *info)
 {
     X509 *cert = SSL_get0_peer_certificate(ssl);
@@ -123,17 +135,22 @@ void tls_info_get(const SSL *ssl, struct tls_info *info)
     snprintf(info->version, sizeof info->version, "%s", SSL_get_version(ssl));
     snprintf(info->cipher, sizeof info->cipher, "%s", SSL_get_cipher_name(ssl));
     info->bits = SSL_get_cipher_bits(ssl, NULL);
+    info->dane_usage = -1;
     info->resumed = SSL_session_reused(ssl) == 1;
     if (SSL_is_server(ssl)) {
         const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
         snprintf(info->sni, sizeof info->sni, "%s", name == NULL ? "" : name);
         return;
     }
-    verify_get(ssl, info);
+    if (!dane_get(ssl, info))
+        verify_get(ssl, info);
 }
 
 const char *tls_info_format(const struct tls_info *info, char out[80])
 {
-    snprintf(out, 80, "%s %s", info->version, info->cipher);
+    const char *dane = info->dane_usage == TLSA_USAGE_EE   ? ", DANE-EE verified"
+                       : info->dane_usage == TLSA_USAGE_TA ? ", DANE-TA verified"
+                                                           : "";
+    snprintf(out, 80, "%.15s %.43s%s", info->version, info->cipher, dane);
     return out;
 }

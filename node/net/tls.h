@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/span.h"
+#include "node/tlspolicy/tlsa.h"
 
 #include <openssl/ssl.h>
 #include <stdbool.h>
@@ -59,12 +60,15 @@ enum tls_verify {
     TLS_VERIFY_NOTE, /* opportunistic: go on whatever the certificate says, and record it */
     TLS_VERIFY_NAME, /* a chain to a trusted CA, and `verify_name` in the certificate, or the handshake fails
                       */
+    TLS_VERIFY_DANE, /* one of the TLSA records, or the handshake fails (RFC 7672 section 3) */
 };
 
 struct tls_peer { /* borrowed for the call */
     const char
         *sni; /* also the name that is looked for when verify_name is NULL; NULL: none sent (literals) */
     const char *verify_name;
+    const struct tlsa_set *tlsa; /* DANE; sni is the TLSA base domain */
+    const char *also_names[2];   /* DANE: other names that a certificate below a DANE-TA may have, or NULL */
     enum tls_verify verify;
     bool old_servers;        /* allow TLS 1.0 and weak keys: the second try of opportunistic TLS */
     struct span session_key; /* under which the session is remembered (site and MX host); empty: not */
@@ -84,13 +88,14 @@ struct tls_info {
     char cipher[48];  /* "TLS_AES_256_GCM_SHA384" */
     int bits;
     bool resumed;
-    bool verified;         /* client side: trusted chain and name */
+    bool verified;         /* client side: trusted chain and name, or a TLSA record */
+    int dane_usage;        /* client side: of the TLSA record that matched; -1: none */
     char verify_error[96]; /* why not, when not verified */
     char sni[256];         /* server side: the name that the client asked for; may be empty */
 };
 
 void tls_info_get(const SSL *ssl, struct tls_info *info);
-/* "TLSv1.3 TLS_AES_256_GCM_SHA384"; out of 80 bytes. */
+/* "TLSv1.3 TLS_AES_256_GCM_SHA384", and ", DANE-EE verified" where a record matched; out of 80 bytes. */
 const char *tls_info_format(const struct tls_info *info, char out[80]);
 
 /* Appends the reason that is in OpenSSL's error queue to `why`, as one line without control characters, after

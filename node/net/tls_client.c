@@ -152,6 +152,10 @@ static int ctx_setup(struct tls_client *c, const struct tls_client_config *confi
         return ERR_FAILED;
     }
     tls_ctx_common(c->ctx);
+    if (SSL_CTX_dane_enable(c->ctx) != 1) {
+        tls_error_line("DANE", why);
+        return ERR_FAILED;
+    }
     SSL_CTX_set_min_proto_version(c->ctx, TLS1_2_VERSION);
     SSL_CTX_set_session_cache_mode(c->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(c->ctx, on_new_session);
@@ -238,7 +242,8 @@ static bool conn_attach(struct tls_client *c, SSL *ssl, const struct tls_peer *p
                      peer->old_servers ? 'o' : '-', name == NULL ? "" : name);
     if (n < 0 || (size_t)n >= sizeof head)
         return false;
-    bool remember = peer->session_key.n > 0 && c->sessions_max > 0;
+    /* what was judged by other TLSA records must not be resumed */
+    bool remember = peer->session_key.n > 0 && c->sessions_max > 0 && peer->verify != TLS_VERIFY_DANE;
     size_t key_len = remember ? (size_t)n + peer->session_key.n : 0;
     struct client_conn *conn = calloc(1, sizeof *conn + key_len);
     if (conn == NULL)
@@ -274,17 +279,36 @@ static bool set_name(SSL *ssl, const char *name)
     return X509_VERIFY_PARAM_set1_host(param, name, 0) == 1;
 }
 
+/* RFC 7672 sections 3.1.1 and 3.2.2: a key or certificate of the server itself (DANE-EE) is enough, whatever
+ * its names and dates; below a DANE-TA it must have one of the names. */
+static bool set_dane(SSL *ssl, const struct tls_peer *peer)
+{
+    bool ok = SSL_dane_enable(ssl, peer->sni) == 1;
+    SSL_dane_set_flags(ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
+    X509_VERIFY_PARAM_set_hostflags(SSL_get0_param(ssl), X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    for (size_t i = 0; i < sizeof peer->also_names / sizeof *peer->also_names && ok; i++)
+        ok = peer->also_names[i] == NULL || SSL_add1_host(ssl, peer->also_names[i]) == 1;
+    for (uint32_t i = 0; i < peer->tlsa->n && ok; i++) {
+        const struct tlsa_record *r = &peer->tlsa->records[i];
+        ok = SSL_dane_tlsa_add(ssl, r->usage, r->selector, r->matching, (const unsigned char *)r->data.p,
+                               r->data.n) == 1;
+    }
+    return ok;
+}
+
 SSL *tls_client_ssl(struct tls_client *c, const struct tls_peer *peer)
 {
     const char *name = peer->verify_name == NULL ? peer->sni : peer->verify_name;
-    if (peer->verify == TLS_VERIFY_NAME && name == NULL)
+    bool judged = peer->verify != TLS_VERIFY_NOTE;
+    bool dane = peer->verify == TLS_VERIFY_DANE;
+    if ((judged && name == NULL) || (dane && (peer->tlsa == NULL || peer->sni == NULL)))
         return NULL;
     SSL *ssl = SSL_new(c->ctx);
     if (ssl == NULL)
         return NULL;
     SSL_set_connect_state(ssl);
     bool ok = true;
-    if (peer->verify == TLS_VERIFY_NAME) {
+    if (judged) {
         SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
     } else {
         /* the judgement is only noted, so weak keys may stay; a third party that can use them could strip TLS
@@ -297,13 +321,15 @@ SSL *tls_client_ssl(struct tls_client *c, const struct tls_peer *peer)
         SSL_set_options(ssl, SSL_OP_LEGACY_SERVER_CONNECT);
         if (!c->own_ciphers)
             ok = ok && SSL_set_cipher_list(ssl, TLS_CIPHERS_OLD) == 1;
-    } else if (peer->verify == TLS_VERIFY_NAME && !c->own_ciphers) {
+    } else if (judged && !c->own_ciphers) {
         ok = SSL_set_cipher_list(ssl, TLS_CIPHERS_STRICT) == 1;
     }
     /* RFC 6066 section 3: an address is no name to ask for */
     if (peer->sni != NULL && !is_address(peer->sni))
         ok = ok && SSL_set_tlsext_host_name(ssl, peer->sni) == 1;
-    if (name != NULL)
+    if (dane)
+        ok = ok && set_dane(ssl, peer);
+    else if (name != NULL)
         ok = ok && set_name(ssl, name);
     if (!ok || !conn_attach(c, ssl, peer, name)) {
         SSL_free(ssl);

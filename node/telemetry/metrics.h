@@ -27,6 +27,11 @@ enum metrics_tls {
     METRICS_TLS_OUT_FAILED,
     METRICS_TLS_OUT_NONE,
 };
+enum metrics_tls_policy {
+    METRICS_TLS_POLICY_DANE_OK,
+    METRICS_TLS_POLICY_DANE_UNUSABLE,
+    METRICS_TLS_POLICY_DANE_FAILED,
+};
 enum metrics_auth { METRICS_AUTH_OK, METRICS_AUTH_FAILED, METRICS_AUTH_BUSY };
 enum metrics_stage {
     METRICS_STAGE_CONNECT,
@@ -78,6 +83,7 @@ enum metrics_id {
     METRICS_DNS_QUERIES,      /* counter, enum metrics_result */
     METRICS_DNS_SECONDS,      /* histogram, us */
     METRICS_DSN,              /* counter, enum metrics_dsn */
+    METRICS_TLS_POLICY,       /* counter, enum metrics_tls_policy: connections to hosts that ask for it */
     /* the spool; set from spool_stats before rendering */
     METRICS_SPOOL_MESSAGES,
     METRICS_SPOOL_SEGMENTS,

@@ -18,6 +18,9 @@ static const char *const tls[] = {
     "direction=\"out\",version=\"old\"",  "direction=\"out\",version=\"failed\"",
     "direction=\"out\",version=\"none\"", NULL
 };
+static const char *const tls_policies[] = { "policy=\"dane\",result=\"verified\"",
+                                            "policy=\"dane\",result=\"unauthenticated\"",
+                                            "policy=\"dane\",result=\"failed\"", NULL };
 static const char *const auth[] = { "result=\"ok\"", "result=\"failed\"", "result=\"busy\"", NULL };
 static const char *const stages[] = { "stage=\"connect\"", "stage=\"helo\"",  "stage=\"auth\"",
                                       "stage=\"mail\"",    "stage=\"rcpt\"",  "stage=\"data\"",
@@ -80,6 +83,8 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
     [METRICS_DNS_QUERIES] = COUNTER("dns_queries_total", "Lookups of next hops.", results),
     [METRICS_DNS_SECONDS] = HISTOGRAM("dns_duration_seconds", "Lookups of next hops."),
     [METRICS_DSN] = COUNTER("dsn_total", "Delivery status notifications queued.", dsns),
+    [METRICS_TLS_POLICY] = COUNTER(
+        "tls_policy_total", "Connections to hosts that ask for TLS, by what came of it.", tls_policies),
     [METRICS_SPOOL_MESSAGES] = GAUGE("spool_messages", "Messages in the spool.", NULL),
     [METRICS_SPOOL_SEGMENTS] = GAUGE("spool_segments", "Segment files.", NULL),
     [METRICS_SPOOL_BYTES] = GAUGE("spool_bytes", "Size of the segment files.", NULL),

@@ -12,6 +12,7 @@ import threading
 import dnslib
 
 from .util import free_port
+from .zone import ask
 
 
 class Udp(socketserver.BaseRequestHandler):
@@ -46,6 +47,7 @@ class Dns:
     def __init__(self):
         self.records = {}  # (name, type) -> list of record texts
         self.fail = {}     # name -> how
+        self.behind = {}   # zone -> port of a server that knows it, but for the records that are here
         self.queries = []  # (name, type) in order
         self.servers = []
         for _ in range(50):
@@ -90,6 +92,11 @@ class Dns:
         if how in ("SERVFAIL", "NXDOMAIN", "REFUSED"):
             reply.header.rcode = getattr(dnslib.RCODE, how)
             return reply.pack()
+        zone = next((z for z in self.behind if name == z or name.endswith("." + z)), None)
+        if zone and (name, kind) not in self.records:
+            data = bytearray(ask(self.behind[zone], data))
+            data[3] |= 0x80  # a resolver's answer, not an authoritative server's
+            return bytes(data)
         self.fill(reply, name, kind)
         return reply.pack()
 

@@ -188,6 +188,11 @@ static const struct {
     { "@routes:\n  - domain: \"*\"\n    via: a.example:587\n    auth: { user: u, password_file: /x/p }\n",
       { "f:10: routes[0].auth: a password is only sent over TLS: set tls of this route to required or "
         "verify" } },
+    { "@routes:\n  - domain: \"*\"\n    via: a.example:587\n    tls: verify\n    dane: on\n",
+      { "f:11: routes[0].dane: DANE has its own way to know a server: set tls to opportunistic or "
+        "required" } },
+    { "@delivery: { dane: only }\n",
+      { "f:7: delivery.dane: nothing can be validated without resolver.trust_anchor_file" } },
     { "@header_rules:\n  - add: X-Foo\n",
       { "f:8: header_rules[0].add: expected a header field such as \"X-Relayed-By: example.com\", got "
         "\"X-Foo\"" } },

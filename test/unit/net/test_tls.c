@@ -13,6 +13,7 @@
 #include "node/net/tls.h"
 
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -321,6 +322,72 @@ static void test_resumption(void **state)
     }
 }
 
+/* A TLSA record "3 1 1" of the certificate in a file. */
+static struct tlsa_set *tlsa_of(const char *file)
+{
+    FILE *f = fopen(certs_path(file), "r");
+    assert_non_null(f);
+    X509 *cert = PEM_read_X509(f, NULL, NULL, NULL);
+    fclose(f);
+    char rdata[3 + 32] = { 3, 1, 1 };
+    unsigned char *key = NULL;
+    int n = i2d_PUBKEY(X509_get0_pubkey(cert), &key);
+    assert_true(n > 0);
+    assert_int_equal(EVP_Digest(key, (size_t)n, (unsigned char *)rdata + 3, NULL, EVP_sha256(), NULL), 1);
+    OPENSSL_free(key);
+    X509_free(cert);
+    struct span r = span_of(rdata, sizeof rdata);
+    struct tlsa_set *set = NULL;
+    assert_int_equal(tlsa_select(&r, 1, &set), TLSA_USABLE);
+    return set;
+}
+
+/* RFC 7672 section 3.1.1: the key counts, neither its CA nor its name nor its dates; and it is judged each
+ * time. */
+static void test_dane(void **state)
+{
+    (void)state;
+    struct tls_tickets *tickets = NULL;
+    assert_int_equal(tls_tickets_new(&tickets), 0);
+    struct tls_server *good = server("one", tickets);
+    struct tls_server *expired = server("old", NULL);
+    struct tls_client *c = client(8);
+    struct tlsa_set *set = tlsa_of("one.pem");
+    struct tlsa_set *old = tlsa_of("old.pem");
+    struct tls_info ci;
+    char text[80];
+    struct tls_peer peer = {
+        .sni = "mx.example.net", .verify = TLS_VERIFY_DANE, .tlsa = set, .session_key = SPAN_LIT("mx")
+    };
+    for (int i = 0; i < 2; i++) {
+        assert_true(run(tls_client_ssl(c, &peer), tls_server_ssl(good), &ci, NULL));
+        assert_true(ci.verified && !ci.resumed);
+        assert_int_equal(ci.dane_usage, TLSA_USAGE_EE);
+        assert_non_null(strstr(tls_info_format(&ci, text), ", DANE-EE verified"));
+    }
+    assert_int_equal(tls_client_sessions(c), 0);
+    assert_false(run(tls_client_ssl(c, &peer), tls_server_ssl(expired), NULL, NULL));
+    peer.tlsa = old;
+    assert_true(run(tls_client_ssl(c, &peer), tls_server_ssl(expired), &ci, NULL));
+    assert_true(ci.verified);
+    /* a certificate that is good otherwise is nothing here */
+    peer.sni = "one.test";
+    assert_false(run(tls_client_ssl(c, &peer), tls_server_ssl(good), NULL, NULL));
+    peer.tlsa = NULL;
+    assert_null(tls_client_ssl(c, &peer));
+    /* without DANE, nothing is said of it */
+    peer = (struct tls_peer){ .sni = "one.test", .verify = TLS_VERIFY_NAME };
+    assert_true(run(tls_client_ssl(c, &peer), tls_server_ssl(good), &ci, NULL));
+    assert_true(ci.verified);
+    assert_int_equal(ci.dane_usage, -1);
+    free(set);
+    free(old);
+    tls_client_rele(c);
+    tls_server_rele(good);
+    tls_server_rele(expired);
+    tls_tickets_rele(tickets);
+}
+
 /* The server's object goes while a connection of it is still young. */
 static void test_release_early(void **state)
 {
@@ -399,10 +466,11 @@ static int clean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_load_errors),   cmocka_unit_test(test_expiry),
-        cmocka_unit_test(test_sni),           cmocka_unit_test(test_verify),
-        cmocka_unit_test(test_versions),      cmocka_unit_test(test_resumption),
-        cmocka_unit_test(test_release_early), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_load_errors), cmocka_unit_test(test_expiry),
+        cmocka_unit_test(test_sni),         cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_dane),        cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_resumption),  cmocka_unit_test(test_release_early),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, make, clean);
 }

@@ -1,0 +1,107 @@
+/* What a next hop must show before it gets mail: DANE (RFC 7672), by the TLSA records that were found with
+ * its addresses. Nothing here asks; a host that is not as it should be is passed over, never spoken to in the
+ * clear. The worker's thread.
+ */
+#include "node/core/conn.h"
+#include "node/core/report.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int route_tls(const struct config *c, const struct config_route *r)
+{
+    return r != NULL ? r->tls : c->delivery.tls;
+}
+
+static int route_dane(const struct config *c, const struct config_route *r)
+{
+    return r != NULL ? r->dane : c->delivery.dane;
+}
+
+bool conn_policy_wants_dane(const struct config *c, const struct config_route *r)
+{
+    return route_dane(c, r) != CONFIG_DANE_OFF;
+}
+
+static bool dane_target(struct conn *c, const struct dns_dane *dane)
+{
+    char text[256];
+    enum tlsa_status status = dane == NULL ? TLSA_NONE : dane->status;
+    bool only = route_dane(c->config, c->hop.route) == CONFIG_DANE_ONLY;
+    if (status == TLSA_FAILED)
+        snprintf(text, sizeof text, "%s", dane->why);
+    else if (only && status == TLSA_NONE)
+        snprintf(text, sizeof text, "DANE is required, but %.180s has no TLSA records", c->host);
+    else if (only && status == TLSA_UNUSABLE)
+        snprintf(text, sizeof text, "DANE is required, but %.180s has no usable TLSA record", c->host);
+    else {
+        c->demand.dane = status == TLSA_NONE ? NULL : dane;
+        return true;
+    }
+    conn_set_trouble(c, 451, "4.7.5", text);
+    report_tls_policy(c, METRICS_TLS_POLICY_DANE_FAILED);
+    return false;
+}
+
+bool conn_policy_target(struct conn *c, const struct dns_target *t)
+{
+    c->demand = (struct conn_demand){ 0 };
+    if (!conn_policy_wants_dane(c->config, c->hop.route))
+        return true;
+    return dane_target(c, c->found->dane == NULL ? NULL : &c->found->dane[t->host]);
+}
+
+enum smtp_client_tls conn_policy_tls(const struct conn *c)
+{
+    int policy = route_tls(c->config, c->hop.route);
+    if (policy == CONFIG_TLS_NONE)
+        return SMTP_CLIENT_TLS_NONE;
+    if (c->port == 465 && c->hop.route != NULL)
+        return SMTP_CLIENT_TLS_WRAPPED;
+    if (policy != CONFIG_TLS_OPPORTUNISTIC || c->demand.dane != NULL)
+        return SMTP_CLIENT_TLS_REQUIRED;
+    return c->plain ? SMTP_CLIENT_TLS_NONE : SMTP_CLIENT_TLS_OPPORTUNISTIC;
+}
+
+int conn_policy_start_tls(struct conn *c)
+{
+    bool literal = c->host[0] == '\0' || c->host[0] == '[';
+    const struct dns_dane *dane = c->demand.dane;
+    char domain[256];
+    snprintf(domain, sizeof domain, "%.*s", (int)(c->hop.domain.n < 255 ? c->hop.domain.n : 255),
+             c->hop.domain.p);
+    struct tls_peer peer = {
+        .sni = literal ? NULL : c->host,
+        .verify_name = literal ? NULL : c->host,
+        .verify = route_tls(c->config, c->hop.route) == CONFIG_TLS_VERIFY ? TLS_VERIFY_NAME : TLS_VERIFY_NOTE,
+        .session_key = span_str(c->host),
+    };
+    if (dane != NULL && dane->status == TLSA_USABLE) {
+        peer.verify = TLS_VERIFY_DANE;
+        peer.tlsa = dane->set;
+        peer.sni = dane->base;
+        peer.also_names[0] = c->host;
+        peer.also_names[1] = domain[0] == '\0' ? NULL : domain;
+    }
+    return stream_tls_client(c->stream, c->e->tls, &peer, 60000);
+}
+
+void conn_policy_ready(struct conn *c)
+{
+    const struct dns_dane *dane = c->demand.dane;
+    if (dane != NULL)
+        report_tls_policy(c, dane->status == TLSA_USABLE ? METRICS_TLS_POLICY_DANE_OK
+                                                         : METRICS_TLS_POLICY_DANE_UNUSABLE);
+}
+
+void conn_policy_failed(struct conn *c, enum smtp_client_stage stage)
+{
+    if (c->demand.dane == NULL || stage != SMTP_CLIENT_STAGE_TLS)
+        return;
+    char said[200], text[512];
+    snprintf(said, sizeof said, "%.*s", (int)c->trouble.len, c->trouble.text);
+    snprintf(text, sizeof text, "%.180s has TLSA records (DANE), so nothing is sent without that TLS: %s",
+             c->host, said);
+    conn_set_trouble(c, 451, "4.7.5", text);
+    report_tls_policy(c, METRICS_TLS_POLICY_DANE_FAILED);
+}

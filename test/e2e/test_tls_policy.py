@@ -1,0 +1,199 @@
+"""What must hold before mail is sent: DANE, against a zone that is really signed."""
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from conftest import make_certificate
+from harness.util import wait_until
+from harness.zone import SignedZone, tlsa
+
+pytestmark = [pytest.mark.sanitizer,
+              pytest.mark.skipif(not shutil.which("ldns-signzone") or not os.path.exists("/usr/sbin/nsd"),
+                                 reason="no ldnsutils or nsd")]
+
+WRONG = "3 1 1 " + "00" * 32
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """One whose names fit nothing, and one that a CA of its own signed, for mx.ta.signed.test."""
+    where = tmp_path_factory.mktemp("tls")
+    alone = make_certificate(where, "alone", "whatever.invalid")
+    return {"alone": alone, "ta": signed_by_ca(where, "ta", "mx1.ta.signed.test"),
+            "ta-other": signed_by_ca(where, "other", "other.invalid")}
+
+
+def signed_by_ca(where, name, host):
+    """(chain file, key file); the CA's certificate is where / "NAME-ca.pem"."""
+    ca, ca_key = make_certificate(where, f"{name}-ca", f"{name} CA")
+    key, request, leaf = where / f"{name}.key", where / f"{name}.csr", where / f"{name}-leaf.pem"
+    subprocess.run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
+                    f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}", "-out", request, "-keyout", key], check=True,
+                   capture_output=True)
+    subprocess.run(["openssl", "x509", "-req", "-in", request, "-CA", ca, "-CAkey", ca_key, "-days", "3", "-copy_extensions",
+                    "copy", "-out", leaf], check=True, capture_output=True)
+    chain = where / f"{name}-chain.pem"
+    chain.write_bytes(leaf.read_bytes() + ca.read_bytes())
+    return chain, key, ca
+
+
+def domain(name, port, *hosts):
+    """Lines for a domain below the zone; hosts: (address or alias, TLSA records)."""
+    lines = []
+    for number, (address, records) in enumerate(hosts, 1):
+        kind = "A" if address[0].isdigit() else "CNAME"
+        lines += [f"{name} IN MX {number}0 mx{number}.{name}", f"mx{number}.{name} IN {kind} {address}"]
+        lines += [f"_{port}._tcp.mx{number}.{name} IN TLSA {r}" for r in records]
+    return lines
+
+
+@pytest.fixture
+def signed(folder, dns, make_node):
+    """A node that trusts the key of a zone made of the lines."""
+    zones = []
+
+    def make(lines, config=None, **more):
+        zone = SignedZone(folder, "signed.test", lines)
+        zones.append(zone.__enter__())
+        dns.behind["signed.test"] = zone.port
+        config = {"resolver": {"trust_anchor_file": zone.anchor, "timeout": "3s"}, "delivery": {"retry": ["1h"]},
+                  **(config or {})}
+        return make_node(config, **more)
+
+    yield make
+    for zone in zones:
+        zone.__exit__()
+
+
+def deferred(node, recipient, text):
+    """The queue says why, and that it is for now."""
+    row = wait_until(f"{recipient} waits", lambda: next((r for r in node.queue() if r["recipient"] == recipient and
+                                                         r["reply"]), None), 40)
+    assert row["reply"].startswith("451 4.7.5 ") and text in row["reply"], row
+    return row
+
+
+def delivered(node, recipient):
+    return wait_until(f"{recipient} is delivered", lambda: next((r for r in node.track(recipient=recipient)
+                                                                 if r["state"] == "delivered"), None), 40)
+
+
+def test_dane_known_by_its_records(signed, make_sink, certificates, mx_port):
+    """DANE-EE whatever its names; DANE-TA by a name below its CA; SNI and name are those at the end of an alias."""
+    alone, ta = certificates["alone"], certificates["ta"]
+    names = []
+    sinks = {"ee": make_sink("127.0.0.1", certificate=alone), "ta": make_sink("127.0.0.2", certificate=ta[:2])}
+    for sink in sinks.values():
+        sink.context.sni_callback = lambda _socket, name, _context: names.append(name)
+    node = signed(domain("ee", mx_port, ("127.0.0.1", [WRONG, tlsa(alone[0]), "1 1 1 " + "ab" * 32])) +
+                  domain("ee512", mx_port, ("127.0.0.1", [tlsa(alone[0], 3, 0, 2)])) +
+                  domain("full", mx_port, ("127.0.0.1", [tlsa(alone[0], 3, 1, 0)])) +
+                  domain("ta", mx_port, ("127.0.0.2", [tlsa(ta[2], 2, 0, 1)])) +
+                  domain("alias", mx_port, ("mx1.ta", [])) +
+                  domain("alias2", mx_port, ("plain", [tlsa(alone[0])])) + ["plain IN A 127.0.0.1"])
+    expected = {"ee": ("DANE-EE", "mx1.ee"), "ee512": ("DANE-EE", "mx1.ee512"), "full": ("DANE-EE", "mx1.full"),
+                "ta": ("DANE-TA", "mx1.ta"), "alias": ("DANE-TA", "mx1.ta"), "alias2": ("DANE-EE", "mx1.alias2")}
+    for name, (how, base) in expected.items():
+        names.clear()
+        node.send(f"r@{name}.signed.test")
+        row = delivered(node, f"r@{name}.signed.test")
+        assert row["tls"].startswith("TLSv1.3 ") and row["tls"].endswith(f", {how} verified"), row
+        assert names == [base + ".signed.test"], name
+    metrics = node.http("GET", "/metrics")[1]
+    metrics = metrics if isinstance(metrics, str) else metrics.decode()
+    assert 'turnpike_tls_policy_total{policy="dane",result="verified"} 6' in metrics
+
+
+def test_dane_another_server_than_the_records_say(signed, make_sink, certificates, mx_port):
+    """A certificate that does not match, one of the right CA for another name, STARTTLS that was stripped or refused:
+    nothing is sent; the next host that is as it should be gets it."""
+    alone, ta, other = certificates["alone"], certificates["ta"], certificates["ta-other"]
+    good = make_sink("127.0.0.1", certificate=alone)
+    stripped = make_sink("127.0.0.2")
+    refusing = make_sink("127.0.0.3", certificate=alone)
+    refusing.hooks["starttls"] = lambda *_: "454 4.7.0 not now"
+    wrong_name = make_sink("127.0.0.4", certificate=other[:2])
+    node = signed(domain("wrong", mx_port, ("127.0.0.1", [WRONG])) +
+                  domain("stripped", mx_port, ("127.0.0.2", [tlsa(alone[0])])) +
+                  domain("refusing", mx_port, ("127.0.0.3", [tlsa(alone[0])])) +
+                  domain("other-ca", mx_port, ("127.0.0.1", [tlsa(ta[2], 2, 0, 1)])) +
+                  domain("other-name", mx_port, ("127.0.0.4", [tlsa(other[2], 2, 0, 1)])) +
+                  domain("second", mx_port, ("127.0.0.2", [tlsa(alone[0])]), ("127.0.0.1", [tlsa(alone[0])])))
+    cases = {"wrong": "no matching DANE TLSA records", "stripped": "STARTTLS", "refusing": "not now",
+             "other-ca": "not trusted", "other-name": "ostname mismatch"}
+    for name in cases:
+        node.send(f"r@{name}.signed.test")
+    for name, text in cases.items():
+        deferred(node, f"r@{name}.signed.test", text)
+    node.send("r@second.signed.test")
+    assert delivered(node, "r@second.signed.test")["mx"] == "mx2.second.signed.test"
+    assert good.recipients() == ["r@second.signed.test"]
+    assert not stripped.messages and not refusing.messages and not wrong_name.messages
+    assert not any(line.upper().startswith(b"MAIL") for s in stripped.sessions + refusing.sessions
+                   for side, line in s.transcript if side == "C")
+
+
+@pytest.mark.parametrize("how", ["SERVFAIL", "timeout", "REFUSED", "bogus"])
+def test_dane_records_that_cannot_be_learnt(signed, make_sink, dns, certificates, mx_port, how):
+    """The host is not connected to, not even with TLS; the next one is."""
+    alone = certificates["alone"]
+    sink, second = make_sink("127.0.0.1", certificate=alone), make_sink("127.0.0.2", certificate=alone)
+    node = signed(domain("dark", mx_port, ("127.0.0.1", [tlsa(alone[0])])) +
+                  domain("half", mx_port, ("127.0.0.1", [tlsa(alone[0])]), ("127.0.0.2", [tlsa(alone[0])])))
+    for name in ("dark", "half"):
+        record = f"_{mx_port}._tcp.mx1.{name}.signed.test"
+        if how == "bogus":
+            dns.add(record, "TLSA", WRONG)
+        else:
+            dns.fail[record] = how
+    node.send("r@dark.signed.test")
+    node.send("r@half.signed.test")
+    deferred(node, "r@dark.signed.test", f"TLSA records of mx1.dark.signed.test: "
+             f"{'they fail DNSSEC validation' if how == 'bogus' else ''}")
+    assert delivered(node, "r@half.signed.test")["mx"] == "mx2.half.signed.test"
+    assert not sink.sessions
+
+
+def test_dane_unusable_and_none(signed, make_sink, dns, certificates, mx_port):
+    """Records that we cannot use ask for TLS of whomever; no records, and what is not validated, for nothing."""
+    alone = certificates["alone"]
+    tls, plain = make_sink("127.0.0.1", certificate=alone), make_sink("127.0.0.2")
+    unusable = ["0 0 1 " + "ab" * 32, "1 1 1 " + "cd" * 32, "3 1 1 abcd", "3 1 7 " + "ab" * 32, "3 1 0 30030201ff"]
+    node = signed(domain("unusable", mx_port, ("127.0.0.1", unusable)) +
+                  domain("stripped", mx_port, ("127.0.0.2", unusable)) +
+                  domain("none", mx_port, ("127.0.0.2", [])) +
+                  domain("host", mx_port, ("127.0.0.2", [WRONG])))
+    dns.add("unsigned.test", "MX", "10 mx1.host.signed.test") # nobody vouches for this MX
+    node.send("r@unusable.signed.test")
+    row = delivered(node, "r@unusable.signed.test")
+    assert row["tls"].startswith("TLSv1.3") and "DANE" not in row["tls"], row
+    node.send("r@stripped.signed.test")
+    deferred(node, "r@stripped.signed.test", "STARTTLS")
+    assert not plain.messages
+    for name in ("none.signed.test", "unsigned.test"):
+        node.send(f"r@{name}")
+        assert not delivered(node, f"r@{name}")["tls"]
+
+
+def test_dane_only_and_off(signed, make_sink, certificates, mx_port):
+    """`only` sends to nobody without usable records; `off` asks for none; a next hop that is named has its own."""
+    alone = certificates["alone"]
+    sink = make_sink("127.0.0.1", certificate=alone)
+    via = f":{mx_port}"
+    node = signed(domain("good", mx_port, ("127.0.0.1", [tlsa(alone[0])])) +
+                  domain("none", mx_port, ("127.0.0.1", [])) +
+                  domain("unusable", mx_port, ("127.0.0.1", ["3 1 1 abcd"])) +
+                  domain("off", mx_port, ("127.0.0.1", [WRONG])),
+                  {"routes": [{"domain": "off.signed.test", "via": via, "dane": "off"},
+                              {"domain": "hop.test", "via": f"mx1.off.signed.test:{mx_port}"},
+                              {"domain": "*", "via": via, "dane": "only"}]})
+    for name, text in (("none.signed.test", "has no TLSA records"), ("unusable.signed.test", "has no usable TLSA record"),
+                       ("hop.test", "no matching DANE TLSA records")):
+        node.send(f"r@{name}")
+        deferred(node, f"r@{name}", text)
+    for name in ("good", "off"):
+        node.send(f"r@{name}.signed.test")
+        delivered(node, f"r@{name}.signed.test")
+    assert sorted(sink.recipients()) == ["r@good.signed.test", "r@off.signed.test"]
