@@ -286,6 +286,8 @@ static struct replica *replica_new(const struct replica_config *config)
     if (r->config.snapshot_bytes == 0)
         r->config.snapshot_bytes = REPLICA_SNAPSHOT_LOG_BYTES;
     r->disk_stuck_ms = REPLICA_DISK_STUCK_MS;
+    r->watched_ms = replica_mono_ms();
+    r->watch_ms = 1;
     r->install_timeout_ms = 3000;
     r->trailing_max = REPLICA_TRAILING_ENTRIES;
     list_init(&r->appends);

@@ -278,7 +278,7 @@ static void encode_after(uv_work_t *work, int status)
         r->take_bytes = job->bytes;
         r->take_retry_ms = 0;
         r->since_bytes -= job->since_bytes;
-        r->put.since_ms = replica_mono_ms();
+        r->put.since_ms = r->watch_ms;
         r->put.req.data = r;
         rv = r->fault == REPLICA_FAULT_SNAPSHOT
                  ? RAFT_IOERR

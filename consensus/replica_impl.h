@@ -33,6 +33,7 @@
 /* Proposals are refused while a majority has less than this prepared; see raft_set_capacity_threshold. */
 #define REPLICA_CAPACITY_KIB 128
 #define REPLICA_DISK_STUCK_MS 10000
+#define REPLICA_WATCH_MAX_MS 100 /* of one tick: the rest of it this process stood still, not the disk */
 #define REPLICA_TRANSFER_MS 1000
 #define REPLICA_SNAPSHOT_LOG_BYTES (32ull << 20) /* of log between snapshots */
 #define REPLICA_TRAILING_BYTES (24ull << 20)
@@ -138,6 +139,8 @@ struct replica {
     char words[REPLICA_WORDS_MAX];
     enum replica_fault fault;
     int64_t disk_stuck_ms;
+    /* The watch's time: it goes on with each tick, at most REPLICA_WATCH_MAX_MS. */
+    int64_t watch_ms, watched_ms;
 
     /* closing */
     enum replica_closing closing;

@@ -317,7 +317,7 @@ static int io_append(struct raft_io *io, struct raft_io_append *req, const struc
         replica_fail(r, -ENOMEM, false, "no memory to write the log");
         return 0;
     }
-    *a = (struct append){ .theirs = req, .cb = cb, .r = r, .since_ms = replica_mono_ms() };
+    *a = (struct append){ .theirs = req, .cb = cb, .r = r, .since_ms = r->watch_ms };
     a->req.data = a;
     list_push_back(&r->appends, &a->link);
     if (silent(r) || r->fault == REPLICA_FAULT_APPEND_STUCK) {
@@ -380,7 +380,7 @@ static int io_snapshot_put(struct raft_io *io, unsigned trailing, struct raft_io
     r->put.take = r->taking;
     r->put.theirs = req;
     r->put.cb = cb;
-    r->put.since_ms = replica_mono_ms();
+    r->put.since_ms = r->watch_ms;
     replica_fsm_encode(r, trailing, snapshot);
     return 0;
 }
@@ -400,11 +400,21 @@ void replica_io_wrap(struct replica *r)
 
 /* ---- the watch ----------------------------------------------------------------------------------------- */
 
+/* A process that was stopped, or whose machine was, hears of what its disk did in the meantime only after
+ * this timer: so time counts here only as far as the loop turned. */
+static int64_t watch_time(struct replica *r)
+{
+    int64_t now = replica_mono_ms(), passed = now - r->watched_ms;
+    r->watched_ms = now;
+    r->watch_ms += passed < REPLICA_WATCH_MAX_MS ? passed : REPLICA_WATCH_MAX_MS;
+    return r->watch_ms;
+}
+
 void replica_io_watch(struct replica *r)
 {
     if (r->failed != 0 || r->closing != REPLICA_OPEN)
         return;
-    int64_t now = replica_mono_ms();
+    int64_t now = watch_time(r);
     const struct list *oldest = list_first(&r->appends);
     if (oldest != NULL && now - LIST_ITEM(oldest, struct append, link)->since_ms > r->disk_stuck_ms) {
         replica_fail(r, ERR_TIMEOUT, true, "%s: a log write has not ended after %lld ms%s%s", r->dir,

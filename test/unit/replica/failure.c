@@ -81,6 +81,28 @@ static void test_leader_write_stuck(void **state)
     fail_leader(REPLICA_FAULT_APPEND_STUCK, ERR_TIMEOUT, "a log write has not ended");
 }
 
+/* A process that was stopped, longer than a disk may take, with a write under way: that the write is not
+ * known to have ended says nothing. Only the time in which the loop turned counts. */
+static void test_stopped_with_a_write(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_start(&c, 3);
+    struct node *node = cluster_leader(&c);
+    node->replica->disk_stuck_ms = 1500;
+    node->replica->fault = REPLICA_FAULT_APPEND_STUCK;
+    assert_int_equal(cluster_propose(&c, node, 1, 0), 0);
+    cluster_run(&c, 50);
+    for (int i = 0; i < 3; i++) {
+        usleep(2000000); /* nobody runs */
+        cluster_run(&c, 50);
+        assert_int_equal(node->failures, 0);
+    }
+    assert_true(cluster_wait(&c, PATIENCE_MS, has_failed, node));
+    assert_int_equal(node->failed, ERR_TIMEOUT);
+    cluster_fini(&c);
+}
+
 static void test_leader_disk_full(void **state)
 {
     (void)state;
@@ -262,10 +284,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_leader_write_error),         cmocka_unit_test(test_leader_write_stuck),
-        cmocka_unit_test(test_leader_disk_full),           cmocka_unit_test(test_follower_does_not_lie),
-        cmocka_unit_test(test_vote_cannot_be_written),     cmocka_unit_test(test_entry_cannot_be_applied),
-        cmocka_unit_test(test_snapshot_with_a_wrong_byte), cmocka_unit_test(test_snapshot_cannot_be_written),
-        cmocka_unit_test(test_peer_that_does_not_read),
+        cmocka_unit_test(test_stopped_with_a_write),       cmocka_unit_test(test_leader_disk_full),
+        cmocka_unit_test(test_follower_does_not_lie),      cmocka_unit_test(test_vote_cannot_be_written),
+        cmocka_unit_test(test_entry_cannot_be_applied),    cmocka_unit_test(test_snapshot_with_a_wrong_byte),
+        cmocka_unit_test(test_snapshot_cannot_be_written), cmocka_unit_test(test_peer_that_does_not_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
