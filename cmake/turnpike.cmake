@@ -23,20 +23,44 @@ elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
   target_compile_options(turnpike_flags INTERFACE -D_FORTIFY_SOURCE=2 -fstack-protector-strong)
   target_link_options(turnpike_flags INTERFACE -Wl,-z,relro,-z,now)
 endif()
-# A build with one fault in it, such as ttl_from_retry, to see that the tests find it: test/sim/mutants.sh.
+# A build with one fault of test/mutants/faults.txt in it, to see that the tests find it: test/mutants.sh.
 set(TURNPIKE_MUTANT "" CACHE STRING "a fault to build in; for tests of the tests")
-if(TURNPIKE_MUTANT)
-  string(TOUPPER ${TURNPIKE_MUTANT} mutant)
-  target_compile_definitions(turnpike_flags INTERFACE TURNPIKE_MUTANT_${mutant})
-endif()
 if(TURNPIKE_FUZZ)
   target_compile_options(turnpike_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
+# turnpike_mutate(OUT FAULT file...): the same sources, but a changed copy of what the fault is in. It may leave
+# something unused.
+function(turnpike_mutate out fault)
+  set(tool ${PROJECT_SOURCE_DIR}/test/mutants/table.py)
+  set(dir ${CMAKE_CURRENT_BINARY_DIR}/mutants/${fault})
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/test/mutants/faults.txt)
+  execute_process(COMMAND /usr/bin/python3 ${tool} files ${fault} OUTPUT_VARIABLE files
+                  OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+  set(sources)
+  foreach(source ${ARGN})
+    cmake_path(ABSOLUTE_PATH source NORMALIZE)
+    cmake_path(RELATIVE_PATH source BASE_DIRECTORY ${PROJECT_SOURCE_DIR} OUTPUT_VARIABLE file)
+    if(file IN_LIST files)
+      add_custom_command(OUTPUT ${dir}/${file} COMMAND /usr/bin/python3 ${tool} write ${fault} ${dir}
+                         DEPENDS ${source} ${tool} ${PROJECT_SOURCE_DIR}/test/mutants/faults.txt)
+      set(source ${dir}/${file})
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -w)
+    endif()
+    list(APPEND sources ${source})
+  endforeach()
+  set(${out} ${sources} PARENT_SCOPE)
+endfunction()
+
 # turnpike_library(NAME SOURCES file... LINK lib...): a static library of ours
 function(turnpike_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
+  list(TRANSFORM arg_SOURCES PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/ REGEX "^[^/]" OUTPUT_VARIABLE all)
+  if(TURNPIKE_MUTANT)
+    turnpike_mutate(arg_SOURCES ${TURNPIKE_MUTANT} ${all})
+  endif()
   add_library(${name} STATIC ${arg_SOURCES})
+  set_target_properties(${name} PROPERTIES TURNPIKE_SOURCES "${all}") # for tests that build them with a fault
   target_link_libraries(${name} PUBLIC turnpike_flags ${arg_LINK})
 endfunction()
 

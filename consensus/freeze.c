@@ -341,9 +341,6 @@ static int on_thaw(struct machine *m, const struct machine_at *at, const struct 
         machine_refuse(r, ERR_NOT_FOUND, "%s is not frozen", scope_name(c->scope));
         return 0;
     }
-#ifdef TURNPIKE_MUTANT_THAWS_ANY
-    f->id = c->freeze != 0 ? c->freeze : f->id;
-#endif
     if ((c->freeze != 0 && c->freeze != f->id) || (c->by.version != 0 && c->by.version != f->id)) {
         machine_refuse(r, ERR_BUSY, "%s was frozen again since", scope_name(c->scope));
         return 0;

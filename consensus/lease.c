@@ -100,9 +100,6 @@ void lease_start(struct lease *l, const struct machine *m, int64_t boot_ms)
     l->leading = true;
     l->n = 0;
     l->err = 0;
-#ifdef TURNPIKE_MUTANT_LEASE_RESUMED
-    boot_ms -= machine_session_ttl_ms(m);
-#endif
     look_again(l, m, boot_ms);
 }
 

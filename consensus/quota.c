@@ -26,13 +26,6 @@ void quota_limit_derive(struct quota_limit *l)
     l->life_ms = (uint32_t)clamp(l->window_ms / 50, QUOTA_LIFE_MIN_MS, QUOTA_LIFE_MAX_MS);
     uint64_t reach = l->window_ms + l->life_ms;
     l->horizon_ms = reach + (reach * 3 + 99) / 100;
-#if defined(TURNPIKE_MUTANT_NO_LIFE) /* test/unit/machine proves that its checks would notice */
-    l->horizon_ms = l->window_ms;
-#elif defined(TURNPIKE_MUTANT_NO_DRIFT)
-    l->horizon_ms = reach;
-#elif defined(TURNPIKE_MUTANT_HALF_WINDOW)
-    l->horizon_ms = l->window_ms / 2 + l->life_ms;
-#endif
 }
 
 /* ---- the limits of a sender ------------------------------------------------------------------------------
@@ -401,14 +394,6 @@ static bool refund_one(struct machine *m, struct quota_counter *c, const struct 
     const struct quota_limit *l = c->limit;
     uint64_t oldest = quota_oldest(l, m->now_ms), bucket = g->charged_ms / l->bucket_ms;
     quota_ring_prune(&c->charged, oldest);
-#if defined(TURNPIKE_MUTANT_REUSED_BUCKET)
-    if (bucket < oldest && c->charged.n != 0) {
-        uint64_t count;
-        quota_ring_at(&c->charged, c->charged.n - 1u, &bucket, &count);
-        (void)quota_ring_take(&c->charged, bucket, n);
-        return true;
-    }
-#endif
     if (bucket < oldest)
         return false;
     ensure(quota_ring_take(&c->charged, bucket, n) == n);
@@ -519,9 +504,6 @@ static int burn(struct machine *m, struct quota_grant *g)
     int err = 0;
     store_touch(m->store, &q->sums->rec);
     store_touch(m->store, &g->rec);
-#if defined(TURNPIKE_MUTANT_KEPT_OVER_RESTART)
-    (void)refund(m, g, g->held);
-#endif
     for (uint32_t i = 0; err == 0 && g->held != 0 && i < g->n; i++)
         err = burn_one(m, g->counters[i], g);
     q->sums->burned += g->held;

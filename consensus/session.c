@@ -92,9 +92,6 @@ static bool admit(struct session *s, const struct command *cmd, struct machine_r
     /* Renewals have numbers of their own, and a close ends all answers: both may do without a seq. */
     bool unnumbered = cmd->type == COMMAND_SESSION_RENEW || cmd->type == COMMAND_SESSION_CLOSE;
     const struct answer *a = o->seq == 0 ? NULL : answer_at(s, o->seq);
-#ifdef TURNPIKE_MUTANT_REPEATED
-    a = NULL;
-#endif
     if (a != NULL) {
         answer_again(a, r);
         return false;
@@ -318,10 +315,8 @@ static int on_expire(struct machine *m, const struct machine_at *at, const struc
     struct session *s = find(m, c->session);
     if (s == NULL)
         machine_refuse(r, ERR_NOT_FOUND, "the session has ended");
-#ifndef TURNPIKE_MUTANT_RENEWED_EXPIRES
     else if (s->number != c->number)
         machine_refuse(r, ERR_BUSY, "it was renewed since");
-#endif
     else
         end(m, at, s);
     return 0;
@@ -347,9 +342,6 @@ static int on_cancel(struct machine *m, const struct command *cmd, struct machin
         return err;
     store_touch(m->store, &s->rec);
     r->count = 1;
-#ifdef TURNPIKE_MUTANT_CANCEL_FORGOTTEN
-    return 0;
-#endif
     return session_answer_put(s, seq, buf_span(b));
 }
 
@@ -375,11 +367,6 @@ int session_apply(struct machine *m, const struct machine_at *at, const struct c
 void session_member_removed(struct machine *m, const struct machine_at *at, uint64_t node)
 {
     struct session *s = current_of(m, node);
-#ifdef TURNPIKE_MUTANT_REMOVED_FORGOTTEN
-    if (s != NULL)
-        end(m, at, s);
-    s = NULL;
-#endif
     if (s != NULL) {
         supersede(m, s);
         directory_session_current(m, at, node, 0);

@@ -112,9 +112,6 @@ static void op_encode(struct agent *a, struct agent_op *op)
 
 static void op_send(struct agent *a, struct agent_op *op, int64_t now)
 {
-#ifdef TURNPIKE_MUTANT_TTL_FROM_RETRY
-    op->first.until_ns = now;
-#endif
     op_encode(a, op);
     op->next_ns = now + agent_ms(op->interval_ms);
     op->interval_ms = 2 * op->interval_ms > RESEND_MAX_MS ? RESEND_MAX_MS : 2 * op->interval_ms;

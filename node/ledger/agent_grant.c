@@ -53,9 +53,7 @@ void agent_grant_free(struct agent *a, struct agent_grant *g)
         a->nready--;
     }
     heap_remove(&a->ends, &g->end);
-#ifndef TURNPIKE_MUTANT_TOKENS_KEPT
     free(g);
-#endif
 }
 
 uint32_t agent_grant_idle(struct agent *a, const struct agent_sender *s)
@@ -107,10 +105,6 @@ int agent_grant_give(struct agent *a, struct agent_sender *s, struct ledger_ask 
 void agent_grant_take_back(struct agent *a, struct agent_grant *g, uint32_t unspent, uint32_t spent)
 {
     struct agent_sender *s = g->sender;
-#ifdef TURNPIKE_MUTANT_TOKENS_KEPT
-    if (g->out < unspent + spent)
-        return;
-#endif
     ensure(g->out >= unspent + spent);
     g->out -= unspent + spent;
     g->idle += unspent;
@@ -229,11 +223,6 @@ void agent_grant_session_ended(struct agent *a)
         LIST_EACH_SAFE(at, &s->grants)
         {
             struct agent_grant *g = LIST_ITEM(at, struct agent_grant, link);
-#ifdef TURNPIKE_MUTANT_TOKENS_KEPT
-            g->idle += g->out;
-            s->out -= g->out;
-            g->out = 0;
-#endif
             agent_grant_check(a, g, true);
         }
     }

@@ -29,9 +29,6 @@ void agent_session_publish(struct agent *a)
         a->session.next_ns = 0;
     }
     bool usable = a->session.id != 0 && valid && !a->closing && a->published >= a->session.opened_index;
-#ifdef TURNPIKE_MUTANT_USABLE_AT_ONCE
-    usable = a->session.id != 0 && valid && !a->closing;
-#endif
     struct ledger_session s = { .id = a->closing ? 0 : a->session.id, .ttl_ns = a->session.ttl_ns };
     if (usable)
         s.validity = v; /* a worker that comes later has a gate of its own */
@@ -50,9 +47,6 @@ void agent_published_applied(struct agent *a, uint64_t index, bool frozen)
     if (frozen)
         atomic_store(&a->frozen_index, index);
     uint64_t workers = agent_workers_published(a);
-#ifdef TURNPIKE_MUTANT_APPLIED_OBEYED
-    workers = UINT64_MAX;
-#endif
     uint64_t published = workers >= atomic_load(&a->frozen_index) ? index : workers;
     if (published <= a->published)
         return;
@@ -85,9 +79,6 @@ static struct machine_session own_session(const struct agent *a)
 
 static void open_send(struct agent *a, int64_t now)
 {
-#ifdef TURNPIKE_MUTANT_TTL_FROM_RETRY
-    a->open.first.until_ns = now;
-#endif
     struct command cmd = { .type = COMMAND_SESSION_OPEN, .origin = { .seq = a->open.seq } };
     cmd.session_open.node = a->config.node;
     memcpy(cmd.session_open.nonce, a->open.nonce, sizeof a->open.nonce);

@@ -58,9 +58,6 @@ struct ledger_worker {
     uint32_t nspare, nwaiting;
     uint64_t seen_session;
     uint64_t in_hand;
-#ifdef TURNPIKE_MUTANT_CACHED_TIME
-    struct ledger_now cached;
-#endif
     struct {
         _Atomic uint64_t reserved, spent, freed, refused, asked, exchanged, timeouts, in_hand;
         _Atomic uint32_t senders, waiting;

@@ -16,12 +16,8 @@ struct wallet_key {
 bool ledger_parcel_good(const struct ledger_parcel *p, const struct ledger_session *s,
                         const struct ledger_now *now)
 {
-#ifndef TURNPIKE_MUTANT_TOKENS_KEPT
     if (p->session != s->id)
         return false;
-#else
-    (void)s;
-#endif
     return ledger_valid(&p->validity, now);
 }
 
@@ -167,9 +163,7 @@ void ledger_wallet_add(struct ledger_wallet *wa, struct ledger_parcel *p)
     list_push_back(&wa->open, &p->link);
     list_push_back(&w->parcels, &p->all);
     bool stale = heap_add(&w->ends, &p->end, p->retire_ns) != 0;
-#ifndef TURNPIKE_MUTANT_TOKENS_KEPT
     stale = stale || p->session != s.id;
-#endif
     if (stale)
         ledger_parcel_retire(w, p);
 }

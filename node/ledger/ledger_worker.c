@@ -9,11 +9,7 @@
 
 struct ledger_now ledger_now(const struct ledger_worker *w)
 {
-#ifdef TURNPIKE_MUTANT_CACHED_TIME
-    return w->cached;
-#else
     return (struct ledger_now){ .boot_ns = w->config.boot_ns(), .wall_ms = w->config.wall_ms() };
-#endif
 }
 
 /* ---- messages ------------------------------------------------------------------------------------------ */
@@ -131,14 +127,12 @@ void ledger_mark_dirty(struct ledger_wallet *wa)
 static void retire_old_session(struct ledger_worker *w, const struct ledger_session *s)
 {
     w->seen_session = s->id;
-#ifndef TURNPIKE_MUTANT_TOKENS_KEPT
     LIST_EACH_SAFE(pos, &w->parcels)
     {
         struct ledger_parcel *p = LIST_ITEM(pos, struct ledger_parcel, all);
         if (p->session != s->id)
             ledger_parcel_retire(w, p);
     }
-#endif
 }
 
 static void sweep_parcels(struct ledger_worker *w, const struct ledger_now *now)
@@ -212,9 +206,6 @@ void ledger_arm(struct ledger_worker *w, int64_t ms)
 
 bool ledger_worker_step(struct ledger_worker *w)
 {
-#ifdef TURNPIKE_MUTANT_CACHED_TIME
-    w->cached = (struct ledger_now){ .boot_ns = w->config.boot_ns(), .wall_ms = w->config.wall_ms() };
-#endif
     bool any = ledger_port_step(&w->port);
     sweep(w);
     return any;
@@ -245,9 +236,6 @@ int ledger_worker_new(const struct ledger_worker_config *config, struct ledger_w
     *out = w;
     if (config->agent == NULL)
         return 0;
-#ifdef TURNPIKE_MUTANT_CACHED_TIME
-    w->cached = (struct ledger_now){ .boot_ns = w->config.boot_ns(), .wall_ms = w->config.wall_ms() };
-#endif
     int err = ledger_port_init(&w->port, config->loop, LEDGER_ASKS_MAX, on_message, w);
     if (err != 0)
         goto fail;

@@ -1,4 +1,4 @@
-/* A machine that was built wrong on purpose (TURNPIKE_MUTANT_...): the judge of the simulation must catch it.
+/* A machine that was built wrong on purpose (test/mutants): the judge of the simulation must catch it.
  */
 #include "test/unit/machine/fixture.h"
 #include "test/unit/machine/sim.h"
