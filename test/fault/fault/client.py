@@ -31,7 +31,7 @@ def body_hash(content):
 
 class Connection:
     def __init__(self, node, source, patience_s):
-        self.born = node.process
+        self.node, self.born = node, node.process
         self.sock = socket.create_connection((node.address, SMTP_PORT), min(4, patience_s), source_address=(source, 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.settimeout(patience_s)
@@ -95,6 +95,11 @@ class Client:
             raise
         return connection
 
+    def _leave_those_that_stop(self):
+        """They would wait for the end of transactions that were begun and left there."""
+        for name in [name for name, connection in self.kept.items() if connection.node.stopping]:
+            self.kept.pop(name).close()
+
     def _envelope(self, connection, addresses):
         """The recipients that were taken. Commands go out one by one, or all at once: who stands still has them all before
         he wakes up."""
@@ -119,6 +124,7 @@ class Client:
     def submit(self, node, rcpts=1, size=200, slow_s=0.0, cut=False, refused=0):
         """One message; True when it was accepted. With slow_s the content takes so long; with cut, its end is never
         sent; so many of the recipients as `refused` says are none that the next hop takes."""
+        self._leave_those_that_stop()
         number = next(_numbers)
         message, begun, stage = f"m{number}", clock_ns(), "connect"
         addresses = [f"{message}.{i}{'.no' if i < refused else ''}@{self.domain}" for i in range(rcpts)]

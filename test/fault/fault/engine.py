@@ -30,6 +30,7 @@ class Engine(abc.ABC):
     """Everything that it makes carries the name `run`, and is gone after close(), or when the harness is."""
 
     name = ""
+    program = None  # what nodes begin with, if not the program that is tested
 
     def __init__(self):
         self.run = run_name()
@@ -81,4 +82,20 @@ def engine(name):
     if name == "docker":
         from .engine_docker import DockerEngine
         return DockerEngine()
-    raise EngineError(f"there is no engine {name!r}: netns, docker")
+    raise EngineError(f"there is no engine {name!r}")
+
+
+def usable(name):
+    """The engine's name; with "auto", that of Docker where it answers and has the image, else of network namespaces. Raises
+    EngineError where it can't be used."""
+    from .engine_docker import missing_of_docker
+    from .engine_netns import missing_of_netns
+    lacks = {"docker": missing_of_docker, "netns": missing_of_netns}
+    if name == "auto":
+        name = "netns" if missing_of_docker() else "docker"
+    if name not in lacks:
+        raise EngineError(f"there is no engine {name!r}: {', '.join(lacks)}")
+    missing = lacks[name]()
+    if missing:
+        raise EngineError(missing)
+    return name

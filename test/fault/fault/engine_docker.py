@@ -6,6 +6,7 @@ The image's own program is tested, unless TURNPIKE_BUILD names a build; it is th
 """
 import os
 import pathlib
+import shutil
 import subprocess
 import time
 
@@ -16,6 +17,17 @@ IMAGE = os.environ.get("TURNPIKE_FAULT_IMAGE", "turnpike-node")
 # Mounted where they are on the host: the image has no faults in it.
 EXTRAS = ("/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/fiu", "/usr/lib/libfiu.so.0")
 SUBNETS = [f"10.98.{n}" for n in range(0, 250, 5)]
+
+
+def missing_of_docker():
+    """What it lacks here; None if nothing."""
+    if shutil.which("docker") is None:
+        return "there is no docker command"
+    for what in (["info"], ["image", "inspect", IMAGE]):
+        if subprocess.run(["docker", *what], capture_output=True, check=False, timeout=30).returncode != 0:
+            return (f"docker {' '.join(what)} fails; the image is made by: docker build --network host -f "
+                    f"deploy/docker/Dockerfile --target node -t {IMAGE} .")
+    return None if os.geteuid() == 0 else "faults in containers' networks need root"
 
 
 class Container:
@@ -66,10 +78,9 @@ class DockerEngine(Engine):
     name = "docker"
 
     def __init__(self):
-        for what in (["info"], ["image", "inspect", IMAGE]):
-            if subprocess.run(["docker", *what], capture_output=True, check=False, timeout=30).returncode != 0:
-                raise EngineError(f"docker {' '.join(what)} fails; the image is made by: docker build --network host "
-                                  f"-f deploy/docker/Dockerfile --target node -t {IMAGE} .")
+        missing = missing_of_docker()
+        if missing:
+            raise EngineError(missing)
         super().__init__()
         self.labels = ["--label", f"{LABEL}={self.run}"]
         self.machines, self.started, self.subnet = {}, 0, None

@@ -4,6 +4,7 @@ import ctypes
 import os
 import subprocess
 
+from .cleanup import run_name
 from .engine import Engine, EngineError, call
 
 CLONE_NEWNET = 0x40000000
@@ -18,12 +19,30 @@ def enter(path):
             raise EngineError(f"{path}: {os.strerror(ctypes.get_errno())}")
 
 
+def missing_of_netns():
+    """What it lacks here; None if nothing."""
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    space = f"{run_name()}-try"
+    try:
+        call("ip", "netns", "add", space)
+        try:
+            call("ip", "-n", space, "link", "add", "br0", "type", "bridge")
+            call("ip", "netns", "exec", space, "iptables", "-w", "-L", "-n")
+        finally:
+            call("ip", "netns", "del", space)
+    except (EngineError, OSError) as error:
+        return f"no network namespaces can be used: {error}"
+    return None
+
+
 class NetnsEngine(Engine):
     name = "netns"
 
     def __init__(self):
-        if os.geteuid() != 0:
-            raise EngineError("network namespaces need root")
+        missing = missing_of_netns()
+        if missing:
+            raise EngineError(missing)
         super().__init__()
         self.machines = {}
 

@@ -8,7 +8,7 @@ from .engine import EngineError
 from .trouble import Nemesis
 
 DISK_MIB = 160
-LIBRARIES = "/usr/lib/fiu/fiu_run_preload.so:/usr/lib/fiu/fiu_posix_preload.so"
+LIBRARIES = ("/usr/lib/fiu/fiu_run_preload.so", "/usr/lib/fiu/fiu_posix_preload.so")
 EIO, ENOSPC = 5, 28
 # Not write and writev: pipes, sockets and eventfds are written with them too, and no disk makes those fail.
 OFTEN = ("posix/io/sync/fdatasync", "posix/io/rw/pwritev")
@@ -24,15 +24,15 @@ class Disk(Nemesis):
             raise EngineError("the fault 'disk' needs Debian's packages libfiu0 and fiu-utils")
         for node in self.cluster.nodes:
             self.run.engine.small_disk(node.folder / "data", DISK_MIB)
-            prefix = node.folder / "fiu"
-            node.wrapper_for = lambda prefix=prefix: ["env", f"LD_PRELOAD={LIBRARIES}", f"FIU_CTRL_FIFO={prefix}"]
+            node.preload(LIBRARIES, FIU_CTRL_FIFO=node.folder / "fiu")
             node.may_end = True
 
     def begin(self):
-        self.victim = self.rng.choice([n for n in self.cluster.members() if n.alive()])
+        # Who joined later has neither a small disk nor the library.
+        self.victim = self.rng.choice([n for n in self.cluster.members() if n.may_end and n.alive()])
         self.balloon = self.victim.folder / "data/balloon"
         self.full = self.rng.random() < 0.5
-        self.before, self.process = self.watch.ended, self.victim.process
+        self.process, self.logged = self.victim.process, self.victim.log_path.stat().st_size
         names = [self.victim.name]
         if self.full:
             left = self.rng.choice((0, 0, 64 << 10, 3 << 20, 8 << 20))
@@ -81,8 +81,9 @@ class Disk(Nemesis):
                 self._tell(f"disable name={self.point}")
             except subprocess.TimeoutExpired:
                 pass
-        said = [line for line in self.victim.log_text().splitlines()[-200:]
-                if "Input/output error" in line or "No space left" in line]
+        with open(self.victim.log_path, encoding="utf-8", errors="replace") as log:
+            log.seek(self.logged)
+            said = [line.rstrip() for line in log if "Input/output error" in line or "No space left" in line]
         return ended or bool(said), "the node ended" if ended else f"its log: {said[-1][:120] if said else 'nothing'}"
 
 

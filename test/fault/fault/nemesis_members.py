@@ -1,7 +1,9 @@
-"""Membership under load: three voters become five and three again; a node is lost with its disk, and comes back empty."""
+"""Membership under load: three voters become five and three again; a node is lost with its disk, and comes back empty; nodes
+are stopped in order and started again, with another build if there is one: a rolling upgrade."""
 import shutil
 import time
 
+from .nodes import NODE
 from .trouble import Nemesis
 
 
@@ -13,7 +15,9 @@ class Membership(Nemesis):
         super().__init__(run, rng)
         self.next = ["grow", "wipe"]
         rng.shuffle(self.next)
-        self.grown, self.wiped, self.kind = [], None, None
+        upgraded = run.before is not None
+        self.next = ["restart"] * 3 + self.next if upgraded else [*self.next, "restart"]
+        self.grown, self.wiped, self.stopped, self.kind = [], None, None, None
 
     # ---- asking the cluster
 
@@ -52,12 +56,10 @@ class Membership(Nemesis):
 
     def begin(self):
         self.kind = self.next[self.turns % len(self.next)]
-        return self._grow() if self.kind == "grow" else self._wipe()
+        return {"grow": self._grow, "wipe": self._wipe, "restart": self._stop}[self.kind]()
 
     def end(self):
-        if self.kind == "grow":
-            return self._shrink()
-        return self._refill()
+        return {"grow": self._shrink, "wipe": self._refill, "restart": self._start}[self.kind]()
 
     def _join(self, node, again=False):
         op = self.writer.invoke(f"nemesis-{self.name}-join", "join", node.name, node.name)
@@ -103,12 +105,28 @@ class Membership(Nemesis):
                 self.writer.info(op, reply=str(said))
                 raise RuntimeError(f"{node.name} cannot leave: {said}")
             self.writer.ok(op)
-            with node.lock:
-                node.member, node.down = False, True
-                node.process.terminate()
-                node.process.wait(30)
+            node.member = False
+            node.stop()
         self.wait("they are gone", lambda: not set(self.roles()) & {n.name for n in self.grown})
         return len(voting) > 3, f"{len(voting)} nodes voted, {len(self.roles())} are left"
+
+    def _stop(self):
+        """Those with the old build first."""
+        living = [n for n in self.cluster.members() if n.alive()]
+        self.stopped = self.rng.choice([n for n in living if n.program != NODE] or living)
+        self.old = self.stopped.running()
+        self.stopped.stop()
+        return {"targets": [self.stopped.name], "down": [self.stopped.name], "what": f"stop {self.old}"}
+
+    def _start(self):
+        node = self.stopped
+        if node is None:
+            return False, "no node was stopped"
+        node.program = NODE
+        node.start()
+        self.wait(f"{node.name} is ready", node.ready)
+        new = node.running()
+        return new != self.old, f"{node.name} was {self.old} and is {new}"
 
     def _wipe(self):
         self.wiped = self.rng.choice([n for n in self.cluster.members() if n.alive()])

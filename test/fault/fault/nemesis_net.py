@@ -5,30 +5,29 @@ import re
 from .engine import GOSSIP_PORT, RAFT_PORT
 from .trouble import Nemesis
 
-CHAIN = "FAULT"
+class Filtered(Nemesis):
+    """It has chains of its own, so that another one that ends does not end it."""
+
+    def drop(self, node, others, incoming=True, *how):
+        """The node hears nothing of the others; or, unless incoming, they hear nothing of it."""
+        where, which = ("INPUT", "-s") if incoming else ("OUTPUT", "-d")
+        chain = f"{self.name}-{where}"
+        node.inside("sh", "-c", f"iptables -w -N {chain} 2>/dev/null && iptables -w -I {where} -j {chain} || true")
+        for other in others:
+            node.inside("iptables", "-w", "-A", chain, which, other.address, *how, "-j", "DROP")
+
+    def mend(self):
+        """Takes all its cuts away. How many packets they dropped."""
+        dropped = 0
+        for node in self.cluster.nodes:
+            for where in ("INPUT", "OUTPUT"):
+                chain = f"{self.name}-{where}"
+                listed = node.inside("sh", "-c", f"iptables -w -L {chain} -nvxZ 2>/dev/null && iptables -w -F {chain} || true")
+                dropped += sum(int(number) for number in re.findall(r"(?m)^\s*(\d+)\s+\d+\s+DROP", listed))
+        return dropped
 
 
-def cut(node, others, incoming=True):
-    """The node hears nothing of the others; or, unless incoming, they hear nothing of it."""
-    where, which = ("INPUT", "-s") if incoming else ("OUTPUT", "-d")
-    chain = f"{CHAIN}-{where}"
-    node.inside("sh", "-c", f"iptables -w -N {chain} 2>/dev/null && iptables -w -I {where} -j {chain} || true")
-    for other in others:
-        node.inside("iptables", "-w", "-A", chain, which, other.address, "-j", "DROP")
-
-
-def mend(nodes):
-    """Takes all cuts away. How many packets they dropped."""
-    dropped = 0
-    for node in nodes:
-        for where in ("INPUT", "OUTPUT"):
-            listed = node.inside("sh", "-c", f"iptables -w -L {CHAIN}-{where} -nvxZ 2>/dev/null && "
-                                             f"iptables -w -F {CHAIN}-{where} || true")
-            dropped += sum(int(number) for number in re.findall(r"(?m)^\s*(\d+)\s+\d+\s+DROP", listed))
-    return dropped
-
-
-class Partition(Nemesis):
+class Partition(Filtered):
     def groups(self):
         """Groups that no longer reach each other."""
         raise NotImplementedError
@@ -39,7 +38,7 @@ class Partition(Nemesis):
         for group in self.cut_off:
             rest = [n for other in self.cut_off if other is not group for n in other]
             for node in group:
-                cut(node, rest)
+                self.drop(node, rest)
             if 2 * len(group) <= total:
                 minority += [n.name for n in group]
         self.term = self.watch.term
@@ -47,7 +46,7 @@ class Partition(Nemesis):
                 "groups": [[n.name for n in group] for group in self.cut_off]}
 
     def end(self):
-        dropped = mend(self.cluster.nodes)
+        dropped = self.mend()
         return dropped > 0, f"{dropped} packets were dropped; term {self.term} became {self.watch.term}"
 
 
@@ -83,14 +82,14 @@ class PartitionHalves(Partition):
         if self.rng.random() < 0.7:
             return super().begin()
         a, b = self.rng.sample(self.cluster.members(), 2)
-        cut(a, [b])
-        cut(b, [a])
+        self.drop(a, [b])
+        self.drop(b, [a])
         self.term = self.watch.term
         return {"targets": [a.name, b.name], "unclear": [n.name for n in self.cluster.members()],
                 "groups": "one link is gone"}
 
 
-class PartitionOneway(Nemesis):
+class PartitionOneway(Filtered):
     """A node that is heard and hears nothing, or the other way round."""
 
     name = "partition-oneway"
@@ -99,16 +98,16 @@ class PartitionOneway(Nemesis):
         deaf = self.rng.random() < 0.5
         one = self.leader() if self.rng.random() < 0.5 else self.rng.choice(self.cluster.members())
         one = one or self.cluster.members()[0]
-        cut(one, self.others(one), incoming=deaf)
+        self.drop(one, self.others(one), deaf)
         return {"targets": [one.name], "unclear": [n.name for n in self.cluster.members()],
                 "way": "deaf" if deaf else "mute"}
 
     def end(self):
-        dropped = mend(self.cluster.nodes)
+        dropped = self.mend()
         return dropped > 0, f"{dropped} packets were dropped"
 
 
-class Loss(Nemesis):
+class Loss(Filtered):
     """Packets between nodes are lost at random; or the links are slow and their queues long."""
 
     name = "loss"
@@ -124,11 +123,7 @@ class Loss(Nemesis):
             return {"targets": names, "unclear": names, "kbit": rate}
         share = self.rng.choice((0.05, 0.15, 0.3))
         for node in self.cluster.members():
-            node.inside("sh", "-c", f"iptables -w -N {CHAIN}-INPUT 2>/dev/null && iptables -w -I INPUT -j {CHAIN}-INPUT "
-                                    "|| true")
-            for other in self.others(node):
-                node.inside("iptables", "-w", "-A", f"{CHAIN}-INPUT", "-s", other.address, "-m", "statistic", "--mode",
-                            "random", "--probability", share, "-j", "DROP")
+            self.drop(node, self.others(node), True, "-m", "statistic", "--mode", "random", "--probability", share)
         return {"targets": names, "unclear": names, "share": share}
 
     def _slow_link(self, node, kbit):
@@ -145,7 +140,7 @@ class Loss(Nemesis):
 
     def end(self):
         if not getattr(self, "slow", False):
-            dropped = mend(self.cluster.nodes)
+            dropped = self.mend()
             return dropped > 0, f"{dropped} packets were dropped"
         waited = 0
         for node in self.cluster.members():

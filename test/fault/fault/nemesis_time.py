@@ -36,13 +36,11 @@ class Clock(Nemesis):
             made = self.run.engine.folder / "rate.so"
             subprocess.run([os.environ.get("CC", "cc"), "-shared", "-fPIC", "-O1", "-o", made,
                             pathlib.Path(__file__).parent / "rate.c", "-ldl"], check=True)
-            node.wrapper_for = lambda: ["env", f"LD_PRELOAD={made}", f"FAULT_RATE={self.rated[1]}",
-                                        f"FAULT_RATE_ORIGIN={self.begun_ns}"]
+            node.preload([made], FAULT_RATE=self.rated[1], FAULT_RATE_ORIGIN=self.begun_ns)
             return
         self._set(node, 0)
-        node.wrapper_for = lambda: ["env", f"LD_PRELOAD={LIBRARY}", f"FAKETIME_TIMESTAMP_FILE={self._file(node)}",
-                                    "FAKETIME_DONT_FAKE_MONOTONIC=1", "FAKETIME_FORCE_MONOTONIC_FIX=0",
-                                    "FAKETIME_NO_CACHE=1"]
+        node.preload([LIBRARY], FAKETIME_TIMESTAMP_FILE=self._file(node), FAKETIME_DONT_FAKE_MONOTONIC=1,
+                     FAKETIME_FORCE_MONOTONIC_FIX=0, FAKETIME_NO_CACHE=1)
 
     def clock_ok(self, _node):
         return False

@@ -1,5 +1,6 @@
 """The nodes of a run, on the harness of the end-to-end tests: started, killed, paused, seen to."""
 import json
+import os
 import pathlib
 import sys
 import threading
@@ -9,11 +10,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "e2e"))
 
 from harness.cluster import Cluster, Member  # noqa: E402
 from harness.node import Node, UnixConnection, merge  # noqa: E402
-from harness.util import CLI, NODE, STRETCH  # noqa: E402
+from harness.util import BUILD, CLI, NODE, STRETCH  # noqa: E402
 
 from .engine import DNS_PORT, GOSSIP_PORT, RAFT_PORT, SINK_PORT, SMTP_PORT  # noqa: E402
 
-__all__ = ["CLI", "NODE", "STRETCH", "FaultCluster", "FaultNode"]
+__all__ = ["BUILD", "CLI", "NODE", "STRETCH", "FaultCluster", "FaultNode"]
 SPOOL_FREE = "16M"
 
 
@@ -26,7 +27,8 @@ def settings(node, address, hub, clients):
         "cluster": {"listen": f"{address}:{RAFT_PORT}", "gossip": f"{address}:{GOSSIP_PORT}"},
         "delivery": {"tls": "none", "retry": ["1s", "1s", "2s"], "jitter": 0, "allowed_networks": ["10.0.0.0/8",
                                                                                                   "172.16.0.0/12"]},
-        "routes": [{"domain": "*.mx.test", "via": f":{SINK_PORT}", "tls": "none"},
+        "routes": [{"domain": "b.mx.test", "via": f":{SINK_PORT}", "tls": "opportunistic"},
+                   {"domain": "*.mx.test", "via": f":{SINK_PORT}", "tls": "none"},
                    {"domain": "*", "via": f"[{hub}]:{SINK_PORT}", "tls": "none"}],
         "resolver": {"servers": [f"{hub}@{DNS_PORT}"], "timeout": "1s"},
         "spool": {"min_free": SPOOL_FREE, "segment_size": "1M"},
@@ -44,17 +46,29 @@ class FaultNode(Member):
         folder.mkdir()
         folder.chmod(0o755)
         self.held, self.lock = [], threading.RLock()
-        self.down, self.paused, self.member, self.may_end = True, False, True, False
-        self.wrapper_for = lambda: []
+        self.down, self.paused, self.member, self.may_end, self.stopping = True, False, True, False, False
+        self.program, self.preloads, self.variables = engine.program or NODE, [], {}
         Node.__init__(self, folder, ("/dev/null", "/dev/null"), DNS_PORT, SINK_PORT,
                       merge(settings(name, self.address, engine.hub, clients), more or {}))
+
+    def preload(self, libraries, **variables):
+        """From its next start on, besides what other faults preload."""
+        self.preloads += libraries
+        self.variables |= variables
+
+    def _wrapper(self):
+        if not self.preloads:
+            return []
+        return ["env", "LD_PRELOAD=" + ":".join(map(str, self.preloads)),
+                *(f"{name}={value}" for name, value in self.variables.items())]
 
     def start(self, wait=True):
         with self.lock:
             (self.folder / "data").mkdir(parents=True, exist_ok=True)
             self.log = open(self.log_path, "ab")
-            self.process = self.engine.spawn(self.name, NODE, ["--config", self.config_path], self.wrapper_for(), self.log)
-            self.down, self.paused = False, False
+            self.process = self.engine.spawn(self.name, self.program, ["--config", self.config_path], self._wrapper(),
+                                             self.log)
+            self.down, self.paused, self.stopping = False, False, False
         if wait:
             self.await_answer()
         return self
@@ -83,6 +97,16 @@ class FaultNode(Member):
                 self.log.close()
             self.paused = False
             return was
+
+    def stop(self):
+        """As a service manager does it. Transactions that clients leave open would keep it for 30 s."""
+        with self.lock:
+            self.go_on()
+            self.down, self.stopping = True, True
+            if self.process.poll() is None:
+                self.process.terminate()
+                self.process.wait(30 + 15 * STRETCH)
+                self.log.close()
 
     def pause(self):
         with self.lock:
@@ -125,6 +149,11 @@ class FaultNode(Member):
             if type(error).__module__ != "http.client":
                 raise
             return None
+
+    def running(self):
+        """Which process of which program that is."""
+        pid = self.process.pid
+        return f"{os.readlink(f'/proc/{pid}/exe')}, process {pid}"
 
     def status(self):
         said = self.asked("GET", "/v1/cluster", timeout=0.7)

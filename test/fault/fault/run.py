@@ -39,10 +39,19 @@ def workloads():
     return {one.name: one for module in modules for one in module.WORKLOADS}
 
 
+def clash(faults):
+    """Why these cannot be together; None if they can."""
+    for name in faults:
+        if faults.count(name) > 1:
+            return f"{name} twice"
+    return None
+
+
 class Run:
-    def __init__(self, workload, faults, seed, seconds, out, engine_name="netns"):
+    def __init__(self, workload, faults, seed, seconds, out, engine_name="netns", before=None):
         self.kind, self.faults, self.seed, self.seconds = workload, faults, seed, seconds
         self.out, self.engine_name = pathlib.Path(out), engine_name
+        self.before = before  # the build that nodes begin with: the fault membership upgrades them
         self.out.mkdir(parents=True, exist_ok=True)
         self.history_path = self.out / "history.jsonl"
         self.stopping = threading.Event()
@@ -69,6 +78,8 @@ class Run:
     def _set_up(self):
         sweep_stale()
         self.engine = engine(self.engine_name)
+        if self.before is not None:
+            self.engine.program = pathlib.Path(self.before).resolve() / "node/core/turnpiked"
         kind = workloads()[self.kind]
         senders = [*kind.senders, PROBE]
         self.clients = list(zip(self.engine.open(len(senders)), senders))
@@ -82,7 +93,8 @@ class Run:
         self.nemeses = [catalogue()[name](self, self.rng(name)) for name in self.faults]
         self.dns = HubDns(self.engine.hub)
         self.sink = RecordingSink(self.engine.hub, self.writer, lambda address: next(
-            (n.name for n in self.cluster.nodes if n.address == address), None), self.rng("sink"), kind.faulty)
+            (n.name for n in self.cluster.nodes if n.address == address), None), self.rng("sink"), self.engine.folder,
+            kind.faulty)
         self._meta(kind)
         for nemesis in self.nemeses:
             nemesis.prepare()
@@ -220,4 +232,5 @@ class Run:
                 signal.signal(number, handler)
         (self.out / "run.json").write_text(json.dumps({
             "workload": self.kind, "faults": self.faults, "seed": self.seed, "seconds": self.seconds,
-            "engine": self.engine_name, "turns": {n.name: [n.turns, n.measured] for n in self.nemeses}}) + "\n")
+            "engine": self.engine_name, "copies": self.sink.copies, "encrypted": self.sink.encrypted,
+            "turns": {n.name: [n.turns, n.measured] for n in self.nemeses}}) + "\n")

@@ -1,8 +1,9 @@
 """The next hop of a run: takes what comes, writes each copy that it took into the history, and is as faulty as it is told
-to be: temporary refusals, connections cut after the dot, tarpits. Reports to senders come here too."""
-import re
-import sys
+to be: temporary refusals, connections cut after the dot, tarpits, TLS that fails. Reports to senders come here too."""
 import pathlib
+import re
+import subprocess
+import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "e2e"))
 
@@ -13,20 +14,37 @@ from .engine import SINK_PORT  # noqa: E402
 from .history import clock_ns  # noqa: E402
 
 
-class RecordingSink:
-    """`faulty` is the share of transactions that something is wrong with."""
+TLS_FAILS = ([b"454 4.7.0 TLS not available\r\n"], [b"220 2.0.0 go ahead\r\n", b"what is a handshake?\r\n", CLOSE],
+             [b"220 2.0.0 go ahead\r\n", CLOSE])
 
-    def __init__(self, address, writer, name_of, rng, faulty=0.0):
+
+def certificate(folder):
+    """One that nobody can verify, as most next hops have."""
+    pair = folder / "sink.pem", folder / "sink.key"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                    "-subj", "/CN=sink.test", "-out", pair[0], "-keyout", pair[1]], check=True, capture_output=True)
+    return pair
+
+
+class RecordingSink:
+    """`faulty` is the share of transactions that something is wrong with. Who wants TLS gets it."""
+
+    def __init__(self, address, writer, name_of, rng, folder, faulty=0.0):
         self.writer, self.name_of, self.rng, self.faulty = writer, name_of, rng, faulty
-        self.copies = 0
-        self.sink = Sink((address,), SINK_PORT)
-        self.sink.hooks = {"dot": self._dot, "mail": self._mail, "rcpt": self._rcpt,
-                           "banner": self._banner}
+        self.copies, self.encrypted = 0, 0
+        self.sink = Sink((address,), SINK_PORT, certificate(folder))
+        self.sink.hooks = {"dot": self._dot, "mail": self._mail, "rcpt": self._rcpt, "banner": self._banner,
+                           "starttls": self._starttls}
         self.address = address
 
     def _banner(self, _session, _argument):
         if self.faulty and self.rng.random() < self.faulty / 3:
             return self.rng.choice([CLOSE, b"421 4.3.2 not now\r\n"])
+        return None
+
+    def _starttls(self, _session, _argument):
+        if self.faulty and self.rng.random() < self.faulty:
+            return iter(self.rng.choice(TLS_FAILS))
         return None
 
     def _mail(self, session, _argument):
@@ -51,6 +69,7 @@ class RecordingSink:
             return None
         for recipient in message.recipients:
             self.copies += 1
+            self.encrypted += session.tls is not None
             node = self.name_of(session.peer[0])
             self.writer.observe("sink", "deliver", {
                 "id": message_of(recipient) or "", "rcpt": recipient, "hash": body_hash(message.content),

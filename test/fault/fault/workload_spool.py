@@ -4,7 +4,7 @@ from .client import DOMAINS, Client
 from .operator import Operator
 from .workload import Workload
 
-NAMES_FAIL = ("SERVFAIL", "timeout", "garbage")
+NAMES_FAIL = ("SERVFAIL", "timeout", "garbage", "slow", "wrong")
 
 
 class Spool(Workload):
@@ -66,12 +66,13 @@ class Spool(Workload):
     def _names(self, _name, rng):
         while not self.pause(rng, 1.5):
             domain = rng.choice(DOMAINS[2:])
-            self.run.dns.fail[domain] = rng.choice(NAMES_FAIL)
+            self.run.dns.spoil(domain, rng.choice(NAMES_FAIL), self.sources[self.senders[0]])
             self.pause(rng, 1.5)
-            self.run.dns.fail.pop(domain, None)
+            self.run.dns.heal(domain)
 
     def drain(self):
-        self.run.dns.fail.clear()
+        for domain in DOMAINS:
+            self.run.dns.heal(domain)
         for node in self.cluster.living():
             node.asked("POST", "/v1/node/drain", {"undo": True}, timeout=5)
 

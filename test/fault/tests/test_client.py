@@ -66,7 +66,7 @@ def submit(tmp_path, monkeypatch):
         if dead:
             servers[-1].close()
         monkeypatch.setattr(clients, "SMTP_PORT", servers[-1].port)
-        node = types.SimpleNamespace(name="n1", address="127.0.0.1", process=object())
+        node = types.SimpleNamespace(name="n1", address="127.0.0.1", process=object(), stopping=False)
         with Writer(tmp_path / "h.jsonl") as writer:
             writer.observe("run", "meta", {"version": 1, "workload": "quota", "faults": [], "nodes": ["n1"]})
             client = clients.Client("c", writer, "a@x.test", "127.0.0.1", random.Random(1), keep=keep)
