@@ -1,19 +1,15 @@
-"""Many runs, one after another or some at a time, each in a process of its own; a line that says how far it is, and a table
-at the end."""
-import concurrent.futures
+"""All workloads with all faults, or with pairs of them; a table at the end, and a report as test runners write it."""
+import itertools
 import json
-import shutil
-import subprocess
+import random
 import sys
-import threading
-import time
+import xml.etree.ElementTree as ElementTree
 
-from .judge import judged
-from .run import catalogue, workloads
+from .engine import EngineError, usable
+from .many import Cell, carry_out
+from .run import catalogue, clash, workloads
 
 SHORT = "partition-leader,pause-holder,kill-random-loop,disk"  # with 20 s: what every change goes through
-OVERHEAD_S = 30  # of a run: setting up, the time after the last fault, draining, looking
-WIDTH = 24
 SIGN = {"pass": ".", "fail": "FAIL", "inconclusive": "?", "not carried out": "!"}
 
 
@@ -28,84 +24,80 @@ def chosen(text, known, plus=False):
     return names
 
 
-class Progress:
-    def __init__(self, total, seconds, jobs):
-        self.total, self.done, self.began, self.each = total, 0, time.monotonic(), (seconds + OVERHEAD_S) / jobs
-        self.lock = threading.Lock()
-
-    def show(self, what, done=0):
-        with self.lock:
-            self.done += done
-            spent = time.monotonic() - self.began
-            each = spent / self.done if self.done else self.each
-            left = round(each * (self.total - self.done))
-            filled = WIDTH * self.done // self.total
-            line = (f"[{'#' * filled}{' ' * (WIDTH - filled)}] {self.done}/{self.total}, {left // 60}:{left % 60:02} left: "
-                    f"{what}")
-            if sys.stderr.isatty():
-                print(f"\r{line:<110.110}", end="", file=sys.stderr, flush=True)
-            else:
-                print(line, file=sys.stderr, flush=True)
+def pairs(kinds, count, seed):
+    """So many cells, whose two faults are drawn from the seed; no pair twice before all were."""
+    rng = random.Random(f"{seed}/pairs")
+    known = [f"{a}+{b}" for a, b in itertools.combinations(catalogue(), 2) if clash([a, b]) is None]
+    drawn = []
+    while len(drawn) < count:
+        rng.shuffle(known)
+        drawn += known
+    return [(kinds[number % len(kinds)], fault) for number, fault in enumerate(drawn[:count])]
 
 
-def one(options, workload, fault, seed):
-    """(outcome, what is to be said of it, folder)."""
-    folder = options.out / f"{workload}-{fault}-{seed}"
-    shutil.rmtree(folder, ignore_errors=True)
-    command = [sys.executable, "-m", "fault", "run", "--workload", workload, "--fault", fault, "--seed", str(seed), "--seconds",
-               str(options.seconds), "--engine", options.engine, "--out", str(folder), "--no-check"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=options.seconds * 3 + 400, check=False)
-    except subprocess.TimeoutExpired:
-        return "not carried out", "it did not end", folder
-    if done.returncode != 0:
-        return "not carried out", (done.stderr.strip().splitlines() or ["no reason given"])[-1], folder
-    outcome, verdicts = judged(folder / "history.jsonl")
-    said = "; ".join(f"{v.invariant}: {v.why}" for v in verdicts if v.outcome == outcome and outcome != "pass")
-    return outcome, said, folder
-
-
-def table(results, rows, columns):
-    wide = max(len(column) for column in columns) + 2
-    print(f"{'':22}" + "".join(f"{column:<{wide}}" for column in columns))
+def table(cells):
+    columns, rows = (list(dict.fromkeys(getattr(cell, of) for cell in cells)) for of in ("workload", "fault"))
+    results = {(cell.workload, cell.fault): SIGN[cell.outcome] for cell in cells}
+    wide, first = (max(len(name) for name in names) + 2 for names in (columns, rows))
+    print(" " * first + "".join(f"{column:<{wide}}" for column in columns))
     for row in rows:
-        cells = [results.get((column, row)) for column in columns]
-        print(f"{row:22}" + "".join(f"{SIGN[cell['outcome']] if cell else '':<{wide}}" for cell in cells))
+        print(f"{row:{first}}" + "".join(f"{results.get((column, row), ''):<{wide}}" for column in columns))
+
+
+def write_junit(path, cells, missing=None):
+    """What proved nothing was skipped, not passed; what could not be carried out has failed, unless `missing` says what
+    this machine lacks."""
+    suite = ElementTree.Element("testsuite", name="fault")
+    for cell in cells:
+        case = ElementTree.SubElement(suite, "testcase", classname="fault", name=cell.name)
+        if not cell.tries:
+            ElementTree.SubElement(case, "skipped", message=missing)
+            continue
+        case.set("time", f"{cell.seconds:.1f}")
+        if cell.outcome == "pass":
+            continue
+        last = cell.tries[-1]
+        kind = "skipped" if cell.outcome == "inconclusive" else "failure"
+        said = f"{cell.outcome}, seed {last['seed']}: {last['why']}; see {last['folder']}"
+        ElementTree.SubElement(case, kind, message=said)
+    ElementTree.ElementTree(suite).write(path)
+
+
+def say(cells):
+    table(cells)
+    for cell in cells:
+        for one in cell.tries:
+            if one["outcome"] != "pass":
+                print(f"\n{cell.name}, seed {one['seed']}: {one['outcome']}\n  {one['why'][:600]}\n  {one['folder']}")
+        if len(cell.tries) > 1 and cell.outcome == "pass":
+            print(f"\n{cell.name} passed when it was repeated")
+    outcomes = [cell.outcome for cell in cells]
+    print(f"\n{len(outcomes)} runs: " + ", ".join(f"{outcomes.count(o)} {o}" for o in SIGN if o in outcomes))
+    return 1 if "fail" in outcomes else 2 if set(outcomes) - {"pass"} else 0
 
 
 def matrix(options):
     kinds = chosen(options.workloads, workloads())
-    faults = chosen(options.faults, catalogue(), plus=True)
+    if options.pairs:
+        wanted = pairs(kinds, options.pairs, options.seed)
+    else:
+        wanted = [(kind, fault) for fault in chosen(options.faults, catalogue(), plus=True) for kind in kinds]
+    cells = [Cell(kind, fault, options.seed + number) for number, (kind, fault) in enumerate(wanted)]
     options.out = options.out.resolve()
     options.out.mkdir(parents=True, exist_ok=True)
-    cells = [(kind, fault) for fault in faults for kind in kinds]
-    progress, results, lock = Progress(len(cells), options.seconds, options.jobs), {}, threading.Lock()
+    try:
+        options.engine = usable(options.engine)
+    except EngineError as error:
+        print(f"skipped, {len(cells)} runs: {error}")
+        if options.junit is not None:
+            write_junit(options.junit, cells, str(error))
+        return 3
 
-    def work(number, kind, fault):
-        tries = []
-        for again in range(options.again + 1):
-            progress.show(f"{kind} x {fault}" + (", again" if again else ""))
-            seed = options.seed + number + 1000 * again
-            outcome, said, folder = one(options, kind, fault, seed)
-            tries.append({"seed": seed, "outcome": outcome, "why": said, "folder": str(folder)})
-            if outcome in ("pass", "fail"):
-                break
-        with lock:
-            results[kind, fault] = tries[-1] | {"tries": tries}
-            rows = [{"workload": k, "fault": f, **cell} for (k, f), cell in results.items()]
-            (options.out / "matrix.json").write_text(json.dumps(rows, indent=1) + "\n")
-        progress.show(f"{kind} x {fault}: {outcome}", 1)
+    def tell(_cell):
+        rows = [cell.row() for cell in cells if cell.tries]
+        (options.out / "matrix.json").write_text(json.dumps(rows, indent=1) + "\n")
 
-    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for future in [pool.submit(work, number, *cell) for number, cell in enumerate(cells)]:
-            future.result()
-    print(file=sys.stderr)
-    table(results, faults, kinds)
-    for (kind, fault), cell in results.items():
-        for attempt in cell["tries"]:
-            if attempt["outcome"] != "pass":
-                print(f"\n{kind} x {fault}, seed {attempt['seed']}: {attempt['outcome']}\n  {attempt['why'][:600]}\n  "
-                      f"{attempt['folder']}")
-    outcomes = [cell["outcome"] for cell in results.values()]
-    print(f"\n{len(outcomes)} runs: " + ", ".join(f"{outcomes.count(o)} {o}" for o in SIGN if o in outcomes))
-    return 1 if "fail" in outcomes else 2 if set(outcomes) - {"pass"} else 0
+    carry_out(options, cells, tell)
+    if options.junit is not None:
+        write_junit(options.junit, cells)
+    return say(cells)
