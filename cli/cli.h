@@ -206,6 +206,7 @@ int cmd_pool_list(struct cli *c), cmd_pool_add(struct cli *c), cmd_pool_remove(s
     cmd_ip_remove(struct cli *c);
 int cmd_policy_show(struct cli *c), cmd_policy_apply(struct cli *c), cmd_policy_diff(struct cli *c),
     cmd_policy_history(struct cli *c), cmd_policy_rollback(struct cli *c), cmd_policy_check(struct cli *c),
+    cmd_policy_test_reply(struct cli *c), cmd_policy_test_reply_file(struct cli *c),
     cmd_audit(struct cli *c);
 
 #endif

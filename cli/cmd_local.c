@@ -79,6 +79,15 @@ int cmd_policy_check(struct cli *c)
     return run_daemon(c, "--check-policy", c->args[0]);
 }
 
+/* policy test-reply --file */
+int cmd_policy_test_reply_file(struct cli *c)
+{
+    const char *stage = cli_opt(c, "stage"), *mx = cli_opt(c, "mx"), *pool = cli_opt(c, "pool");
+    const char *args[] = { "--test-reply", cli_opt(c, "file"),   stage != NULL ? stage : "any", c->args[0],
+                           c->args[1],     mx != NULL ? mx : "", pool != NULL ? pool : "",      NULL };
+    return cli_run_daemon(c, args);
+}
+
 int cmd_spool_verify(struct cli *c)
 {
     return run_daemon(c, "--verify-spool", c->args[0]);

@@ -97,6 +97,36 @@ int cmd_policy_apply(struct cli *c)
     return code;
 }
 
+int cmd_policy_test_reply(struct cli *c)
+{
+    if (cli_has(c, "file"))
+        return cmd_policy_test_reply_file(c);
+    json_t *body = json_object(), *j = NULL, *row;
+    size_t i;
+    int code = cli_put_text(c, body, "site", c->args[0]);
+    if (code == 0)
+        code = cli_put_text(c, body, "text", c->args[1]);
+    static const char *const given[] = { "stage", "mx", "pool" };
+    for (size_t k = 0; code == 0 && k < 3; k++)
+        code = cli_put_text(c, body, given[k], cli_opt(c, given[k]));
+    if (code == 0)
+        code = client_json(c, "/v1/policy/test-reply", body, &j);
+    if (code == 0 && c->json)
+        cli_print_json(j);
+    json_array_foreach(json_object_get(j, "answers"), i, row)
+    {
+        char safe[4096];
+        const char *rule = cli_str(row, "rule");
+        cli_safe(cli_str(row, "words"), safe, sizeof(safe));
+        if (!c->json)
+            printf("%s: %s%s%s\n", cli_str(row, "stage"), rule[0] != '\0' ? rule : "no rule",
+                   rule[0] != '\0' ? ": " : "", safe);
+    }
+    json_decref(body);
+    json_decref(j);
+    return code;
+}
+
 int cmd_policy_rollback(struct cli *c)
 {
     json_t *body = json_object(), *j = NULL;

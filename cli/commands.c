@@ -202,6 +202,13 @@ static const struct cli_option policy_show_options[] = {
     { "version", "N", NULL, "an earlier one, as policy history lists it" },
     END,
 };
+static const struct cli_option policy_test_reply_options[] = {
+    { "stage", "STAGE", "banner|mail|rcpt|data|dot|any", "what it answered (default: each of them)" },
+    { "mx", "HOST", NULL, "host name of the server" },
+    { "pool", "POOL", NULL, "pool of source addresses" },
+    { "file", "FILE", "@file", "by this policy instead of the one in force; - for the built-in one" },
+    END,
+};
 static const struct cli_option policy_apply_options[] = {
     NOTE,
     { "version", "N", NULL, "only if this one is in force (default: the one that is now)" },
@@ -384,6 +391,12 @@ const struct cli_command cli_commands[] = {
     { "policy apply", "FILE", 1, 1, "@file", policy_apply_options, "put a policy in force on all nodes",
       "FILE is - for standard input. A wrong one changes nothing, and every fault in it is told.",
       "  turnpike policy apply policy.yaml --note 'new limits for bulk'\n", cmd_policy_apply },
+    { "policy test-reply", "SITE TEXT", 2, 2, NULL, policy_test_reply_options,
+      "say which rule a server's reply meets, and what would be done",
+      "TEXT is the whole reply, with its code. With --file no node is asked: it runs turnpiked.",
+      "  turnpike policy test-reply example.org '421 4.7.0 too many connections' --stage banner\n"
+      "  turnpike policy test-reply gmail.com '421 4.7.28 rate limited' --mx gmail-smtp-in.l.google.com\n",
+      cmd_policy_test_reply },
     { "policy history", "", 0, 0, NULL, no_options, "list the policies that are kept", NULL,
       "  turnpike policy history\n", cmd_policy_history },
     { "policy rollback", "VERSION", 1, 1, NULL, no_options, "put an earlier policy in force again", NULL,

@@ -106,7 +106,7 @@ admin_handler_fn admin_on_pools, admin_on_pool_add, admin_on_pool_remove, admin_
     admin_on_pool_unassign, admin_on_ips, admin_on_ip_add, admin_on_ip_set, admin_on_ip_move,
     admin_on_ip_remove;
 admin_handler_fn admin_on_policy, admin_on_policy_history, admin_on_policy_diff, admin_on_policy_apply,
-    admin_on_policy_rollback;
+    admin_on_policy_rollback, admin_on_policy_test_reply;
 
 extern const struct admin_param admin_account_params[]; /* of one entry of an import */
 
@@ -120,7 +120,7 @@ extern const struct admin_param admin_scope_params[], admin_page_params[], admin
     admin_limit_clear_params[], admin_pool_assign_params[], admin_pool_unassign_params[],
     admin_ip_add_params[], admin_ip_set_params[], admin_ip_move_params[], admin_ip_params[],
     admin_policy_params[], admin_policy_diff_params[], admin_policy_apply_params[],
-    admin_policy_rollback_params[];
+    admin_policy_rollback_params[], admin_policy_test_reply_params[];
 
 /* ERR for a function that the node does not have. */
 int admin_missing(struct admin_call *c);

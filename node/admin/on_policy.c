@@ -218,6 +218,72 @@ int admin_on_policy_diff(struct admin_call *c)
     return err;
 }
 
+/* ---- a server's reply ---------------------------------------------------------------------------------- */
+
+/* The policy in force; where there is no cluster, the built-in one. */
+static int in_force(struct admin_call *c, struct policy **out)
+{
+    struct machine *m;
+    struct buf text, why;
+    uint64_t version;
+    buf_init(&text, POLICY_TEXT_MAX);
+    buf_init(&why, WHY_MAX);
+    int err = member_is(c) ? member_machine(c, &m) : buf_put_span(&text, policy_builtin());
+    if (err == 0 && member_is(c))
+        err = copy_version(c, m, 0, &text, &version);
+    if (err == 0)
+        err = policy_parse("policy in force", buf_span(&text), out, &why);
+    buf_fini(&text);
+    buf_fini(&why);
+    return err;
+}
+
+static void put_rule(struct json_out *j, const char *stage, const struct shaping_rule *rule)
+{
+    struct buf words;
+    buf_init(&words, 65536);
+    json_out_open(j, NULL, '{');
+    json_out_str(j, "stage", stage);
+    if (rule != NULL) {
+        policy_put_rule(&words, rule);
+        json_out_str(j, "rule", rule->name);
+        json_out_str(j, "action", shaping_action_names[rule->action]);
+        json_out_span(j, "words", buf_span(&words));
+    }
+    json_out_close(j, '}');
+    buf_fini(&words);
+}
+
+int admin_on_policy_test_reply(struct admin_call *c)
+{
+    struct policy *p = NULL;
+    struct json_out j;
+    const char *stage = admin_arg_str(c->args, "stage");
+    struct span text = span_str(admin_arg_str(c->args, "text"));
+    struct shaping_reply about = { .site = span_str(admin_arg_str(c->args, "site")),
+                                   .mx = span_str(admin_arg_str(c->args, "mx")),
+                                   .pool = span_str(admin_arg_str(c->args, "pool")) };
+    int err = in_force(c, &p);
+    if (err != 0)
+        return err;
+    json_out_begin(&j, &c->out);
+    json_out_open(&j, "answers", '[');
+    for (about.stage = 0; err == 0 && about.stage < SHAPING_ANY; about.stage++) {
+        const char *name = shaping_stage_names[about.stage];
+        const struct shaping_rule *rule;
+        if (stage != NULL && strcmp(stage, "any") != 0 && strcmp(stage, name) != 0)
+            continue;
+        err = policy_test_reply(p, &about, text, &rule);
+        if (err == 0)
+            put_rule(&j, name, rule);
+    }
+    json_out_close(&j, ']');
+    json_out_end(&j);
+    policy_rele(p);
+    return err == ERR_BAD ? admin_fail(&c->e, ERR_BAD, "the reply has to begin with a code from 400 to 599")
+                          : err;
+}
+
 /* ---- applying ------------------------------------------------------------------------------------------ */
 
 /* The text, then what was compiled from it, in chunks. */

@@ -293,6 +293,8 @@ const struct admin_route admin_routes[] = {
       "put a policy in force" },
     { "POST", "/v1/policy/rollback", admin_on_policy_rollback, admin_policy_rollback_params, 0,
       "put an earlier policy in force again" },
+    { "POST", "/v1/policy/test-reply", admin_on_policy_test_reply, admin_policy_test_reply_params, 0,
+      "which rule a server's reply meets" },
 };
 const size_t admin_nroutes = sizeof(admin_routes) / sizeof(admin_routes[0]);
 

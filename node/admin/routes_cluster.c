@@ -181,3 +181,12 @@ const struct admin_param admin_policy_rollback_params[] = {
       .help = "its version" },
     END,
 };
+
+const struct admin_param admin_policy_test_reply_params[] = {
+    NEEDED("site", "destination: a domain"),
+    NEEDED("text", "the reply, with its code"),
+    CHOICE("stage", "banner|mail|rcpt|data|dot|any", "answer to what; default: any, each of them"),
+    TEXT("mx", "host name of the server"),
+    TEXT("pool", "pool of source addresses"),
+    END,
+};

@@ -25,6 +25,7 @@ static const char usage_text[] =
     "Usage: turnpiked [--config FILE]\n"
     "       turnpiked --check [FILE]\n"
     "       turnpiked --check-policy FILE\n"
+    "       turnpiked --test-reply FILE STAGE SITE TEXT [MX [POOL]]\n"
     "       turnpiked --verify-spool DIR\n"
     "       turnpiked [--config FILE] --inspect-cluster | --recover-cluster | --restore-cluster FILE\n"
     "\n"
@@ -33,9 +34,13 @@ static const char usage_text[] =
     "  -c, --config FILE       read this configuration (default " DEFAULT_CONFIG ")\n"
     "      --check [FILE]      check a configuration, tell what is wrong, and exit\n"
     "      --check-policy FILE check a cluster's policy, tell what is wrong, and exit\n"
+    "      --test-reply FILE   tell which rule of a policy's a server's reply meets (- for the built-in "
+    "one), and "
+    "exit\n"
     "      --verify-spool DIR  read a stopped node's whole spool, tell what is damaged, and exit\n"
     "      --inspect-cluster   tell what a stopped node has of its cluster's state, and exit\n"
-    "      --recover-cluster   after a majority was lost for good: make this stopped node's state the cluster\n"
+    "      --recover-cluster   after a majority was lost for good: make this stopped node's state the "
+    "cluster\n"
     "      --restore-cluster FILE\n"
     "                          make this node, no member yet, a cluster with the state of a backup\n"
     "  -h, --help              show this help\n"
@@ -105,6 +110,47 @@ static int check_policy(const char *path)
     buf_fini(&text);
     buf_fini(&why);
     return err == 0 ? 0 : EX_CONFIG;
+}
+
+/* STAGE SITE TEXT [MX [POOL]]; stage "any": each of them. */
+static int test_reply(const char *path, int n, char **args)
+{
+    struct policy *policy = NULL;
+    struct buf text, why;
+    int good = 0;
+    buf_init(&text, 4u << 20);
+    buf_init(&why, 1u << 20);
+    if (n < 3 || n > 5) {
+        fputs("turnpiked: --test-reply FILE STAGE SITE TEXT [MX [POOL]]\n", stderr);
+        return EX_USAGE;
+    }
+    int err = strcmp(path, "-") == 0 ? policy_parse("built-in", policy_builtin(), &policy, &why)
+                                     : policy_load_file(path, &policy, &text, &why);
+    fwrite(why.data, 1, why.len, stderr);
+    struct shaping_reply about = { .site = span_str(args[1]),
+                                   .mx = span_str(n > 3 ? args[3] : ""),
+                                   .pool = span_str(n > 4 ? args[4] : "") };
+    for (about.stage = 0; err == 0 && about.stage < SHAPING_ANY; about.stage++) {
+        const char *name = shaping_stage_names[about.stage];
+        const struct shaping_rule *rule;
+        if (strcmp(args[0], "any") != 0 && strcmp(args[0], name) != 0)
+            continue;
+        err = policy_test_reply(policy, &about, span_str(args[2]), &rule);
+        if (err == ERR_BAD)
+            fputs("turnpiked: the reply has to begin with a code from 400 to 599\n", stderr);
+        if (err != 0)
+            break;
+        buf_reset(&text);
+        if (rule != NULL)
+            policy_put_rule(&text, rule);
+        printf("%s: %s%s%.*s\n", name, rule == NULL ? "no rule" : rule->name, rule == NULL ? "" : ": ",
+               (int)text.len, text.len > 0 ? text.data : "");
+        good++;
+    }
+    policy_rele(policy);
+    buf_fini(&text);
+    buf_fini(&why);
+    return err == 0 && good > 0 ? 0 : EX_DATAERR;
 }
 
 static void verify_say_cb(void *ctx, const char *line)
@@ -235,11 +281,12 @@ static int run(const char *path)
 
 int main(int argc, char **argv)
 {
-    enum { OPT_CHECK = 256, OPT_POLICY, OPT_VERIFY, OPT_INSPECT, OPT_RECOVER, OPT_RESTORE };
+    enum { OPT_CHECK = 256, OPT_POLICY, OPT_VERIFY, OPT_INSPECT, OPT_RECOVER, OPT_RESTORE, OPT_REPLY };
     static const struct option options[] = {
         { "config", required_argument, NULL, 'c' },
         { "check", optional_argument, NULL, OPT_CHECK },
         { "check-policy", required_argument, NULL, OPT_POLICY },
+        { "test-reply", required_argument, NULL, OPT_REPLY },
         { "verify-spool", required_argument, NULL, OPT_VERIFY },
         { "inspect-cluster", no_argument, NULL, OPT_INSPECT },
         { "recover-cluster", no_argument, NULL, OPT_RECOVER },
@@ -250,7 +297,7 @@ int main(int argc, char **argv)
     };
     hash_seed(); /* before the first table is filled: the configuration has some */
     const char *path = DEFAULT_CONFIG;
-    const char *verify = NULL, *policy = NULL, *backup = NULL;
+    const char *verify = NULL, *policy = NULL, *backup = NULL, *rules = NULL;
     int recovery = 0;
     bool check = false;
     for (int opt; (opt = getopt_long(argc, argv, "c:hV", options, NULL)) != -1;) {
@@ -267,6 +314,9 @@ int main(int argc, char **argv)
             break;
         case OPT_POLICY:
             policy = optarg;
+            break;
+        case OPT_REPLY:
+            rules = optarg;
             break;
         case OPT_VERIFY:
             verify = optarg;
@@ -288,6 +338,8 @@ int main(int argc, char **argv)
             return EX_USAGE;
         }
     }
+    if (rules != NULL)
+        return test_reply(rules, argc - optind, argv + optind);
     if (optind < argc) {
         fprintf(stderr, "turnpiked: what is '%s' for? Try 'turnpiked --help'.\n", argv[optind]);
         return EX_USAGE;

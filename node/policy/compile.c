@@ -111,6 +111,7 @@ void policy_check(struct schema_load *l, const struct policy_doc *doc)
     if (doc->hook != NULL && strlen(doc->hook) >= sizeof((struct policy *)0)->hook)
         schema_fault_at(l, "hook", "is longer than %zu bytes", sizeof((struct policy *)0)->hook - 1);
     check_late_identity(l, doc);
+    policy_check_rules(l, doc);
 }
 
 static void copy(char *to, size_t cap, const char *from)

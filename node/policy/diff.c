@@ -130,5 +130,6 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
     diff_accounts(out, from, to, "-> (none)");
     diff_accounts(out, to, from, "is new");
     diff_text(out, "hook", from->hook, to->hook);
+    policy_diff_rules(out, from->rules, to->rules);
     return buf_err(out);
 }

@@ -64,6 +64,7 @@ void policy_rele(struct policy *p)
     for (uint32_t i = 0; i < p->nlate_identity_accounts; i++)
         free(p->late_identity_accounts[i]);
     free(p->late_identity_accounts);
+    shaping_rules_rele(p->rules);
     free(box_of(p));
 }
 
@@ -81,7 +82,13 @@ int policy_parse(const char *name, struct span text, struct policy **out, struct
         } else {
             atomic_init(&box->refs, 1);
             policy_compile(&doc, &box->policy);
-            *out = &box->policy;
+            box->policy.rules = policy_compile_rules(&doc);
+            if (box->policy.rules != NULL) {
+                *out = &box->policy;
+            } else {
+                policy_rele(&box->policy);
+                err = -ENOMEM;
+            }
         }
         schema_fini(&policy_map, &doc);
     }

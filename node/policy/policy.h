@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/span.h"
 #include "consensus/policy.h"
+#include "node/shaping/rules.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,15 +27,25 @@ struct policy {
     char **late_identity_accounts; /* relay accounts that are trusted to name the sender */
     uint32_t nlate_identity_accounts;
     char hook[256]; /* program that is run when this node starts or stops serving; "": none */
+    struct shaping_rules *rules; /* about remote servers' replies: the operators' and the built-in ones */
 };
 
 /* Text of the policy that is in force before any was applied. */
 struct span policy_builtin(void);
+/* The rules that hold in every policy unless it changes them: a YAML document of its own, deploy/policy/rules.yaml. */
+struct span policy_builtin_rules(void);
 /* `name` is what faults call it. ERR_BAD, and `why` has "name:line: reason" lines. */
 int policy_parse(const char *name, struct span text, struct policy **out, struct buf *why);
 int policy_load_file(const char *path, struct policy **out, struct buf *text, struct buf *why);
 struct policy *policy_hold(struct policy *p);
 void policy_rele(struct policy *p);
+
+/* Which rule a reply meets ("421 4.7.0 text"), and so what would be done. `mx` and `pool` may be empty. The rule is the
+ * policy's; NULL: none. ERR_BAD: the text has no code in front, or it says that all went well. */
+int policy_test_reply(const struct policy *p, const struct shaping_reply *about, struct span text,
+                      const struct shaping_rule **out);
+/* "backoff for 30m", and the conditions; for people. */
+void policy_put_rule(struct buf *out, const struct shaping_rule *rule);
 
 /* What differs, for people: "limits.account-hour.count: 200 -> 100", a line each; empty when nothing does. */
 int policy_diff(const struct policy *from, const struct policy *to, struct buf *out);

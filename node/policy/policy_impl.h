@@ -7,6 +7,7 @@
 
 #define POLICY_FILE_MAX (1u << 20) /* bytes of a document */
 #define POLICY_IDENTITIES_MAX 10000
+#define POLICY_RULES_MAX 1000 /* besides the built-in ones */
 
 struct policy_doc_limit {
     char *name;
@@ -15,6 +16,23 @@ struct policy_doc_limit {
     uint32_t nclasses; /* 0: all */
     uint64_t count;
     int64_t window_ms;
+};
+/* Enumerations that may be left out: the value and one, 0: it was. */
+struct policy_doc_rule {
+    char *name;
+    char **sites;
+    uint32_t nsites;
+    char *pool;
+    int stage;
+    char *match, *code;
+    struct policy_threshold {
+        uint32_t count; /* 0: left out */
+        int64_t within_ms;
+    } threshold;
+    int action;
+    int64_t for_ms;
+    uint32_t attempts;
+    char *to;
 };
 struct policy_doc_class {
     uint32_t max_rcpts;
@@ -36,9 +54,13 @@ struct policy_doc {
         uint32_t naccounts;
     } late;
     char *hook;
+    struct policy_doc_rule *rules;
+    uint32_t nrules;
+    bool default_rules;
 };
 
 extern const struct schema_map policy_map; /* of struct policy_doc */
+extern const struct schema_map policy_rule_map; /* of struct policy_doc_rule; rules_table.c */
 extern const char *const policy_class_names[POLICY_CLASSES + 1];
 extern const char *const policy_scope_names[3];
 extern const char *const policy_mode_names[5];
@@ -49,7 +71,11 @@ int policy_document_read(const char *name, struct span text, struct policy_doc *
 
 /* What the tables cannot say: rules between keys. */
 void policy_check(struct schema_load *l, const struct policy_doc *doc);
+void policy_check_rules(struct schema_load *l, const struct policy_doc *doc);
 /* The document was checked. Takes late.accounts out of it. */
 void policy_compile(struct policy_doc *doc, struct policy *out);
+/* Its rules, and the built-in ones that it does not replace or switch off. NULL: no memory. */
+struct shaping_rules *policy_compile_rules(const struct policy_doc *doc);
+void policy_diff_rules(struct buf *out, const struct shaping_rules *from, const struct shaping_rules *to);
 
 #endif

@@ -57,6 +57,8 @@ static const struct schema_field policy_fields[] = {
     GROUP("auth_guard", auth_guard_map),
     GROUP("late_identity", late_identity_map),
     VALUE(policy_doc, hook, "hook", path),
+    LIST(policy_doc, rules, "rules", .map = &policy_rule_map, COUNT(0, POLICY_RULES_MAX)),
+    VALUE(policy_doc, default_rules, "default_rules", bool, DEFAULT("true")),
     END,
 };
 const struct schema_map policy_map = { sizeof(struct policy_doc), policy_fields };

@@ -1,0 +1,258 @@
+/* Rules about remote servers' replies, in the policy: what the tables cannot say, the built-in ones beneath
+ * the operators', and what differs. Pure.
+ *
+ * An operator's rule with a name of its own comes before all built-in ones; one with a built-in rule's name
+ * takes its place, and what it leaves out is the built-in one's.
+ */
+#include "base/ensure.h"
+#include "base/err.h"
+#include "base/text.h"
+#include "builtin_rules.h"
+#include "node/config/document.h"
+#include "node/policy/policy_impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct rules_doc {
+    struct policy_doc_rule *rules;
+    uint32_t nrules;
+};
+
+static const struct schema_field rules_doc_fields[] = {
+    { .key = "rules",
+      .shape = SCHEMA_LIST,
+      .offset = offsetof(struct rules_doc, rules),
+      .count_offset = offsetof(struct rules_doc, nrules),
+      .map = &policy_rule_map,
+      .count_max = SHAPING_RULES_MAX - POLICY_RULES_MAX },
+    { .key = NULL },
+};
+static const struct schema_map rules_doc_map = { sizeof(struct rules_doc), rules_doc_fields };
+
+struct span policy_builtin_rules(void)
+{
+    return span_of(builtin_rules, sizeof builtin_rules);
+}
+
+/* Ours: a fault in it would be found by every test. */
+static void read_builtin(struct rules_doc *out)
+{
+    static const struct config_document_kind kind = { .max_bytes = POLICY_FILE_MAX,
+                                                      .max_nesting = 50,
+                                                      .page = "docs/policy.md" };
+    struct config_errors errors;
+    yaml_document_t doc;
+    config_errors_init(&errors);
+    int err = config_document_open(&kind, "built-in rules", policy_builtin_rules(), &doc, &errors);
+    ensure(err == 0);
+    struct schema_load l = { .file = "built-in rules", .doc = &doc, .errors = &errors };
+    bool good = schema_read(&l, &rules_doc_map, out);
+    ensure(good);
+    yaml_document_delete(&doc);
+    config_errors_fini(&errors);
+}
+
+static const struct policy_doc_rule *find(const struct policy_doc_rule *rules, uint32_t n, const char *name)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (rules[i].name != NULL && strcmp(rules[i].name, name) == 0)
+            return &rules[i];
+    return NULL;
+}
+
+/* `over`'s keys, and `base`'s (NULL: none) where it has none. Borrows from both. */
+static void merge(const struct policy_doc_rule *over, const struct policy_doc_rule *base,
+                  struct shaping_rule *out)
+{
+    static const struct policy_doc_rule nothing;
+    const struct policy_doc_rule *b = base != NULL ? base : &nothing;
+    int stage = over->stage != 0 ? over->stage : b->stage;
+    int action = over->action != 0 ? over->action : b->action;
+    const struct policy_threshold *t = over->threshold.count != 0 ? &over->threshold : &b->threshold;
+    *out = (struct shaping_rule){
+        .name = over->name,
+        .sites = over->nsites > 0 ? over->sites : b->sites,
+        .nsites = over->nsites > 0 ? over->nsites : b->nsites,
+        .pool = over->pool != NULL ? over->pool : b->pool,
+        .match = over->match != NULL ? over->match : b->match,
+        .code = over->code != NULL ? over->code : b->code,
+        .stage = stage == 0 ? SHAPING_ANY : stage - 1,
+        .action = action - 1, /* -1: none was given */
+        .count = t->count == 0 ? 1 : t->count,
+        .within_ms = t->within_ms,
+        .for_ms = over->for_ms != 0 ? over->for_ms : b->for_ms,
+        .attempts = over->attempts != 0 ? over->attempts : b->attempts,
+        .to = over->to != NULL ? over->to : b->to,
+    };
+}
+
+/* ---- checks -------------------------------------------------------------------------------------------- */
+
+static void fault(struct schema_load *l, uint32_t at, const char *key, const char *words)
+{
+    char path[64];
+    snprintf(path, sizeof path, "rules[%u].%s", at, key);
+    schema_fault_at(l, path, "%s", words);
+}
+
+static void check_rule(struct schema_load *l, uint32_t at, const struct shaping_rule *r)
+{
+    bool lasts = r->action == SHAPING_BACKOFF || r->action == SHAPING_DISABLE_SOURCE ||
+                 r->action == SHAPING_SUSPEND || r->action == SHAPING_GREYLIST;
+    if (r->action < 0)
+        fault(l, at, "action", "is required: what is to be done, such as backoff or none");
+    if (r->match == NULL && r->code == NULL)
+        fault(l, at, "match", "is required, or code: which replies the rule is about");
+    if (r->action == SHAPING_REROUTE && r->to == NULL)
+        fault(l, at, "to", "is required: the pool that a message goes on from");
+    if (r->action >= 0 && r->action != SHAPING_REROUTE && r->to != NULL)
+        fault(l, at, "to", "is for the action reroute only");
+    if (r->to != NULL && r->pool != NULL && strcmp(r->to, r->pool) == 0)
+        fault(l, at, "to", "is the pool that the rule is about");
+    if (r->action >= 0 && r->action != SHAPING_BOUNCE && r->attempts != 0)
+        fault(l, at, "attempts", "is for the action bounce only");
+    if (r->action >= 0 && !lasts && r->for_ms != 0)
+        fault(l, at, "for", "is for the actions backoff, disable_source, suspend and greylist only");
+    if (r->count > 1 &&
+        (r->action == SHAPING_BOUNCE || r->action == SHAPING_GREYLIST || r->action == SHAPING_REROUTE))
+        fault(l, at, "threshold", "has no meaning with an action on one message");
+}
+
+void policy_check_rules(struct schema_load *l, const struct policy_doc *doc)
+{
+    struct rules_doc builtin;
+    read_builtin(&builtin);
+    for (uint32_t i = 0; i < doc->nrules; i++) {
+        const struct policy_doc_rule *base = find(builtin.rules, builtin.nrules, doc->rules[i].name);
+        const struct policy_doc_rule *twin = find(doc->rules, i, doc->rules[i].name);
+        struct shaping_rule r;
+        merge(&doc->rules[i], doc->default_rules ? base : NULL, &r);
+        check_rule(l, i, &r);
+        if (twin != NULL)
+            fault(l, i, "name", "is another rule's already: give each rule its own name");
+    }
+    schema_fini(&rules_doc_map, &builtin);
+}
+
+struct shaping_rules *policy_compile_rules(const struct policy_doc *doc)
+{
+    struct rules_doc builtin;
+    read_builtin(&builtin);
+    uint32_t nbase = doc->default_rules ? builtin.nrules : 0, n = 0;
+    struct shaping_rule *all = calloc(doc->nrules + nbase + 1, sizeof *all);
+    struct shaping_rules *made = NULL;
+    for (uint32_t i = 0; all != NULL && i < doc->nrules; i++)
+        if (find(builtin.rules, nbase, doc->rules[i].name) == NULL)
+            merge(&doc->rules[i], NULL, &all[n++]);
+    for (uint32_t i = 0; all != NULL && i < nbase; i++) {
+        const struct policy_doc_rule *over = find(doc->rules, doc->nrules, builtin.rules[i].name);
+        merge(over != NULL ? over : &builtin.rules[i], &builtin.rules[i], &all[n++]);
+    }
+    if (all != NULL)
+        made = shaping_rules_new(all, n);
+    free(all);
+    schema_fini(&rules_doc_map, &builtin);
+    return made;
+}
+
+/* ---- one reply ----------------------------------------------------------------------------------------- */
+
+int policy_test_reply(const struct policy *p, const struct shaping_reply *about, struct span text,
+                      const struct shaping_rule **out)
+{
+    struct shaping_reply reply = *about;
+    *out = NULL;
+    for (reply.code = 0; text.n > 0 && reply.code < 100 && *text.p >= '0' && *text.p <= '9';
+         text = span_sub(text, 1))
+        reply.code = (uint16_t)(reply.code * 10 + (*text.p - '0'));
+    if (reply.code < 400 || reply.code > 599 || (text.n > 0 && *text.p != ' ' && *text.p != '-'))
+        return ERR_BAD;
+    reply.text = span_sub(text, 1);
+    struct shaping_matcher *m = shaping_matcher_new();
+    if (m == NULL)
+        return -ENOMEM;
+    int found = shaping_match(m, p->rules, &reply);
+    if (found >= 0)
+        *out = shaping_rules_at(p->rules, (uint32_t)found);
+    shaping_matcher_free(m);
+    return 0;
+}
+
+/* ---- differences --------------------------------------------------------------------------------------- */
+
+void policy_put_rule(struct buf *out, const struct shaping_rule *r)
+{
+    char text[32];
+    buf_put_str(out, shaping_action_names[r->action]);
+    if (r->to != NULL)
+        buf_printf(out, " to %s", r->to);
+    if (r->for_ms != 0)
+        buf_printf(out, " for %s", text_exact_duration(r->for_ms, text));
+    if (r->count > 1)
+        buf_printf(out, " at %u in %s", r->count, text_exact_duration(r->within_ms, text));
+    if (r->attempts != 0)
+        buf_printf(out, " from attempt %u", r->attempts);
+    for (uint32_t i = 0; i < r->nsites; i++)
+        buf_printf(out, "%s%s", i == 0 ? "; site " : ", ", r->sites[i]);
+    if (r->pool != NULL)
+        buf_printf(out, "; pool %s", r->pool);
+    if (r->stage != SHAPING_ANY)
+        buf_printf(out, "; stage %s", shaping_stage_names[r->stage]);
+    if (r->code != NULL)
+        buf_printf(out, "; code %s", r->code);
+    if (r->match != NULL)
+        buf_printf(out, "; match %s", r->match);
+}
+
+static const struct shaping_rule *find_rule(const struct shaping_rules *rules, const char *name)
+{
+    for (uint32_t i = 0; i < shaping_rules_count(rules); i++)
+        if (strcmp(shaping_rules_at(rules, i)->name, name) == 0)
+            return shaping_rules_at(rules, i);
+    return NULL;
+}
+
+static void diff_rule(struct buf *out, const struct shaping_rule *from, const struct shaping_rule *to)
+{
+    struct buf a, b;
+    buf_init(&a, 65536);
+    buf_init(&b, 65536);
+    if (from != NULL)
+        policy_put_rule(&a, from);
+    if (to != NULL)
+        policy_put_rule(&b, to);
+    if (!span_eq(buf_span(&a), buf_span(&b))) {
+        buf_printf(out, "rules.%s: ", from != NULL ? from->name : to->name);
+        buf_put_span(out, a.len > 0 ? buf_span(&a) : SPAN_LIT("(none)"));
+        buf_put_str(out, " -> ");
+        buf_put_span(out, b.len > 0 ? buf_span(&b) : SPAN_LIT("(none)"));
+        buf_put_char(out, '\n');
+    }
+    buf_fini(&a);
+    buf_fini(&b);
+}
+
+void policy_diff_rules(struct buf *out, const struct shaping_rules *from, const struct shaping_rules *to)
+{
+    uint32_t kept = 0, moved = 0;
+    for (uint32_t i = 0; i < shaping_rules_count(from); i++) {
+        const struct shaping_rule *r = shaping_rules_at(from, i);
+        diff_rule(out, r, find_rule(to, r->name));
+    }
+    for (uint32_t i = 0, last = 0; i < shaping_rules_count(to); i++) {
+        const struct shaping_rule *r = shaping_rules_at(to, i);
+        uint32_t was = 0;
+        while (was < shaping_rules_count(from) && strcmp(shaping_rules_at(from, was)->name, r->name) != 0)
+            was++;
+        if (was == shaping_rules_count(from)) {
+            diff_rule(out, NULL, r);
+            continue;
+        }
+        moved += kept++ > 0 && was < last;
+        last = was;
+    }
+    if (moved > 0)
+        buf_put_str(out, "rules: another order\n");
+}
