@@ -46,6 +46,7 @@ static void hear(struct sim_server *s, uint64_t index, const struct machine_effe
     }
     if (ready)
         lease_applied(s->lease, s->m, effects, s->boot_ns / SIM_MS);
+    s->effect_index = index;
     if (s->agent != NULL)
         agent_on_effects(s->agent, index, effects);
     s->stirred = true;

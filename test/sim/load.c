@@ -2,7 +2,7 @@
  * session is not valid, RCPT reserves, the end of the data spends.
  */
 #define SIM_STREAM SIM_STREAM_LOAD
-#include "test/sim/sim.h"
+#include "test/sim/mail.h"
 
 #define TXNS 32
 
@@ -31,7 +31,9 @@ static void admit(struct txn *t)
     check_spend(&sim.servers[t->server], t->account, t->h.reserved);
     if (t->account == SIM_PROBE)
         probed[t->server] = true;
+    uint32_t n = t->h.reserved;
     ledger_spend(&t->h);
+    mail_hand_over(&sim.servers[t->server], t->account, n);
 }
 
 /* What was exchanged is spent in the turn that brought the answer. */
@@ -53,7 +55,7 @@ static void begin(struct txn *t, uint32_t server, uint32_t account, uint32_t rec
     if (!server_up(s) || w->stalled_until_ns > sim.now_ns)
         return;
     sim_step(SIM_STEP_CLIENT, server, account);
-    if (((w->view.frozen >> account) & 1) != 0 || !ledger_session_valid(w->w)) {
+    if (((w->view.frozen >> account) & 1) != 0 || !ledger_session_valid(w->w) || !mail_open(s)) {
         check_sums.refused++;
         return;
     }

@@ -68,16 +68,18 @@ static void say_end(void)
     const struct check_sums *c = &check_sums;
     printf("seeds %llu to %llu: %llu admitted of %llu mails, %llu refused; %llu entries, %llu leaders, %llu "
            "kills, %llu snapshots, %llu installed; %llu freezes promised of %llu returned, %llu policies, "
-           "%llu removed\n",
+           "%llu removed; %llu messages stored, %llu recipients delivered, %llu moved; %llu spools opened\n",
            (ull)first_seed, (ull)(first_seed + seeds - 1), (ull)c->admitted, (ull)c->mails, (ull)c->refused,
            (ull)c->entries, (ull)c->leaders, (ull)c->kills, (ull)c->snapshots, (ull)c->installs,
-           (ull)c->freezes, (ull)c->returned, (ull)c->policies, (ull)c->removed);
-    printf(
-        "%llu seeds, %llu steps (%llu packets, %llu disk, %llu timers, %llu clients', %llu operators', %llu "
-        "trouble) in %.1f s: %.0f steps/s; %u faults\n",
-        (ull)seeds, (ull)all_steps, (ull)c->steps[SIM_STEP_PACKET], (ull)c->steps[SIM_STEP_DISK],
-        (ull)c->steps[SIM_STEP_TIMER], (ull)c->steps[SIM_STEP_CLIENT], (ull)c->steps[SIM_STEP_OPERATE],
-        (ull)c->steps[SIM_STEP_TROUBLE], seconds(), (double)all_steps / seconds(), check_faults);
+           (ull)c->freezes, (ull)c->returned, (ull)c->policies, (ull)c->removed, (ull)c->stored,
+           (ull)c->delivered, (ull)c->moved, (ull)c->opened);
+    printf("%llu seeds, %llu steps (%llu packets, %llu disk, %llu timers, %llu clients', %llu operators', "
+           "%llu mail, %llu threads, %llu "
+           "trouble) in %.1f s: %.0f steps/s; %u faults\n",
+           (ull)seeds, (ull)all_steps, (ull)c->steps[SIM_STEP_PACKET], (ull)c->steps[SIM_STEP_DISK],
+           (ull)c->steps[SIM_STEP_TIMER], (ull)c->steps[SIM_STEP_CLIENT], (ull)c->steps[SIM_STEP_OPERATE],
+           (ull)c->steps[SIM_STEP_MAIL], (ull)c->steps[SIM_STEP_THREAD], (ull)c->steps[SIM_STEP_TROUBLE],
+           seconds(), (double)all_steps / seconds(), check_faults);
 }
 
 static int run_seeds(uint64_t first, uint64_t count, uint64_t steps)

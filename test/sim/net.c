@@ -54,6 +54,17 @@ void net_send(struct sim_packet *p)
                 (sim_chance(sim.late_permille) ? sim_ms(sim_random(2) == 0 ? 500 : 4000) : 0));
 }
 
+void net_send_in_order(struct sim_packet *p)
+{
+    if (sim.cut[p->from][p->to]) {
+        net_free(p);
+        return;
+    }
+    int64_t *last_ns = &sim.last_mail_ns[p->from][p->to], due_ns = sim.now_ns + latency(p->from);
+    *last_ns = due_ns <= *last_ns ? *last_ns + 1 : due_ns;
+    post(p, *last_ns);
+}
+
 struct sim_packet *net_next(uint32_t to)
 {
     for (struct heap_node *first;

@@ -1,6 +1,6 @@
 /* A process and its loops. */
 #define SIM_STREAM SIM_STREAM_PROCESS
-#include "test/sim/sim.h"
+#include "test/sim/mail.h"
 
 #include <stdlib.h>
 
@@ -27,6 +27,16 @@ struct sim_server *server_at(uint32_t i)
     here = &sim.servers[i];
     memory_of(here);
     return here;
+}
+
+struct sim_server *server_here(void)
+{
+    return here;
+}
+
+void server_nowhere(void)
+{
+    here = NULL;
 }
 
 bool server_up(const struct sim_server *s)
@@ -80,6 +90,11 @@ void server_begin(struct sim_server *s)
     if (sim_random(3) == 0) /* the machine too */
         s->boot_ns = sim_ms(1000000);
     list_init(&s->memory);
+    list_init(&s->blocks);
+    list_init(&s->threads);
+    list_init(&s->pending);
+    list_init(&s->requests);
+    list_init(&s->barriers);
     s->m = machine_new(&(struct machine_config){ 0 });
     s->lease = lease_new();
     machine_effects_init(&s->effects);
@@ -110,6 +125,8 @@ void server_begin(struct sim_server *s)
         ensure(ledger_worker_new(&wc, &s->workers[i].w) == 0);
     }
     frozen_publish(s);
+    mail_begin(s);
+    mail_pulses_begin(s);
     s->agent_due_ns = s->lead_due_ns = 0;
 }
 
@@ -128,6 +145,8 @@ void server_kill(struct sim_server *s)
     }
     agent_free(s->agent);
     s->agent = NULL;
+    mail_kill(s);
+    mail_unanswered(s->i);
     if (s->taking && s->take.req != NULL)
         machine_snapshot_end(s->m);
     lease_free(s->lease);
@@ -181,8 +200,10 @@ static void deliver(struct sim_server *s, struct sim_packet *p)
         lead_propose(s, span_of(p->bytes, p->nbytes), p->n);
         break;
     case SIM_RESULT: /* only whom we ask: one that led once may tell what nobody else will ever have */
-        if (p->from + 1 == s->leader)
+        if (p->from + 1 == s->leader) {
+            s->effect_index = p->index;
             agent_on_result(s->agent, &p->origin, p->command, &p->result);
+        }
         break;
     case SIM_ASK:
         if (agent_published(s->agent) >= p->index)
@@ -192,6 +213,15 @@ static void deliver(struct sim_server *s, struct sim_packet *p)
         break;
     case SIM_TELL:
         operate_told(s, p->from, p->session, p->published);
+        break;
+    case SIM_HEARTBEAT:
+        mail_pulse(s, p);
+        break;
+    case SIM_QUESTION:
+        mail_question(s, p);
+        break;
+    case SIM_ANSWER:
+        mail_answer(s, p);
         break;
     }
 }
@@ -269,6 +299,8 @@ void server_turn(struct sim_server *s)
         agent_tick(s->agent);
         any = true;
     }
+    any = mail_pulses_turn(s) || any;
+    any = mail_turn(s) || any;
     if (any || s->take.req != NULL || s->stirred)
         server_settle(s);
     tell_those_who_asked(s);

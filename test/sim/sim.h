@@ -1,25 +1,24 @@
 /* The simulation: a cluster of three or five nodes as they would run, on one thread and in a time of its own.
  *
  * Each node is libraft (the real one) over a disk and a network that are simulated here, the replicated
- * machine, the leader's lease, an agent and two workers. Clients send mail, operators freeze, thaw and change
- * limits, and trouble comes from a seed: processes that are killed and lose what was not synced, links cut in
- * one direction or both, disks and whole machines that stand still, clocks at both ends of what is assumed,
- * messages that are lost, late or repeated. What must hold is judged by check.c, which knows only what was
- * admitted when, in real time, and what operators were told.
+ * machine, the leader's lease, an agent and two workers, the spool and the transfer of mail with their
+ * threads. Clients send mail, operators freeze, thaw and change limits, and trouble comes from a seed:
+ * processes that are killed and lose what was not synced, links cut in one direction or both, disks and whole
+ * machines that stand still, clocks at both ends of what is assumed, messages that are lost, late or
+ * repeated. What must hold is judged by check.c, which knows only what was admitted when, in real time, and
+ * what operators were told.
  *
  *     memory.c    each process's memory, which is gone when it is killed
+ *     threads.c   threads of processes, on the one of the simulation
  *     disk.c      what was synced, what was not yet; libraft's view of it
  *     net.c       messages between nodes
  *     server.c    a process: begin, end, one turn of its loops
  *     lead.c      what a leader does: its barrier, cluster time, entries; and libraft's state machine
  *     load.c      clients
- *     operate.c   operators
- *     schedule.c  what goes wrong when: from a seed, or a file
- *     trouble.c   going wrong
- *     check.c     what must hold
- *     sim.c       one run
- *     main.c      many seeds, a seed twice, a schedule
- *     shrink.c    a shorter schedule with the same fault
+ *     mail.c      what is accepted: the spool, its delivery, its moves between nodes; mail_disk.c,
+ * mail_cluster.c mail_check.c  what must hold of it operate.c   operators schedule.c  what goes wrong when:
+ * from a seed, or a file trouble.c   going wrong check.c     what must hold sim.c       one run main.c many
+ * seeds, a seed twice, a schedule shrink.c    a shorter schedule with the same fault
  */
 #ifndef TEST_SIM_SIM_H
 #define TEST_SIM_SIM_H
@@ -32,8 +31,10 @@
 #include "consensus/lease.h"
 #include "consensus/machine.h"
 #include "consensus/policy.h"
+#include "gossip/gossip_health.h"
 #include "node/ledger/agent.h"
 #include "node/ledger/internal.h"
+#include "test/unit/spool/simdisk.h"
 
 #include <raft.h>
 #include <stdio.h>
@@ -76,7 +77,16 @@ struct sim_disk {
 /* ---- messages --------------------------------------------------------------------------------------------
  */
 
-enum sim_kind { SIM_RAFT, SIM_COMMANDS, SIM_RESULT, SIM_ASK, SIM_TELL };
+enum sim_kind {
+    SIM_RAFT,
+    SIM_COMMANDS,
+    SIM_RESULT,
+    SIM_ASK,
+    SIM_TELL,
+    SIM_HEARTBEAT,
+    SIM_QUESTION,
+    SIM_ANSWER
+};
 struct sim_packet {
     struct heap_node due;
     enum sim_kind kind;
@@ -86,7 +96,8 @@ struct sim_packet {
     struct command_origin origin;
     uint8_t command;
     struct machine_result result;
-    uint64_t index, session, published; /* of a question and its answer */
+    uint64_t index, session,
+        published; /* of a question and its answer; index of a mail question: its number */
     size_t nbytes;
     char bytes[];
 };
@@ -120,6 +131,16 @@ struct sim_server {
     int64_t restart_ns, go_on_ns;
     /* the process */
     struct list memory; /* libraft's */
+    struct list blocks; /* and that of the mail */
+    struct list threads;
+    struct mail *mail;
+    struct simdisk *spool_disk; /* stays */
+    struct list pending;        /* questions of threads */
+    struct list requests;       /* of others, unanswered */
+    struct list barriers;
+    struct gossip_pulse pulses[SIM_SERVERS_MAX];
+    int64_t heard_ns[SIM_SERVERS_MAX], heartbeat_due_ns;
+    uint64_t effect_index; /* of what the agent is being told */
     struct raft raft;
     struct raft_io io;
     struct raft_fsm fsm;
@@ -168,6 +189,8 @@ enum sim_stream {
     SIM_STREAM_NET,
     SIM_STREAM_DISK,
     SIM_STREAM_PROCESS,
+    SIM_STREAM_THREADS,
+    SIM_STREAM_MAIL,
     SIM_STREAM_TROUBLE, /* begins anew with each event of the schedule */
     SIM_STREAMS
 };
@@ -179,6 +202,8 @@ enum sim_step {
     SIM_STEP_TIMER,   /* libraft's tick, the agent's, the leader's; a worker acts on a new frozen list */
     SIM_STEP_CLIENT,  /* a node answers a client's MAIL, RCPT or end of data, or its wait for tokens ended */
     SIM_STEP_OPERATE, /* a node is asked by an operator, or answers */
+    SIM_STEP_MAIL,    /* an attempt to deliver begins or ends; a message is queued */
+    SIM_STEP_THREAD,  /* a thread of the spool or the transfer goes on */
     SIM_STEP_TROUBLE, /* something goes wrong, or ends */
     SIM_STEPS
 };
@@ -187,10 +212,13 @@ struct sim {
     uint64_t seed, rng[SIM_STREAMS];
     uint64_t steps, trace; /* since the seed's beginning; a hash of what they were */
     int64_t now_ns, begin_ns;
+    uint32_t nthreads;
+    uint64_t nquestions;
     uint32_t n;
     struct sim_server servers[SIM_SERVERS_MAX];
     struct heap packets[SIM_SERVERS_MAX]; /* by destination */
     int64_t last_raft_ns[SIM_SERVERS_MAX][SIM_SERVERS_MAX];
+    int64_t last_mail_ns[SIM_SERVERS_MAX][SIM_SERVERS_MAX];
     bool cut[SIM_SERVERS_MAX][SIM_SERVERS_MAX]; /* from, to */
     int64_t mute_until_ns[SIM_SERVERS_MAX];     /* what it wants of the leader is lost */
     int64_t latency_ns[SIM_SERVERS_MAX];
@@ -249,6 +277,8 @@ void disk_put_taken(struct sim_server *s);
 /* net.c */
 struct sim_packet *net_new(enum sim_kind kind, uint32_t from, uint32_t to, struct span bytes);
 void net_send(struct sim_packet *p);
+/* As over one connection: lost only with the link. */
+void net_send_in_order(struct sim_packet *p);
 void net_free(struct sim_packet *p);
 int net_raft_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *message,
                   raft_io_send_cb cb);
@@ -259,6 +289,8 @@ void net_drop_all(void);
 
 /* server.c */
 struct sim_server *server_at(uint32_t i);
+struct sim_server *server_here(void); /* whose code runs; NULL: between runs */
+void server_nowhere(void);
 void server_begin(struct sim_server *s);
 void server_kill(struct sim_server *s);
 void server_turn(struct sim_server *s);
@@ -289,6 +321,18 @@ void load_end(void);
 bool load_probe(void);
 /* Sends for SIM_FULL by all nodes as fast as it is let. */
 void load_full(void);
+
+/* mail.c, mail_cluster.c */
+void mail_begin(struct sim_server *s);
+void mail_kill(struct sim_server *s);
+bool mail_turn(struct sim_server *s);
+bool mail_open(const struct sim_server *s);
+/* A message whose tokens are spent. */
+void mail_hand_over(struct sim_server *s, uint32_t account, uint32_t nrcpts);
+void mail_move_some(void);
+void mail_pulses_begin(struct sim_server *s);
+bool mail_pulses_turn(struct sim_server *s);
+void mail_pulse(struct sim_server *s, const struct sim_packet *p);
 
 /* operate.c */
 void operate_begin(void);
@@ -373,7 +417,7 @@ uint64_t check_spent(uint32_t account);
 extern uint32_t check_faults;
 struct check_sums {
     uint64_t admitted, refused, mails, kills, freezes, returned, policies, entries, snapshots, installs,
-        leaders, removed, steps[SIM_STEPS];
+        leaders, removed, stored, delivered, moved, opened, drains, steps[SIM_STEPS];
 };
 extern struct check_sums check_sums;
 
