@@ -16,6 +16,33 @@ uint32_t crc_more(uint32_t crc, const void *p, size_t n)
     return n == 0 ? crc : crc32_iscsi((unsigned char *)(uintptr_t)p, (int)n, crc);
 }
 
+#define CRC_POLYNOMIAL 0x82f63b78u /* Castagnoli's, the lowest bit being the highest power */
+#define CRC_ONE 0x80000000u
+
+/* The product of two polynomials modulo the CRC's. */
+static uint32_t crc_multiply(uint32_t a, uint32_t b)
+{
+    uint32_t product = 0;
+    for (uint32_t bit = CRC_ONE; bit != 0; bit >>= 1) {
+        if ((a & bit) != 0)
+            product ^= b;
+        b = (b >> 1) ^ ((b & 1) != 0 ? CRC_POLYNOMIAL : 0);
+    }
+    return product;
+}
+
+/* A CRC is linear: n bytes more multiply what came before them by x to the 8n, whatever they are. */
+uint32_t crc_front(uint32_t front, uint32_t behind, uint64_t n)
+{
+    uint32_t power = CRC_ONE, square = CRC_ONE >> 8;
+    for (; n != 0; n >>= 1) {
+        if ((n & 1) != 0)
+            power = crc_multiply(power, square);
+        square = crc_multiply(square, square);
+    }
+    return crc_multiply(front ^ CRC_INIT, power) ^ behind;
+}
+
 void segment_header_encode(const struct segment_header *h, uint8_t *out)
 {
     memset(out, 0, SEGMENT_HEADER_BYTES);

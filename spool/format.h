@@ -86,6 +86,9 @@ static inline uint32_t crc_of(const void *p, size_t n)
     return ~crc_more(CRC_INIT, p, n);
 }
 
+/* The run of `front`'s bytes and then of the n bytes of `behind`, both begun with CRC_INIT. */
+uint32_t crc_front(uint32_t front, uint32_t behind, uint64_t n);
+
 /* Bytes that a record takes in a segment. */
 static inline uint32_t record_bytes(uint32_t payload)
 {

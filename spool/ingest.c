@@ -167,10 +167,24 @@ static struct chunk_loc *loc_new(struct spool_ingest *in)
     return &b->loc[b->n++];
 }
 
-int ingest_add_chunk(struct spool_ingest *in, struct rec *r, uint32_t raw)
+/* Before all others. */
+static struct chunk_loc *loc_front(struct spool_ingest *in)
+{
+    struct chunk_block *b = malloc(sizeof *b);
+    if (b == NULL)
+        return NULL;
+    b->next = in->first;
+    b->n = 1;
+    in->first = b;
+    if (in->last == NULL)
+        in->last = b;
+    return &b->loc[0];
+}
+
+static int add_chunk(struct spool_ingest *in, struct rec *r, uint32_t raw, bool front)
 {
     struct spool *s = in->s;
-    struct chunk_loc *loc = in->nchunks == CHUNKS_MAX ? NULL : loc_new(in);
+    struct chunk_loc *loc = in->nchunks == CHUNKS_MAX ? NULL : front ? loc_front(in) : loc_new(in);
     if (loc == NULL) {
         free(r);
         return in->nchunks == CHUNKS_MAX ? ERR_LIMIT : -ENOMEM;
@@ -191,16 +205,29 @@ int ingest_add_chunk(struct spool_ingest *in, struct rec *r, uint32_t raw)
     return err;
 }
 
-static int flush_block(struct spool_ingest *in)
+int ingest_add_chunk(struct spool_ingest *in, struct rec *r, uint32_t raw)
 {
-    struct rec *r = rec_new(RECORD_CHUNK, 0, in->id, CHUNK_PREFIX_BYTES + in->raw_len);
+    return add_chunk(in, r, raw, false);
+}
+
+static struct rec *chunk_encode(const struct spool_ingest *in, const uint8_t *p, uint32_t n)
+{
+    struct rec *r = rec_new(RECORD_CHUNK, 0, in->id, CHUNK_PREFIX_BYTES + n);
     if (r == NULL)
-        return -ENOMEM;
+        return NULL;
     uint8_t method;
-    uint32_t stored = block_compress(in->raw, in->raw_len, rec_payload(r) + CHUNK_PREFIX_BYTES, &method);
-    chunk_prefix_encode(in->raw_len, method, rec_payload(r));
+    uint32_t stored = block_compress(p, n, rec_payload(r) + CHUNK_PREFIX_BYTES, &method);
+    chunk_prefix_encode(n, method, rec_payload(r));
     rec_shorten(r, CHUNK_PREFIX_BYTES + stored);
     rec_checked(r, r->payload);
+    return r;
+}
+
+static int flush_block(struct spool_ingest *in)
+{
+    struct rec *r = chunk_encode(in, in->raw, in->raw_len);
+    if (r == NULL)
+        return -ENOMEM;
     in->content_crc = crc_more(in->content_crc, in->raw, in->raw_len);
     uint32_t raw = in->raw_len;
     in->raw_len = 0;
@@ -252,6 +279,33 @@ int spool_ingest_write(struct spool_ingest *in, const void *p, size_t n)
         n -= part;
     }
     return answer;
+}
+
+int spool_ingest_front(struct spool_ingest *in, const void *p, size_t n)
+{
+    ensure(n <= SPOOL_FRONT_MAX);
+    if (in->s->failed != 0)
+        return in->s->failed;
+    if (n == 0)
+        return 0;
+    if (in->nchunks == 0 && in->raw_len + n <= CHUNK_RAW_MAX) { /* it stays one record */
+        int err = raw_grow(in, n);
+        if (err != 0)
+            return err;
+        memmove(in->raw + n, in->raw, in->raw_len);
+        memcpy(in->raw, p, n);
+        in->raw_len += (uint32_t)n;
+        in->size += n;
+        return 0;
+    }
+    struct rec *r = chunk_encode(in, p, (uint32_t)n);
+    if (r == NULL)
+        return -ENOMEM;
+    uint64_t behind = in->size - in->raw_len; /* what the check covers so far */
+    in->content_crc = crc_front(crc_more(CRC_INIT, p, n), in->content_crc, behind);
+    in->size += n;
+    int err = add_chunk(in, r, (uint32_t)n, true);
+    return err < 0 ? err : 0; /* nothing more is written: whether there is room does not matter */
 }
 
 /* The commit record: all but the table of places is final. */

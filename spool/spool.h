@@ -107,6 +107,11 @@ uint64_t spool_ingest_id(const struct spool_ingest *in);
  * which only abort is allowed. */
 int spool_ingest_write(struct spool_ingest *in, const void *p, size_t n);
 
+/* Puts bytes before all the content, which was written to its end: a field that tells of what follows it, such as a
+ * signature. Once, before the commit; after an error only abort is allowed. */
+#define SPOOL_FRONT_MAX 65536u
+int spool_ingest_front(struct spool_ingest *in, const void *p, size_t n);
+
 /* Called on the writer thread when an ingest that answered 1 takes bytes again, or failed: it must only pass
  * the news on. Set before the first write. */
 void spool_ingest_on_room(struct spool_ingest *in, void (*room)(void *ctx), void *ctx);

@@ -83,6 +83,48 @@ static void test_put_read_reopen(void **state)
     scratch_remove(dir);
 }
 
+/* Content of `size` bytes, and `front` bytes put before it at the end, are read as one. */
+static void put_with_front(struct spool *s, size_t size, size_t front)
+{
+    struct spool_ingest *in;
+    uint8_t *all = malloc(size + front + 1);
+    assert_non_null(all);
+    body_fill(size * 2 + 1, size + front, all);
+    assert_int_equal(spool_ingest_open(s, &in), 0);
+    assert_true(spool_ingest_write(in, all + front, size) >= 0);
+    assert_int_equal(spool_ingest_front(in, all, front), 0);
+    struct waited w;
+    struct envelope *env = envelope_make(7, 1);
+    waited_init(&w);
+    spool_ingest_commit(in, env, &w.op);
+    assert_int_equal(waited_wait(s, &w), 0);
+    assert_int_equal(env->size, size + front);
+    assert_true(has_message(s, w.op.id, size * 2 + 1, size + front)); /* the content's check is among it */
+    free(all);
+}
+
+static void test_front(void **state)
+{
+    (void)state;
+    char dir[256];
+    scratch_make(dir);
+    struct spool_config config = { .dir = dir, .min_free_bytes = 1, .segment_bytes = 1 << 20 };
+    struct spool *s;
+    static const size_t sizes[] = { 0, 1, 5000, 65035, 65036, 65037, 65536, 65537, 131072, 3000000, 5000000 };
+    assert_int_equal(spool_open(&config, NULL, NULL, &s), 0);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        put_with_front(s, sizes[i], 500);
+        put_with_front(s, sizes[i], 1);
+        put_with_front(s, sizes[i], 0);
+        put_with_front(s, sizes[i], SPOOL_FRONT_MAX);
+    }
+    spool_close(s);
+    struct spool_verify_result v;
+    assert_int_equal(spool_verify(dir, NULL, NULL, NULL, &v), 0);
+    assert_int_equal(v.messages, 4 * sizeof sizes / sizeof sizes[0]);
+    scratch_remove(dir);
+}
+
 static void test_second_open_is_refused(void **state)
 {
     (void)state;
@@ -100,6 +142,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_put_read_reopen),
+        cmocka_unit_test(test_front),
         cmocka_unit_test(test_second_open_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
