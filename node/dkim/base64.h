@@ -1,0 +1,13 @@
+/* Base64 of RFC 4648 section 4 for keys and signatures. Pure. */
+#ifndef NODE_DKIM_BASE64_H
+#define NODE_DKIM_BASE64_H
+
+#include "base/buf.h"
+#include "base/span.h"
+
+int dkim_base64_put(struct buf *out, const void *p, size_t n);
+/* Blanks and line ends between the characters are passed over (RFC 6376 section 2.10); padding may be
+ * missing. ERR_BAD. */
+int dkim_base64_get(struct span text, struct buf *out);
+
+#endif
