@@ -108,9 +108,15 @@ void config_complete(struct schema_load *l, struct config *c)
             bool off = tls == CONFIG_TLS_NONE || tls == CONFIG_TLS_VERIFY;
             c->routes[i].dane = off ? CONFIG_DANE_OFF : c->delivery.dane;
         }
+        snprintf(path, sizeof path, "routes[%u].mta_sts", i);
+        if (!schema_has(l, path))
+            c->routes[i].mta_sts = c->delivery.mta_sts;
+        if (c->routes[i].tls == CONFIG_TLS_NONE || c->routes[i].tls == CONFIG_TLS_VERIFY)
+            c->routes[i].mta_sts = false;
     }
     if (c->delivery.tls == CONFIG_TLS_NONE && !schema_has(l, "delivery.dane"))
         c->delivery.dane = CONFIG_DANE_OFF;
+    c->delivery.mta_sts = c->delivery.mta_sts && c->delivery.tls != CONFIG_TLS_NONE;
     if (c->accounts.file == NULL)
         set(&c->accounts.file, join(c->data_dir, "/accounts"));
     if (c->spool.dir == NULL)

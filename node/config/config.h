@@ -149,6 +149,8 @@ struct config_delivery {
     bool eightbit_bounce; /* next hop without 8BITMIME: bounce 8-bit content instead of sending it as it is */
     int tls;              /* enum config_tls: towards MX hosts */
     int dane;             /* enum config_dane; OFF where `tls` is none */
+    bool mta_sts;         /* false where `tls` is none */
+    uint32_t mta_sts_port;           /* of policy hosts */
     struct ip_net *allowed_networks; /* private and local ranges that an MX may point into */
     uint32_t nallowed_networks;
     struct ip_net *floating_networks; /* of pools' addresses that are used with a valid session only */
@@ -188,6 +190,7 @@ struct config_route {
     } hop;
     int tls;  /* enum config_tls; default: delivery.tls */
     int dane; /* enum config_dane; default: delivery.dane, and OFF where `tls` is none or verify */
+    bool mta_sts; /* default: delivery.mta_sts; false where `tls` is none or verify */
     struct {
         char *user; /* NULL: no AUTH */
         char *password_file;

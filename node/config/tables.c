@@ -15,6 +15,7 @@ static const char *const ipv6_modes[] = { "prefer", "equal", "ipv4_only", "ipv6_
 static const char *const eightbit[] = { "send", "bounce", NULL };
 static const char *const mx_tls[] = { "none", "opportunistic", "required", NULL };
 static const char *const route_tls[] = { "none", "opportunistic", "required", "verify", NULL };
+static const char *const switches[] = { "off", "on", NULL };
 static const char *const dane_modes[] = { "off", "on", "only", NULL };
 static const char *const contents[] = { "headers", "full", NULL };
 static const char *const levels[] = { "error", "warn", "info", "debug", "trace", NULL };
@@ -159,6 +160,8 @@ TABLE(delivery, config_delivery,
             DEFAULT("send")),
       VALUE(config_delivery, tls, "tls", enum, .names = mx_tls, DEFAULT("opportunistic")),
       VALUE(config_delivery, dane, "dane", enum, .names = dane_modes, DEFAULT("on")),
+      VALUE(config_delivery, mta_sts, "mta_sts", flag_enum, .names = switches, DEFAULT("on")),
+      VALUE(config_delivery, mta_sts_port, "mta_sts_port", u32, DEFAULT("443"), RANGE(1, 65535)),
       LIST(config_delivery, allowed_networks, "allowed_networks", TYPE(net), COUNT(0, CONFIG_NETWORKS_MAX)),
       LIST(config_delivery, floating_networks, "floating_networks", TYPE(net), COUNT(0, CONFIG_NETWORKS_MAX)),
       GROUP("weights", weights_map), GROUP("timeouts", timeouts_map));
@@ -177,7 +180,9 @@ TABLE(route, config_route,
       VALUE(config_route, domain, "domain", domain, REQUIRED("\"example.com\", \"*.example.com\" or \"*\"")),
       VALUE(config_route, via, "via", via, REQUIRED("the next hop, such as smarthost.example.com:25")),
       VALUE(config_route, tls, "tls", enum, .names = route_tls),
-      VALUE(config_route, dane, "dane", enum, .names = dane_modes), OPTIONAL("auth", route_auth_map));
+      VALUE(config_route, dane, "dane", enum, .names = dane_modes),
+      VALUE(config_route, mta_sts, "mta_sts", flag_enum, .names = switches),
+      OPTIONAL("auth", route_auth_map));
 
 TABLE(resolver, config_resolver, LIST(config_resolver, servers, "servers", TYPE(server), COUNT(0, 8)),
       VALUE(config_resolver, timeout_ms, "timeout", duration, DEFAULT("10s"), RANGE(SEC, 2 * MINUTE)),

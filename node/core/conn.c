@@ -39,6 +39,7 @@ static void conn_free(struct conn *c)
         smtp_client_free(c->client);
     if (c->found != NULL)
         dns_site_rele(c->found);
+    sts_policy_rele(c->sts);
     buf_fini(&c->out);
     config_rele(c->config);
     free(c);
@@ -533,6 +534,7 @@ static void conn_start(struct conn *c, struct dns_site *f)
 {
     dns_site_hold(f);
     c->found = f;
+    conn_policy_site(c);
     (void)route_hop_find(c->config, queue_site_key(c->site->qs), &c->hop); /* the look-up found it, too */
     if (f->status == DNS_PERMANENT) {
         c->state = CONN_BOUNCING;

@@ -21,6 +21,7 @@ enum conn_state {
 /* What the target in hand must show; see conn_policy.c. */
 struct conn_demand {
     const struct dns_dane *dane; /* its TLSA records, in `found`; NULL: none */
+    bool sts;                    /* MTA-STS in mode enforce: a certificate for the host's name */
 };
 
 struct conn {
@@ -39,6 +40,7 @@ struct conn {
     struct dns_site *found; /* held while targets are tried */
     struct route_hop hop;   /* of `config`, with the targets */
     uint32_t first, tried;  /* targets */
+    struct sts_policy *sts; /* of the site's domain, held; NULL: none */
     struct conn_demand demand;
     bool plain;             /* TLS did not come about with this target: without it */
     uint32_t messages;
@@ -71,6 +73,9 @@ void conn_cut(struct conn *c, const char *why);
 
 /* TLSA records are asked for, and kept to. */
 bool conn_policy_wants_dane(const struct config *c, const struct config_route *r);
+bool conn_policy_wants_sts(const struct config *c, const struct config_route *r);
+/* Takes up the policy of the site's domain. */
+void conn_policy_site(struct conn *c);
 /* Sets `demand`; false: the target must not be used, and `trouble` says why. */
 bool conn_policy_target(struct conn *c, const struct dns_target *t);
 enum smtp_client_tls conn_policy_tls(const struct conn *c);
@@ -78,6 +83,8 @@ int conn_policy_start_tls(struct conn *c);
 /* The target did what was demanded, or `trouble` says what it did. */
 void conn_policy_ready(struct conn *c);
 void conn_policy_failed(struct conn *c, enum smtp_client_stage stage);
+/* "TLSv1.3 TLS_AES_256_GCM_SHA384, DANE-EE verified"; empty without TLS. */
+const char *conn_policy_tls_text(const struct conn *c, char out[128]);
 
 /* conn_target.c */
 

@@ -1,6 +1,6 @@
 /* What a next hop must show before it gets mail: DANE (RFC 7672), by the TLSA records that were found with
- * its addresses. Nothing here asks; a host that is not as it should be is passed over, never spoken to in the
- * clear. The worker's thread.
+ * its addresses; else MTA-STS (RFC 8461), by the policy of the domain. Nothing here asks; a host that is not
+ * as it should be is passed over, never spoken to in the clear. The worker's thread.
  */
 #include "node/core/conn.h"
 #include "node/core/report.h"
@@ -23,6 +23,19 @@ bool conn_policy_wants_dane(const struct config *c, const struct config_route *r
     return route_dane(c, r) != CONFIG_DANE_OFF;
 }
 
+bool conn_policy_wants_sts(const struct config *c, const struct config_route *r)
+{
+    return r != NULL ? r->mta_sts : c->delivery.mta_sts;
+}
+
+void conn_policy_site(struct conn *c)
+{
+    sts_policy_rele(c->sts);
+    c->sts = c->site->sts;
+    if (c->sts != NULL)
+        sts_policy_hold(c->sts);
+}
+
 static bool dane_target(struct conn *c, const struct dns_dane *dane)
 {
     char text[256];
@@ -43,12 +56,34 @@ static bool dane_target(struct conn *c, const struct dns_dane *dane)
     return false;
 }
 
+/* Where usable TLSA records are, they alone count (RFC 8461 section 2). */
+static bool dane_counts(const struct conn *c)
+{
+    return c->demand.dane != NULL && c->demand.dane->status == TLSA_USABLE;
+}
+
+static bool sts_target(struct conn *c)
+{
+    if (c->sts == NULL || c->sts->mode != STS_ENFORCE || dane_counts(c))
+        return true;
+    c->demand.sts = true;
+    if (sts_policy_allows(c->sts, c->host))
+        return true;
+    char text[512];
+    snprintf(text, sizeof text, "%.180s is none of the hosts that the MTA-STS policy of %.*s names", c->host,
+             (int)(c->hop.domain.n < 180 ? c->hop.domain.n : 180), c->hop.domain.p);
+    conn_set_trouble(c, 451, "4.7.5", text);
+    report_tls_policy(c, METRICS_TLS_POLICY_STS_FAILED);
+    return false;
+}
+
 bool conn_policy_target(struct conn *c, const struct dns_target *t)
 {
     c->demand = (struct conn_demand){ 0 };
-    if (!conn_policy_wants_dane(c->config, c->hop.route))
-        return true;
-    return dane_target(c, c->found->dane == NULL ? NULL : &c->found->dane[t->host]);
+    if (conn_policy_wants_dane(c->config, c->hop.route) &&
+        !dane_target(c, c->found->dane == NULL ? NULL : &c->found->dane[t->host]))
+        return false;
+    return sts_target(c);
 }
 
 enum smtp_client_tls conn_policy_tls(const struct conn *c)
@@ -58,7 +93,7 @@ enum smtp_client_tls conn_policy_tls(const struct conn *c)
         return SMTP_CLIENT_TLS_NONE;
     if (c->port == 465 && c->hop.route != NULL)
         return SMTP_CLIENT_TLS_WRAPPED;
-    if (policy != CONFIG_TLS_OPPORTUNISTIC || c->demand.dane != NULL)
+    if (policy != CONFIG_TLS_OPPORTUNISTIC || c->demand.dane != NULL || c->demand.sts)
         return SMTP_CLIENT_TLS_REQUIRED;
     return c->plain ? SMTP_CLIENT_TLS_NONE : SMTP_CLIENT_TLS_OPPORTUNISTIC;
 }
@@ -66,17 +101,18 @@ enum smtp_client_tls conn_policy_tls(const struct conn *c)
 int conn_policy_start_tls(struct conn *c)
 {
     bool literal = c->host[0] == '\0' || c->host[0] == '[';
-    const struct dns_dane *dane = c->demand.dane;
+    bool verify = c->demand.sts || route_tls(c->config, c->hop.route) == CONFIG_TLS_VERIFY;
     char domain[256];
     snprintf(domain, sizeof domain, "%.*s", (int)(c->hop.domain.n < 255 ? c->hop.domain.n : 255),
              c->hop.domain.p);
     struct tls_peer peer = {
         .sni = literal ? NULL : c->host,
         .verify_name = literal ? NULL : c->host,
-        .verify = route_tls(c->config, c->hop.route) == CONFIG_TLS_VERIFY ? TLS_VERIFY_NAME : TLS_VERIFY_NOTE,
+        .verify = verify ? TLS_VERIFY_NAME : TLS_VERIFY_NOTE,
         .session_key = span_str(c->host),
     };
-    if (dane != NULL && dane->status == TLSA_USABLE) {
+    if (dane_counts(c)) {
+        const struct dns_dane *dane = c->demand.dane;
         peer.verify = TLS_VERIFY_DANE;
         peer.tlsa = dane->set;
         peer.sni = dane->base;
@@ -88,20 +124,31 @@ int conn_policy_start_tls(struct conn *c)
 
 void conn_policy_ready(struct conn *c)
 {
-    const struct dns_dane *dane = c->demand.dane;
-    if (dane != NULL)
-        report_tls_policy(c, dane->status == TLSA_USABLE ? METRICS_TLS_POLICY_DANE_OK
-                                                         : METRICS_TLS_POLICY_DANE_UNUSABLE);
+    if (c->demand.dane != NULL)
+        report_tls_policy(c, dane_counts(c) ? METRICS_TLS_POLICY_DANE_OK : METRICS_TLS_POLICY_DANE_UNUSABLE);
+    if (c->demand.sts)
+        report_tls_policy(c, METRICS_TLS_POLICY_STS_OK);
 }
 
 void conn_policy_failed(struct conn *c, enum smtp_client_stage stage)
 {
-    if (c->demand.dane == NULL || stage != SMTP_CLIENT_STAGE_TLS)
+    if ((c->demand.dane == NULL && !c->demand.sts) || stage != SMTP_CLIENT_STAGE_TLS)
         return;
     char said[200], text[512];
+    const char *what = c->demand.dane != NULL ? "has TLSA records (DANE)" : "is named by an MTA-STS policy";
     snprintf(said, sizeof said, "%.*s", (int)c->trouble.len, c->trouble.text);
-    snprintf(text, sizeof text, "%.180s has TLSA records (DANE), so nothing is sent without that TLS: %s",
-             c->host, said);
+    snprintf(text, sizeof text, "%.180s %s, so nothing is sent without that TLS: %s", c->host, what, said);
     conn_set_trouble(c, 451, "4.7.5", text);
-    report_tls_policy(c, METRICS_TLS_POLICY_DANE_FAILED);
+    report_tls_policy(c, c->demand.dane != NULL ? METRICS_TLS_POLICY_DANE_FAILED
+                                                : METRICS_TLS_POLICY_STS_FAILED);
+}
+
+const char *conn_policy_tls_text(const struct conn *c, char out[128])
+{
+    const struct tls_info *info = c->stream == NULL ? NULL : stream_tls_info(c->stream);
+    char text[80];
+    if (info == NULL)
+        return "";
+    snprintf(out, 128, "%s%s", tls_info_format(info, text), c->demand.sts ? ", MTA-STS verified" : "");
+    return out;
 }

@@ -50,6 +50,8 @@ static struct egress_site *site_of(struct egress *e, struct queue_site *qs)
 
 void egress_site_forget(struct egress_site *site)
 {
+    if (site->sts_lookup != NULL)
+        return; /* what was found waits for it */
     if (site->found != NULL)
         dns_site_rele(site->found);
     site->found = NULL;
@@ -64,6 +66,7 @@ static void egress_site_gone_cb(void *ctx, struct queue_site *qs, void *data)
         return;
     if (site->request != NULL)
         dns_cancel(site->request);
+    egress_sts_forget(site);
     egress_pools_forget(site);
     egress_site_forget(site);
     free(site);
@@ -74,16 +77,20 @@ static void egress_site_found_cb(void *ctx, struct dns_site *found)
     struct egress_site *site = ctx;
     site->request = NULL;
     report_lookup(site->e->w, found->status != DNS_TEMPORARY, clock_mono_ns() - site->asked_ns);
-    egress_site_forget(site);
+    if (site->found != NULL)
+        dns_site_rele(site->found);
     dns_site_hold(found);
     site->found = found;
     site->found_until_ms = timers_now_ms(&site->e->w->timers) + (int64_t)found->ttl_s * 1000;
-    conn_resolved(site);
+    if (found->status != DNS_OK)
+        egress_sts_forget(site);
+    if (site->sts_lookup == NULL)
+        conn_resolved(site);
 }
 
 int egress_site_resolve(struct egress_site *site)
 {
-    if (site->request != NULL)
+    if (site->request != NULL || site->sts_lookup != NULL)
         return ERR_BUSY;
     int64_t now = timers_now_ms(&site->e->w->timers);
     if (site->found != NULL && site->found->status == DNS_OK && now < site->found_until_ms)
@@ -106,6 +113,10 @@ int egress_site_resolve(struct egress_site *site)
         site->request = dns_host(dns, host, hop.port, egress_site_found_cb, site);
     } else {
         site->request = dns_site(dns, hop.domain, egress_site_found_cb, site);
+        if (site->request != NULL && conn_policy_wants_sts(site->e->w->config, r))
+            egress_sts_start(site, hop.domain);
+        else
+            egress_sts_forget(site);
     }
     if (site->request != NULL && conn_policy_wants_dane(site->e->w->config, r))
         dns_want_dane(site->request, hop.port);
@@ -436,12 +447,14 @@ static void forget_lookup(void *ctx, struct queue_site *qs)
     struct egress_site *site = queue_site_data(qs);
     if (site == NULL)
         return;
+    bool asking = site->request != NULL || site->sts_lookup != NULL;
+    egress_sts_forget(site);
     egress_site_forget(site);
-    if (site->request == NULL)
-        return;
-    dns_cancel(site->request);
+    if (site->request != NULL)
+        dns_cancel(site->request);
     site->request = NULL;
-    conn_cancel_waiting(site);
+    if (asking)
+        conn_cancel_waiting(site);
 }
 
 static void forget_lookups(struct egress *e)
@@ -533,6 +546,7 @@ void egress_close(struct egress *e)
     e->stopping = true;
     conn_drop_all(e);
     forget_lookups(e);
+    sts_lookup_cancel_all(e->w);
     for (struct list *link; (link = list_first(&e->resolvers)) != NULL;)
         resolver_close(LIST_ITEM(link, struct resolver, link));
     egress_pools_fini(e);

@@ -12,6 +12,7 @@
 #include "node/core/egress_pools.h"
 #include "node/core/reroute.h"
 #include "node/core/route.h"
+#include "node/core/sts.h"
 #include "node/core/worker.h"
 #include "node/net/dns.h"
 #include "node/net/stream.h"
@@ -46,6 +47,8 @@ struct egress_site {
     int64_t asked_ns;            /* since when */
     struct dns_site *found;      /* NULL: not asked, or too old */
     int64_t found_until_ms;      /* loop time */
+    struct sts_lookup *sts_lookup; /* under way */
+    struct sts_policy *sts;        /* in force when it was asked, held; NULL: none */
     int64_t plain_until_ms;      /* opportunistic TLS failed here: not tried before */
     uint32_t next_target;
     struct list waiting; /* conns that wait for the answer */
@@ -103,6 +106,10 @@ int egress_site_resolve(struct egress_site *site);
 
 /* Lets go of what was found: it did not serve, and 50,000 dead sites would hold as many of it. */
 void egress_site_forget(struct egress_site *site);
+
+/* egress_sts.c: asks for the MTA-STS policy of a domain; conn_resolved waits for it, too. */
+void egress_sts_start(struct egress_site *site, struct span domain);
+void egress_sts_forget(struct egress_site *site);
 
 int64_t egress_now_ms(const struct egress *e); /* wall clock, as the queue is told */
 

@@ -12,6 +12,7 @@
 #include "node/core/listener.h"
 #include "node/core/privileges.h"
 #include "node/core/service.h"
+#include "node/core/sts.h"
 #include "node/core/transfer.h"
 #include "node/core/watch.h"
 
@@ -271,6 +272,8 @@ int node_start(struct node *n)
     if (err == 0 && c->cluster.enabled)
         err = transfer_new(n, &n->transfer);
     if (err == 0)
+        err = sts_new(c->data_dir, &n->sts);
+    if (err == 0)
         err = start_workers(n);
     if (err == 0)
         err = open_spool(n);
@@ -412,6 +415,7 @@ void node_stop(struct node *n, int64_t grace_ms)
         worker_join(&n->workers[i]);
     if (n->cluster != NULL)
         cluster_stop(n->cluster);
+    sts_free(n->sts);
     auth_free(n->auth);
     service_spool_closing(n);
     spool_close(n->spool);

@@ -26,6 +26,7 @@ struct clients;
 struct cluster;
 struct transfer;
 struct meters;
+struct sts;
 struct watch;
 
 enum node_state { NODE_STARTING, NODE_RUNNING, NODE_STOPPING, NODE_FAILED };
@@ -47,6 +48,7 @@ struct node {
     struct tls_tickets *tickets;
     struct admin *admin;
     struct meters *meters;
+    struct sts *sts;
     struct watch *watch; /* NULL until it runs */
     struct cluster *cluster;   /* NULL: standalone */
     struct transfer *transfer; /* likewise */

@@ -430,7 +430,7 @@ void report_recipient(struct worker *w, const struct attempt *a, uint32_t i, con
     const struct smtp_client_result *r = &a->results[i];
     enum metrics_outcome label;
     struct event e = EVENT_INIT(outcome_kind(state, &label));
-    char ip[IP_TEXT_MAX], source[IP_TEXT_MAX], tls[80];
+    char ip[IP_TEXT_MAX], source[IP_TEXT_MAX], tls[128];
     int64_t now_ns = clock_mono_ns();
     e.id = env->id;
     e.site = span_str(a->site);
@@ -451,9 +451,7 @@ void report_recipient(struct worker *w, const struct attempt *a, uint32_t i, con
     e.queue_delay_ms = clock_wall_ms() - env->arrival_ms;
     if (c != NULL) {
         conn_fill(c, &e, ip, source);
-        const struct tls_info *info = c->stream == NULL ? NULL : stream_tls_info(c->stream);
-        if (info != NULL)
-            e.tls = span_str(tls_info_format(info, tls));
+        e.tls = span_str(conn_policy_tls_text(c, tls));
         e.connect_delay_ms = c->connecting_ns / 1000000;
         e.transfer_delay_ms = (now_ns - a->taken_ns) / 1000000;
     }

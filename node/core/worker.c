@@ -41,6 +41,7 @@ int worker_init(struct worker *w, struct node *node, uint32_t index)
     *w = (struct worker){ .node = node, .index = index, .config = config_hold(node->config) };
     w->gated = node->cluster != NULL;
     list_init(&w->probes);
+    list_init(&w->sts_lookups);
     activity_init(&w->senders);
     activity_init(&w->sites);
     int err = uv_loop_init(&w->loop);

@@ -54,6 +54,7 @@ struct worker {
     struct egress *egress;
     struct activity senders, sites; /* of the last minute */
     struct list probes;             /* see probe.c */
+    struct list sts_lookups;        /* see sts.c */
     struct frozen_view *frozen;     /* in force here; NULL: nobody is */
     struct pool_view *pools;        /* in force here; NULL: none is known */
     struct ledger_worker *ledger;   /* NULL: no cluster, or none that we are a member of yet */

@@ -104,6 +104,11 @@ struct dns_request *dns_site(struct dns *d, struct span domain, dns_site_fn *fn,
  * allowed. A literal may have brackets or not. */
 struct dns_request *dns_host(struct dns *d, struct span host, uint16_t port, dns_site_fn *fn, void *ctx);
 
+/* The same for a host that strangers named: its addresses by DNS alone, and only those that dns_site would
+ * give. */
+struct dns_request *dns_public_host(struct dns *d, struct span host, uint16_t port, dns_site_fn *fn,
+                                    void *ctx);
+
 /* Right after dns_site or dns_host: the hosts' TLSA records for this port are wanted, too. They are asked for
  * where all that leads to them is validated, and a host of which they cannot be learnt stays in the list,
  * with TLSA_FAILED. */

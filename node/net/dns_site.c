@@ -428,3 +428,16 @@ struct dns_request *dns_host(struct dns *d, struct span host, uint16_t port, dns
         one_host(q, false);
     return &q->request;
 }
+
+struct dns_request *dns_public_host(struct dns *d, struct span host, uint16_t port, dns_site_fn *fn,
+                                    void *ctx)
+{
+    struct site_request *q = request_new(d, fn, ctx, port);
+    if (q == NULL)
+        return NULL;
+    if (dns_name_normalise(host, q->domain) != 0)
+        site_end_soon(q, DNS_PERMANENT, "5.1.2", "not a host name");
+    else
+        one_host(q, false);
+    return &q->request;
+}

@@ -18,9 +18,11 @@ static const char *const tls[] = {
     "direction=\"out\",version=\"old\"",  "direction=\"out\",version=\"failed\"",
     "direction=\"out\",version=\"none\"", NULL
 };
-static const char *const tls_policies[] = { "policy=\"dane\",result=\"verified\"",
-                                            "policy=\"dane\",result=\"unauthenticated\"",
-                                            "policy=\"dane\",result=\"failed\"", NULL };
+static const char *const tls_policies[] = {
+    "policy=\"dane\",result=\"verified\"",  "policy=\"dane\",result=\"unauthenticated\"",
+    "policy=\"dane\",result=\"failed\"",    "policy=\"mta_sts\",result=\"verified\"",
+    "policy=\"mta_sts\",result=\"failed\"", NULL
+};
 static const char *const auth[] = { "result=\"ok\"", "result=\"failed\"", "result=\"busy\"", NULL };
 static const char *const stages[] = { "stage=\"connect\"", "stage=\"helo\"",  "stage=\"auth\"",
                                       "stage=\"mail\"",    "stage=\"rcpt\"",  "stage=\"data\"",

@@ -1,4 +1,4 @@
-"""What must hold before mail is sent: DANE, against a zone that is really signed."""
+"""What must hold before mail is sent: DANE, against a zone that is really signed; MTA-STS, against web servers."""
 import os
 import shutil
 import subprocess
@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from conftest import make_certificate
+from harness.policy import Authority, Policies
 from harness.util import wait_until
 from harness.zone import SignedZone, tlsa
 
@@ -197,3 +198,144 @@ def test_dane_only_and_off(signed, make_sink, certificates, mx_port):
         node.send(f"r@{name}.signed.test")
         delivered(node, f"r@{name}.signed.test")
     assert sorted(sink.recipients()) == ["r@good.signed.test", "r@off.signed.test"]
+
+
+# ---- MTA-STS ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    """With certificates: `web` for policy hosts below web.test, `mx` for MX hosts below mx.test."""
+    ca = Authority(tmp_path_factory.mktemp("ca"))
+    ca.web = ca.certificate("web", "mta-sts.good.signed.test", *(f"mta-sts.{n}.web.test" for n in STS_DOMAINS))
+    ca.mx = ca.certificate("mx", "a.mx.test", "b.mx.test")
+    return ca
+
+
+STS_DOMAINS = ("good", "wild", "unlisted", "self", "plain", "testing", "none", "redirect", "html", "huge", "missing", "broken")
+
+
+@pytest.fixture
+def policies(authority):
+    web = Policies(authority.web)
+    yield web
+    web.close()
+
+
+def sts_domain(dns, policies, name, policy, host="a.mx.test", policy_id="1"):
+    """name.web.test, with one MX host, a record, and a policy."""
+    domain = f"{name}.web.test"
+    dns.add(domain, "MX", f"10 {host}")
+    dns.add(f"_mta-sts.{domain}", "TXT", f'"v=STSv1; id={policy_id};"')
+    dns.add(f"mta-sts.{domain}", "A", "127.0.0.1")
+    policies.answers[f"mta-sts.{domain}"] = policy
+    return domain
+
+
+def policy_text(*hosts, mode="enforce"):
+    return "".join(f"{line}\r\n" for line in ["version: STSv1", f"mode: {mode}", "max_age: 604800",
+                                              *(f"mx: {h}" for h in hosts)])
+
+
+@pytest.fixture
+def sts_node(make_node, authority, policies):
+    def make(config=None, **more):
+        merged = {"delivery": {"retry": ["1h"], "mta_sts_port": policies.port}, **(config or {})}
+        return make_node(merged, wrapper=("env", f"SSL_CERT_FILE={authority.file}"), **more)
+    return make
+
+
+def test_sts_modes(sts_node, make_sink, dns, policies, authority, certificates):
+    """enforce: a listed host with a certificate for its name, or nothing is sent; testing and none change nothing."""
+    good = make_sink("127.0.0.1", certificate=authority.mx)
+    own = make_sink("127.0.0.2", certificate=certificates["alone"])
+    plain = make_sink("127.0.0.3")
+    for host, address in (("a.mx.test", "127.0.0.1"), ("self.mx.test", "127.0.0.2"), ("plain.mx.test", "127.0.0.3")):
+        dns.add(host, "A", address)
+    node = sts_node()
+    fine = [sts_domain(dns, policies, "good", policy_text("other.test", "a.mx.test")),
+            sts_domain(dns, policies, "wild", policy_text("*.mx.test"))]
+    waiting = {sts_domain(dns, policies, "unlisted", policy_text("*.a.mx.test", "b.mx.test")):
+               "a.mx.test is none of the hosts that the MTA-STS policy of unlisted.web.test names",
+               sts_domain(dns, policies, "self", policy_text("self.mx.test"), "self.mx.test"): "not trusted",
+               sts_domain(dns, policies, "plain", policy_text("plain.mx.test"), "plain.mx.test"): "STARTTLS"}
+    free = [sts_domain(dns, policies, "testing", policy_text("b.mx.test", mode="testing"), "plain.mx.test"),
+            sts_domain(dns, policies, "none", policy_text(mode="none"), "plain.mx.test")]
+    for name in fine + list(waiting) + free:
+        node.send(f"r@{name}")
+    for name in fine:
+        assert delivered(node, f"r@{name}")["tls"].endswith(", MTA-STS verified")
+    for name in free:
+        assert not delivered(node, f"r@{name}")["tls"]
+    for name, text in waiting.items():
+        deferred(node, f"r@{name}", text)
+    assert sorted(good.recipients()) == sorted(f"r@{n}" for n in fine) and not own.messages
+    assert sorted(plain.recipients()) == sorted(f"r@{n}" for n in free)
+    assert len(policies.requests) == len(set(policies.requests)) == 7
+    metrics = node.http("GET", "/metrics")[1]
+    metrics = metrics if isinstance(metrics, str) else metrics.decode()
+    assert 'turnpike_tls_policy_total{policy="mta_sts",result="verified"} 2' in metrics
+
+
+def test_sts_policies_that_are_none(sts_node, make_sink, dns, policies):
+    """A redirect, another type, too much, nothing, nonsense, a certificate for another name: there is no policy then."""
+    sink = make_sink("127.0.0.3")
+    dns.add("plain.mx.test", "A", "127.0.0.3")
+    good = policy_text("b.mx.test")
+    node = sts_node()
+    redirect = f"https://mta-sts.good.web.test:{policies.port}/.well-known/mta-sts.txt"
+    policies.answers["mta-sts.good.web.test"] = good
+    answers = {"redirect": (302, {"Location": redirect, "Content-Type": "text/plain"}, good.encode()),
+               "html": (200, {"Content-Type": "text/html"}, good.encode()),
+               "huge": (200, {"Content-Type": "text/plain"}, good.encode() + b"x: y\r\n" * 20000),
+               "missing": (404, {"Content-Type": "text/plain"}, good.encode()),
+               "broken": good.replace("STSv1", "STSv2")}
+    domains = [sts_domain(dns, policies, name, answer, "plain.mx.test") for name, answer in answers.items()]
+    dns.add("elsewhere.test", "MX", "10 plain.mx.test")
+    dns.add("_mta-sts.elsewhere.test", "TXT", '"v=STSv1; id=1;"')
+    dns.add("mta-sts.elsewhere.test", "A", "127.0.0.1")
+    policies.answers["mta-sts.elsewhere.test"] = good
+    for name in (*domains, "elsewhere.test"):
+        node.send(f"r@{name}")
+        delivered(node, f"r@{name}")
+    assert len(sink.messages) == 6
+    asked = [host for host, _path in policies.requests]
+    assert "mta-sts.good.web.test" not in asked and "mta-sts.elsewhere.test" not in asked
+
+
+@pytest.mark.parametrize("gone", ["record", "server", "both"])
+def test_sts_what_was_learnt_stays(sts_node, make_sink, dns, policies, authority, gone):
+    """A policy in force stays so while it cannot be fetched, or its record is gone; over a restart, too."""
+    sink = make_sink("127.0.0.1", certificate=authority.mx)
+    dns.add("a.mx.test", "A", "127.0.0.1")
+    node = sts_node()
+    name = sts_domain(dns, policies, "good", policy_text("a.mx.test"))
+    node.send(f"r@{name}")
+    delivered(node, f"r@{name}")
+    sink.extensions.remove("STARTTLS") # somebody takes it out from now on
+    dns.clear(f"_mta-sts.{name}")
+    if gone == "server":
+        dns.add(f"_mta-sts.{name}", "TXT", '"v=STSv1; id=2;"')
+    if gone != "record":
+        policies.answers[f"mta-sts.{name}"] = (503, {}, b"")
+    node.stop()
+    node.restart()
+    node.send(f"s@{name}")
+    deferred(node, f"s@{name}", "STARTTLS")
+    assert sink.recipients() == [f"r@{name}"]
+    if gone == "server":
+        assert len(policies.requests) == 2
+
+
+def test_sts_is_outranked_by_dane(signed, make_sink, dns, policies, authority, certificates, mx_port):
+    """Records that match are enough, whatever the policy."""
+    alone = certificates["alone"]
+    sink = make_sink("127.0.0.1", certificate=alone)
+    node = signed(domain("good", mx_port, ("127.0.0.1", [tlsa(alone[0])])) +
+                  ["_mta-sts.good IN TXT \"v=STSv1; id=1\"", "mta-sts.good IN A 127.0.0.1"],
+                  {"delivery": {"retry": ["1h"], "mta_sts_port": policies.port}},
+                  wrapper=("env", f"SSL_CERT_FILE={authority.file}"))
+    policies.answers["mta-sts.good.signed.test"] = policy_text("nobody.test")
+    node.send("r@good.signed.test")
+    assert delivered(node, "r@good.signed.test")["tls"].endswith(", DANE-EE verified")
+    assert sink.recipients() == ["r@good.signed.test"] and len(policies.requests) == 1
