@@ -203,6 +203,37 @@ static void test_refund_ends_refusal(void **state)
     held_end(&y, 1);
 }
 
+/* A new policy and a thaw end everybody's. */
+static void test_policy_and_thaw_end_refusals(void **state)
+{
+    (void)state;
+    struct policy_limit more = ten;
+    more.count = 12;
+    assert_true(held_send(0, 0, "anna", "t", 10));
+    assert_false(held_send(0, 0, "anna", "t", 1));
+    world_advance(1000, 10); /* the question is answered */
+    world_policy(&more, 1);
+    world_settle();
+    assert_true(held_send(0, 0, "anna", "t", 1));
+
+    struct command freeze = { .type = COMMAND_FREEZE,
+                              .freeze = { .by = { .who = SPAN_LIT("test") },
+                                          .scope = COMMAND_SCOPE_ACCOUNT,
+                                          .name = SPAN_LIT("berta"),
+                                          .mode = COMMAND_FREEZE_REJECT } };
+    struct command thaw = { .type = COMMAND_THAW,
+                            .thaw = { .by = { .who = SPAN_LIT("test") },
+                                      .scope = COMMAND_SCOPE_ACCOUNT,
+                                      .name = SPAN_LIT("berta") } };
+    assert_int_equal(world_command(&freeze).err, 0);
+    world_settle();
+    assert_false(held_send(0, 0, "berta", "t", 1));
+    world_advance(1000, 10);
+    assert_int_equal(world_command(&thaw).err, 0);
+    world_settle();
+    assert_true(held_send(0, 0, "berta", "t", 1));
+}
+
 /* A grant that ended during a slow DATA is exchanged; its own tokens count no more. */
 static void test_slow_data(void **state)
 {
@@ -471,6 +502,7 @@ int main(void)
         T(test_recall_between_nodes),
         T(test_refusal_is_remembered),
         T(test_refund_ends_refusal),
+        T(test_policy_and_thaw_end_refusals),
         T(test_slow_data),
         T(test_slow_data_too_late),
         T(test_fresh_clock),
