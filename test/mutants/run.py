@@ -1,10 +1,11 @@
 """Builds Turnpike with each of the faults in faults.txt, one at a time, and sees that the tests named there fail.
 
-usage: test/mutants.sh [--build DIR] [--jobs N] [--missing] [--quick] [--sound] [--table] [NAME...]
+usage: test/mutants.sh [--build DIR] [--jobs N] [--missing] [--quick] [--sound] [--table] [--by TEST] [NAME...]
 
   --missing  only by those tests that have not found them yet
   --quick    only by test programs, not by whole nodes and clusters
   --sound    first the same tests without a fault, which must pass
+  --by TEST  not by those in faults.txt, but by this one
   --table    nothing is run: what is known, as Markdown
 
 What is found is kept in DIR/results.json. Exit 0: each that was asked for was found by every test named for it.
@@ -155,6 +156,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     for flag in ("--missing", "--quick", "--sound", "--table"):
         parser.add_argument(flag, action="store_true")
+    parser.add_argument("--by")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
     mutants = table.load()
@@ -166,6 +168,8 @@ def main():
         raise SystemExit(f"no such fault: {', '.join(unknown)}")
     wanted = []
     for one in mutants.values():
+        if args.by:
+            one.by = [args.by.split()]
         known = runner.results.get(one.name, {})
         tests = [test for test in one.by if not (args.quick and test[0] in ("e2e", "fault"))
                  and not (args.missing and known.get(name_of(test), {}).get("failed"))]
