@@ -3,7 +3,7 @@
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 foreach(dep libuv liblz4 openssl libunbound jansson libmicrohttpd libcurl libpcre2-8 libidn2
-            libcrypt sqlite3 libisal)
+            libcrypt sqlite3 libisal libpsl)
   string(MAKE_C_IDENTIFIER ${dep} id)
   pkg_check_modules(${id} REQUIRED IMPORTED_TARGET ${dep})
 endforeach()

@@ -8,16 +8,16 @@ packages_build='
     gcc libc6-dev cmake ninja-build pkg-config
     libuv1-dev liblz4-dev libssl-dev libunbound-dev libevent-dev nettle-dev libyaml-dev libjansson-dev
     libmicrohttpd-dev libcurl4-openssl-dev libpcre2-dev libidn2-dev libcrypt-dev libsqlite3-dev libsystemd-dev
-    libisal-dev libcmocka-dev libnng-dev libraft-dev'
+    libisal-dev libpsl-dev libcmocka-dev libnng-dev libraft-dev'
 
 # dns-root-data: the key that DNSSEC validation starts from.
-packages_run='ca-certificates dns-root-data openssl procps'
+packages_run='ca-certificates dns-root-data openssl procps publicsuffix'
 
 # What turnpiked and turnpike are linked with, by Debian 12's names, and the two that they read: for images.
 packages_image='
-    ca-certificates dns-root-data
+    ca-certificates dns-root-data publicsuffix
     libcrypt1 libcurl4 libevent-2.1-7 libhogweed6 libidn2-0 libisal2 libjansson4 liblz4-1 libmicrohttpd12 libnettle8
-    libnng1 libpcre2-8-0 libsqlite3-0 libssl3 libsystemd0 libunbound8 libuv1 libyaml-0-2'
+    libnng1 libpcre2-8-0 libpsl5 libsqlite3-0 libssl3 libsystemd0 libunbound8 libuv1 libyaml-0-2'
 
 packages_test='
     python3 python3-pytest python3-pytest-xdist python3-aiosmtpd python3-dnslib python3-dkim python3-jsonschema python3-yaml
