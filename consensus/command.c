@@ -124,6 +124,16 @@ static const struct {
                                       U32(transfer_own.messages), RAW(transfer_own.sha256)) },
     [COMMAND_TRANSFER_END] = { "transfer-end", TRANSFER_ID },
     [COMMAND_TRANSFER_CANCEL] = { "transfer-cancel", TRANSFER_ID },
+    [COMMAND_SUPPRESS_ADD] = { "suppress-add",
+                               FIELDS(BY(suppress_add), NAME_OR_NONE(suppress_add.tenant),
+                                      NAME(suppress_add.address),
+                                      U8(suppress_add.class, 0, COMMAND_SUPPRESS_CLASS_MAX),
+                                      BOOL(suppress_add.bounced), U64(suppress_add.for_ms),
+                                      U32(suppress_add.most),
+                                      SPAN(suppress_add.reason, 0, COMMAND_SUPPRESS_REASON_MAX)) },
+    [COMMAND_SUPPRESS_REMOVE] = { "suppress-remove",
+                                  FIELDS(BY(suppress_remove), NAME_OR_NONE(suppress_remove.tenant),
+                                         NAME(suppress_remove.address), U64(suppress_remove.entry)) },
 };
 
 static const struct field *fields_of(uint8_t type)
@@ -134,6 +144,11 @@ static const struct field *fields_of(uint8_t type)
 const char *command_type_name(uint8_t type)
 {
     return fields_of(type) == NULL ? "unknown" : types[type].name;
+}
+
+uint8_t command_type_level(uint8_t type)
+{
+    return type >= COMMAND_SUPPRESS_ADD ? 3 : COMMAND_FEATURES_NEEDED;
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------- */
@@ -331,6 +346,20 @@ int command_entry_begin(struct buf *out, uint64_t now_ms)
     return buf_put_u64(out, now_ms);
 }
 
+/* The highest level that any of these needs. */
+static uint8_t level_of(struct span commands)
+{
+    struct cursor c;
+    uint8_t level = COMMAND_FEATURES_NEEDED;
+    cursor_init(&c, commands.p, commands.n);
+    while (cursor_left(&c) > 0 && !cursor_err(&c)) {
+        uint8_t needs = command_type_level(cursor_u8(&c));
+        (void)cursor_bytes(&c, cursor_u32(&c));
+        level = needs > level ? needs : level;
+    }
+    return level;
+}
+
 int command_entry_end(struct buf *out, uint32_t n)
 {
     if (buf_err(out) != 0)
@@ -339,6 +368,9 @@ int command_entry_end(struct buf *out, uint32_t n)
     if (n > COMMAND_ENTRY_MAX || out->len > COMMAND_ENTRY_BYTES_MAX - ENTRY_ALIGN)
         return ERR_LIMIT;
     size_t bytes = out->len - ENTRY_HEADER;
+    uint8_t level = level_of(span_of(out->data + ENTRY_HEADER, bytes));
+    if (level > (uint8_t)out->data[1])
+        out->data[1] = (char)level;
     out->data[2] = (char)(uint8_t)n;
     out->data[3] = (char)(uint8_t)(n >> 8);
     for (size_t i = 0; i < 4; i++)

@@ -28,10 +28,10 @@
 /* The largest entry: as many commands as fit below COMMAND_ENTRY_BYTES and a large one. */
 #define COMMAND_ENTRY_BYTES_MAX (COMMAND_ENTRY_BYTES + COMMAND_BYTES_MAX + 32u)
 
-/* Feature levels: 2: anybody ends the batches of a removed giver. An entry names the lowest level that can read it, so that older nodes can follow until the
+/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses. An entry names the lowest level that can read it, so that older nodes can follow until the
  * level is raised (COMMAND_FEATURE_RAISE). */
-#define COMMAND_FEATURES 2        /* highest that this build can do */
-#define COMMAND_FEATURES_NEEDED 1 /* by what it writes */
+#define COMMAND_FEATURES 3        /* highest that this build can do */
+#define COMMAND_FEATURES_NEEDED 1 /* by what it writes, but for commands of a higher command_type_level */
 
 enum command_type {
     /* sessions and quotas */
@@ -76,6 +76,9 @@ enum command_type {
     COMMAND_TRANSFER_OWN = 72,    /* the taker owns this batch from now on */
     COMMAND_TRANSFER_END = 73,    /* both know: forget it */
     COMMAND_TRANSFER_CANCEL = 74, /* it stays the giver's, unless it is the taker's already */
+    /* addresses that are not sent to */
+    COMMAND_SUPPRESS_ADD = 80,
+    COMMAND_SUPPRESS_REMOVE = 81,
 };
 
 /* Who asks. A machine answers the same (session, seq) once: a repeat gets the first answer again, as long as
@@ -303,6 +306,24 @@ struct command_transfer_end {
     uint8_t id[16];
 };
 
+#define COMMAND_SUPPRESS_REASON_MAX 160
+#define COMMAND_SUPPRESS_CLASS_MAX 31
+struct command_suppress_add {
+    struct command_by by;
+    struct span tenant;  /* empty: of accounts without one */
+    struct span address; /* lower case */
+    uint8_t class;       /* why: enum bounce_class, of node/bounce */
+    bool bounced;        /* not an operator's: an entry that is there stays as it is, and nothing is audited */
+    uint64_t for_ms;     /* cluster time; 0: for good */
+    uint32_t most;       /* entries of this tenant, by the proposer's policy */
+    struct span reason;
+};
+struct command_suppress_remove {
+    struct command_by by;
+    struct span tenant, address;
+    uint64_t entry; /* its id: a later one stays, and none is no fault. 0: whatever there is (an operator) */
+};
+
 struct command {
     uint8_t type; /* enum command_type */
     struct command_origin origin;
@@ -336,6 +357,8 @@ struct command {
         struct command_limits_reopen limits_reopen;
         struct command_transfer_own transfer_own;
         struct command_transfer_end transfer_end; /* also CANCEL */
+        struct command_suppress_add suppress_add;
+        struct command_suppress_remove suppress_remove;
     };
 };
 
@@ -362,5 +385,7 @@ int command_entry_end(struct buf *out, uint32_t n);
 int command_entry_decode(struct cursor *c, struct command_entry *out);
 
 const char *command_type_name(uint8_t type);
+/* The feature level that must be in force before this may be proposed. An entry that has it says so. */
+uint8_t command_type_level(uint8_t type);
 
 #endif

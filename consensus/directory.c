@@ -8,7 +8,7 @@ const struct store_type *const directory_types[] = {
     &directory_account_type,  &directory_tenant_type,  &directory_override_type, &directory_policy_type,
     &directory_upload_type,   &directory_chunk_type,   &directory_pool_type,     &directory_assignment_type,
     &directory_ip_type,       &directory_cluster_type, &directory_member_type,   &directory_token_type,
-    &directory_transfer_type, &directory_audit_type,
+    &directory_transfer_type, &directory_audit_type,  &directory_suppressed_type,
 };
 const uint32_t directory_ntypes = sizeof directory_types / sizeof directory_types[0];
 
@@ -26,6 +26,7 @@ static const struct {
     { offsetof(struct directory, members), &directory_member_type },
     { offsetof(struct directory, tokens), &directory_token_type },
     { offsetof(struct directory, transfers), &directory_transfer_type },
+    { offsetof(struct directory, suppressed), &directory_suppressed_type },
 };
 #define NINDEXES (sizeof indexes / sizeof indexes[0])
 
@@ -41,6 +42,7 @@ struct directory *directory_new(struct machine *m)
         return NULL;
     for (size_t i = 0; i < NINDEXES; i++)
         directory_index_init(index_at(d, i), indexes[i].type);
+    directory_suppressed_init(d);
     policy_default(&d->builtin);
     /* Until a policy says otherwise these are the machine's own. */
     if (m->config.session_ttl_ms != 0)
@@ -54,6 +56,7 @@ void directory_free(struct directory *d)
 {
     for (size_t i = 0; i < NINDEXES; i++)
         directory_index_fini(index_at(d, i));
+    directory_suppressed_fini(d);
     free(d);
 }
 
@@ -77,7 +80,7 @@ int directory_restored(struct machine *m)
     d->account_bytes += directory_account_bytes(LIST_ITEM(link, struct store_rec, link));
     directory_policy_restored(m);
     directory_audit_restored(m);
-    return 0;
+    return directory_suppressed_restored(m);
 }
 
 static directory_command_fn *const commands[] = {
@@ -106,6 +109,8 @@ static directory_command_fn *const commands[] = {
     [COMMAND_TRANSFER_OWN] = directory_transfer_own,
     [COMMAND_TRANSFER_END] = directory_transfer_end,
     [COMMAND_TRANSFER_CANCEL] = directory_transfer_cancel,
+    [COMMAND_SUPPRESS_ADD] = directory_suppress_add,
+    [COMMAND_SUPPRESS_REMOVE] = directory_suppress_remove,
 };
 
 int directory_apply(struct machine *m, const struct machine_at *at, const struct command *cmd,
@@ -119,7 +124,9 @@ int directory_apply(struct machine *m, const struct machine_at *at, const struct
 int directory_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t *n)
 {
     int err = directory_uploads_due(m, now_ms, out, n);
-    return err != 0 ? err : directory_tokens_due(m, now_ms, out, n);
+    if (err == 0)
+        err = directory_tokens_due(m, now_ms, out, n);
+    return err != 0 ? err : directory_suppressed_due(m, now_ms, out, n);
 }
 
 void directory_totals(const struct machine *m, struct machine_totals *out)
@@ -131,11 +138,12 @@ void directory_totals(const struct machine *m, struct machine_totals *out)
     out->pools = d->pools.len;
     out->addresses = d->ips.len;
     out->transfers = d->transfers.len;
+    out->suppressed = d->suppressed.len;
     out->audit = store_len(m->store, &directory_audit_type);
     LIST_EACH(link, store_all(m->store, &directory_member_type))
     out->members +=
         directory_member_is_present(LIST_ITEM(link, struct directory_member_rec, rec.link)) ? 1 : 0;
-    out->bytes += d->account_bytes + d->policy_bytes + d->audit_bytes +
+    out->bytes += d->account_bytes + d->policy_bytes + d->audit_bytes + d->suppressed_bytes +
                   SMALL * (d->tenants.len + d->overrides.len + d->pools.len + d->assignments.len +
                            d->ips.len + d->members.len + d->tokens.len + d->transfers.len);
 }

@@ -129,6 +129,19 @@ bool directory_transfer_find(const struct machine *m, const uint8_t id[16], stru
 typedef int directory_transfer_fn(void *arg, const struct directory_transfer *t);
 int directory_transfer_each(const struct machine *m, directory_transfer_fn *fn, void *arg);
 
+struct directory_suppressed {
+    struct span tenant, address, reason, who;
+    uint8_t class;     /* enum bounce_class, of node/bounce */
+    int64_t wall_ms;   /* since when, by the clock of the node that said so */
+    uint64_t until_ms; /* cluster time; 0: for good */
+    uint64_t version;
+};
+bool directory_suppressed_find(const struct machine *m, struct span tenant, struct span address,
+                               struct directory_suppressed *out);
+typedef int directory_suppressed_fn(void *arg, const struct directory_suppressed *s);
+/* In order of tenant, 0, address: from the first one behind these bytes on (empty: all). */
+int directory_suppressed_each(const struct machine *m, struct span after, directory_suppressed_fn *fn, void *arg);
+
 struct directory_audit {
     uint64_t id; /* ascending */
     int64_t wall_ms;

@@ -8,6 +8,8 @@
 #define CONSENSUS_DIRECTORY_IMPL_H
 
 #include "base/err.h"
+#include "base/heap.h"
+#include "base/map.h"
 #include "consensus/directory_index.h"
 #include "consensus/machine_impl.h"
 
@@ -20,6 +22,7 @@
 #define DIRECTORY_MEMBERS_MAX 512 /* with removed ones, of which the oldest are forgotten */
 #define DIRECTORY_TOKENS_MAX 256
 #define DIRECTORY_TRANSFERS_MAX 65536
+#define DIRECTORY_SUPPRESSED_MAX 1000000
 #define DIRECTORY_UPLOADS_MAX 8
 #define DIRECTORY_UPLOAD_BYTES (5u << 20)
 #define DIRECTORY_UPLOAD_STALE_MS 300000 /* since its last chunk */
@@ -30,7 +33,10 @@
 /* Records of one type that are listed in order. */
 struct directory {
     struct directory_index accounts, tenants, overrides, chunks, pools, assignments, ips, members, tokens,
-        transfers;
+        transfers, suppressed;
+    struct map suppressed_tenants; /* how many each tenant has */
+    struct heap suppressed_ends;
+    uint64_t suppressed_bytes; /* memory, about */
     struct policy_compiled builtin;
     struct directory_cluster_rec *cluster;             /* NULL: not founded */
     struct directory_policy_rec *policy;               /* in force; NULL: the built-in one */
@@ -46,7 +52,7 @@ typedef int directory_command_fn(struct machine *m, const struct machine_at *at,
 extern const struct store_type directory_account_type, directory_tenant_type, directory_override_type,
     directory_policy_type, directory_upload_type, directory_chunk_type, directory_pool_type,
     directory_assignment_type, directory_ip_type, directory_cluster_type, directory_member_type,
-    directory_token_type, directory_transfer_type, directory_audit_type;
+    directory_token_type, directory_transfer_type, directory_audit_type, directory_suppressed_type;
 
 /* ---- records (directory_rec.c) ------------------------------------------------------------------------- */
 
@@ -147,6 +153,10 @@ void directory_ips_settle(struct machine *m, const struct machine_at *at, uint64
 int directory_tokens_drop_all(struct machine *m);
 int directory_uploads_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t *n);
 int directory_tokens_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t *n);
+void directory_suppressed_init(struct directory *d);
+void directory_suppressed_fini(struct directory *d);
+int directory_suppressed_restored(struct machine *m);
+int directory_suppressed_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t *n);
 void directory_audit_restored(struct machine *m);
 void directory_policy_restored(struct machine *m);
 uint64_t directory_account_bytes(const struct store_rec *rec);
@@ -159,6 +169,6 @@ directory_command_fn directory_account_set, directory_account_remove, directory_
     directory_ip_released, directory_ip_remove, directory_cluster_init, directory_token_add,
     directory_token_remove, directory_member_join, directory_member_set, directory_member_report,
     directory_cert_issued, directory_feature_raise, directory_transfer_own, directory_transfer_end,
-    directory_transfer_cancel;
+    directory_transfer_cancel, directory_suppress_add, directory_suppress_remove;
 
 #endif

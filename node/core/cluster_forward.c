@@ -99,7 +99,8 @@ void cluster_on_propose(struct cluster *c, uint64_t from, struct span payload)
     for (uint32_t i = 0; i < n; i++) {
         struct command cmd;
         int err = command_decode(&cur, &cmd);
-        if (err == 0 && !cluster_may_propose(c->m, from, &cmd))
+        if (err == 0 && (!cluster_may_propose(c->m, from, &cmd) ||
+                         command_type_level(cmd.type) > machine_features(c->m)))
             err = ERR_DENIED;
         if (err != 0) { /* what cannot be read must never get into the log */
             log_warn("cluster", "node %llu sends a command that is not its to send: %s",

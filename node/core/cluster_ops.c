@@ -89,6 +89,10 @@ struct command_by *cluster_command_by(struct command *cmd)
         return &cmd->limits_reopen.by;
     case COMMAND_FEATURE_RAISE:
         return &cmd->feature_raise.by;
+    case COMMAND_SUPPRESS_ADD:
+        return &cmd->suppress_add.by;
+    case COMMAND_SUPPRESS_REMOVE:
+        return &cmd->suppress_remove.by;
     default:
         return NULL;
     }
@@ -143,6 +147,14 @@ static void submit_run(struct cluster *c, struct cluster_call *call)
 {
     struct submit *s = (struct submit *)call;
     int err = c->state == CLUSTER_RUNNING ? 0 : ERR_CLOSED;
+    uint8_t level = command_type_level(s->cmd->type);
+    if (err == 0 && level > machine_features(c->m)) {
+        cluster_call_done(c, call,
+                          admin_fail(call->e, ERR_DENIED,
+                                     "the cluster's feature level is %u, this needs %u: `turnpike cluster raise`",
+                                     machine_features(c->m), level));
+        return;
+    }
     struct cluster_ticket *t = err == 0 ? cluster_ticket_new(c, call) : NULL;
     if (err == 0 && t == NULL)
         err = -ENOMEM;

@@ -61,7 +61,7 @@ static void found(struct pair *p)
         .raft_address = SPAN_LIT("127.0.0.1:7001"),
         .gossip_address = SPAN_LIT("127.0.0.1:8001"),
         .version = SPAN_LIT("1"),
-        .features = 1,
+        .features = COMMAND_FEATURES,
     };
     apply_command(p, &cmd);
     cmd = (struct command){ .type = COMMAND_SESSION_OPEN };

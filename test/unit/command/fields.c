@@ -12,7 +12,8 @@ const uint8_t command_types[] = {
     COMMAND_IP_SET,        COMMAND_IP_MOVE,       COMMAND_IP_RELEASED,     COMMAND_IP_REMOVE,
     COMMAND_CLUSTER_INIT,  COMMAND_TOKEN_ADD,     COMMAND_MEMBER_JOIN,     COMMAND_MEMBER_SET,
     COMMAND_MEMBER_REPORT, COMMAND_CERT_ISSUED,   COMMAND_FEATURE_RAISE,   COMMAND_TOKEN_REMOVE,
-    COMMAND_TRANSFER_OWN,  COMMAND_TRANSFER_END,  COMMAND_TRANSFER_CANCEL,
+    COMMAND_TRANSFER_OWN,  COMMAND_TRANSFER_END,  COMMAND_TRANSFER_CANCEL, COMMAND_SUPPRESS_ADD,
+    COMMAND_SUPPRESS_REMOVE,
 };
 const size_t ncommand_types = sizeof command_types;
 
@@ -191,6 +192,22 @@ static void pool_fields(struct command *c, struct fields *f)
     case COMMAND_TRANSFER_END:
     case COMMAND_TRANSFER_CANCEL:
         RAW(c->transfer_end.id);
+        break;
+    case COMMAND_SUPPRESS_ADD:
+        by(&c->suppress_add.by, f);
+        MAYBE(c->suppress_add.tenant);
+        NAME(c->suppress_add.address);
+        CHOICE(c->suppress_add.class, 0, 31);
+        BOOL(c->suppress_add.bounced);
+        NUMBER(c->suppress_add.for_ms);
+        NUMBER(c->suppress_add.most);
+        SPAN(c->suppress_add.reason, 0, 160);
+        break;
+    case COMMAND_SUPPRESS_REMOVE:
+        by(&c->suppress_remove.by, f);
+        MAYBE(c->suppress_remove.tenant);
+        NAME(c->suppress_remove.address);
+        NUMBER(c->suppress_remove.entry);
         break;
     default:
         break;

@@ -238,6 +238,12 @@ static int on_transfer(void *arg, const struct directory_transfer *t)
                       t->messages, t->sha256[0], t->owned, t->cancelled);
 }
 
+static int on_suppressed(void *arg, const struct directory_suppressed *s)
+{
+    return buf_printf(arg, "suppressed %.*s|%.*s|%.*s|%.*s|%u|%lld|%llu|%llu\n", S(s->tenant), S(s->address),
+                      S(s->reason), S(s->who), s->class, (long long)s->wall_ms, U(s->until_ms), U(s->version));
+}
+
 static int on_audit(void *arg, const struct directory_audit *a)
 {
     return buf_printf(arg, "audit %llu|%lld|%.*s|%.*s\n", U(a->id), (long long)a->wall_ms, S(a->who),
@@ -264,6 +270,7 @@ void dump(const struct machine *m, struct buf *out)
                          S(cluster.ca_key), machine_features(m));
     (void)directory_token_each(m, on_token, out);
     (void)directory_transfer_each(m, on_transfer, out);
+    (void)directory_suppressed_each(m, str(""), on_suppressed, out);
     (void)directory_audit_each(m, 0, on_audit, out);
     machine_totals(m, &t);
     (void)buf_printf(out, "totals %llu %llu %llu %llu %llu %llu %llu\n", U(t.accounts), U(t.tenants),
