@@ -156,6 +156,18 @@ static const struct cli_option thaw_options[] = {
 static const struct cli_option frozen_options[] = { PAGE("senders"), END };
 static const struct cli_option tenant_list_options[] = { PAGE("tenants"), END };
 static const struct cli_option noted_options[] = { NOTE, END };
+static const struct cli_option suppression_list_options[] = {
+    { "tenant", "NAME", NULL, "of this tenant only" }, PAGE("addresses"), END
+};
+static const struct cli_option suppression_add_options[] = {
+    { "tenant", "NAME", NULL, "by this tenant (default: by accounts without one)" },
+    { "for", "DURATION", NULL, "so long (default: until removed)" },
+    { "reason", "TEXT", NULL, "a remark" },
+    END,
+};
+static const struct cli_option suppression_remove_options[] = {
+    { "tenant", "NAME", NULL, "by this tenant (default: by accounts without one)" }, END
+};
 static const struct cli_option limit_options[] = { TENANT, END };
 static const struct cli_option cluster_init_options[] = {
     { "name", "NAME", NULL, "this node's name (default: the configured one)" },
@@ -357,6 +369,14 @@ const struct cli_command cli_commands[] = {
       "  turnpike tenant set example.org --note 'contract 4711'\n", cmd_tenant_set },
     { "tenant remove", "NAME", 1, 1, NULL, no_options, "remove a tenant", NULL,
       "  turnpike tenant remove example.org\n", cmd_tenant_remove },
+    { "suppression list", "", 0, 0, NULL, suppression_list_options, "list addresses that are not sent to", NULL,
+      "  turnpike suppression list --tenant example.org\n", cmd_suppression_list },
+    { "suppression add", "ADDRESS", 1, 1, NULL, suppression_add_options, "send no more to an address",
+      "Mail of the classes that the policy says (suppression.classes) is refused at RCPT, on every node.",
+      "  turnpike suppression add bob@example.com --tenant example.org --reason 'asked us by phone'\n",
+      cmd_suppression_add },
+    { "suppression remove", "ADDRESS", 1, 1, NULL, suppression_remove_options, "send to an address again", NULL,
+      "  turnpike suppression remove bob@example.com --tenant example.org\n", cmd_suppression_remove },
 
     { "pool list", "", 0, 0, NULL, no_options, "list pools of source addresses", NULL,
       "  turnpike pool list\n", cmd_pool_list },

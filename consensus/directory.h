@@ -138,6 +138,7 @@ struct directory_suppressed {
 };
 bool directory_suppressed_find(const struct machine *m, struct span tenant, struct span address,
                                struct directory_suppressed *out);
+uint64_t directory_suppressed_count(const struct machine *m);
 typedef int directory_suppressed_fn(void *arg, const struct directory_suppressed *s);
 /* In order of tenant, 0, address: from the first one behind these bytes on (empty: all). */
 int directory_suppressed_each(const struct machine *m, struct span after, directory_suppressed_fn *fn, void *arg);

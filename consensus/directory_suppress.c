@@ -380,6 +380,11 @@ bool directory_suppressed_find(const struct machine *m, struct span tenant, stru
     return s != NULL;
 }
 
+uint64_t directory_suppressed_count(const struct machine *m)
+{
+    return m->directory->suppressed.len;
+}
+
 int directory_suppressed_each(const struct machine *m, struct span after, directory_suppressed_fn *fn,
                               void *arg)
 {

@@ -42,7 +42,7 @@ struct member_page {
     struct json_out j;
     uint32_t n, limit;
     bool more; /* there was one row too many */
-    char last[COMMAND_NAME_MAX + 32];
+    char last[2 * COMMAND_NAME_MAX + 32];
 };
 void member_page_begin(struct member_page *p, struct admin_call *c, const char *key);
 /* False: the page is full, and the caller ends its walk. Else the row is open. */

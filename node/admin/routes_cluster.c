@@ -117,6 +117,29 @@ const struct admin_param admin_thaw_params[] = {
     END,
 };
 
+const struct admin_param admin_suppression_params[] = {
+    TEXT("tenant", "of this tenant; empty: of accounts without one"),
+    NUMBER("limit", 1, ADMIN_ROWS_MAX, "rows at most"),
+    TEXT("after", "the last page's next"),
+    END,
+};
+const struct admin_param admin_suppression_add_params[] = {
+    NEEDED("address", "not to be sent to"),
+    TEXT("tenant", "by this tenant; default: by accounts without one"),
+    { .name = "for",
+      .type = ADMIN_TYPE_DURATION,
+      .min = 1000,
+      .max = 3650 * DAY_MS,
+      .help = "default: until removed" },
+    TEXT("reason", "a remark"),
+    END,
+};
+const struct admin_param admin_suppression_remove_params[] = {
+    NEEDED("address", "to be sent to again"),
+    TEXT("tenant", "by this tenant; default: by accounts without one"),
+    END,
+};
+
 const struct admin_param admin_cluster_raise_params[] = {
     NUMBER("level", 1, 1000000, "default: the highest that every node can do"),
     END,

@@ -5,6 +5,7 @@
 #include "node/core/node.h"
 #include "node/core/report.h"
 #include "node/core/session.h"
+#include "node/core/suppress.h"
 
 static const struct smtp_reply *check_mail(struct session *s, const struct smtp_server_mail *mail,
                                            struct charge_reply *frozen)
@@ -73,6 +74,10 @@ static void take_rcpt(struct session *s)
 bool admit_rcpt(struct session *s)
 {
     struct charge_reply refusal;
+    if (suppress_refuses(s, smtp_server_rcpt(s->smtp)->to.text, &refusal)) {
+        refuse_rcpt(s, &refusal.reply);
+        return true;
+    }
     switch (charge_rcpt(receive_charge(s), receive_rcpts(s), s->ahead, &refusal)) {
     case LEDGER_WAIT:
         s->rcpt_waits = true;

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "node/core/cluster_impl.h"
+#include "node/core/suppress.h"
 #include "node/policy/policy.h"
 
 #include <errno.h>
@@ -248,6 +249,7 @@ static void cluster_tick_cb(uv_timer_t *tick)
             cluster_address_tick(c, now);
         }
         cluster_pools_tick(c, now);
+        suppress_tick(c);
         cluster_published_poll(c);
         cluster_refresh(c);
     }
@@ -293,6 +295,8 @@ int cluster_new(struct node *n, struct cluster **out)
         err = cluster_auth_new(c, &c->auth);
     if (err == 0)
         err = cluster_hook_new(c, &c->hook);
+    if (err == 0 && (c->suppress = suppress_new()) == NULL)
+        err = -ENOMEM;
     if (err != 0) {
         log_error("cluster", "cannot start: %s", err_text(err));
         return err; /* the process ends: nothing is taken apart */
@@ -404,6 +408,7 @@ void cluster_free(struct cluster *c)
     cluster_counts_free(c);
     cluster_auth_free(c->auth);
     cluster_hook_free(c->hook);
+    suppress_free(c->suppress);
     if (c->shared_agent != NULL)
         agent_free(c->shared_agent);
     machine_free(c->m);

@@ -122,6 +122,8 @@ struct cluster_answers; /* cluster_answer.c */
 struct cluster_auth;    /* cluster_auth.c */
 struct cluster_hook;    /* cluster_hook.c */
 
+struct suppress;
+
 struct cluster {
     struct node *node;
     uv_loop_t loop;
@@ -159,6 +161,7 @@ struct cluster {
     bool hold_saved, hold_unsaved;          /* what is on disk; it could not be written */
     int64_t quorum_ms;                      /* until then: when there was a quorum last */
     struct buf due;                         /* scratch */
+    struct suppress *suppress;
     struct cluster_out outs[CLUSTER_MEMBERS_MAX];
     uint32_t nouts;
 

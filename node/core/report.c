@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "node/core/look.h"
 #include "node/core/node.h"
+#include "node/core/suppress.h"
 #include "node/smtp/reply_parser.h"
 
 #include <stdlib.h>
@@ -465,6 +466,8 @@ void report_recipient(struct worker *w, const struct attempt *a, uint32_t i, con
     }
     if (!rcpt_state_terminal(state))
         return;
+    if (state == RCPT_BOUNCED)
+        suppress_result(w, a, i);
     struct history_rcpt note = { .rcpt = a->rcpts[i],
                                  .site = e.site,
                                  .mx = e.mx,

@@ -148,6 +148,14 @@ void policy_compile(struct policy_doc *doc, struct policy *out)
     out->auth_guard.window_ms = doc->guard_window_ms;
     out->auth_guard.block_ms = doc->guard_block_ms;
     copy(out->late_identity_header, sizeof out->late_identity_header, doc->late.header);
+    for (uint32_t i = 0; i < doc->suppression.nclasses; i++)
+        out->suppression.classes |= (uint8_t)(1u << doc->suppression.classes[i]);
+    if (doc->suppression.nclasses == 0)
+        out->suppression.classes = POLICY_SUPPRESSED_CLASSES;
+    if (!doc->suppression.enabled)
+        out->suppression.classes = 0;
+    out->suppression.expire_ms = doc->suppression.expire_ms;
+    out->suppression.max_per_tenant = doc->suppression.max_per_tenant;
     copy(out->hook, sizeof out->hook, doc->hook);
     out->late_identity_accounts = doc->late.accounts;
     out->nlate_identity_accounts = doc->late.naccounts;

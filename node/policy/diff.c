@@ -129,6 +129,12 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
     diff_text(out, "late_identity.header", from->late_identity_header, to->late_identity_header);
     diff_accounts(out, from, to, "-> (none)");
     diff_accounts(out, to, from, "is new");
+    char was[32], now[32];
+    diff_text(out, "suppression.classes", classes(from->suppression.classes, was),
+              classes(to->suppression.classes, now));
+    diff_duration(out, "suppression.expire", from->suppression.expire_ms, to->suppression.expire_ms);
+    diff_number(out, "suppression.max_per_tenant", from->suppression.max_per_tenant,
+                to->suppression.max_per_tenant);
     diff_text(out, "hook", from->hook, to->hook);
     policy_diff_rules(out, from->rules, to->rules);
     return buf_err(out);

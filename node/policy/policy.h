@@ -26,6 +26,11 @@ struct policy {
     char late_identity_header[64]; /* of trusted relays: "X-Sender-Account"; "": none */
     char **late_identity_accounts; /* relay accounts that are trusted to name the sender */
     uint32_t nlate_identity_accounts;
+    struct {
+        uint8_t classes;         /* bits 1 << class; 0: it is off */
+        int64_t expire_ms;       /* of what a bounce adds */
+        uint32_t max_per_tenant;
+    } suppression;
     char hook[256]; /* program that is run when this node starts or stops serving; "": none */
     struct shaping_rules *rules; /* about remote servers' replies: the operators' and the built-in ones */
 };

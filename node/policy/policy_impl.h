@@ -8,6 +8,7 @@
 #define POLICY_FILE_MAX (1u << 20) /* bytes of a document */
 #define POLICY_IDENTITIES_MAX 10000
 #define POLICY_RULES_MAX 1000 /* besides the built-in ones */
+#define POLICY_SUPPRESSED_CLASSES (1u << 2) /* bulk, when none are named */
 
 struct policy_doc_limit {
     char *name;
@@ -53,6 +54,13 @@ struct policy_doc {
         char **accounts;
         uint32_t naccounts;
     } late;
+    struct {
+        bool enabled;
+        int *classes;
+        uint32_t nclasses; /* 0: bulk */
+        int64_t expire_ms;
+        uint32_t max_per_tenant;
+    } suppression;
     char *hook;
     struct policy_doc_rule *rules;
     uint32_t nrules;

@@ -47,6 +47,13 @@ TABLE(auth_guard, policy_doc,
 TABLE(late_identity, policy_doc, VALUE(policy_doc, late.header, "header", text, RANGE(1, 63)),
       LIST_IN(policy_doc, late, accounts, "accounts", TYPE(account), COUNT(1, POLICY_IDENTITIES_MAX)));
 
+TABLE(suppression, policy_doc, VALUE(policy_doc, suppression.enabled, "enabled", bool, DEFAULT("true")),
+      LIST_IN(policy_doc, suppression, classes, "classes", TYPE(enum), .names = policy_class_names,
+              COUNT(1, POLICY_CLASSES)),
+      VALUE(policy_doc, suppression.expire_ms, "expire", duration, DEFAULT("180d"), RANGE(HOUR, 3650 * DAY)),
+      VALUE(policy_doc, suppression.max_per_tenant, "max_per_tenant", u32, DEFAULT("100000"),
+            RANGE(1, 1000000)));
+
 static const struct schema_field policy_fields[] = {
     LIST(policy_doc, limits, "limits", .map = &limit_map, COUNT(0, POLICY_LIMITS_MAX)),
     GROUP("classes", classes_map),
@@ -56,6 +63,7 @@ static const struct schema_field policy_fields[] = {
     GROUP("freeze", freeze_map),
     GROUP("auth_guard", auth_guard_map),
     GROUP("late_identity", late_identity_map),
+    GROUP("suppression", suppression_map),
     VALUE(policy_doc, hook, "hook", path),
     LIST(policy_doc, rules, "rules", .map = &policy_rule_map, COUNT(0, POLICY_RULES_MAX)),
     VALUE(policy_doc, default_rules, "default_rules", bool, DEFAULT("true")),
