@@ -82,6 +82,7 @@ struct config_smtp {
     int64_t data_timeout_ms;    /* no byte of the content */
     int64_t session_timeout_ms; /* the whole connection */
     bool smtputf8;
+    bool requiretls; /* offered to clients of submission listeners, under TLS */
 };
 
 enum config_header_action { CONFIG_HEADER_ADD, CONFIG_HEADER_REMOVE };

@@ -72,7 +72,8 @@ TABLE(
     VALUE(config_smtp, data_timeout_ms, "data_timeout", duration, DEFAULT("5m"), RANGE(SEC, HOUR)),
     VALUE(config_smtp, session_timeout_ms, "session_timeout", duration, DEFAULT("2h"),
           RANGE(MINUTE, 7 * DAY)),
-    VALUE(config_smtp, smtputf8, "smtputf8", bool, DEFAULT("true")));
+    VALUE(config_smtp, smtputf8, "smtputf8", bool, DEFAULT("true")),
+    VALUE(config_smtp, requiretls, "requiretls", bool, DEFAULT("true")));
 
 static const struct schema_field header_rule_fields[] = {
     { .key = "add", .type = &type_header_add },

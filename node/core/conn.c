@@ -229,6 +229,7 @@ static void conn_begin(struct conn *c)
         .smtputf8 = (env->flags & ENVELOPE_SMTPUTF8) != 0,
         .content_8bit = (env->flags & ENVELOPE_BODY_IS_8BIT) != 0,
         .requiretls = (env->flags & ENVELOPE_REQUIRETLS) != 0,
+        .authenticated = conn_policy_authenticated(c),
         .nrcpts = c->attempt->nrcpts,
         .rcpts = c->attempt->client_rcpts,
     };

@@ -83,6 +83,8 @@ int conn_policy_start_tls(struct conn *c);
 /* The target did what was demanded, or `trouble` says what it did. */
 void conn_policy_ready(struct conn *c);
 void conn_policy_failed(struct conn *c, enum smtp_client_stage stage);
+/* RFC 8689 section 4.2.1: nobody but the next hop that was meant has the other end of this TLS. */
+bool conn_policy_authenticated(const struct conn *c);
 /* "TLSv1.3 TLS_AES_256_GCM_SHA384, DANE-EE verified"; empty without TLS. */
 const char *conn_policy_tls_text(const struct conn *c, char out[128]);
 

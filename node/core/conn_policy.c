@@ -152,3 +152,17 @@ const char *conn_policy_tls_text(const struct conn *c, char out[128])
     snprintf(out, 128, "%s%s", tls_info_format(info, text), c->demand.sts ? ", MTA-STS verified" : "");
     return out;
 }
+
+/* The host's name came from somebody who may give it: the operator, DNSSEC, or the domain's policy. */
+static bool host_is_meant(const struct conn *c)
+{
+    bool named = c->hop.route != NULL && c->hop.route->hop.kind == CONFIG_HOP_HOST;
+    return named || c->found->mx_secure ||
+           (c->sts != NULL && c->sts->mode != STS_NONE && sts_policy_allows(c->sts, c->host));
+}
+
+bool conn_policy_authenticated(const struct conn *c)
+{
+    const struct tls_info *info = c->stream == NULL ? NULL : stream_tls_info(c->stream);
+    return info != NULL && info->verified && (info->dane_usage >= 0 || host_is_meant(c));
+}

@@ -30,6 +30,9 @@ struct dsn_job {
     struct buf diagnostics;
     struct spool_reader *reader;
     struct spool_ingest *in;
+    struct envelope about;                 /* the original's, as the report shows it */
+    char redacted[ENVELOPE_TEXT_MAX + 32]; /* instead of its header; "": its own */
+    bool redacted_read;
     struct envelope env; /* the report's */
     struct envelope_rcpt to;
 };
@@ -133,7 +136,23 @@ static void give_up(struct attempt *a, const struct dsn_job_rcpt *rcpts, uint32_
 
 static int read_original(void *ctx, const char **p, size_t *n)
 {
-    return spool_reader_next(ctx, p, n);
+    struct dsn_job *job = ctx;
+    if (job->redacted[0] == '\0')
+        return spool_reader_next(job->reader, p, n);
+    *p = job->redacted;
+    *n = job->redacted_read ? 0 : strlen(job->redacted);
+    job->redacted_read = true;
+    return 0;
+}
+
+/* RFC 8689 section 5: the way back may be without TLS, so nothing goes there of a message that asked for it.
+ */
+static void redact(struct dsn_job *job)
+{
+    struct span id = job->about.message_id;
+    snprintf(job->redacted, sizeof job->redacted, "%s%.*s\r\n\r\n",
+             id.n > 0 ? "Message-ID: " : "Comments: redacted", (int)id.n, id.n == 0 ? "" : id.p);
+    job->about.header_bytes = (uint32_t)strlen(job->redacted);
 }
 
 /* Recipients, what was said of them, and the report's own name. */
@@ -177,14 +196,18 @@ static int dsn_fill(struct dsn_job *job)
     char id[SPOOL_ID_TEXT];
     spool_id_format(spool_ingest_id(job->in), id);
     snprintf(job->message_id, sizeof job->message_id, "<%s@%s>", id, c->hostname);
-    job->dsn = (struct mail_dsn){ .original = &a->info->env,
+    job->about = a->info->env;
+    bool requiretls = (job->about.flags & ENVELOPE_REQUIRETLS) != 0;
+    if (requiretls)
+        redact(job);
+    job->dsn = (struct mail_dsn){ .original = &job->about,
                                   .rcpts = job->dsn_rcpts,
                                   .nrcpts = job->n,
                                   .reporting_mta = span_str(c->hostname),
                                   .message_id = span_str(job->message_id),
                                   .postmaster = span_str(c->bounces.postmaster),
                                   .wall_ms = clock_wall_ms(),
-                                  .full = full,
+                                  .full = full && !requiretls,
                                   .full_max_bytes = c->bounces.max_full_bytes };
     return getrandom(&job->dsn.nonce, sizeof job->dsn.nonce, 0) == (ssize_t)sizeof job->dsn.nonce ? 0
                                                                                                   : -errno;
@@ -198,7 +221,7 @@ static int dsn_write(struct dsn_job *job)
     bool in_header = true;
     uint32_t header = 0;
     buf_init(&block, BLOCK_MAX);
-    mail_dsn_start(&builder, &job->dsn, read_original, job->reader);
+    mail_dsn_start(&builder, &job->dsn, read_original, job);
     int more;
     do {
         buf_reset(&block);

@@ -36,6 +36,7 @@ static void smtp_config(const struct config *c, struct listener *l)
         .auth_without_tls = cl->old_devices,
         .normalise_bare_lf = cl->old_devices,
         .offer_smtputf8 = c->smtp.smtputf8,
+        .offer_requiretls = c->smtp.requiretls && !relay && !cl->old_devices,
         .allow_unqualified = !relay,
     };
 }

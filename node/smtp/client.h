@@ -110,6 +110,7 @@ struct smtp_client_mail { /* borrowed until its RESULT was read */
     bool smtputf8; /* an address, or the header, needs it */
     bool content_8bit;
     bool requiretls;
+    bool authenticated; /* the server is known to be the right one: requiretls is only sent on then */
     uint32_t nrcpts; /* at least 1 */
     const struct smtp_client_rcpt *rcpts;
 };

@@ -82,7 +82,10 @@ static bool refuse_locally(const struct smtp_client *c, struct smtp_client_resul
         code = 553, enhanced = "5.1.7", text = "control character in the sender's address";
     } else if ((m->smtputf8 || !text_ascii(m->from)) && (bits & CAP_SMTPUTF8) == 0) {
         code = 553, enhanced = "5.6.7", text = "the message needs SMTPUTF8, which this server does not offer";
-    } else if (m->requiretls && (!c->tls_active || (bits & CAP_REQUIRETLS) == 0)) {
+    } else if (m->requiretls && (!c->tls_active || !m->authenticated)) { /* RFC 8689 section 4.2 */
+        code = 550, enhanced = "5.7.10",
+        text = "the message needs REQUIRETLS, but this server cannot be authenticated by TLS";
+    } else if (m->requiretls && (bits & CAP_REQUIRETLS) == 0) {
         code = 550, enhanced = "5.7.30",
         text = "the message needs REQUIRETLS, which this server does not offer";
     } else if (m->content_8bit && (bits & CAP_8BITMIME) == 0 && c->config.eightbit_bounce) {

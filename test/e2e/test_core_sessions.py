@@ -174,18 +174,24 @@ def test_handshake_may_come_with_the_proxy_header(make_node, sink):
     wait_until("the log names the client", lambda: [e for e in node.events("connection") if e["client_ip"] == "192.0.2.7"])
 
 
-def test_requiretls_is_not_promised(node):
+def test_requiretls_is_offered_under_tls_to_who_logs_in(node):
     node.add_account()
     with Raw(node.ports["submissions"]) as client:
         client.wrap(node.certificate)
         client.reply()
-        assert "REQUIRETLS" not in client.command("EHLO c.example.com", "250")
+        assert "REQUIRETLS" in client.command("EHLO c.example.com", "250")
     with Raw(node.ports["relay"]) as client:
         client.reply()
         client.command("EHLO c.example.com", "250")
         client.starttls(node.certificate)
         assert "REQUIRETLS" not in client.command("EHLO c.example.com", "250")
         client.command("MAIL FROM:<user@example.com> REQUIRETLS", "555 5.5.4")
+    node.config["smtp"] = {"requiretls": False}
+    node.take_config()
+    with Raw(node.ports["submissions"]) as client:
+        client.wrap(node.certificate)
+        client.reply()
+        assert "REQUIRETLS" not in client.command("EHLO c.example.com", "250")
 
 
 # ---- what the event log leaves out -------------------------------------------------------------------------

@@ -339,3 +339,36 @@ def test_sts_is_outranked_by_dane(signed, make_sink, dns, policies, authority, c
     node.send("r@good.signed.test")
     assert delivered(node, "r@good.signed.test")["tls"].endswith(", DANE-EE verified")
     assert sink.recipients() == ["r@good.signed.test"] and len(policies.requests) == 1
+
+
+# ---- REQUIRETLS -------------------------------------------------------------------------------------------
+
+
+def test_requiretls(signed, make_sink, dns, certificates, mx_port):
+    """Only to a server that is known to be the right one and offers it, too; reports show nothing of the message."""
+    alone = certificates["alone"]
+    good, lacking = make_sink("127.0.0.1", certificate=alone), make_sink("127.0.0.2", certificate=alone)
+    good.extensions.append("REQUIRETLS")
+    node = signed(domain("good", mx_port, ("127.0.0.1", [tlsa(alone[0])])) +
+                  domain("lacking", mx_port, ("127.0.0.2", [tlsa(alone[0])])) +
+                  domain("anybody", mx_port, ("127.0.0.1", [])))
+    dns.mail_domain("back.test", "127.0.0.1")
+    node.add_account()
+    recipients = [f"r@{name}.signed.test" for name in ("good", "lacking", "anybody")]
+    with node.smtp("submissions", "user@example.com") as client:
+        assert client.has_extn("requiretls")
+        client.sendmail("user@back.test", recipients, "From: user@back.test\r\nSubject: top secret\r\n"
+                        "Message-ID: <it@back.test>\r\n\r\nsecret words\r\n", mail_options=["REQUIRETLS"])
+    assert delivered(node, recipients[0])["tls"].endswith("verified")
+    for recipient, code in ((recipients[1], "550 5.7.30"), (recipients[2], "550 5.7.10")):
+        row = wait_until("it is returned", lambda: next((r for r in node.track(recipient=recipient)
+                                                         if r["state"] == "bounced"), None))
+        assert row["reply"].startswith(code), row
+    wait_until("the reports are there", lambda: sorted(good.recipients()) == ["r@good.signed.test"] + ["user@back.test"] * 2)
+    assert not lacking.messages
+    for message in good.messages:
+        if message.recipients == ["user@back.test"]:
+            assert b"secret" not in message.content and b"<it@back.test>" in message.content
+            assert "REQUIRETLS" not in message.parameters
+        else:
+            assert "REQUIRETLS" in message.parameters.split() and b"secret words" in message.content

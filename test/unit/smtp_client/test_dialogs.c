@@ -8,15 +8,10 @@
  *   S* N TEXT             the same, N times
  *   C: TEXT               the client has said TEXT CRLF; before the server's next turn all must be accounted
  * for TLS ok | TLS failed WHY MAIL from=A to=A to=A ... size=N envid=X ret=full|hdrs utf8 8bit requiretls
- *        after to=: orcpt=X, notify=never|success,failure,delay
- *   BODY TEXT             with escapes; the client then says it, stuffed, and the dot
- *   BODY-FAILED WHY
- *   RESULT CLASS STAGE [local] REPLY     of each recipient in order
- *   NEXT | QUIT | CLOSED WHY
- *   FAILURE CLASS STAGE [local] REPLY | FAILURE none
- *   WANT input|tls|mail|body|result|close
- *   RETRY-PLAIN yes|no
- *   DEADLINE MS
+ * [anybody] after to=: orcpt=X, notify=never|success,failure,delay BODY TEXT             with escapes; the
+ * client then says it, stuffed, and the dot BODY-FAILED WHY RESULT CLASS STAGE [local] REPLY     of each
+ * recipient in order NEXT | QUIT | CLOSED WHY FAILURE CLASS STAGE [local] REPLY | FAILURE none WANT
+ * input|tls|mail|body|result|close RETRY-PLAIN yes|no DEADLINE MS
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -219,7 +214,9 @@ static void parse_mail(struct player *pl, const char *text)
         } else if (strcmp(word, "8bit") == 0) {
             m->content_8bit = true;
         } else if (strcmp(word, "requiretls") == 0) {
-            m->requiretls = true;
+            m->requiretls = m->authenticated = true;
+        } else if (strcmp(word, "anybody") == 0) {
+            m->authenticated = false;
         } else {
             complain(pl, "MAIL: %s", word);
         }
