@@ -176,9 +176,9 @@ static void finish_commit(struct spool *s, struct rec *r, struct segment *seg, s
             msg_free(s, m);
         }
         free(r->chunks);
-    } else if ((m->flags & MSG_ENDED) != 0) {
-        free(r->chunks); /* a copy overtaken by the end; its tombstone follows and names it */
     } else {
+        /* Also a copy that the end has overtaken: its tombstone follows and names it. Until that is on disk the copy
+         * is what counts, and the segment that it was read from can go. */
         account_commit(s, m, seg->number, r->offset, r->payload, r->chunks);
         m->flags &= ~(uint32_t)MSG_PENDING;
         if ((r->flags & RECORD_COPY) == 0)

@@ -118,6 +118,53 @@ static void test_compaction_keeps_what_lives(void **state)
     assert_int_equal(corrupt(b), 0);
 }
 
+/* A message ends while its copy is being written. */
+static struct {
+    struct spool *s;
+    const struct disk *below;
+    uint64_t id;
+    bool done;
+} ending;
+
+static ssize_t pwritev_and_end(void *ctx, int fd, const struct iovec *iov, int n, uint64_t offset)
+{
+    const struct msg *m = ending.done ? NULL : index_find(ending.s, ending.id);
+    if (m != NULL && (m->flags & MSG_MOVING) != 0) {
+        struct spool_rcpt_update u = { .to = { .state = RCPT_DELIVERED, .reply = SPAN_LIT("250 ok") } };
+        ending.done = true;
+        assert_int_equal(spool_update(ending.s, ending.id, &u, 1, NULL), 0);
+    }
+    return ending.below->pwritev(ctx, fd, iov, n, offset);
+}
+
+static void test_compaction_overtaken_by_an_end(void **state)
+{
+    struct bench *b = *state;
+    struct disk disk = *b->s->disk;
+    uint64_t id;
+    assert_int_equal(put_message(b->s, 2, 700, 1, &id), 0);
+    uint32_t number = index_find(b->s, id)->segment;
+    fill_dead(b, 10);
+    ending.s = b->s;
+    ending.below = b->s->disk;
+    ending.id = id;
+    ending.done = false;
+    disk.pwritev = pwritev_and_end;
+    b->s->disk = &disk;
+    background(b);
+    b->s->disk = ending.below;
+    assert_true(ending.done);
+    assert_null(segments_find(b->s, number)); /* the copy is what counts until the end is on disk */
+    assert_int_equal(spool_flush(b->s), 0);
+    struct spool_stats st;
+    spool_stats(b->s, &st);
+    assert_int_equal(st.live_bytes, 0);
+    fill_dead(b, 30);
+    background(b);
+    crash(b, SIMDISK_SYNCED_ONLY);
+    assert_int_equal(b->found, 0);
+}
+
 static uint32_t room_calls;
 
 static void on_room(void *ctx)
@@ -197,9 +244,13 @@ int main(void)
 {
     bench_log();
     const struct CMUnitTest tests[] = {
-        RULE(test_reader_keeps_its_segments),     RULE(test_bad_summary_means_reading_the_segment),
-        RULE(test_open_message_pins_its_chunks),  RULE(test_compaction_keeps_what_lives),
-        RULE(test_a_fast_sender_is_told_to_wait), RULE(test_too_many_messages),
+        RULE(test_reader_keeps_its_segments),
+        RULE(test_bad_summary_means_reading_the_segment),
+        RULE(test_open_message_pins_its_chunks),
+        RULE(test_compaction_keeps_what_lives),
+        RULE(test_compaction_overtaken_by_an_end),
+        RULE(test_a_fast_sender_is_told_to_wait),
+        RULE(test_too_many_messages),
         RULE(test_verify_finds_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
