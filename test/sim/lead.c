@@ -334,6 +334,13 @@ void lead_cluster_found(void)
     founding = machine_new(&(struct machine_config){ 0 });
     machine_effects_init(&founding_effects);
     founding_members(sim.n, found);
+    for (uint32_t i = 1; i < sim.n; i++) { /* the first one is */
+        struct command active = { .type = COMMAND_MEMBER_SET,
+                                  .member_set = { .by = { .who = SPAN_LIT("founder") },
+                                                  .node = i + 1u,
+                                                  .state = COMMAND_MEMBER_ACTIVE } };
+        ensure(found(&active).err == 0);
+    }
     struct policy_compiled p = { .voters = 3, .freeze_mode = COMMAND_FREEZE_REJECT, .nlimits = SIM_LIMITS };
     memcpy(p.limits, sim_limits, sizeof sim_limits);
     founding_policy(&p, 255, found);

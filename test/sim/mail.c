@@ -286,7 +286,7 @@ static void attempt_begin(struct mail *m, struct mail_attempt *a)
     a->attempts = v.attempts;
     a->nrcpts = v.nrcpts;
     memcpy(a->rcpts, v.rcpts, v.nrcpts * sizeof a->rcpts[0]);
-    a->due_ns = sim.now_ns + (sim.quiet ? sim_ms(20) : sim_ms(sim_random(4) == 0 ? 3000 : 300));
+    a->due_ns = sim.now_ns + (sim.quiet ? sim_ms(20) : sim_ms((uint64_t)sim.sink_ms));
     sim_step(SIM_STEP_MAIL, m->s->i, a->id);
 }
 
@@ -382,8 +382,18 @@ bool mail_turn(struct sim_server *s)
 /* ---- operators move mail -------------------------------------------------------------------------------
  */
 
-#define MOVE_OF 60 /* turns */
+#define MOVE_OF 25 /* turns */
 #define MOVE_MAX 6
+
+static int cancel_cb(void *arg, const struct transfer_row *row)
+{
+    char hex[TRANSFER_HEX];
+    struct admin_error e;
+    transfer_hex(row->batch, hex);
+    if (row->giving)
+        (void)transfer_cancel(arg, span_str(hex), &e);
+    return 0;
+}
 
 void mail_move_some(void)
 {
@@ -395,6 +405,8 @@ void mail_move_some(void)
         return;
     struct look_ids ids;
     struct sim_server *was = memory_enter(s);
+    if (sim_random(10) == 0)
+        (void)transfer_list(&s->mail->node, cancel_cb, &s->mail->node);
     (void)look_ids(&s->mail->node, NULL, 0, &ids);
     size_t k = ids.n == 0 ? 0 : sim_random(ids.n);
     for (size_t i = 0; i < MOVE_MAX && k + i < ids.n; i++) {
@@ -405,4 +417,10 @@ void mail_move_some(void)
         sim_step(SIM_STEP_OPERATE, s->i, to);
     free(ids.ids);
     (void)memory_enter(was);
+}
+
+void mail_drains(struct sim_server *s)
+{
+    s->drained = true;
+    mail_check_moves_all(s);
 }

@@ -58,6 +58,7 @@ void mail_check_accepted(struct sim_server *s, uint64_t id)
 {
     struct known *m = find_known(id);
     m->accepted = true;
+    m->moves = s->drained;
     m->holder = s->i;
     check_sums.stored++;
     for (uint32_t i = 0; i < m->nrcpts; i++)

@@ -4,7 +4,7 @@
  *        cluster_sim --volume SEEDS STEPS [FIRST]   until there were so many of both
  *        cluster_sim --twice FIRST COUNT        each seed twice: the same steps
  *        cluster_sim --schedule SEED            prints what goes wrong when
- *        cluster_sim --replay FILE              runs such a schedule
+ *        cluster_sim --replay SEED|FILE         runs such a schedule; says what the nodes say
  *        cluster_sim --shrink SEED|FILE         prints a shorter one with the same fault
  */
 #include "test/sim/sim.h"
@@ -68,11 +68,12 @@ static void say_end(void)
     const struct check_sums *c = &check_sums;
     printf("seeds %llu to %llu: %llu admitted of %llu mails, %llu refused; %llu entries, %llu leaders, %llu "
            "kills, %llu snapshots, %llu installed; %llu freezes promised of %llu returned, %llu policies, "
-           "%llu removed; %llu messages stored, %llu recipients delivered, %llu moved; %llu spools opened\n",
+           "%llu removed; %llu messages stored, %llu recipients delivered, %llu moved, %llu drains; %llu "
+           "spools opened\n",
            (ull)first_seed, (ull)(first_seed + seeds - 1), (ull)c->admitted, (ull)c->mails, (ull)c->refused,
            (ull)c->entries, (ull)c->leaders, (ull)c->kills, (ull)c->snapshots, (ull)c->installs,
            (ull)c->freezes, (ull)c->returned, (ull)c->policies, (ull)c->removed, (ull)c->stored,
-           (ull)c->delivered, (ull)c->moved, (ull)c->opened);
+           (ull)c->delivered, (ull)c->moved, (ull)c->drains, (ull)c->opened);
     printf("%llu seeds, %llu steps (%llu packets, %llu disk, %llu timers, %llu clients', %llu operators', "
            "%llu mail, %llu threads, %llu "
            "trouble) in %.1f s: %.0f steps/s; %u faults\n",
@@ -160,10 +161,12 @@ int main(int argc, char **argv)
         (strcmp(verb, "--schedule") != 0 && strcmp(verb, "--replay") != 0 && strcmp(verb, "--shrink") != 0)) {
         fprintf(stderr,
                 "usage: cluster_sim [FIRST [COUNT]] | --volume SEEDS STEPS [FIRST] | --twice FIRST COUNT\n"
-                "       | --schedule SEED | --replay FILE | --shrink SEED|FILE\n");
+                "       | --schedule SEED | --replay SEED|FILE | --shrink SEED|FILE\n");
         return 64;
     }
     take_schedule(argv[2]);
+    if (strcmp(verb, "--replay") == 0)
+        log_set_level(LOG_LEVEL_INFO);
     if (strcmp(verb, "--schedule") == 0)
         schedule_print(&schedule, stdout);
     return strcmp(verb, "--schedule") == 0 ? 0

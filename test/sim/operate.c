@@ -8,13 +8,15 @@
 #define SIM_STREAM SIM_STREAM_OPERATE
 #include "test/sim/sim.h"
 
+#include "consensus/directory.h"
+
 #include <stdio.h>
 
 #define OPS 8
 #define ROWS 256
 #define IDS 4
 
-enum op_kind { OP_FREEZE, OP_THAW, OP_CHUNK, OP_COMMIT, OP_REMOVE };
+enum op_kind { OP_FREEZE, OP_THAW, OP_CHUNK, OP_COMMIT, OP_REMOVE, OP_DRAIN };
 enum op_state { FREE, ASKED, AWAITED, UNKNOWN };
 struct op {
     enum op_state state;
@@ -151,10 +153,33 @@ static struct op *op_new(enum op_kind kind, uint32_t account)
     return NULL;
 }
 
+/* A member that is active drains, one that drains is active again. One at a time. */
+static void drain(uint32_t target, bool only_undo)
+{
+    struct directory_member mb;
+    struct op *op = busy(OP_DRAIN, 0) || sim.servers[target].removed ? NULL : op_new(OP_DRAIN, 0);
+    if (op == NULL || !directory_member_find(sim.servers[op->server].m, target + 1u, &mb))
+        return;
+    struct command cmd = {
+        .type = COMMAND_MEMBER_SET,
+        .member_set = { .by = { .who = SPAN_LIT("op") }, .node = target + 1u, .state = COMMAND_MEMBER_ACTIVE }
+    };
+    if (mb.state == COMMAND_MEMBER_ACTIVE && !only_undo) {
+        cmd.member_set.state = COMMAND_MEMBER_DRAINING;
+        check_sums.drains++;
+        mail_drains(&sim.servers[target]);
+    } else if (mb.state != COMMAND_MEMBER_DRAINING) {
+        return;
+    }
+    submit(op, &cmd);
+}
+
 void operate_step(void)
 {
     uint32_t account = (uint32_t)sim_random(SIM_ACCOUNTS);
     struct op *op = NULL;
+    if (sim_random(40) == 0)
+        drain((uint32_t)sim_random(sim.n), sim.quiet || sim_random(4) > 0);
     if (sim.quiet || sim_random(30) > 0)
         return;
     switch (sim_random(6)) {

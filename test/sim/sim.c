@@ -92,6 +92,8 @@ static void begin(const struct schedule *schedule)
         heap_init(&sim.packets[i]);
         list_init(&s->memory);
     }
+    static const int64_t sinks_ms[] = { 300, 2000, 8000 };
+    sim.sink_ms = sinks_ms[sim_random(3)];
     check_begin();
     mail_check_begin();
     load_begin();

@@ -134,6 +134,7 @@ struct sim_server {
     struct list blocks; /* and that of the mail */
     struct list threads;
     struct mail *mail;
+    bool drained;               /* operators had it drain; its mail may have left */
     struct simdisk *spool_disk; /* stays */
     struct list pending;        /* questions of threads */
     struct list requests;       /* of others, unanswered */
@@ -224,6 +225,7 @@ struct sim {
     int64_t latency_ns[SIM_SERVERS_MAX];
     uint32_t loss_permille, dup_permille, late_permille; /* of messages that are not libraft's */
     int64_t disk_ns;
+    int64_t sink_ms; /* that a delivery takes, at most, of this seed */
     unsigned threshold, trailing;
     bool quiet; /* no load, no operators */
 };
@@ -330,6 +332,7 @@ bool mail_open(const struct sim_server *s);
 /* A message whose tokens are spent. */
 void mail_hand_over(struct sim_server *s, uint32_t account, uint32_t nrcpts);
 void mail_move_some(void);
+void mail_drains(struct sim_server *s);
 void mail_pulses_begin(struct sim_server *s);
 bool mail_pulses_turn(struct sim_server *s);
 void mail_pulse(struct sim_server *s, const struct sim_packet *p);
