@@ -309,6 +309,7 @@ void config_check(struct schema_load *l, struct config *c)
     check_accounts(l, c);
     check_paths(l, c);
     check_cluster(l, c);
+    config_dkim_check(l, c);
     if (c->group != NULL && c->user == NULL)
         schema_fault_at(l, "group", "has no effect without user; give both");
 }

@@ -127,6 +127,7 @@ void config_complete(struct schema_load *l, struct config *c)
         set(&c->admin.socket, join(c->data_dir, "/admin.sock"));
     if (c->bounces.postmaster == NULL)
         set(&c->bounces.postmaster, join("postmaster@", c->hostname));
+    config_dkim_complete(c);
     c->admin.enabled_tcp = c->admin.listen.ss_family != AF_UNSPEC;
     complete_cluster(c);
     const char *events = c->log.events;

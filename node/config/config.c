@@ -18,6 +18,7 @@ struct config_box {
     struct config config; /* first: a config's address is its box's */
     atomic_uint refs;
     struct map routes; /* by domain */
+    struct map dkim;   /* the first key of each domain */
 };
 
 static struct config_box *box_of(const struct config *c)
@@ -44,6 +45,8 @@ static void box_free(struct config_box *box)
     wipe(c->admin.token);
     free(c->path);
     map_fini(&box->routes);
+    map_fini(&box->dkim);
+    config_dkim_fini(c);
     schema_fini(&config_map, c);
     free(box);
 }
@@ -76,6 +79,16 @@ static bool route_match(const void *item, const void *key)
     return span_eq_nocase(span_str(((const struct config_route *)item)->domain), *(const struct span *)key);
 }
 
+static uint64_t dkim_hash(const void *item)
+{
+    return hash_nocase(span_str(((const struct config_dkim_key *)item)->domain));
+}
+
+static bool dkim_match(const void *item, const void *key)
+{
+    return span_eq_nocase(span_str(((const struct config_dkim_key *)item)->domain), *(const struct span *)key);
+}
+
 static void index_routes(struct config_box *box)
 {
     for (uint32_t i = 0; i < box->config.nroutes; i++) {
@@ -91,6 +104,7 @@ static int from_document(struct schema_load *l, unsigned flags, struct config **
         return -ENOMEM;
     atomic_init(&box->refs, 1);
     map_init(&box->routes, route_hash, route_match);
+    map_init(&box->dkim, dkim_hash, dkim_match);
     bool good = schema_read(l, &config_map, &box->config);
     box->config.path = strdup(l->file);
     if (good) {
@@ -106,6 +120,7 @@ static int from_document(struct schema_load *l, unsigned flags, struct config **
         return ERR_BAD;
     }
     index_routes(box);
+    config_dkim_index(&box->config, &box->dkim);
     *out = &box->config;
     return 0;
 }
@@ -165,6 +180,48 @@ const struct config_route *config_route_find(const struct config *c, struct span
         r = map_find(routes, hash_nocase(any), &any);
     }
     return r;
+}
+
+/* May this tenant's mail be signed with it, now? */
+static bool dkim_usable(const struct config_dkim_key *k, struct span tenant, int64_t wall_ms)
+{
+    if (k->key == NULL || wall_ms < k->not_before_ms || (k->not_after_ms != 0 && wall_ms >= k->not_after_ms))
+        return false;
+    for (uint32_t i = 0; i < k->ntenants; i++)
+        if (span_eq_nocase(span_str(k->tenants[i]), tenant))
+            return true;
+    return k->ntenants == 0;
+}
+
+uint32_t config_dkim_keys(const struct config *c, struct span domain, struct span tenant, int64_t wall_ms,
+                          const struct config_dkim_key *out[DKIM_ALGORITHMS])
+{
+    const struct config_dkim_key *best[DKIM_ALGORITHMS] = { NULL };
+    uint32_t n = 0;
+    for (struct span d = domain; n == 0 && d.n > 0;) {
+        const struct config_dkim_key *k = map_find(&box_of(c)->dkim, hash_nocase(d), &d);
+        for (; k != NULL; k = k->next) {
+            if ((d.n != domain.n && !k->subdomains) || !dkim_usable(k, tenant, wall_ms))
+                continue;
+            const struct config_dkim_key **of = &best[dkim_key_algorithm(k->key)];
+            if (*of == NULL || k->not_before_ms > (*of)->not_before_ms)
+                *of = k;
+        }
+        for (int i = 0; i < DKIM_ALGORITHMS; i++)
+            if (best[i] != NULL)
+                out[n++] = best[i];
+        const char *dot = memchr(d.p, '.', d.n);
+        d = dot == NULL ? span_sub(d, d.n) : span_sub(d, (size_t)(dot - d.p) + 1);
+    }
+    return n;
+}
+
+struct span config_dkim_default(const struct config *c, struct span tenant)
+{
+    for (uint32_t i = 0; i < c->dkim.ntenants; i++)
+        if (span_eq_nocase(span_str(c->dkim.tenants[i].tenant), tenant))
+            return span_str(c->dkim.tenants[i].default_domain);
+    return span_str(c->dkim.default_domain);
 }
 
 const char *config_relay_account(const struct config *c, const struct sockaddr *client)

@@ -15,6 +15,7 @@
 #include "base/span.h"
 #include "node/config/errors.h"
 #include "node/config/net.h"
+#include "node/dkim/sign.h"
 #include "spool/envelope.h"
 
 #include <stdbool.h>
@@ -28,6 +29,7 @@
 #define CONFIG_SOURCES_MAX 256
 #define CONFIG_RETRY_MAX 16
 #define CONFIG_ADMIN_HOSTS_MAX 32
+#define CONFIG_DKIM_KEYS_MAX 10000
 
 enum config_listener_kind { CONFIG_SUBMISSION, CONFIG_SUBMISSIONS, CONFIG_RELAY };
 
@@ -213,6 +215,39 @@ struct config_bounces {
     uint64_t max_full_bytes; /* over it, the header only, whatever RET says */
 };
 
+struct config_dkim_key {
+    char *domain, *selector;
+    char *file;                          /* PEM */
+    int64_t not_before_ms, not_after_ms; /* wall: signs from, and until before; 0: no bound */
+    bool subdomains;                     /* also of From addresses below the domain */
+    char **tenants; /* whose mail it signs; ntenants 0: anybody's who may send as the domain */
+    uint32_t ntenants;
+    struct dkim_key *key;               /* NULL when files were not read */
+    const struct config_dkim_key *next; /* of the same domain */
+};
+
+struct config_dkim_tenant {
+    char *tenant, *default_domain;
+};
+
+/* Of dkim: what signs mail that is accepted here, and how. */
+struct config_dkim {
+    char *default_domain; /* of mail whose From domain has no key; NULL: none */
+    struct config_dkim_tenant *tenants;
+    uint32_t ntenants;
+    int canonicalization; /* enum dkim_canon of the header times 2, and of the body */
+    int64_t expire_ms;    /* 0: signatures have no end */
+    char **headers;
+    uint32_t nheaders;
+    char **oversigned;
+    uint32_t noversigned;
+    int *required; /* enum envelope_class: their mail is refused when nothing signs it */
+    uint32_t nrequired;
+    struct config_dkim_key *keys;
+    uint32_t nkeys;
+    struct dkim_style style; /* from those above */
+};
+
 struct config_spool {
     char *dir; /* default data_dir/spool */
     uint64_t segment_bytes;
@@ -239,7 +274,13 @@ struct config_admin {
     char *token;       /* its first line; NULL without token_file or when files were not read */
 };
 
-enum config_log_level { CONFIG_LOG_ERROR, CONFIG_LOG_WARN, CONFIG_LOG_INFO, CONFIG_LOG_DEBUG, CONFIG_LOG_TRACE };
+enum config_log_level {
+    CONFIG_LOG_ERROR,
+    CONFIG_LOG_WARN,
+    CONFIG_LOG_INFO,
+    CONFIG_LOG_DEBUG,
+    CONFIG_LOG_TRACE
+};
 enum config_events { CONFIG_EVENTS_OFF, CONFIG_EVENTS_STDOUT, CONFIG_EVENTS_JOURNAL, CONFIG_EVENTS_FILE };
 
 struct config_log {
@@ -284,6 +325,7 @@ struct config {
     uint32_t nroutes;
     struct config_resolver resolver;
     struct config_bounces bounces;
+    struct config_dkim dkim;
     struct config_spool spool;
     struct config_history history;
     struct config_admin admin;
@@ -317,6 +359,14 @@ uint32_t config_diff_restart_needed(const struct config *was, const struct confi
 /* The route for a recipient domain (lower case, A-labels): exact, then the longest "*.suffix", then "*";
  * NULL: by its MX. */
 const struct config_route *config_route_find(const struct config *c, struct span domain);
+
+/* What a message of this From domain (lower case, A-labels) is signed with at that time, for a tenant ("" :
+ * none): of the keys for the domain, or for one above it that has `subdomains`, the newest of each algorithm.
+ * Returns how many. */
+uint32_t config_dkim_keys(const struct config *c, struct span domain, struct span tenant, int64_t wall_ms,
+                          const struct config_dkim_key *out[DKIM_ALGORITHMS]);
+/* The tenant's default domain, else the one for all, else empty. */
+struct span config_dkim_default(const struct config *c, struct span tenant);
 
 /* The account that a relay listener's client sends as (the longest prefix wins), or NULL. */
 const char *config_relay_account(const struct config *c, const struct sockaddr *client);

@@ -18,7 +18,7 @@
 #define SECRET_MAX 4096 /* bytes of a file with a secret */
 
 /* An open regular file, or -1 and a fault. */
-static int open_file(struct schema_load *l, const char *key, const char *file, struct stat *st)
+int config_open_file(struct schema_load *l, const char *key, const char *file, struct stat *st)
 {
     int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, st) != 0) {
@@ -38,12 +38,12 @@ static int open_file(struct schema_load *l, const char *key, const char *file, s
 static void check_readable(struct schema_load *l, const char *key, const char *file)
 {
     struct stat st;
-    int fd = open_file(l, key, file, &st);
+    int fd = config_open_file(l, key, file, &st);
     if (fd >= 0)
         close(fd);
 }
 
-static bool private_enough(struct schema_load *l, const char *key, const char *file, const struct stat *st)
+bool config_private_enough(struct schema_load *l, const char *key, const char *file, const struct stat *st)
 {
     if ((st->st_mode & S_IRWXO) == 0)
         return true;
@@ -56,10 +56,10 @@ static bool private_enough(struct schema_load *l, const char *key, const char *f
 static void check_key(struct schema_load *l, const char *key, const char *file)
 {
     struct stat st;
-    int fd = open_file(l, key, file, &st);
+    int fd = config_open_file(l, key, file, &st);
     if (fd < 0)
         return;
-    private_enough(l, key, file, &st);
+    config_private_enough(l, key, file, &st);
     close(fd);
 }
 
@@ -68,10 +68,10 @@ static char *read_secret(struct schema_load *l, const char *key, const char *fil
 {
     struct stat st;
     char text[SECRET_MAX + 1];
-    int fd = open_file(l, key, file, &st);
+    int fd = config_open_file(l, key, file, &st);
     if (fd < 0)
         return NULL;
-    bool good = private_enough(l, key, file, &st);
+    bool good = config_private_enough(l, key, file, &st);
     ssize_t n = read(fd, text, SECRET_MAX);
     int err = errno;
     close(fd);
@@ -161,6 +161,7 @@ void config_check_files(struct schema_load *l, struct config *c)
         c->admin.token = read_secret(l, "admin.token_file", c->admin.token_file, 16);
     if (c->resolver.trust_anchor_file != NULL)
         check_readable(l, "resolver.trust_anchor_file", c->resolver.trust_anchor_file);
+    config_dkim_files(l, c);
     check_dir(l, "data_dir", c->data_dir);
     if (schema_has(l, "spool.dir"))
         check_dir(l, "spool.dir", c->spool.dir);

@@ -18,6 +18,8 @@ static const char *const route_tls[] = { "none", "opportunistic", "required", "v
 static const char *const switches[] = { "off", "on", NULL };
 static const char *const dane_modes[] = { "off", "on", "only", NULL };
 static const char *const contents[] = { "headers", "full", NULL };
+static const char *const dkim_canons[] = { "simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed",
+                                           NULL };
 static const char *const levels[] = { "error", "warn", "info", "debug", "trace", NULL };
 
 /* ---- listeners ----------------------------------------------------------------------------------------- */
@@ -209,6 +211,37 @@ TABLE(history, config_history, VALUE(config_history, enabled, "enabled", bool, D
       VALUE(config_history, retention_ms, "retention", duration, DEFAULT("14d"), RANGE(HOUR, 3650 * DAY)),
       VALUE(config_history, max_bytes, "max_size", size, DEFAULT("2G"), RANGE(16 * MIB, 1024 * GIB)));
 
+/* Of RFC 6376 section 5.4.1, without what mailing lists and relays change. */
+#define DKIM_CORE                                                                                            \
+    "From Reply-To Subject Date Message-ID To Cc MIME-Version Content-Type Content-Transfer-Encoding"
+
+TABLE(dkim_key, config_dkim_key,
+      VALUE(config_dkim_key, domain, "domain", host, REQUIRED("the domain that signs: d=")),
+      VALUE(config_dkim_key, selector, "selector", selector, REQUIRED("the key's name in the DNS: s=")),
+      VALUE(config_dkim_key, file, "file", path, REQUIRED("the PEM file with the private key")),
+      VALUE(config_dkim_key, not_before_ms, "not_before", date),
+      VALUE(config_dkim_key, not_after_ms, "not_after", date),
+      VALUE(config_dkim_key, subdomains, "subdomains", bool, DEFAULT("false")),
+      LIST(config_dkim_key, tenants, "tenants", TYPE(word), COUNT(1, 1000)));
+
+TABLE(dkim_tenant, config_dkim_tenant,
+      VALUE(config_dkim_tenant, tenant, "tenant", word, REQUIRED("whose mail")),
+      VALUE(config_dkim_tenant, default_domain, "default_domain", host,
+            REQUIRED("the domain that signs when the From domain has no key")));
+
+TABLE(dkim, config_dkim, VALUE(config_dkim, default_domain, "default_domain", host),
+      LIST(config_dkim, tenants, "tenants", .map = &dkim_tenant_map, COUNT(0, 10000)),
+      VALUE(config_dkim, canonicalization, "canonicalization", enum, .names = dkim_canons,
+            DEFAULT("relaxed/relaxed")),
+      VALUE(config_dkim, expire_ms, "expire", duration, DEFAULT("0"), RANGE(0, 365 * DAY)),
+      LIST(config_dkim, headers, "headers", TYPE(field_name), COUNT(1, 64),
+           DEFAULT(DKIM_CORE " Sender In-Reply-To References Resent-From Resent-To Resent-Cc Resent-Date "
+                             "Resent-Message-ID List-Id List-Help List-Unsubscribe List-Unsubscribe-Post "
+                             "List-Subscribe List-Post List-Owner List-Archive Feedback-ID")),
+      LIST(config_dkim, oversigned, "oversigned", TYPE(field_name), COUNT(0, 64), DEFAULT(DKIM_CORE)),
+      LIST(config_dkim, required, "required", TYPE(enum), .names = classes, COUNT(0, 3)),
+      LIST(config_dkim, keys, "keys", .map = &dkim_key_map, COUNT(0, CONFIG_DKIM_KEYS_MAX)));
+
 TABLE(admin, config_admin, VALUE(config_admin, socket, "socket", path, RESTART),
       VALUE(config_admin, listen, "listen", endpoint, RESTART),
       VALUE(config_admin, remote, "remote", bool, DEFAULT("false"), RESTART),
@@ -260,6 +293,7 @@ static const struct schema_field config_fields[] = {
     LIST(config, routes, "routes", .map = &route_map, COUNT(0, CONFIG_ROUTES_MAX)),
     MAP(config, resolver, "resolver", resolver_map),
     MAP(config, bounces, "bounces", bounces_map),
+    MAP(config, dkim, "dkim", dkim_map),
     MAP(config, spool, "spool", spool_map),
     MAP(config, history, "history", history_map),
     MAP(config, admin, "admin", admin_map),

@@ -32,6 +32,11 @@ extern const struct schema_type type_header_add, type_header_remove; /* struct c
 /* Is it a host or domain name in ASCII: labels of letters, digits and inner hyphens; 253 in all? */
 bool host_valid(struct span s);
 
+/* types_dkim.c */
+extern const struct schema_type type_date;       /* int64_t ms since 1970: "2026-11-01", "2026-11-01T12:30:00Z" */
+extern const struct schema_type type_selector;   /* char *: labels of a DNS name */
+extern const struct schema_type type_field_name; /* char *: of a header field that can be signed */
+
 struct config_route;
 /* Takes route->via apart into route->hop; what is wrong, or NULL. */
 const char *via_parse(struct config_route *route);

@@ -8,6 +8,7 @@
 #include "node/core/dispatch.h"
 #include "node/core/node.h"
 #include "node/core/report.h"
+#include "node/core/sign.h"
 #include "node/mail/status.h"
 #include "node/smtp/reply_parser.h"
 
@@ -35,6 +36,8 @@ struct dsn_job {
     bool redacted_read;
     struct envelope env; /* the report's */
     struct envelope_rcpt to;
+    struct sign *sign; /* NULL: no key is for it */
+    struct buf head;   /* its header so far, for that */
 };
 
 static void job_free(struct dsn_job *job)
@@ -45,6 +48,8 @@ static void job_free(struct dsn_job *job)
         spool_ingest_abort(job->in);
     job->a->e->njobs--;
     buf_fini(&job->diagnostics);
+    sign_free(job->sign);
+    buf_fini(&job->head);
     attempt_free(job->a);
     free(job->dsn_rcpts);
     free(job->rcpts);
@@ -213,6 +218,20 @@ static int dsn_fill(struct dsn_job *job)
                                                                                                   : -errno;
 }
 
+/* A block of the report; `end` is where its header ends in it, NULL: not here. */
+static void sign_block(struct dsn_job *job, struct span block, bool in_header, const char *end)
+{
+    if (job->sign == NULL)
+        return;
+    size_t n = !in_header ? 0 : end == NULL ? block.n : (size_t)(end - block.p) + 4;
+    if (n > 0 && buf_put(&job->head, block.p, n) != 0 && job->sign->err == 0)
+        job->sign->err = buf_err(&job->head);
+    if (in_header && end != NULL && job->sign->err == 0)
+        sign_header(job->sign, buf_span(&job->head));
+    if (n < block.n)
+        sign_body(job->sign, span_sub(block, n));
+}
+
 /* The report's text into the spool, block by block. Its size is bounded by bounces.max_full_bytes. */
 static int dsn_write(struct dsn_job *job)
 {
@@ -229,6 +248,7 @@ static int dsn_write(struct dsn_job *job)
         const char *end = !in_header || block.len == 0 ? NULL : memmem(block.data, block.len, "\r\n\r\n", 4);
         if (in_header)
             header += (uint32_t)(end == NULL ? block.len : (size_t)(end - block.data) + 4);
+        sign_block(job, buf_span(&block), in_header, end);
         in_header = in_header && end == NULL;
         int r = more < 0 ? more : spool_ingest_write(job->in, block.data, block.len);
         if (r < 0)
@@ -322,6 +342,36 @@ static void run_reported(struct worker *w, struct worker_op *op)
     job_free(job);
 }
 
+/* Into the spool, behind its signatures. Without them, rather than not at all, if they could not be made. */
+static void dsn_signed_cb(void *ctx)
+{
+    struct dsn_job *job = ctx;
+    int err = 0;
+    if (job->sign != NULL && job->sign->err == 0) {
+        err = spool_ingest_front(job->in, job->sign->fields.data, job->sign->fields.len);
+        job->env.header_bytes += (uint32_t)job->sign->fields.len;
+    }
+    if (err != 0) {
+        give_up(job->a, job->rcpts, job->n, !rcpt_state_terminal(job->rcpts[0].state), err);
+        job_free(job);
+        return;
+    }
+    worker_op_init(&job->op, job->a->e->w, run_reported);
+    struct spool_ingest *in = job->in;
+    job->in = NULL;
+    spool_ingest_commit(in, &job->env, &job->op.op);
+}
+
+static int sign_start_report(struct dsn_job *job)
+{
+    struct worker *w = job->a->e->w;
+    struct sign_who who = { .from = job->dsn.postmaster,
+                            .may_use_from = true,
+                            .tenant = job->a->info->env.tenant };
+    buf_init(&job->head, BLOCK_MAX);
+    return sign_new(w, w->config, &who, &job->sign);
+}
+
 void dsn_job_start(struct attempt *a, struct dsn_job_rcpt *rcpts, uint32_t n, const char *remote_mta)
 {
     struct egress *e = a->e;
@@ -345,6 +395,8 @@ void dsn_job_start(struct attempt *a, struct dsn_job_rcpt *rcpts, uint32_t n, co
     if (err == 0)
         err = spool_reader_open(spool, a->info->env.id, &job->reader);
     if (err == 0)
+        err = sign_start_report(job);
+    if (err == 0)
         err = dsn_write(job);
     if (err == 0)
         err = close_list(job);
@@ -354,10 +406,8 @@ void dsn_job_start(struct attempt *a, struct dsn_job_rcpt *rcpts, uint32_t n, co
         return;
     }
     envelope_fill(job);
-    worker_op_init(&job->op, e->w, run_reported);
-    struct spool_ingest *in = job->in;
-    job->in = NULL;
     spool_reader_close(job->reader);
     job->reader = NULL;
-    spool_ingest_commit(in, &job->env, &job->op.op);
+    if (job->sign == NULL || sign_finish(job->sign, dsn_signed_cb, job))
+        dsn_signed_cb(job);
 }

@@ -12,6 +12,7 @@
 #include "node/core/listener.h"
 #include "node/core/privileges.h"
 #include "node/core/service.h"
+#include "node/core/sign.h"
 #include "node/core/sts.h"
 #include "node/core/transfer.h"
 #include "node/core/watch.h"
@@ -274,6 +275,8 @@ int node_start(struct node *n)
     if (err == 0)
         err = sts_new(c->data_dir, &n->sts);
     if (err == 0)
+        err = sign_start(&n->signers, n->nworkers);
+    if (err == 0)
         err = start_workers(n);
     if (err == 0)
         err = open_spool(n);
@@ -417,6 +420,7 @@ void node_stop(struct node *n, int64_t grace_ms)
         cluster_stop(n->cluster);
     sts_free(n->sts);
     auth_free(n->auth);
+    auth_pool_stop(n->signers);
     service_spool_closing(n);
     spool_close(n->spool);
     transfer_free(n->transfer);

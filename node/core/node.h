@@ -21,6 +21,7 @@
 #include <uv.h>
 
 struct admin;
+struct auth_pool;
 struct listeners;
 struct clients;
 struct cluster;
@@ -43,6 +44,7 @@ struct node {
     struct metrics *metrics;
     struct trace *trace;
     struct auth *auth;
+    struct auth_pool *signers; /* of outgoing mail: sign.h */
     struct listeners *listeners;
     struct clients *clients;
     struct tls_tickets *tickets;

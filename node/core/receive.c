@@ -11,6 +11,7 @@
 #include "node/core/dispatch.h"
 #include "node/core/node.h"
 #include "node/core/report.h"
+#include "node/core/sign.h"
 #include "node/mail/rewrite.h"
 
 #include <errno.h>
@@ -35,6 +36,7 @@ struct receiving {
     bool committing;
     bool commit_waits; /* all content is there; tokens are not */
     struct charge charge;
+    struct sign *sign; /* NULL: no key is for it */
     struct mail_header header;
     struct worker_msg room;  /* "the spool takes content again" */
     atomic_bool room_posted; /* it is on its way through the inbox */
@@ -49,6 +51,7 @@ static void receiving_free(struct receiving *rx)
 {
     ensure(rx->in == NULL);
     charge_fini(&rx->charge);
+    sign_free(rx->sign);
     mail_header_fini(&rx->header);
     arena_reset(&rx->arena);
     free(rx);
@@ -204,6 +207,13 @@ static bool spool_put(struct receiving *rx, struct span bytes)
     return r != 1;
 }
 
+static bool body_put(struct receiving *rx, struct span bytes)
+{
+    if (rx->in != NULL && rx->sign != NULL)
+        sign_body(rx->sign, bytes);
+    return spool_put(rx, bytes);
+}
+
 static bool has_8bit(struct span s)
 {
     unsigned char all = 0;
@@ -319,6 +329,31 @@ static int rewrite_header(struct receiving *rx, struct buf *out)
     return err;
 }
 
+/* Finds the keys that sign it, and begins. NULL, or why the message is refused. */
+static const struct smtp_reply *sign_begin(struct receiving *rx, struct span header)
+{
+    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
+    static const struct smtp_reply unsigned_from = { 550, "5.7.1", "No DKIM key of ours is for the From domain" };
+    const struct session *s = rx->s;
+    const struct config_dkim *d = &s->config->dkim;
+    struct named from = { .found = false };
+    bool by_name = rx->charge.has_named;
+    if (mail_header_addresses(&rx->header, SPAN_LIT("From"), named_cb, &from) != 0)
+        from.n = from.found ? from.n : 0;
+    struct sign_who who = { .from = span_of(from.text, from.n),
+                            .tenant = span_str(by_name ? rx->charge.named_tenant : s->identity->tenant) };
+    who.may_use_from = auth_may_send(s->identity, who.from, s->config->accounts.subaddresses);
+    if (sign_new(s->in->w, s->config, &who, &rx->sign) != 0)
+        return &failed;
+    if (rx->sign != NULL)
+        sign_header(rx->sign, header);
+    uint8_t class = by_name ? rx->charge.named_class : s->identity->class;
+    for (uint32_t i = 0; rx->sign == NULL && i < d->nrequired; i++)
+        if (d->required[i] == class)
+            return &unsigned_from;
+    return NULL;
+}
+
 /* The header is complete: checked, rewritten, handed to the spool with what was read of the body. */
 static bool header_complete(struct receiving *rx)
 {
@@ -342,12 +377,14 @@ static bool header_complete(struct receiving *rx)
     bool room = true;
     if (rewrite_header(rx, &out) != 0) {
         refuse(rx, &failed);
+    } else if ((refusal = sign_begin(rx, buf_span(&out))) != NULL) {
+        refuse(rx, refusal);
     } else {
         struct span rest = mail_header_rest(&rx->header);
         rx->env.header_bytes = (uint32_t)out.len;
         rx->eight_bit = mail_header_info(&rx->header)->eight_bit || has_8bit(rest);
         room = spool_put(rx, buf_span(&out));
-        room = spool_put(rx, rest) && room;
+        room = body_put(rx, rest) && room;
     }
     buf_fini(&out);
     return room;
@@ -377,7 +414,7 @@ static bool content_put(struct receiving *rx, struct span span)
         return true;
     if (!rx->eight_bit)
         rx->eight_bit = has_8bit(span);
-    return spool_put(rx, span) && room;
+    return body_put(rx, span) && room;
 }
 
 bool receive_content(struct session *s, const struct span *spans, uint32_t n)
@@ -470,6 +507,32 @@ static void receive_charged(struct session *s, enum ledger_answer answer)
         session_go_on(s);
 }
 
+/* Its signatures are there, if any; they go before all of it. */
+static bool commit_signed(struct receiving *rx)
+{
+    static const struct smtp_reply full = { 452, "4.3.1", "Insufficient system storage" };
+    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
+    struct sign *sign = rx->sign;
+    if (sign != NULL && sign->err == 0) {
+        sign->err = spool_ingest_front(rx->in, sign->fields.data, sign->fields.len);
+        rx->env.header_bytes += (uint32_t)sign->fields.len;
+    }
+    if (sign != NULL && sign->err != 0) {
+        refuse(rx, sign->err == ERR_DISK_FULL ? &full : &failed);
+        receive_abort(rx->s);
+        return true;
+    }
+    return commit(rx);
+}
+
+static void receive_signed_cb(void *ctx)
+{
+    struct receiving *rx = ctx;
+    struct session *s = rx->s;
+    if (!s->closing && commit_signed(rx))
+        session_go_on(s);
+}
+
 bool receive_commit(struct session *s)
 {
     static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
@@ -488,7 +551,9 @@ bool receive_commit(struct session *s)
         receive_abort(s);
         return true;
     }
-    return commit(rx);
+    if (rx->sign != NULL && !sign_finish(rx->sign, receive_signed_cb, rx))
+        return false;
+    return commit_signed(rx);
 }
 
 static void run_committed(struct worker *w, struct worker_op *op)
@@ -504,7 +569,8 @@ static void run_committed(struct worker *w, struct worker_op *op)
     snprintf(text, sizeof text, "Ok: queued as %s", id);
     if (op->op.status == 0) {
         s->messages++;
-        report_received(s, &rx->env, mail_header_info(&rx->header)->subject, op->op.commit_ms);
+        report_received(s, &rx->env, mail_header_info(&rx->header)->subject,
+                        span_str(rx->sign == NULL ? NULL : rx->sign->by), op->op.commit_ms);
         (void)dispatch_message(w->node, w, w->config, &rx->env,
                                NULL); /* an error is in the log; the mail is safe */
     } else {
@@ -534,6 +600,8 @@ void receive_abort(struct session *s)
     ensure(!rx->committing);
     s->rx = NULL;
     charge_fini(&rx->charge);
+    sign_free(rx->sign);
+    rx->sign = NULL;
     if (rx->in != NULL)
         spool_ingest_abort(rx->in);
     rx->in = NULL;

@@ -248,7 +248,8 @@ void report_refused(struct session *s, struct span reply)
     count(s->in->w, METRICS_REJECTED, METRICS_STAGE_OTHER, 1);
 }
 
-void report_received(struct session *s, const struct envelope *env, struct span subject, int64_t commit_ms)
+void report_received(struct session *s, const struct envelope *env, struct span subject, struct span dkim,
+                     int64_t commit_ms)
 {
     struct worker *w = s->in->w;
     char text[EVENTS_TEXT_MAX];
@@ -265,6 +266,9 @@ void report_received(struct session *s, const struct envelope *env, struct span 
     e.message_id = env->message_id;
     e.protocol = env->protocol;
     e.subject = unfold(subject, text, sizeof text);
+    e.dkim = dkim;
+    if (dkim.n == 0 && s->config->dkim.nkeys > 0)
+        count(w, METRICS_DKIM_UNSIGNED, METRICS_NONE, 1);
     char tls[80];
     const struct tls_info *info = s->stream == NULL ? NULL : stream_tls_info(s->stream);
     if (info != NULL)

@@ -24,7 +24,8 @@ void report_rejected(struct session *s, const char *stage, const struct smtp_rep
 /* The grammar refused something by itself: `reply` as it goes out. */
 void report_refused(struct session *s, struct span reply);
 /* Accepted: the 250 goes out now. */
-void report_received(struct session *s, const struct envelope *env, struct span subject, int64_t commit_ms);
+void report_received(struct session *s, const struct envelope *env, struct span subject, struct span dkim,
+                     int64_t commit_ms);
 
 /* ---- mail out ------------------------------------------------------------------------------------------ */
 

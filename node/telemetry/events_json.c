@@ -149,6 +149,7 @@ static void put_way(struct buf *out, const struct event *e)
     TEXT(out, "ehlo", e->ehlo);
     TEXT(out, "pool", e->pool);
     TEXT(out, "tls", e->tls);
+    TEXT(out, "dkim", e->dkim);
     NUMBER(out, "attempt", e->attempt != 0, e->attempt);
     TEXT(out, "stage", e->stage);
 }

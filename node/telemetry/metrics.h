@@ -53,6 +53,7 @@ enum metrics_outcome {
     METRICS_OUTCOME_EXPIRED,
     METRICS_OUTCOME_DELETED,
 };
+enum metrics_dkim { METRICS_DKIM_RSA, METRICS_DKIM_ED25519 };
 enum metrics_dsn { METRICS_DSN_FAILED, METRICS_DSN_DELAYED, METRICS_DSN_RELAYED, METRICS_DSN_DELIVERED };
 enum metrics_state { METRICS_STATE_READY, METRICS_STATE_DEFERRED, METRICS_STATE_HELD, METRICS_STATE_ACTIVE };
 enum metrics_result { METRICS_RESULT_OK, METRICS_RESULT_FAILED };
@@ -67,6 +68,10 @@ enum metrics_id {
     METRICS_MESSAGES_RECEIVED,   /* counter, enum metrics_listener */
     METRICS_RECIPIENTS_RECEIVED, /* counter */
     METRICS_BYTES_RECEIVED,      /* counter */
+    METRICS_DKIM_SIGNATURES,     /* counter, enum metrics_dkim */
+    METRICS_DKIM_FAILED,         /* counter, enum metrics_dkim */
+    METRICS_DKIM_UNSIGNED,       /* counter: messages without a key, where there are some */
+    METRICS_DKIM_SECONDS,        /* histogram, us: from the end of the content to its signature */
     METRICS_COMMIT_SECONDS,      /* histogram, us: from the end of the content to its being on disk */
     /* the queue */
     METRICS_QUEUE_ITEMS,      /* gauge, enum metrics_state; each worker sets its own */

@@ -36,6 +36,7 @@ static const char *const outcomes[] = { "outcome=\"delivered\"",
                                         NULL };
 static const char *const dsns[] = { "action=\"failed\"", "action=\"delayed\"", "action=\"relayed\"",
                                     "action=\"delivered\"", NULL };
+static const char *const algorithms[] = { "algorithm=\"rsa\"", "algorithm=\"ed25519\"", NULL };
 static const char *const states[] = { "state=\"ready\"", "state=\"deferred\"", "state=\"held\"",
                                       "state=\"active\"", NULL };
 static const char *const results[] = { "result=\"ok\"", "result=\"failed\"", NULL };
@@ -64,6 +65,11 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
     [METRICS_RECIPIENTS_RECEIVED] =
         COUNTER("recipients_received_total", "Recipients of messages accepted.", NULL),
     [METRICS_BYTES_RECEIVED] = COUNTER("received_bytes_total", "Content of messages accepted.", NULL),
+    [METRICS_DKIM_SIGNATURES] = COUNTER("dkim_signatures_total", "DKIM signatures made.", algorithms),
+    [METRICS_DKIM_FAILED] = COUNTER("dkim_failed_total", "DKIM signatures that could not be made.", algorithms),
+    [METRICS_DKIM_UNSIGNED] =
+        COUNTER("dkim_unsigned_total", "Messages accepted that no DKIM key is for.", NULL),
+    [METRICS_DKIM_SECONDS] = HISTOGRAM("dkim_duration_seconds", "From the end of the content to its DKIM signatures."),
     [METRICS_COMMIT_SECONDS] =
         HISTOGRAM("commit_duration_seconds", "From the end of content to its being on disk."),
     [METRICS_QUEUE_ITEMS] = GAUGE("queue_items", "Messages queued, counted once per destination.", states),

@@ -1,0 +1,224 @@
+"""Mail is signed where it is accepted, and verified by those who are not us: dkimpy, and mailauth where npm can fetch it."""
+import base64
+import datetime
+import json
+import os
+import re
+import shutil
+import smtplib
+import subprocess
+
+import dkim
+import pytest
+
+from harness.util import ROOT, wait_until
+
+TEXT = ("From: User <user@example.com>\r\nTo: friend@example.net\r\nSubject: signed\r\n  and folded\r\n\r\n"
+        "Two  blanks \r\n\r\n.a dot\r\n\r\n\r\n")
+
+
+def make_key(folder, name, kind="rsa"):
+    """A key as openssl makes it: (file, DNS record)."""
+    path = folder / f"{name}.pem"
+    options = ["-pkeyopt", "rsa_keygen_bits:2048"] if kind == "rsa" else []
+    subprocess.run(["openssl", "genpkey", "-algorithm", kind, *options, "-out", path], check=True, capture_output=True)
+    path.chmod(0o600)
+    der = subprocess.run(["openssl", "pkey", "-in", path, "-pubout", "-outform", "DER"], check=True,
+                         capture_output=True).stdout
+    public = base64.b64encode(der if kind == "rsa" else der[-32:]).decode()
+    return path, f"v=DKIM1; k={kind}; p={public}"
+
+
+class Keys:
+    """Keys in the DNS and in the node's configuration."""
+
+    def __init__(self, folder, dns):
+        self.folder, self.dns, self.records, self.config = folder, dns, {}, []
+
+    def add(self, domain, selector, kind="rsa", **more):
+        path, record = make_key(self.folder, f"{domain}-{selector}", kind)
+        name = f"{selector}._domainkey.{domain}"
+        self.records[name] = record
+        self.dns.add(name, "TXT", " ".join(f'"{record[i:i + 255]}"' for i in range(0, len(record), 255)))
+        self.config.append({"domain": domain, "selector": selector, "file": str(path), **more})
+        return path
+
+    def find(self, name, timeout=5):
+        return self.records[name.decode().rstrip(".")].encode()
+
+    def signers(self, content):
+        """Who signed it, the outermost first; each signature must be good."""
+        found = []
+        for index, field in enumerate(re.findall(rb"^DKIM-Signature:((?:.*\r\n[ \t])*.*\r\n)", content.split(b"\r\n\r\n", 1)[0] + b"\r\n", re.M)):
+            tags = dict(re.findall(r"\b([a-z]+)=([^;]*)", re.sub(r"\s", "", field.decode())))
+            assert dkim.DKIM(content).verify(idx=index, dnsfunc=self.find), content
+            found.append((tags["d"], tags["s"], tags["a"]))
+        return found
+
+
+@pytest.fixture
+def keys(folder, dns):
+    return Keys(folder, dns)
+
+
+@pytest.fixture
+def signing(make_node, keys):
+    def make(config=None, start=True):
+        return make_node({"dkim": {"keys": keys.config, **(config or {})}}, start)
+    return make
+
+
+def received(sink, number=0):
+    return wait_until("it is delivered", lambda: len(sink.messages) > number and sink.messages[number]).content
+
+
+def mailauth():
+    if not shutil.which("npm"):
+        pytest.skip("no npm, so not verified by mailauth")
+    modules = ROOT / "build/mailauth"
+    modules.mkdir(parents=True, exist_ok=True)
+    if not (modules / "node_modules/mailauth").exists():
+        got = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--prefix", modules, "mailauth@4"],
+                             capture_output=True, text=True, timeout=120)
+        if got.returncode:
+            pytest.skip("mailauth cannot be fetched: " + got.stderr[-200:])
+    return modules / "node_modules"
+
+
+MAILAUTH = """
+const { dkimVerify } = require('mailauth/lib/dkim/verify');
+const records = JSON.parse(process.argv[1]);
+const chunks = [];
+process.stdin.on('data', c => chunks.push(c)).on('end', () =>
+  dkimVerify(Buffer.concat(chunks), { resolver: async (name, type) => [[records[name.replace(/\\.$/, '')]]] })
+    .then(r => console.log(JSON.stringify(r.results.map(x => [x.signingDomain, x.selector, x.algo, x.status.result])))));
+"""
+
+
+@pytest.mark.sanitizer
+def test_both_algorithms(signing, sink, keys):
+    keys.add("example.com", "r1")
+    keys.add("example.com", "e1", "ed25519")
+    node = signing()
+    node.add_account()
+    node.send("friend@example.net", TEXT, kind="submission", login="user@example.com")
+    both = [("example.com", "r1", "rsa-sha256"), ("example.com", "e1", "ed25519-sha256")]
+    content = received(sink)
+    assert content.startswith(b"DKIM-Signature: ")
+    assert keys.signers(content) == both
+    # Message-ID and Date, which we added, are signed, and nothing can be added to them, nor to From.
+    for name in (b"Message-ID", b"date", b"FROM", b"Reply-To"):
+        with pytest.raises(AssertionError):
+            keys.signers(content.replace(b"\r\nSubject:", b"\r\n" + name + b": x@example.org\r\nSubject:", 1))
+    # A long message is signed before what was written of it long ago; one of null size, too.
+    body = "".join(f"line {number:06} {'x' * 60}\r\n" for number in range(20000))
+    node.send("long@example.net", TEXT + body, kind="submission", login="user@example.com")
+    node.send("short@example.net", "From: user@example.com\r\n", kind="submission", login="user@example.com")
+    wait_until("both are delivered", lambda: len(sink.messages) == 3)
+    assert [keys.signers(message.content) for message in sink.messages] == [both] * 3
+    assert {len(message.content) > 1400000 for message in sink.messages} == {True, False}
+    event = wait_until("the events are written", lambda: node.events("received"))[0]
+    assert event["dkim"] == "r1._domainkey.example.com e1._domainkey.example.com"
+    metrics = node.metrics()
+    assert 'turnpike_dkim_signatures_total{algorithm="rsa"} 3' in metrics
+    assert 'turnpike_dkim_signatures_total{algorithm="ed25519"} 3' in metrics
+    assert "turnpike_dkim_unsigned_total 0" in metrics
+
+
+def test_verified_by_mailauth(signing, sink, keys):
+    modules = mailauth()
+    keys.add("example.com", "r1")
+    keys.add("example.com", "e1", "ed25519")
+    node = signing()
+    node.add_account()
+    texts = [TEXT, "From: user@example.com\r\nSubject: =?utf-8?q?gr=C3=BC=C3=9Fe?=\r\n\r\n", TEXT + "x" * 990 + " \r\n" * 3000]
+    for number, text in enumerate(texts):
+        node.send("friend@example.net", text, kind="submission", login="user@example.com")
+        done = subprocess.run(["node", "-e", MAILAUTH, json.dumps(keys.records)], input=received(sink, number),
+                              capture_output=True, timeout=60, env={**os.environ, "NODE_PATH": str(modules)})
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == [["example.com", "r1", "rsa-sha256", "pass"],
+                                           ["example.com", "e1", "ed25519-sha256", "pass"]]
+
+
+def test_whose_key(signing, sink, keys):
+    """The From domain's key if the account may use it, else the default domain's, else none."""
+    keys.add("example.com", "own")
+    keys.add("news.example.org", "sub", "ed25519", subdomains=True)
+    keys.add("acme.example", "acme", "ed25519", tenants=["acme"])
+    keys.add("default.example", "all", "ed25519")
+    config = {"tenants": [{"tenant": "acme", "default_domain": "acme.example"}], "default_domain": "default.example"}
+    node = signing(config)
+    node.add_account("user@example.com", senders=["@a.news.example.org", "@acme.example"])
+    node.add_account("other@acme.example", tenant="acme")
+    cases = [("user@example.com", "user@example.com", "own"), ("user@example.com", "x@A.News.example.org", "sub"),
+             ("user@example.com", "boss@acme.example", "all"), ("user@example.com", "boss@other.example", "all"),
+             ("user@example.com", "x@news.example.org", "all"), ("other@acme.example", "other@acme.example", "acme"),
+             ("other@acme.example", "user@example.com", "acme")]
+    for number, (login, sender, selector) in enumerate(cases):
+        node.send("friend@example.net", f"From: <{sender}>\r\n\r\nx\r\n", sender=login, kind="submission", login=login)
+        assert [s[1] for s in keys.signers(received(sink, number))] == [selector], (login, sender)
+
+
+def test_rotation_and_reload(signing, sink, keys):
+    """Of keys for a domain the newest that is in force signs; what changes counts from the reload on."""
+    today = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+
+    def day(days):
+        return (today + datetime.timedelta(days)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    keys.add("example.com", "past", not_after=day(-1))
+    keys.add("example.com", "old", not_before="2020-01-01", not_after=day(1))
+    keys.add("example.com", "new", not_before=day(-1))
+    keys.add("example.com", "next", not_before=day(1))
+    node = signing()
+    assert "past of example.com signs nothing any more" in node.log_text()
+    node.send("friend@example.net", TEXT)
+    assert [s[1] for s in keys.signers(received(sink))] == ["new"]
+    node.config["dkim"]["keys"] = [key for key in keys.config if key["selector"] != "new"]
+    node.take_config()
+    node.send("friend@example.net", TEXT)
+    assert [s[1] for s in keys.signers(received(sink, 1))] == ["old"]
+    node.config["dkim"]["keys"] = [key for key in keys.config if key["selector"] in ("past", "next")]
+    node.take_config()
+    node.send("friend@example.net", TEXT)
+    assert keys.signers(received(sink, 2)) == []
+    assert "turnpike_dkim_unsigned_total 1" in node.metrics()
+
+
+def test_required(signing, sink, keys):
+    keys.add("example.com", "e1", "ed25519")
+    node = signing({"required": ["person"]})
+    node.add_account(senders=["*"])
+    with node.smtp("submission", "user@example.com") as client, pytest.raises(smtplib.SMTPDataError) as refused:
+        client.sendmail("user@example.com", "friend@example.net", "From: a@elsewhere.example\r\n\r\nx\r\n")
+    assert refused.value.smtp_code == 550 and b"DKIM" in refused.value.smtp_error
+    node.send("friend@example.net", TEXT, kind="submission", login="user@example.com")
+    assert keys.signers(received(sink)) == [("example.com", "e1", "ed25519-sha256")]
+
+
+def test_report_is_signed(signing, sink, dns, keys):
+    keys.add("example.com", "r1", subdomains=True)
+    dns.mail_domain("example.com", "127.0.0.1")
+    sink.hooks["rcpt"] = lambda session, argument: "550 5.1.1 unknown" if "nobody" in argument else None
+    node = signing()
+    node.send("nobody@example.net", TEXT)
+    report = wait_until("the report is there", lambda: sink.messages and sink.messages[-1]).content
+    assert b"From: Mail Delivery System" in report
+    assert keys.signers(report)[0] == ("example.com", "r1", "rsa-sha256")
+
+
+@pytest.mark.parametrize("fault, reason", [("mode", "holds a secret, but everybody can reach it (mode 0644)"),
+                                           ("text", "holds no private key in PEM form"), ("gone", "No such file")])
+def test_bad_key_file(signing, keys, fault, reason):
+    path = keys.add("example.com", "e1", "ed25519")
+    node = signing(start=False)
+    if fault == "mode":
+        path.chmod(0o644)
+    elif fault == "text":
+        path.write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n")
+    else:
+        path.unlink()
+    said = node.cli("config", "check", node.config_path, check=False)
+    assert said.returncode == 1
+    assert re.search(r"node\.yaml:\d+: dkim\.keys\[0\]\.file: .*" + re.escape(reason), said.stderr), said.stderr
