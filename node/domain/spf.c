@@ -605,11 +605,10 @@ void spf_feed(struct spf *s, const struct spf_answer *a)
     case PHASE_PTR_HOST:
         on_ptr_host(s, a);
         break;
-    case PHASE_EXPLAIN:
+    default:
+        ensure(s->phase == PHASE_EXPLAIN);
         on_explanation(s, a);
         break;
-    default:
-        ensure(!"a question was asked");
     }
 }
 

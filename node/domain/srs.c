@@ -177,6 +177,8 @@ int srs_forward(const struct srs *s, struct span address, int64_t now_s, char ou
     out[0] = '\0';
     if (address.n == 0)
         return 0;
+    if (memchr(address.p, '\0', address.n) != NULL)
+        return ERR_BAD;
     int err = forward(s, address, now_s, out);
     if (err == 0)
         return 0;
