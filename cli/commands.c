@@ -129,6 +129,13 @@ static const struct cli_option site_options[] = {
     PAGE("sites"),
     END,
 };
+static const struct cli_option domain_options[] = {
+    { "pool", "NAME", NULL, "only this pool's addresses (default: all that mail leaves from)" },
+    { "ip", "ADDRESS", NULL, "this address instead (again for more)" },
+    { "return-path", "DOMAIN", NULL, "the domain of MAIL FROM, if it is another" },
+    { "selector", "NAME", NULL, "a DKIM selector (again for more)" },
+    END,
+};
 static const struct cli_option status_options[] = {
     { "cluster", NULL, NULL, "a line for each node of the cluster" },
     END,
@@ -305,6 +312,12 @@ const struct cli_command cli_commands[] = {
       "For each: the PTR record must be the name that we greet with, and that name must lead back to the "
       "address.",
       "  turnpike ip check\n", cmd_ip_check },
+    { "domain check", "DOMAIN", 1, 1, NULL, domain_options, "check what the DNS says of a sender's domain",
+      "SPF for each address that mail leaves from, DKIM keys, DMARC, alignment, and where bounces go. Fails if "
+      "something is wrong, and says what to do.",
+      "  turnpike domain check example.com --selector s2026\n"
+      "  turnpike domain check example.com --pool bulk --return-path bounce.example.com\n",
+      cmd_domain_check },
     { "site list", "", 0, 0, NULL, site_options, "list destinations", NULL,
       "  turnpike site list --state down\n", cmd_site_list },
 

@@ -247,6 +247,24 @@ struct admin_ip_row {
 };
 typedef int admin_ip_fn(void *arg, const struct admin_ip_row *row);
 
+struct admin_domain_check { /* NULL: not given */
+    const char *domain;      /* of From */
+    const char *pool;        /* its addresses; NULL: all that mail leaves from */
+    const char *ips;         /* "192.0.2.1,2001:db8::1", instead */
+    const char *return_path; /* NULL: the domain */
+    const char *selectors;   /* "a,b" */
+};
+
+struct admin_domain_row {
+    struct span level;   /* "good", "note", "trouble" */
+    struct span what;    /* "spf" */
+    struct span subject; /* "192.0.2.1" */
+    struct span result;  /* "pass" */
+    struct span text, advice;
+    bool trouble;
+};
+typedef int admin_domain_fn(void *arg, const struct admin_domain_row *row);
+
 /* ---- streams: live dialogue ---------------------------------------------------------------------------- */
 
 /* A bounded queue of lines from any thread to one admin thread: ADMIN_STREAM_LINES lines; when full, lines
@@ -372,6 +390,9 @@ struct admin_ops {
                      void *arg, struct admin_error *e);
     /* Each configured source address, or only `ip`. Asks the DNS. */
     int (*ip_check)(void *ctx, const char *ip, admin_ip_fn *fn, void *arg, struct admin_error *e);
+    /* What the DNS says of a sender's domain. Asks the DNS, for up to a minute. */
+    int (*domain_check)(void *ctx, const struct admin_domain_check *q, admin_domain_fn *fn, void *arg,
+                        struct admin_error *e);
 
     /* Lines go to `s` until trace_stop, from any thread that holds it. Bounded by the caller's time limit. */
     int (*trace_start)(void *ctx, const struct admin_trace *t, struct admin_stream *s, struct admin_error *e);

@@ -232,6 +232,8 @@ const struct admin_route admin_routes[] = {
     { "GET", "/v1/top", admin_on_top, top_params, ADMIN_ROUTE_ASKED, "busiest senders and sites" },
     { "GET", "/v1/trace", admin_on_trace, trace_params, 0, "live dialogue" },
     { "POST", "/v1/probe", admin_on_probe, probe_params, 0, "ask a next hop about a recipient" },
+    { "GET", "/v1/domain/check", admin_on_domain_check, admin_domain_check_params, 0,
+      "what the DNS says of a sender's domain" },
     { "GET", "/v1/ip/check", admin_on_ip_check, ip_check_params, 0, "names of the source addresses" },
     { "GET", "/v1/sites", admin_on_sites, site_params, 0, "destinations" },
     { "POST", "/v1/reload", admin_on_reload, none, 0, "read configuration and certificates again" },

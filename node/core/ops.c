@@ -12,6 +12,7 @@
 #include "node/core/look.h"
 #include "node/core/meters.h"
 #include "node/core/ops_account.h"
+#include "node/core/ops_domain.h"
 #include "node/core/ops_live.h"
 #include "node/core/ops_look.h"
 #include "node/core/probe.h"
@@ -349,6 +350,7 @@ void ops_fill(struct node *n, struct admin_ops *out)
         .top = ops_top,
         .site_list = ops_site_list,
         .ip_check = ops_ip_check,
+        .domain_check = ops_domain_check,
         .trace_start = ops_trace_start,
         .trace_stop = ops_trace_stop,
         .probe_start = ops_probe_start,

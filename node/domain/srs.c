@@ -158,8 +158,8 @@ static int forward_again(const struct srs *s, struct span host, struct span rest
 static int forward(const struct srs *s, struct span address, int64_t now_s, char out[SRS_ADDRESS_MAX + 1])
 {
     struct span local, domain, rest, mac, host;
-    if (!split(address, &local, &domain))
-        return ERR_BAD;
+    if (!split(address, &local, &domain) || memchr(domain.p, '=', domain.n) != NULL)
+        return ERR_BAD; /* no domain has a "=", and it is our separator */
     if (span_eq_nocase(domain, s->domain) || !safe(address))
         return ERR_EXISTS; /* ours; or quoted, which would have to be quoted again: seen nowhere */
     if (tagged(local, '0'))

@@ -365,6 +365,31 @@ static int on_ip_check(void *ctx, const char *ip, admin_ip_fn *fn, void *arg, st
     return n > 0 ? 0 : admin_fail(e, ERR_NOT_FOUND, "%s is no source address of this node", ip);
 }
 
+static int on_domain_check(void *ctx, const struct admin_domain_check *q, admin_domain_fn *fn, void *arg,
+                           struct admin_error *e)
+{
+    LOCKED((struct fake_node *)ctx);
+    (void)ctx;
+    if (q->pool != NULL && strcmp(q->pool, "bulk") != 0)
+        return admin_fail(e, ERR_NOT_FOUND, "there is no pool %s", q->pool);
+    const struct admin_domain_row good = { .level = SPAN_LIT("good"),
+                                           .what = SPAN_LIT("spf"),
+                                           .subject = span_str(q->ips != NULL ? q->ips : "192.0.2.1"),
+                                           .result = SPAN_LIT("pass"),
+                                           .text = SPAN_LIT("by all of example.com") };
+    const struct admin_domain_row bad = { .level = SPAN_LIT("trouble"),
+                                          .what = SPAN_LIT("dkim"),
+                                          .subject = span_str(q->selectors != NULL ? q->selectors : "none"),
+                                          .result = SPAN_LIT("none"),
+                                          .text = SPAN_LIT("there is no record"),
+                                          .advice = SPAN_LIT("publish it"),
+                                          .trouble = true };
+    fn(arg, &good);
+    if (q->selectors != NULL)
+        fn(arg, &bad);
+    return 0;
+}
+
 static int on_trace_start(void *ctx, const struct admin_trace *t, struct admin_stream *s,
                           struct admin_error *e)
 {
@@ -595,6 +620,7 @@ void fake_node_ops(struct fake_node *f, struct admin_ops *ops)
         .top = on_top,
         .site_list = on_sites,
         .ip_check = on_ip_check,
+        .domain_check = on_domain_check,
         .trace_start = on_trace_start,
         .trace_stop = on_trace_stop,
         .probe_start = on_probe_start,

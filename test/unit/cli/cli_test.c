@@ -177,6 +177,24 @@ static void test_ip_check(void **state)
     assert_int_equal(run("ip check 192.0.2.99"), CLI_NOT_FOUND);
 }
 
+static void test_domain_check(void **state)
+{
+    (void)state;
+    assert_int_equal(run("domain check example.com"), CLI_OK);
+    expect_in(r.out, "by all of example.com");
+    assert_int_equal(run("domain check example.com --ip 192.0.2.7 --ip 2001:db8::7 --pool bulk"), CLI_OK);
+    expect_in(r.out, "192.0.2.7,2001:db8::7");
+    assert_int_equal(run("domain check example.com --selector a --selector b"), CLI_FAILED);
+    expect_in(r.out, "a,b");
+    expect_in(r.out, "trouble: publish it\n");
+    assert_int_equal(run("domain check example.com --selector a --json"), CLI_FAILED);
+    json_t *j = out_json();
+    assert_int_equal(json_array_size(json_object_get(j, "findings")), 2);
+    json_decref(j);
+    assert_int_equal(run("domain check example.com --pool other"), CLI_NOT_FOUND);
+    assert_int_equal(run("domain check"), CLI_USAGE);
+}
+
 /* ---- acts ---------------------------------------------------------------------------------------------- */
 
 static void test_acts(void **state)
@@ -586,6 +604,7 @@ int main(void)
         SERVED(test_show_escapes_what_peers_said),
         SERVED(test_cat),
         SERVED(test_ip_check),
+        SERVED(test_domain_check),
         SERVED(test_acts),
         SERVED(test_final_acts_need_a_yes),
         SERVED(test_trace_and_probe),

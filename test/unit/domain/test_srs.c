@@ -52,6 +52,8 @@ static void test_left_alone(void **state)
         assert_string_equal(out, same[i]);
     }
     assert_int_equal(srs_forward(&ours, SPAN_LIT("postmaster"), NOW, out), ERR_BAD);
+    assert_int_equal(srs_forward(&ours, SPAN_LIT("x@a=b.test"), NOW, out), ERR_BAD);
+    assert_int_equal(srs_forward(&ours, SPAN_LIT("x\0y@a.test"), NOW, out), ERR_BAD);
     snprintf(longest, sizeof longest, "%0220d@example.com", 0);
     assert_int_equal(srs_forward(&ours, span_str(longest), NOW, out), ERR_LIMIT);
     assert_string_equal(out, longest);
