@@ -13,9 +13,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const struct srs s = { .domain = SPAN_LIT("srs.test"),
                            .keys = { SPAN_LIT("0123456789abcdef") },
                            .nkeys = 1 };
+    /* nothing is ever signed with this one: what the fuzzer sees compared would teach it the other's */
+    const struct srs unused = { .domain = s.domain, .keys = { SPAN_LIT("fedcba9876543210") }, .nkeys = 1 };
     struct span address = span_of(data, size);
     char out[SRS_ADDRESS_MAX + 1], back[SRS_ADDRESS_MAX + 1];
-    if (srs_reverse(&s, address, 1000000, back) == 0)
+    if (srs_reverse(&unused, address, 1000000, back) == 0)
         abort();
     if (srs_forward(&s, address, 1000000, out) != 0 || span_eq(address, span_str(out)))
         return 0;
