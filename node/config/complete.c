@@ -128,6 +128,12 @@ void config_complete(struct schema_load *l, struct config *c)
     if (c->bounces.postmaster == NULL)
         set(&c->bounces.postmaster, join("postmaster@", c->hostname));
     config_dkim_complete(c);
+    if (c->tls_reports.organization == NULL)
+        set(&c->tls_reports.organization, strdup(c->hostname));
+    if (c->tls_reports.from == NULL)
+        set(&c->tls_reports.from, strdup(c->bounces.postmaster));
+    if (c->tls_reports.contact == NULL)
+        set(&c->tls_reports.contact, strdup(c->bounces.postmaster));
     c->admin.enabled_tcp = c->admin.listen.ss_family != AF_UNSPEC;
     complete_cluster(c);
     const char *events = c->log.events;

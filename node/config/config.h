@@ -208,6 +208,14 @@ struct config_resolver {
     char *trust_anchor_file; /* NULL: no DNSSEC validation of our own */
 };
 
+struct config_tls_reports {
+    bool send;
+    char *organization; /* default hostname */
+    char *from;         /* address; default bounces.postmaster */
+    char *contact;      /* likewise */
+    int64_t delay_ms;   /* after midnight (UTC), at random up to this */
+};
+
 struct config_bounces {
     char *from;              /* display name */
     char *postmaster;        /* address in From and for operators' copies; default postmaster@hostname */
@@ -326,6 +334,7 @@ struct config {
     struct config_resolver resolver;
     struct config_bounces bounces;
     struct config_dkim dkim;
+    struct config_tls_reports tls_reports;
     struct config_spool spool;
     struct config_history history;
     struct config_admin admin;

@@ -197,6 +197,12 @@ TABLE(bounces, config_bounces,
       VALUE(config_bounces, return_full, "return_content", flag_enum, .names = contents, DEFAULT("headers")),
       VALUE(config_bounces, max_full_bytes, "max_full_size", size, DEFAULT("50k"), RANGE(0, 50 * MIB)));
 
+TABLE(tls_reports, config_tls_reports,
+      VALUE(config_tls_reports, send, "send", flag_enum, .names = switches, DEFAULT("off")),
+      VALUE(config_tls_reports, organization, "organization", text, RANGE(1, 100)),
+      VALUE(config_tls_reports, from, "from", email), VALUE(config_tls_reports, contact, "contact", email),
+      VALUE(config_tls_reports, delay_ms, "delay", duration, DEFAULT("4h"), RANGE(0, 12 * HOUR)));
+
 /* ---- the node ------------------------------------------------------------------------------------------ */
 
 TABLE(spool, config_spool, VALUE(config_spool, dir, "dir", path, RESTART),
@@ -294,6 +300,7 @@ static const struct schema_field config_fields[] = {
     MAP(config, resolver, "resolver", resolver_map),
     MAP(config, bounces, "bounces", bounces_map),
     MAP(config, dkim, "dkim", dkim_map),
+    MAP(config, tls_reports, "tls_reports", tls_reports_map),
     MAP(config, spool, "spool", spool_map),
     MAP(config, history, "history", history_map),
     MAP(config, admin, "admin", admin_map),

@@ -7,6 +7,7 @@
 #include "node/core/egress.h"
 #include "node/smtp/client.h"
 #include "node/telemetry/trace.h"
+#include "node/tlspolicy/rpt.h"
 
 enum conn_state {
     CONN_RESOLVING,
@@ -87,6 +88,11 @@ void conn_policy_failed(struct conn *c, enum smtp_client_stage stage);
 bool conn_policy_authenticated(const struct conn *c);
 /* "TLSv1.3 TLS_AES_256_GCM_SHA384, DANE-EE verified"; empty without TLS. */
 const char *conn_policy_tls_text(const struct conn *c, char out[128]);
+
+/* conn_rpt.c: for the domain's TLS report. `ready` and `failed` find out by themselves how it went. */
+void conn_rpt(const struct conn *c, enum rpt_result result, const char *reason);
+void conn_rpt_ready(const struct conn *c);
+void conn_rpt_failed(const struct conn *c);
 
 /* conn_target.c */
 

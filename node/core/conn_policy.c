@@ -53,6 +53,7 @@ static bool dane_target(struct conn *c, const struct dns_dane *dane)
     }
     conn_set_trouble(c, 451, "4.7.5", text);
     report_tls_policy(c, METRICS_TLS_POLICY_DANE_FAILED);
+    conn_rpt(c, status == TLSA_FAILED ? RPT_DNSSEC_INVALID : RPT_DANE_REQUIRED, text);
     return false;
 }
 
@@ -74,6 +75,7 @@ static bool sts_target(struct conn *c)
              (int)(c->hop.domain.n < 180 ? c->hop.domain.n : 180), c->hop.domain.p);
     conn_set_trouble(c, 451, "4.7.5", text);
     report_tls_policy(c, METRICS_TLS_POLICY_STS_FAILED);
+    conn_rpt(c, RPT_VALIDATION_FAILURE, "the policy does not name the host");
     return false;
 }
 
@@ -128,11 +130,15 @@ void conn_policy_ready(struct conn *c)
         report_tls_policy(c, dane_counts(c) ? METRICS_TLS_POLICY_DANE_OK : METRICS_TLS_POLICY_DANE_UNUSABLE);
     if (c->demand.sts)
         report_tls_policy(c, METRICS_TLS_POLICY_STS_OK);
+    conn_rpt_ready(c);
 }
 
 void conn_policy_failed(struct conn *c, enum smtp_client_stage stage)
 {
-    if ((c->demand.dane == NULL && !c->demand.sts) || stage != SMTP_CLIENT_STAGE_TLS)
+    if (stage != SMTP_CLIENT_STAGE_TLS)
+        return;
+    conn_rpt_failed(c);
+    if (c->demand.dane == NULL && !c->demand.sts)
         return;
     char said[200], text[512];
     const char *what = c->demand.dane != NULL ? "has TLSA records (DANE)" : "is named by an MTA-STS policy";

@@ -11,6 +11,7 @@
 #include "node/core/node.h"
 #include "node/core/outcome.h"
 #include "node/core/report.h"
+#include "node/core/tlsrpt.h"
 #include "node/ledger/ledger.h"
 #include "node/smtp/client.h"
 
@@ -428,6 +429,8 @@ int egress_new(struct worker *w, struct egress **out)
         goto fail;
     if ((err = tls_new(e)) != 0 || (err = resolver_new(w, &w->dns)) != 0)
         goto fail;
+    if (w->index == 0 && (err = tlsrpt_new(e, &e->tlsrpt)) != 0)
+        goto fail;
     uv_prepare_init(&w->loop, &e->prepare);
     e->prepare.data = e;
     uv_prepare_start(&e->prepare, egress_prepare_cb);
@@ -533,6 +536,7 @@ void egress_stop(struct egress *e)
     timer_stop(&e->poll_timer);
     timer_stop(&e->cut_off_timer);
     reroute_stop(&e->reroute);
+    tlsrpt_stop(e->tlsrpt);
     conn_quit_idle(e);
 }
 
@@ -550,6 +554,8 @@ void egress_close(struct egress *e)
     for (struct list *link; (link = list_first(&e->resolvers)) != NULL;)
         resolver_close(LIST_ITEM(link, struct resolver, link));
     egress_pools_fini(e);
+    tlsrpt_free(e->tlsrpt);
+    e->tlsrpt = NULL;
     reroute_fini(&e->reroute);
     timer_fini(&e->poll_timer);
     timer_fini(&e->cut_off_timer);

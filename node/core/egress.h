@@ -35,6 +35,7 @@ struct egress {
     uint32_t next_source;
     struct egress_pools pools;
     struct reroute reroute;
+    struct tlsrpt *tlsrpt;      /* worker 0's */
     struct timespec hosts_time; /* of /etc/hosts when the resolver read it */
     struct list resolvers;      /* of earlier configurations, until their last look-up has ended */
 };

@@ -14,6 +14,7 @@
 #include "node/core/service.h"
 #include "node/core/sign.h"
 #include "node/core/sts.h"
+#include "node/core/tlsrpt.h"
 #include "node/core/transfer.h"
 #include "node/core/watch.h"
 
@@ -274,6 +275,8 @@ int node_start(struct node *n)
         err = transfer_new(n, &n->transfer);
     if (err == 0)
         err = sts_new(c->data_dir, &n->sts);
+    if (err == 0 && (n->rpt = tlsrpt_open(c->data_dir)) == NULL)
+        err = -ENOMEM;
     if (err == 0)
         err = sign_start(&n->signers, n->nworkers);
     if (err == 0)
@@ -419,6 +422,7 @@ void node_stop(struct node *n, int64_t grace_ms)
     if (n->cluster != NULL)
         cluster_stop(n->cluster);
     sts_free(n->sts);
+    tlsrpt_close(n->rpt, n->config->data_dir);
     auth_free(n->auth);
     auth_pool_stop(n->signers);
     service_spool_closing(n);

@@ -27,6 +27,7 @@ struct clients;
 struct cluster;
 struct transfer;
 struct meters;
+struct rpt;
 struct sts;
 struct watch;
 
@@ -51,6 +52,7 @@ struct node {
     struct admin *admin;
     struct meters *meters;
     struct sts *sts;
+    struct rpt *rpt;     /* TLS sessions of the day, counted */
     struct watch *watch; /* NULL until it runs */
     struct cluster *cluster;   /* NULL: standalone */
     struct transfer *transfer; /* likewise */

@@ -9,6 +9,7 @@
 #include "node/core/node.h"
 #include "node/core/worker.h"
 #include "node/net/dns.h"
+#include "node/tlspolicy/rpt.h"
 #include "node/tlspolicy/sts_fetch.h"
 #include "node/tlspolicy/sts_store.h"
 
@@ -40,6 +41,7 @@ struct job {
     struct sts_lookup *lookup; /* the worker's thread; NULL: nobody waits for it any more */
     char domain[256], id[STS_ID_MAX + 1];
     uint16_t port;
+    bool report; /* failures are counted for the domain's TLS report */
     char addresses[ADDRESSES_MAX * (IP_TEXT_MAX + 3)];
 };
 
@@ -71,6 +73,15 @@ static void save(struct sts *s, int64_t now_ms, bool at_once)
 
 static void job_answer(struct worker *w, struct worker_msg *msg);
 
+static void count_failure(const struct job *j, int err, const char *why, int64_t now_ms)
+{
+    struct rpt_session s = { .domain = j->domain,
+                             .policy = RPT_STS,
+                             .result = err == ERR_BAD ? RPT_STS_POLICY_INVALID : RPT_STS_POLICY_FETCH_ERROR,
+                             .reason = why };
+    rpt_count(j->w->node->rpt, now_ms, &s);
+}
+
 static void job_run(struct auth_job *aj, int stopping)
 {
     struct job *j = LIST_ITEM(aj, struct job, job);
@@ -82,6 +93,8 @@ static void job_run(struct auth_job *aj, int stopping)
         };
         int err = sts_fetch(&f, &policy, why);
         int64_t now = clock_wall_ms();
+        if (j->report && (err == ERR_BAD || err == ERR_FAILED) && !atomic_load(&j->sts->stop))
+            count_failure(j, err, why, now);
         if (err == 0)
             err = sts_store_put(j->sts->store, j->domain, j->id, policy, now);
         else if (!atomic_load(&j->sts->stop))
@@ -187,6 +200,7 @@ static void found_host_cb(void *ctx, struct dns_site *found)
     j->sts = s;
     j->w = l->w;
     j->port = (uint16_t)l->w->config->delivery.mta_sts_port;
+    j->report = l->w->config->tls_reports.send;
     memcpy(j->domain, l->domain, sizeof j->domain);
     memcpy(j->id, l->id, sizeof j->id);
     put_addresses(j, found);

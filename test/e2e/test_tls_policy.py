@@ -1,4 +1,8 @@
 """What must hold before mail is sent: DANE, against a zone that is really signed; MTA-STS, against web servers."""
+import datetime
+import email
+import gzip
+import json
 import os
 import shutil
 import subprocess
@@ -372,3 +376,66 @@ def test_requiretls(signed, make_sink, dns, certificates, mx_port):
             assert "REQUIRETLS" not in message.parameters
         else:
             assert "REQUIRETLS" in message.parameters.split() and b"secret words" in message.content
+
+
+# ---- TLS reports ------------------------------------------------------------------------------------------
+
+
+def test_tls_reports(signed, make_sink, dns, policies, authority, certificates, mx_port):
+    """What went well and what did not, by policy, goes the next day to the domains that ask for it, and to no others."""
+    alone = certificates["alone"]
+    sink, plain = make_sink("127.0.0.1", certificate=alone), make_sink("127.0.0.3")
+    dns.add("a.mx.test", "A", "127.0.0.1")
+    dns.add("plain.mx.test", "A", "127.0.0.3")
+    node = signed(domain("good", mx_port, ("127.0.0.1", [tlsa(alone[0])])) +
+                  domain("wrong", mx_port, ("127.0.0.1", [WRONG])) +
+                  domain("silent", mx_port, ("127.0.0.1", [tlsa(alone[0])])) +
+                  [f'_smtp._tls.{n} IN TXT "v=TLSRPTv1; rua=mailto:{n}@reports.test,ftp://x.test/"' for n in ("good", "wrong")],
+                  {"delivery": {"retry": ["1h"], "mta_sts_port": policies.port},
+                   "tls_reports": {"send": "on", "delay": "0", "organization": "Relay Inc."}},
+                  wrapper=("env", f"SSL_CERT_FILE={authority.file}"))
+    sts = sts_domain(dns, policies, "testing", policy_text("b.mx.test", mode="testing"), "plain.mx.test")
+    dns.add(f"_smtp._tls.{sts}", "TXT", f'"v=TLSRPTv1;rua=mailto:sts@reports.test"')
+    dns.mail_domain("reports.test", "127.0.0.3")
+    for name in ("good.signed.test", "silent.signed.test", sts):
+        node.send(f"r@{name}")
+        delivered(node, f"r@{name}")
+    node.send("r@wrong.signed.test")
+    deferred(node, "r@wrong.signed.test", "TLSA")
+    node.stop()
+    counted = node.folder / "data/tls-reports"
+    lines = [json.loads(line) for line in counted.read_text().splitlines()]
+    assert len({line["domain"] for line in lines}) == 4
+    today = lines[0]["day"]
+    counted.write_text("".join(json.dumps({**line, "day": today - 1}) + "\n" for line in lines)) # it was yesterday
+    del plain.messages[:]
+    node.restart()
+    wait_until("the reports come", lambda: len(plain.messages) == 3)
+    reports = {}
+    for message in plain.messages:
+        mail = email.message_from_bytes(message.content)
+        assert message.sender == "" and mail.get_content_type() == "multipart/report"
+        assert mail["TLS-Report-Submitter"] == "relay.example.com" and mail["Auto-Submitted"]
+        text, attached = mail.get_payload()
+        assert attached.get_content_type() == "application/tlsrpt+gzip" and "relay.example.com" in text.get_payload()
+        report = json.loads(gzip.decompress(attached.get_payload(decode=True)))
+        assert report["organization-name"] == "Relay Inc." and report["contact-info"] == "postmaster@relay.example.com"
+        assert mail["TLS-Report-Domain"] == report["policies"][0]["policy"]["policy-domain"]
+        start = datetime.datetime.fromisoformat(report["date-range"]["start-datetime"])
+        assert start.timestamp() == (today - 1) * 86400
+        reports[message.recipients[0]] = report["policies"]
+    good, = reports["good@reports.test"]
+    assert good["policy"]["policy-type"] == "tlsa" and good["policy"]["policy-string"] == [tlsa(alone[0])]
+    assert good["summary"] == {"total-successful-session-count": 1, "total-failure-session-count": 0}
+    wrong, = reports["wrong@reports.test"]
+    assert wrong["summary"]["total-failure-session-count"] == wrong["failure-details"][0]["failed-session-count"] >= 1
+    assert wrong["failure-details"][0]["result-type"] == "validation-failure"
+    assert wrong["failure-details"][0]["receiving-mx-hostname"] == "mx1.wrong.signed.test"
+    assert wrong["failure-details"][0]["receiving-ip"] == "127.0.0.1"
+    testing, = reports["sts@reports.test"]
+    assert testing["policy"]["policy-type"] == "sts" and testing["policy"]["mx-host"] == ["b.mx.test"]
+    assert "mode: testing" in testing["policy"]["policy-string"]
+    assert testing["failure-details"][0]["result-type"] == "starttls-not-supported"
+    node.stop()
+    assert not any(json.loads(line)["day"] < today for line in counted.read_text().splitlines())
+    assert sink.messages

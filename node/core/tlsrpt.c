@@ -1,0 +1,268 @@
+/* Sending TLS reports: one domain after another, each when its record was looked up. Worker 0's thread. */
+#include "node/core/tlsrpt.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "node/core/dispatch.h"
+#include "node/core/egress.h"
+#include "node/core/node.h"
+#include "node/core/tlsrpt_mail.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define STEP_MS 50     /* between two domains */
+#define LOOK_MS 600000 /* whether there is something to do, at least so often */
+#define JSON_MAX (4u << 20)
+
+struct tlsrpt {
+    struct egress *e;
+    struct timer timer;
+    struct dns_request *request;
+    struct rpt_due due;
+    bool have_due, stopping;
+    int64_t from_ms; /* wall: of this day's reports */
+};
+
+/* A report on its way into the spool. */
+struct job {
+    struct worker_op op;
+    struct envelope env;
+    struct envelope_rcpt to;
+    char address[512], message_id[320];
+};
+
+static int64_t random_ms(int64_t max)
+{
+    uint64_t v = 0;
+    if (max <= 0 || getrandom(&v, sizeof v, 0) != (ssize_t)sizeof v)
+        return 0;
+    return (int64_t)(v % (uint64_t)max);
+}
+
+/* When reports of the days before now are to go: some time from now, or after the next midnight. */
+static void plan(struct tlsrpt *t, bool midnight)
+{
+    int64_t now = clock_wall_ms(), delay = t->e->w->config->tls_reports.delay_ms;
+    int64_t from = midnight ? (now / RPT_DAY_MS + 1) * RPT_DAY_MS : now;
+    t->from_ms = from + random_ms(delay);
+}
+
+static void later(struct tlsrpt *t, int64_t ms)
+{
+    if (!t->stopping)
+        timer_set(&t->timer, (uint32_t)(ms < 0 ? 0 : ms > LOOK_MS ? LOOK_MS : ms));
+}
+
+static void due_end(struct tlsrpt *t, bool done)
+{
+    if (done)
+        rpt_done(t->e->w->node->rpt, &t->due);
+    buf_fini(&t->due.json);
+    t->have_due = false;
+    later(t, STEP_MS);
+}
+
+/* ---- one report ---------------------------------------------------------------------------------------- */
+
+static void run_stored(struct worker *w, struct worker_op *op)
+{
+    struct job *j = LIST_ITEM(op, struct job, op);
+    if (op->op.status != 0)
+        log_warn("tls-report", "for %s: %s", j->address, err_text(op->op.status));
+    else
+        (void)dispatch_message(w->node, w, w->config, &j->env, NULL);
+    w->egress->njobs--;
+    egress_kick(w->egress);
+    free(j);
+}
+
+static int store(struct tlsrpt *t, struct span address)
+{
+    struct worker *w = t->e->w;
+    const struct config *c = w->config;
+    struct job *j = calloc(1, sizeof *j);
+    struct spool_ingest *in = NULL;
+    struct buf text;
+    buf_init(&text, 2 * JSON_MAX);
+    int err = j == NULL ? -ENOMEM : spool_ingest_open(w->node->spool, &in);
+    if (err == 0) {
+        char id[SPOOL_ID_TEXT];
+        spool_id_format(spool_ingest_id(in), id);
+        snprintf(j->message_id, sizeof j->message_id, "<%s@%s>", id, c->hostname);
+        snprintf(j->address, sizeof j->address, "%.*s", (int)address.n, address.p);
+        struct tlsrpt_mail m = { .from = c->tls_reports.from,
+                                 .to = j->address,
+                                 .message_id = j->message_id,
+                                 .submitter = c->hostname,
+                                 .domain = t->due.domain,
+                                 .report_id = t->due.id,
+                                 .day = t->due.day,
+                                 .now_ms = clock_wall_ms(),
+                                 .json = buf_span(&t->due.json) };
+        err = tlsrpt_mail_put(&m, &text, &j->env.header_bytes);
+    }
+    if (err == 0) {
+        int r = spool_ingest_write(in, text.data, text.len);
+        err = r < 0 ? r : 0;
+    }
+    buf_fini(&text);
+    if (err != 0) {
+        if (in != NULL)
+            spool_ingest_abort(in);
+        free(j);
+        return err;
+    }
+    j->to = (struct envelope_rcpt){ .address = span_str(j->address), .notify = ENVELOPE_NOTIFY_NEVER };
+    j->env.arrival_ms = clock_wall_ms();
+    j->env.class = ENVELOPE_CLASS_DEVICE;
+    j->env.protocol = SPAN_LIT("local");
+    j->env.message_id = span_str(j->message_id);
+    j->env.nrcpts = 1;
+    j->env.rcpts = &j->to;
+    j->env.flags = ENVELOPE_DSN; /* nobody is told when it cannot be delivered */
+    worker_op_init(&j->op, w, run_stored);
+    t->e->njobs++;
+    spool_ingest_commit(in, &j->env, &j->op.op);
+    return 0;
+}
+
+static void send_all(struct tlsrpt *t, const struct rpt_uris *uris)
+{
+    for (uint32_t i = 0; i < uris->n; i++) {
+        struct span uri = uris->uri[i];
+        if (!span_starts(uri, SPAN_LIT("mailto:")))
+            continue;
+        struct span address = span_sub(uri, sizeof "mailto:" - 1);
+        int err = store(t, address);
+        if (err != 0)
+            log_warn("tls-report", "for %s: %s", t->due.domain, err_text(err));
+        else
+            log_info("tls-report", "about %s to %.*s", t->due.domain, (int)address.n, address.p);
+    }
+}
+
+static void txt_cb(void *ctx, const struct dns_answer *answer)
+{
+    struct tlsrpt *t = ctx;
+    t->request = NULL;
+    for (uint32_t i = 0; answer->status == DNS_OK && i < answer->nrecords; i++) {
+        struct rpt_uris uris;
+        struct buf text;
+        buf_init(&text, 4096);
+        bool wanted =
+            dns_txt_join(answer->records[i], &text) == 0 && rpt_txt_parse(buf_span(&text), &uris) == 0;
+        if (wanted)
+            send_all(t, &uris);
+        buf_fini(&text);
+        if (wanted)
+            break; /* section 3: there should be one record */
+    }
+    due_end(t, true);
+}
+
+static void timer_cb(struct timer *timer)
+{
+    struct tlsrpt *t = TIMER_ITEM(timer, struct tlsrpt, timer);
+    struct worker *w = t->e->w;
+    const struct config *c = w->config;
+    int64_t now = clock_wall_ms();
+    if (t->have_due || t->stopping)
+        return;
+    if (!c->tls_reports.send || now < t->from_ms) {
+        later(t, c->tls_reports.send ? t->from_ms - now : LOOK_MS);
+        return;
+    }
+    struct rpt_sender sender = { .organization = c->tls_reports.organization,
+                                 .contact = c->tls_reports.contact,
+                                 .host = c->hostname };
+    buf_init(&t->due.json, JSON_MAX);
+    int err = rpt_next(w->node->rpt, now, &sender, &t->due);
+    if (err == ERR_NOT_FOUND) {
+        buf_fini(&t->due.json);
+        plan(t, true);
+        later(t, t->from_ms - now);
+        return;
+    }
+    char name[300];
+    t->have_due = true;
+    snprintf(name, sizeof name, RPT_TXT "%s", t->due.domain);
+    if (err == 0)
+        t->request = dns_lookup(w->dns, span_str(name), DNS_TYPE_TXT, txt_cb, t);
+    if (t->request == NULL) {
+        log_warn("tls-report", "about %s: no memory", t->due.domain);
+        due_end(t, true);
+    }
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------- */
+
+int tlsrpt_new(struct egress *e, struct tlsrpt **out)
+{
+    struct tlsrpt *t = calloc(1, sizeof *t);
+    if (t == NULL || timer_init(&t->timer, &e->w->timers, timer_cb) != 0) {
+        free(t);
+        return -ENOMEM;
+    }
+    t->e = e;
+    plan(t, false);
+    timer_set(&t->timer, 0);
+    *out = t;
+    return 0;
+}
+
+void tlsrpt_stop(struct tlsrpt *t)
+{
+    if (t == NULL)
+        return;
+    t->stopping = true;
+    timer_stop(&t->timer);
+    if (t->request != NULL)
+        dns_cancel(t->request);
+    t->request = NULL;
+    if (t->have_due)
+        due_end(t, false);
+}
+
+void tlsrpt_free(struct tlsrpt *t)
+{
+    if (t == NULL)
+        return;
+    tlsrpt_stop(t);
+    timer_fini(&t->timer);
+    free(t);
+}
+
+static int file_name(const char *data_dir, char out[4096])
+{
+    return snprintf(out, 4096, "%s/tls-reports", data_dir) >= 4096 ? ERR_LIMIT : 0;
+}
+
+struct rpt *tlsrpt_open(const char *data_dir)
+{
+    char file[4096];
+    struct rpt *r = rpt_new(RPT_DOMAINS_MAX);
+    int err = r == NULL ? -ENOMEM : file_name(data_dir, file);
+    if (err == 0)
+        err = rpt_load(r, file, clock_wall_ms());
+    if (err != 0)
+        log_warn("tls-report", "what was counted before is not read: %s", err_text(err));
+    return r;
+}
+
+void tlsrpt_close(struct rpt *r, const char *data_dir)
+{
+    char file[4096];
+    if (r == NULL)
+        return;
+    int err = file_name(data_dir, file);
+    if (err == 0)
+        err = rpt_save(r, file);
+    if (err != 0)
+        log_warn("tls-report", "what is counted is not written: %s", err_text(err));
+    rpt_free(r);
+}
