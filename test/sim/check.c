@@ -67,13 +67,15 @@ void __wrap_log_line(enum log_level level, const char *area, const char *fmt, ..
 {
     char text[300];
     va_list ap;
+    if (level > log_level())
+        return;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     const struct sim_server *s = server_here();
     if (level == LOG_LEVEL_ERROR && s != NULL)
         check_fault("node %u: %s: %s", s->i + 1, area, text);
-    else if (level <= log_level())
+    else
         fprintf(stderr, "%lld ms, node %u: %s: %s\n", (long long)((sim.now_ns - sim.begin_ns) / SIM_MS),
                 s == NULL ? 0 : s->i + 1, area, text);
 }
@@ -240,6 +242,18 @@ void check_mail(const struct sim_server *s, uint32_t account)
     if (p->freeze != 0 && sim.now_ns > p->from_ns && sim.now_ns < p->until_ns)
         check_fault("node %u accepts MAIL of %s, frozen at %lld ms by %llu", s->i + 1, name(account),
                     (long long)((p->from_ns - sim.begin_ns) / SIM_MS), (unsigned long long)p->freeze);
+}
+
+/* A node that is cut off may. */
+void check_attempt(const struct sim_server *s, uint32_t account)
+{
+    if (account >= SIM_ACCOUNTS || !ledger_session_valid(s->workers[0].w))
+        return;
+    const struct promise *p = &promises[account];
+    if (p->freeze != 0 && sim.now_ns > p->from_ns && sim.now_ns < p->until_ns)
+        check_fault("node %u begins to deliver mail of %s, frozen at %lld ms by %llu", s->i + 1,
+                    name(account), (long long)((p->from_ns - sim.begin_ns) / SIM_MS),
+                    (unsigned long long)p->freeze);
 }
 
 void check_obeyed(uint32_t account, uint64_t index)

@@ -100,6 +100,29 @@ int look_ids(struct node *n, const struct admin_selector *sel, uint64_t after, s
     return 0;
 }
 
+static uint32_t account_of(struct span name)
+{
+    uint32_t k = 0;
+    while (k < SIM_ACCOUNTS && !span_eq(name, span_str(sim_accounts[k])))
+        k++;
+    return k;
+}
+
+static bool is_frozen(void *ctx, struct span sender, struct span tenant)
+{
+    const struct mail *m = ctx;
+    uint32_t account = account_of(sender);
+    (void)tenant;
+    return account < SIM_ACCOUNTS && (m->s->workers[0].view.frozen >> account & 1) != 0;
+}
+
+void mail_frozen(struct sim_server *s)
+{
+    struct sim_server *was = memory_enter(s);
+    queue_frozen_changed(s->mail->egress.queue, s->wall_ns / SIM_MS);
+    (void)memory_enter(was);
+}
+
 /* ---- begin and end -------------------------------------------------------------------------------------
  */
 
@@ -171,6 +194,7 @@ void mail_begin(struct sim_server *s)
     config.conns_total_max = MAIL_CONNS;
     config.seed = sim_random(UINT32_MAX);
     m->egress.queue = queue_new(&config, s->wall_ns / SIM_MS);
+    queue_on_frozen(m->egress.queue, is_frozen, m);
     (void)memory_enter(was);
     threads_begin(s, main_thread, m);
 }
@@ -282,6 +306,7 @@ static void attempt_begin(struct mail *m, struct mail_attempt *a)
     if (a->item == NULL)
         return;
     queue_item_view(m->egress.queue, a->item, &v);
+    check_attempt(m->s, account_of(v.sender));
     a->id = v.id;
     a->attempts = v.attempts;
     a->nrcpts = v.nrcpts;
@@ -372,7 +397,9 @@ bool mail_turn(struct sim_server *s)
         return any;
     struct sim_server *was = memory_enter(s);
     take_stored(m);
-    deliver(m);
+    /* Nothing is delivered before it is known who is frozen. */
+    if (s->workers[0].view.due_ns != 0 && s->workers[0].stalled_until_ns <= sim.now_ns)
+        deliver(m);
     if (sim_random(16) == 0) /* the history has it */
         spool_history_done(m->node.spool, m->ended_seq);
     (void)memory_enter(was);

@@ -215,6 +215,15 @@ bool mail_check_idle(void)
     return !any || removed_any();
 }
 
+/* All run, and have heard each other for a while. */
+static void check_alive(void)
+{
+    for (uint32_t i = 0; i < sim.n; i++)
+        for (uint32_t k = 0; k < sim.n; k++)
+            if (i != k && sim.servers[i].pulses[k].health != GOSSIP_ALIVE)
+                check_fault("node %u does not take node %u for alive", i + 1, k + 1);
+}
+
 /* Where a message stands on each node, for who looks for the reason of a fault. */
 static void say_where(const struct known *m, char out[200])
 {
@@ -237,6 +246,7 @@ void mail_check_end(void)
 {
     char where[200];
     mail_check_all();
+    check_alive();
     if (mail_check_idle())
         return;
     for (uint32_t k = 0; k < KNOWN_MAX; k++)

@@ -15,6 +15,7 @@
 #define OPS 8
 #define ROWS 256
 #define IDS 4
+#define UNKNOWN_NS (10000 * SIM_MS) /* in which all that is on its way arrives, when all is well */
 
 enum op_kind { OP_FREEZE, OP_THAW, OP_CHUNK, OP_COMMIT, OP_REMOVE, OP_DRAIN };
 enum op_state { FREE, ASKED, AWAITED, UNKNOWN };
@@ -40,6 +41,16 @@ static bool busy(enum op_kind kind, uint32_t account)
 {
     for (int i = 0; i < OPS; i++)
         if (ops[i].state != FREE && ops[i].kind == kind && ops[i].account == account)
+            return true;
+    return false;
+}
+
+/* Of what can be asked again whatever became of it. */
+static bool waits(enum op_kind kind, uint32_t account)
+{
+    for (int i = 0; i < OPS; i++)
+        if ((ops[i].state == ASKED || ops[i].state == AWAITED) && ops[i].kind == kind &&
+            ops[i].account == account)
             return true;
     return false;
 }
@@ -157,7 +168,7 @@ static struct op *op_new(enum op_kind kind, uint32_t account)
 static void drain(uint32_t target, bool only_undo)
 {
     struct directory_member mb;
-    struct op *op = busy(OP_DRAIN, 0) || sim.servers[target].removed ? NULL : op_new(OP_DRAIN, 0);
+    struct op *op = waits(OP_DRAIN, 0) || sim.servers[target].removed ? NULL : op_new(OP_DRAIN, 0);
     if (op == NULL || !directory_member_find(sim.servers[op->server].m, target + 1u, &mb))
         return;
     struct command cmd = {
@@ -174,12 +185,31 @@ static void drain(uint32_t target, bool only_undo)
     submit(op, &cmd);
 }
 
+/* What is still frozen when all is well is to be delivered too. */
+static void thaw_found(uint32_t account)
+{
+    struct machine_frozen f;
+    struct op *op = waits(OP_THAW, account) || waits(OP_FREEZE, account) ? NULL : op_new(OP_THAW, account);
+    if (op == NULL || !machine_frozen_find(sim.servers[op->server].m, COMMAND_SCOPE_ACCOUNT,
+                                           span_str(sim_accounts[account]), &f))
+        return;
+    struct command cmd = { .type = COMMAND_THAW,
+                           .thaw = { .by = { .who = SPAN_LIT("op") },
+                                     .scope = COMMAND_SCOPE_ACCOUNT,
+                                     .name = span_str(sim_accounts[account]),
+                                     .freeze = f.id } };
+    check_thawing(account, f.id);
+    submit(op, &cmd);
+}
+
 void operate_step(void)
 {
     uint32_t account = (uint32_t)sim_random(SIM_ACCOUNTS);
     struct op *op = NULL;
     if (sim_random(40) == 0)
         drain((uint32_t)sim_random(sim.n), sim.quiet || sim_random(4) > 0);
+    if (sim.quiet)
+        thaw_found(account);
     if (sim.quiet || sim_random(30) > 0)
         return;
     switch (sim_random(6)) {
@@ -251,7 +281,7 @@ static void answer_cb(void *ctx, int err, const struct machine_result *r)
     if (err == ERR_TIMEOUT && op->kind == OP_FREEZE)
         check_never(op->number);
     if (err != 0) {
-        op->state = err == ERR_TIMEOUT ? FREE : UNKNOWN;
+        op->state = err == ERR_TIMEOUT || op->kind != OP_FREEZE ? FREE : UNKNOWN;
         op->session = session_of(&sim.servers[op->server]);
         return;
     }
@@ -331,7 +361,8 @@ void operate_poll(struct sim_server *s)
             continue;
         if (op->state == AWAITED)
             await(s, op);
-        else if (op->state == UNKNOWN && session_of(s) > op->session)
+        else if (op->state == UNKNOWN &&
+                 (session_of(s) > op->session || (sim.quiet && sim.now_ns - op->issued_ns > UNKNOWN_NS)))
             op->state = FREE;
     }
 }
@@ -342,7 +373,7 @@ void operate_drop(uint32_t server)
         if (ops[i].server == server && ops[i].state != FREE) {
             /* The next session is another one than what the process had, or was about to get. */
             ops[i].session = session_of(&sim.servers[server]);
-            ops[i].state = ops[i].state == AWAITED ? FREE : UNKNOWN;
+            ops[i].state = ops[i].state == AWAITED || ops[i].kind != OP_FREEZE ? FREE : UNKNOWN;
         }
 }
 

@@ -69,11 +69,13 @@ static void frozen_publish(struct sim_server *s)
     }
 }
 
-static void worker_turn(const struct sim_server *s, struct sim_worker *w)
+static void worker_turn(struct sim_server *s, struct sim_worker *w)
 {
     if (w->coming.due_ns != 0 && w->coming.due_ns <= sim.now_ns) {
         w->view = w->coming;
         w->coming.due_ns = 0;
+        if (w == &s->workers[0])
+            mail_frozen(s);
         sim_step(SIM_STEP_TIMER, s->i, w->view.index);
         ledger_worker_publish(w->w, w->view.index);
     }

@@ -332,6 +332,8 @@ bool mail_open(const struct sim_server *s);
 /* A message whose tokens are spent. */
 void mail_hand_over(struct sim_server *s, uint32_t account, uint32_t nrcpts);
 void mail_move_some(void);
+/* The first worker, which delivers, has another frozen list. */
+void mail_frozen(struct sim_server *s);
 void mail_drains(struct sim_server *s);
 void mail_pulses_begin(struct sim_server *s);
 bool mail_pulses_turn(struct sim_server *s);
@@ -406,6 +408,8 @@ struct check_report {
 extern struct check_report *check_report;
 void check_spend(const struct sim_server *s, uint32_t account, uint32_t n);
 void check_mail(const struct sim_server *s, uint32_t account);
+/* It begins to deliver mail that was accepted. */
+void check_attempt(const struct sim_server *s, uint32_t account);
 /* Would this worker admit mail of the account now? If it must not, that is a fault, clients or not. */
 void check_obeyed(uint32_t account, uint64_t index);
 void check_applied(struct sim_server *s, uint64_t index, const struct raft_buffer *entry);
