@@ -133,7 +133,7 @@ static const struct cli_option domain_options[] = {
     { "pool", "NAME", NULL, "only this pool's addresses (default: all that mail leaves from)" },
     { "ip", "ADDRESS", NULL, "this address instead (again for more)" },
     { "return-path", "DOMAIN", NULL, "the domain of MAIL FROM, if it is another" },
-    { "selector", "NAME", NULL, "a DKIM selector (again for more)" },
+    { "selector", "NAME", NULL, "this DKIM selector (default: of the keys that sign here; again for more)" },
     END,
 };
 static const struct cli_option status_options[] = {

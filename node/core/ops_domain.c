@@ -10,6 +10,7 @@
 #include "node/core/node.h"
 #include "node/core/pools.h"
 #include "node/domain/check.h"
+#include "node/domain/name.h"
 #include "node/net/dns.h"
 
 #include <errno.h>
@@ -80,8 +81,10 @@ struct subject {
     char domain[256], return_path[256];
     struct ip_addr sources[DOMAIN_CHECK_SOURCES_MAX];
     size_t nsources;
-    char *selectors[DOMAIN_CHECK_SELECTORS_MAX];
-    size_t nselectors;
+    struct config *config;                      /* a reference: names and keys are in it */
+    char selectors[DOMAIN_CHECK_KEYS_MAX][256]; /* those that were asked for */
+    struct domain_check_key keys[DOMAIN_CHECK_KEYS_MAX];
+    size_t nkeys;
 };
 
 static int add_source(struct subject *s, const struct ip_addr *a, struct admin_error *e)
@@ -123,16 +126,29 @@ static int read_selectors(struct subject *s, const char *list, struct admin_erro
 {
     struct span text;
     while (next_of(&list, &text)) {
-        char name[256];
-        if (s->nselectors == DOMAIN_CHECK_SELECTORS_MAX)
-            return admin_fail(e, ERR_BAD, "more than %d selectors", DOMAIN_CHECK_SELECTORS_MAX);
+        char *name = s->selectors[s->nkeys];
+        if (s->nkeys == DOMAIN_CHECK_KEYS_MAX)
+            return admin_fail(e, ERR_BAD, "more than %d selectors", DOMAIN_CHECK_KEYS_MAX);
         if (dns_name_normalise(text, name) != 0)
             return admin_fail(e, ERR_BAD, "%.*s is no selector", (int)text.n, text.p);
-        if ((s->selectors[s->nselectors] = strdup(name)) == NULL)
-            return admin_fail(e, -ENOMEM, "no memory");
-        s->nselectors++;
+        s->keys[s->nkeys++].selector = name;
     }
     return 0;
+}
+
+/* What this node signs the domain's mail with, now or later. */
+static void read_keys(struct subject *s)
+{
+    int64_t now_ms = clock_wall_ms();
+    for (uint32_t i = 0; i < s->config->dkim.nkeys && s->nkeys < DOMAIN_CHECK_KEYS_MAX; i++) {
+        const struct config_dkim_key *k = &s->config->dkim.keys[i];
+        struct span domain = span_str(s->domain), d = span_str(k->domain);
+        if ((k->not_after_ms != 0 && k->not_after_ms <= now_ms) ||
+            !(k->subdomains ? domain_name_within(domain, d) : span_eq_nocase(domain, d)))
+            continue;
+        s->keys[s->nkeys++] =
+            (struct domain_check_key){ .selector = k->selector, .domain = k->domain, .key = k->key };
+    }
 }
 
 /* All that mail may leave from: the cluster's pools (or one), whichever node has the address; without any,
@@ -150,14 +166,13 @@ static int read_own(struct node *n, struct subject *s, const char *pool, struct 
         return err;
     if (pool != NULL && s->nsources == 0)
         return admin_fail(e, ERR_NOT_FOUND, "there is no pool %s with an address that is used", pool);
-    struct config *c = node_config(n);
+    const struct config *c = s->config;
     bool any = s->nsources > 0;
     for (uint32_t i = 0; !any && err == 0 && i < c->nsources; i++) {
         struct ip_addr a;
         if (ip_from_sockaddr((const struct sockaddr *)&c->sources[i].address, &a, NULL) == 0)
             err = add_source(s, &a, e);
     }
-    config_rele(c);
     if (err == 0 && s->nsources == 0)
         err =
             admin_fail(e, ERR_NOT_FOUND,
@@ -174,7 +189,10 @@ static int read_subject(struct node *n, const struct admin_domain_check *q, stru
     const char *path = q->return_path != NULL ? q->return_path : q->domain;
     if (dns_name_normalise(span_str(path), s->return_path) != 0)
         return admin_fail(e, ERR_BAD, "%s is no domain name", path);
+    s->config = node_config(n);
     int err = read_selectors(s, q->selectors, e);
+    if (err == 0 && s->nkeys == 0)
+        read_keys(s);
     if (err == 0)
         err = read_ips(s, q->ips, e);
     if (err == 0 && s->nsources == 0)
@@ -194,8 +212,8 @@ static int check(struct node *n, const struct subject *s, admin_domain_fn *fn, v
                                      .return_path = s->return_path,
                                      .sources = s->sources,
                                      .nsources = s->nsources,
-                                     .selectors = (const char *const *)s->selectors,
-                                     .nselectors = s->nselectors,
+                                     .keys = s->keys,
+                                     .nkeys = s->nkeys,
                                      .suffixes = suffixes };
     struct run r = { .check = domain_check_new(&in), .by_ms = clock_boot_ms() + CHECK_MS };
     if (r.check == NULL) {
@@ -233,8 +251,8 @@ int ops_domain_check(void *ctx, const struct admin_domain_check *q, admin_domain
     int err = read_subject(ctx, q, s, e);
     if (err == 0)
         err = check(ctx, s, fn, arg, e);
-    for (size_t i = 0; i < s->nselectors; i++)
-        free(s->selectors[i]);
+    if (s->config != NULL)
+        config_rele(s->config);
     free(s);
     return err;
 }

@@ -11,21 +11,25 @@
 #include <stdlib.h>
 
 /* what is found once, and of each of the domains of the return path and of From */
-#define FINDINGS_MAX (DOMAIN_CHECK_SOURCES_MAX + DOMAIN_CHECK_SELECTORS_MAX + 8)
+#define FINDINGS_MAX (DOMAIN_CHECK_SOURCES_MAX + DOMAIN_CHECK_KEYS_MAX + 8)
 
 enum step { STEP_MX, STEP_A, STEP_AAAA, STEP_SPF, STEP_DKIM, STEP_DMARC, STEP_DMARC_ORG, STEP_DONE };
 
 struct domain_check {
     char domain[256], return_path[256], organisation[256];
     const struct domain_suffixes *suffixes;
-    size_t nsources, nselectors, source, selector;
+    size_t nsources, nkeys, source, key;
     struct ip_addr sources[DOMAIN_CHECK_SOURCES_MAX];
-    char selectors[DOMAIN_CHECK_SELECTORS_MAX][256];
+    struct {
+        char selector[256], domain[256];
+        const struct dkim_key *key;
+        bool good;
+    } keys[DOMAIN_CHECK_KEYS_MAX];
     enum step step;
     bool asked; /* the step's question was asked, and is not answered */
     struct spf_question question;
     struct spf *spf;
-    bool spf_passes, dkim_good; /* of at least one */
+    bool spf_passes; /* from at least one */
     bool has_dmarc;
     struct dmarc_record dmarc; /* its spans are not valid */
     size_t n;
@@ -185,51 +189,75 @@ static const struct spf_question *next_spf(struct domain_check *c)
 
 /* ---- DKIM ---------------------------------------------------------------------------------------------- */
 
+/* Whether there is a record at all. */
+static bool any_key(struct domain_check *c, const struct spf_answer *a, const char *subject, const char *name)
+{
+    if (a->status == SPF_DNS_FAILED) {
+        no_answer(c, "dkim", subject);
+        return false;
+    }
+    if (a->n > 0)
+        return true;
+    struct domain_finding *f = find(c, DOMAIN_TROUBLE, "dkim", subject, "none");
+    say(f, "there is no record %s", name);
+    advise(f, "publish the key's record at %s", name);
+    return false;
+}
+
+static const char *key_result(enum dkim_record_state state, uint32_t records)
+{
+    return records > 1                      ? "several"
+           : state == DKIM_RECORD_GOOD      ? "good"
+           : state == DKIM_RECORD_DIFFERS   ? "differs"
+           : state == DKIM_RECORD_REVOKED   ? "revoked"
+           : state == DKIM_RECORD_TOO_SHORT ? "short"
+                                            : "broken";
+}
+
+static void say_key(struct domain_finding *f, const struct dkim_record_info *info, const char *name,
+                    uint32_t records)
+{
+    if (records > 1)
+        say(f, "%u records at %s: which one is meant is undefined", records, name);
+    else if (info->state == DKIM_RECORD_GOOD)
+        say(f, "%s key of %u bits%s", dkim_algorithm_name(info->algorithm), info->bits,
+            info->testing ? ", marked as a test (t=y)" : "");
+    else if (info->state == DKIM_RECORD_REVOKED)
+        say(f, "the key is revoked: p= is empty");
+    else if (info->state == DKIM_RECORD_TOO_SHORT)
+        say(f, "an RSA key of %u bits: verifiers take none under %d", info->bits, DKIM_RSA_BITS_MIN);
+    else if (info->state == DKIM_RECORD_DIFFERS)
+        say(f, "the record is not of the key that signs here");
+    else
+        say(f, "%s", info->why[0] != '\0' ? info->why : "the record cannot be read");
+}
+
 static void judge_dkim(struct domain_check *c, const struct spf_answer *a)
 {
-    char name[600];
+    char name[600], subject[300];
     struct dkim_record_info info = { .state = DKIM_RECORD_BROKEN };
     struct buf text;
-    const char *selector = c->selectors[c->selector++];
-    snprintf(name, sizeof name, "%s._domainkey.%s", selector, c->domain);
-    if (a->status == SPF_DNS_FAILED) {
-        no_answer(c, "dkim", selector);
+    size_t at = c->key++;
+    bool own = strcmp(c->keys[at].domain, c->domain) == 0;
+    snprintf(name, sizeof name, "%s._domainkey.%s", c->keys[at].selector, c->keys[at].domain);
+    snprintf(subject, sizeof subject, "%.299s", own ? c->keys[at].selector : name);
+    if (!any_key(c, a, subject, name))
         return;
-    }
-    if (a->n == 0) {
-        struct domain_finding *none = find(c, DOMAIN_TROUBLE, "dkim", selector, "none");
-        say(none, "there is no record %s", name);
-        advise(none, "publish the key's record at %s", name);
-        return;
-    }
     buf_init(&text, 65536);
     int err = domain_txt_join(a->records[0], &text);
     if (err == 0)
-        err = dkim_record_check(buf_span(&text), NULL, &info);
+        err = dkim_record_check(buf_span(&text), c->keys[at].key, &info);
     buf_fini(&text);
-    bool good = err == 0 && info.state == DKIM_RECORD_GOOD && a->n == 1;
-    const char *result = good                                  ? "good"
-                         : a->n > 1                            ? "several"
-                         : info.state == DKIM_RECORD_REVOKED   ? "revoked"
-                         : info.state == DKIM_RECORD_TOO_SHORT ? "short"
-                                                               : "broken";
+    if (err != 0)
+        info.state = DKIM_RECORD_BROKEN;
+    bool good = info.state == DKIM_RECORD_GOOD && a->n == 1;
+    c->keys[at].good = good;
     struct domain_finding *f = find(c,
                                     !good          ? DOMAIN_TROUBLE
                                     : info.testing ? DOMAIN_NOTE
                                                    : DOMAIN_GOOD,
-                                    "dkim", selector, result);
-    c->dkim_good = c->dkim_good || good;
-    if (a->n > 1)
-        say(f, "%u records at %s: which one is meant is undefined", a->n, name);
-    else if (good)
-        say(f, "%s key of %u bits%s", dkim_algorithm_name(info.algorithm), info.bits,
-            info.testing ? ", marked as a test (t=y)" : "");
-    else if (info.state == DKIM_RECORD_REVOKED)
-        say(f, "the key is revoked: p= is empty");
-    else if (info.state == DKIM_RECORD_TOO_SHORT)
-        say(f, "an RSA key of %u bits: verifiers take none under 1024", info.bits);
-    else
-        say(f, "%s", info.why[0] != '\0' ? info.why : "the record cannot be read");
+                                    "dkim", subject, key_result(info.state, a->n));
+    say_key(f, &info, name, a->n);
     if (!good)
         advise(f, "publish one good record at %s", name);
     else if (info.testing)
@@ -293,12 +321,15 @@ static void no_dmarc(struct domain_check *c)
 static void judge_alignment(struct domain_check *c)
 {
     bool spf = domain_aligned(c->suffixes, c->domain, c->return_path, c->has_dmarc && c->dmarc.strict_spf);
-    bool passes = spf && c->spf_passes;
+    bool passes = spf && c->spf_passes, dkim = false;
+    for (size_t i = 0; i < c->nkeys; i++)
+        dkim = dkim || (c->keys[i].good && domain_aligned(c->suffixes, c->domain, c->keys[i].domain,
+                                                          c->has_dmarc && c->dmarc.strict_dkim));
     struct domain_finding *f;
-    if (passes || c->dkim_good) {
+    if (passes || dkim) {
         f = find(c, passes ? DOMAIN_GOOD : DOMAIN_NOTE, "alignment", c->return_path,
                  passes ? "aligned" : "dkim");
-        if (passes && c->dkim_good)
+        if (passes && dkim)
             say(f, "SPF and DKIM can both carry DMARC");
         else if (passes)
             say(f, "SPF can carry DMARC, as long as nobody forwards the mail");
@@ -328,15 +359,15 @@ static void ask(struct domain_check *c, enum spf_type type, const char *prefix, 
     c->asked = true;
 }
 
-static void next_selector(struct domain_check *c)
+static void next_key(struct domain_check *c)
 {
     char prefix[300];
-    if (c->selector == c->nselectors) {
+    if (c->key == c->nkeys) {
         c->step = STEP_DMARC;
         return;
     }
-    snprintf(prefix, sizeof prefix, "%s._domainkey.", c->selectors[c->selector]);
-    ask(c, SPF_TYPE_TXT, prefix, c->domain);
+    snprintf(prefix, sizeof prefix, "%s._domainkey.", c->keys[c->key].selector);
+    ask(c, SPF_TYPE_TXT, prefix, c->keys[c->key].domain);
 }
 
 static void begin_step(struct domain_check *c)
@@ -352,7 +383,7 @@ static void begin_step(struct domain_check *c)
         ask(c, SPF_TYPE_AAAA, "", c->return_path);
         break;
     case STEP_DKIM:
-        next_selector(c);
+        next_key(c);
         break;
     case STEP_DMARC:
         ask(c, SPF_TYPE_TXT, "_dmarc.", c->domain);
@@ -433,9 +464,14 @@ struct domain_check *domain_check_new(const struct domain_check_input *in)
     c->nsources = in->nsources > DOMAIN_CHECK_SOURCES_MAX ? DOMAIN_CHECK_SOURCES_MAX : in->nsources;
     for (size_t i = 0; i < c->nsources; i++)
         c->sources[i] = in->sources[i];
-    c->nselectors = in->nselectors > DOMAIN_CHECK_SELECTORS_MAX ? DOMAIN_CHECK_SELECTORS_MAX : in->nselectors;
-    for (size_t i = 0; i < c->nselectors; i++)
-        snprintf(c->selectors[i], sizeof c->selectors[i], "%s", in->selectors[i]);
+    c->nkeys = in->nkeys > DOMAIN_CHECK_KEYS_MAX ? DOMAIN_CHECK_KEYS_MAX : in->nkeys;
+    for (size_t i = 0; i < c->nkeys; i++) {
+        const struct domain_check_key *k = &in->keys[i];
+        snprintf(c->keys[i].selector, sizeof c->keys[i].selector, "%s", k->selector);
+        snprintf(c->keys[i].domain, sizeof c->keys[i].domain, "%s",
+                 k->domain != NULL ? k->domain : c->domain);
+        c->keys[i].key = k->key;
+    }
     return c;
 }
 

@@ -9,15 +9,24 @@
 #include "node/domain/spf.h"
 
 #define DOMAIN_CHECK_SOURCES_MAX 256
-#define DOMAIN_CHECK_SELECTORS_MAX 16
+#define DOMAIN_CHECK_KEYS_MAX 16
+
+struct dkim_key;
+
+struct domain_check_key {
+    const char *selector;
+    const char *domain; /* that signs (d=); NULL: the one that is checked */
+    const struct dkim_key
+        *key; /* that the record must be for; borrowed until the check is freed; NULL: any */
+};
 
 struct domain_check_input {  /* all copied but the suffixes */
     const char *domain;      /* of From: A-labels, lower case */
     const char *return_path; /* the domain of MAIL FROM; NULL: the same */
     const struct ip_addr *sources;
     size_t nsources; /* beyond the bound: the first */
-    const char *const *selectors;
-    size_t nselectors; /* likewise */
+    const struct domain_check_key *keys;
+    size_t nkeys; /* likewise */
     const struct domain_suffixes *suffixes;
 };
 

@@ -1,5 +1,7 @@
 """turnpike domain check: a node asks the DNS about senders' domains."""
+import base64
 import json
+import subprocess
 
 import pytest
 
@@ -75,6 +77,24 @@ def test_a_dns_that_fails(sender, dns):
     found, ok = check(sender, "circle.test", "--ip", "192.0.2.1")
     assert found["spf", "192.0.2.1"]["result"] == "permerror"
     assert "more than 10" in found["spf", "192.0.2.1"]["text"]
+
+
+def test_the_keys_that_sign_here(sender, dns, folder):
+    made = subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519"], capture_output=True, text=True, check=True)
+    file = folder / "dkim.pem"
+    file.write_text(made.stdout)
+    file.chmod(0o600)
+    sender.config["dkim"] = {"keys": [{"domain": "good.test", "selector": "s1", "file": str(file)}]}
+    sender.take_config()
+    found, ok = check(sender, "good.test")
+    assert not ok and found["dkim", "s1"]["result"] == "differs" # the record is another key's
+    public = subprocess.run(["openssl", "pkey", "-pubout", "-outform", "DER"], input=made.stdout.encode(),
+                            capture_output=True, check=True).stdout[-32:]
+    dns.add("s2._domainkey.good.test", "TXT", f'"v=DKIM1; k=ed25519; p={base64.b64encode(public).decode()}"')
+    sender.config["dkim"]["keys"][0]["selector"] = "s2"
+    sender.take_config()
+    found, ok = check(sender, "good.test")
+    assert ok and found["dkim", "s2"]["result"] == "good"
 
 
 def test_what_cannot_be_checked(sender, make_node):

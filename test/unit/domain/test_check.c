@@ -1,4 +1,5 @@
 /* domain check: zones with one trouble each, and what is said of them. */
+#include "node/dkim/key.h"
 #include "node/domain/check.h"
 #include "test/unit/domain/zone.h"
 
@@ -67,8 +68,8 @@ static struct domain_check *check(const char *domain, const char *return_path, c
                                      .return_path = return_path,
                                      .sources = sources,
                                      .nsources = n,
-                                     .selectors = &selector,
-                                     .nselectors = selector != NULL,
+                                     .keys = &(struct domain_check_key){ .selector = selector },
+                                     .nkeys = selector != NULL,
                                      .suffixes = suffixes };
     struct domain_check *c = domain_check_new(&in);
     assert_non_null(c);
@@ -152,6 +153,33 @@ static void test_keys(void **state)
     }
 }
 
+/* Keys that the node signs with: the record must be theirs, and may be of a domain above. */
+static void test_own_keys(void **state)
+{
+    static struct zone_answer a;
+    struct dkim_key *key;
+    (void)state;
+    assert_int_equal(dkim_key_generate(DKIM_ED25519, 0, &key), 0);
+    const struct domain_check_key keys[] = { { .selector = "s1", .domain = "good.test", .key = key },
+                                             { .selector = "test", .domain = "good.test" } };
+    struct domain_check_input in = { .domain = "news.good.test",
+                                     .keys = keys,
+                                     .nkeys = 2,
+                                     .return_path = "nowhere.test",
+                                     .suffixes = suffixes };
+    struct domain_check *c = domain_check_new(&in);
+    assert_non_null(c);
+    for (const struct spf_question *q; (q = domain_check_next(c)) != NULL;) {
+        zone_answer(zone, sizeof zone / sizeof *zone, q, &a);
+        domain_check_feed(c, &a.answer);
+    }
+    expect(c, "dkim", "s1._domainkey.good.test", DOMAIN_TROUBLE, "differs");
+    expect(c, "dkim", "test._domainkey.good.test", DOMAIN_NOTE, "good");
+    expect(c, "alignment", NULL, DOMAIN_NOTE, "dkim"); /* of the organisation, relaxed */
+    domain_check_free(c);
+    dkim_key_rele(key);
+}
+
 static void test_return_path(void **state)
 {
     (void)state;
@@ -225,8 +253,8 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),        cmocka_unit_test(test_sources),  cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_return_path), cmocka_unit_test(test_troubles),
+        cmocka_unit_test(test_good),     cmocka_unit_test(test_sources),     cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_own_keys), cmocka_unit_test(test_return_path), cmocka_unit_test(test_troubles),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
