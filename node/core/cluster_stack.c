@@ -292,6 +292,7 @@ static int open_agent(struct cluster *c)
         .boot_ns = clock_boot_ns,
         .wall_ms = clock_wall_ms,
         .random = draw,
+        .gather_ms = 2,
     };
     return agent_new(&ac, &c->agent);
 }

@@ -39,6 +39,8 @@ struct agent_config {
     void (*random)(void *p, size_t n);
     uint32_t resend_ms;     /* a command without answer is sent again; 200, doubling to 1000 */
     uint32_t max_in_flight; /* commands; 4096 */
+    uint32_t
+        gather_ms; /* from one batch of commands that is not full to the next; 0: each turn of the loop */
 };
 
 int agent_new(const struct agent_config *config, struct agent **out);

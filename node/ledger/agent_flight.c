@@ -22,6 +22,7 @@ struct agent_op *agent_op_new(struct agent *a, uint8_t kind)
     op->made_ns = agent_now(a);
     op->interval_ms = a->config.resend_ms;
     a->nops++;
+    a->nqueued++;
     if (kind == AGENT_OP_RENEW || kind == AGENT_OP_CANCEL)
         list_push_front(&a->queued, &op->link); /* the session must not wait behind what needs it */
     else
@@ -32,6 +33,8 @@ struct agent_op *agent_op_new(struct agent *a, uint8_t kind)
 void agent_op_free(struct agent *a, struct agent_op *op)
 {
     list_remove(&op->link);
+    if (op->seq == 0)
+        a->nqueued--;
     if (op->cancel != NULL)
         op->cancel->target = NULL;
     if (op->target != NULL)
@@ -117,19 +120,42 @@ static void op_send(struct agent *a, struct agent_op *op, int64_t now)
     op->interval_ms = 2 * op->interval_ms > RESEND_MAX_MS ? RESEND_MAX_MS : 2 * op->interval_ms;
 }
 
+static void on_gathered(uv_timer_t *timer)
+{
+    (void)timer; /* a turn of the loop: what was gathered goes out */
+}
+
+/* Each batch costs all nodes some wake-ups, a write and a sync, however little is in it. The first goes at
+ * once; what follows closely gathers. Busy nodes need half the processor time for it, and their slowest
+ * answers come sooner. */
+static bool gathers(struct agent *a, int64_t now)
+{
+    if (now - a->sent_ns >= agent_ms(a->config.gather_ms) || a->nqueued >= COMMAND_ENTRY_MAX)
+        return false;
+    if (a->config.loop != NULL && !uv_is_active((uv_handle_t *)&a->timer))
+        uv_timer_start(&a->timer, on_gathered, a->config.gather_ms, 0);
+    return true;
+}
+
+static bool urgent(const struct agent_op *op)
+{
+    return op->kind == AGENT_OP_CANCEL || op->kind == AGENT_OP_RENEW;
+}
+
 /* Gives numbers to what is queued, as far as the window is open. */
 static void pump(struct agent *a, int64_t now)
 {
-    if (a->session.id == 0)
+    if (a->session.id == 0 || a->nqueued == 0)
         return;
+    bool wait = !a->closing && gathers(a, now);
     LIST_EACH_SAFE(pos, &a->queued)
     {
         struct agent_op *op = LIST_ITEM(pos, struct agent_op, link);
         uint64_t open = a->next_seq - a->lowest;
-        bool urgent = op->kind == AGENT_OP_CANCEL || op->kind == AGENT_OP_RENEW;
-        if (open >= AGENT_WINDOW - 1 || (open >= AGENT_WINDOW_OURS && !urgent))
+        if (open >= AGENT_WINDOW - 1 || ((open >= AGENT_WINDOW_OURS || wait) && !urgent(op)))
             break;
         list_remove(&op->link);
+        a->nqueued--;
         list_push_back(&a->in_flight, &op->link);
         op->session = a->session.id;
         op->seq = a->next_seq++;
@@ -139,6 +165,7 @@ static void pump(struct agent *a, int64_t now)
             op->number = op->target->seq; /* the target may be answered before its cancel is */
         a->window[op->seq % AGENT_WINDOW] = op;
         op_send(a, op, now);
+        a->sent_ns = now;
     }
 }
 
@@ -339,6 +366,7 @@ void agent_flight_settle_orphans(struct agent *a)
             op->session = op->seq = 0; /* it did not happen: once more, in the new session */
             op->interval_ms = a->config.resend_ms;
             list_push_back(&a->queued, &op->link);
+            a->nqueued++;
         } else if (op->kind == AGENT_OP_SUBMIT && op->blind) {
             agent_submit_answer(op, ERR_CLOSED, NULL);
             agent_op_free(a, op);

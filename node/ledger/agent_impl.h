@@ -164,8 +164,9 @@ struct agent {
 
     /* flight */
     struct list queued, in_flight, orphans;
-    uint32_t nops;
+    uint32_t nops, nqueued;
     uint64_t next_seq, lowest;
+    int64_t sent_ns; /* what was queued, last */
     int64_t scan_ns; /* when to look for what is to be repeated */
     struct agent_op *window[AGENT_WINDOW];
     struct buf out;

@@ -183,6 +183,53 @@ static void test_grant_life_from_first_send(void **state)
     world_release();
 }
 
+/* The first command goes at once. What follows closely goes together, but for renewals; a full batch does not
+ * wait. */
+static void test_gathers(void **state)
+{
+    (void)state;
+    static struct held asked[COMMAND_ENTRY_MAX + 3];
+    char name[32];
+    world_kill(0);
+    w.gather_ms = 2;
+    world_start(0);
+    world_advance(500, 10);
+    uint32_t sends = w.nodes[0].sends;
+    for (uint32_t i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "a%u", i);
+        held_begin(&asked[i], 0, 0, name, "");
+        assert_int_equal(held_reserve(&asked[i], 0, 1), i == 0 ? LEDGER_YES : LEDGER_WAIT);
+    }
+    world_advance(1, 1);
+    assert_int_equal(w.nodes[0].sends, sends + 1);
+    world_advance(1, 1);
+    assert_int_equal(w.nodes[0].sends, sends + 2);
+    assert_int_equal(asked[1].answers + asked[2].answers, 2);
+    for (uint32_t i = 3; i < COMMAND_ENTRY_MAX + 3; i++) {
+        snprintf(name, sizeof name, "a%u", i);
+        held_begin(&asked[i], 0, 0, name, "");
+        (void)held_reserve(&asked[i], 0, 1);
+    }
+    assert_int_equal(w.nodes[0].sends, sends + 3); /* without time passing */
+    for (uint32_t i = 0; i < COMMAND_ENTRY_MAX + 3; i++) {
+        assert_int_equal(asked[i].answer, LEDGER_YES);
+        held_end(&asked[i], 0);
+    }
+    /* All the time something is asked for; renewals are not kept waiting, nor is the end of what is gathered.
+     */
+    uint64_t id = session(0).id;
+    for (uint32_t i = 0; i < 4000; i++) {
+        struct held x;
+        snprintf(name, sizeof name, "b%u", i);
+        held_begin(&x, 0, 0, name, "");
+        (void)held_reserve(&x, 0, 1);
+        world_advance(1, 1);
+        held_end(&x, 0);
+    }
+    assert_int_equal(session(0).id, id);
+    assert_true(session(0).usable);
+}
+
 /* After its session ended no token is spent; the process settles them by id and nothing is lost. */
 static void test_session_end_settles(void **state)
 {
@@ -460,6 +507,7 @@ int main(void)
         T(test_usable_when_published),
         T(test_paused_machine),
         T(test_grant_life_from_first_send),
+        T(test_gathers),
         T(test_session_end_settles),
         T(test_new_process_burns),
         T(test_idle_tokens_return),

@@ -286,7 +286,8 @@ void world_start(uint32_t n)
                                    .ctx = node,
                                    .boot_ns = world_boot_ns,
                                    .wall_ms = world_wall_ms,
-                                   .random = random_bytes };
+                                   .random = random_bytes,
+                                   .gather_ms = world->gather_ms };
     ensure(agent_new(&config, &node->agent) == 0);
     for (int i = 0; i < WORLD_WORKERS; i++) {
         struct ledger_worker_config wc = { .agent = node->agent,

@@ -71,6 +71,7 @@ struct world {
     bool drop;    /* commands are lost */
     bool no_told; /* results are not told directly */
     uint32_t loss_permille, dup_permille;
+    uint32_t gather_ms; /* of the agents that are started from now on */
     int64_t delay_min_ns, delay_max_ns;
     struct list flight;
     uint64_t seed;
