@@ -32,7 +32,7 @@ options.add_argument("--write", action="store_true")
 options = options.parse_args()
 os.environ["TURNPIKE_BUILD"] = str(options.build.resolve())
 
-from nodes import (FAR, NONE, Bench, Loaded, Member, await_applied, cpu_seconds, disk_mib, policy, settings,  # noqa: E402
+from nodes import (FAR, NONE, Alone, Bench, Loaded, Member, await_applied, cpu_seconds, disk_mib, policy, settings,  # noqa: E402
                    wait_until)
 
 
@@ -137,12 +137,21 @@ def new(bench):
         runs = [grants(cluster.nodes, 50 * waiting + 5000, 0, waiting) for _ in range(repeats(6))]
         rows.append([f"new senders, {waiting} waiting on each node", f"{spread([total(r) for r in runs], '{:,.0f}')} grants/s",
                      "20,000 grants/s" if waiting == 256 else ""])
+    writers = [Alone(Alone.WRITE, bench.folder / f"writer{i}") for i in range(3)]
+    time.sleep(5)
+    rows.append(["the disk alone: three processes, each 300 writes of 4 KiB a second, direct and synchronous: p50 / p99 / longest",
+                 "{:.2f} / {:.2f} / {:.0f} ms".format(*map(max, zip(*[w.end() for w in writers]))), ""])
     for rate in (300, 1000, 3000, 6700):
+        sleeper = Alone(Alone.SLEEP)
         runs = [grants(cluster.nodes, rate * 2, rate, 4000) for _ in range(repeats(6))]
+        late = sleeper.end()
         p50, p99 = [worst(r, "p50_us") for r in runs], [worst(r, "p99_us") for r in runs]
         rows.append([f"new senders, {3 * rate:,} a second offered: a grant, p50 / p99 of the slowest node",
                      f"{spread(p50, '{:.1f}')} / {spread(p99, '{:.1f}')} ms", "p99 10 ms" if rate == 6700 else ""])
-        print(rows[-1], file=sys.stderr)
+        if late is not None:
+            rows.append(["... and how late a thread woke meanwhile that nothing of it can hold up: p99 / longest",
+                         f"{late[1]:.1f} / {late[2]:.1f} ms", ""])
+        print(rows[-2:], file=sys.stderr)
     runs = [grants(cluster.nodes, 100000, 0, 1, 1) for _ in range(repeats(8))]
     rows.append(["a token in hand: reserve, check, spend, on three nodes at once, by the wall clock",
                  f"{spread([1e6 * 3 / total(r) for r in runs], '{:.2f}')} µs", "2 µs"])
