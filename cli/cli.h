@@ -1,7 +1,7 @@
 /* turnpike, the operator's command line: what its files share.
  *
  * One thread, one command, one node. It speaks the admin API (docs/admin-api.md) and knows nothing else of
- * the node; two commands run turnpiked itself (config check FILE, spool verify DIR), so that they work
+ * the node; a few commands run turnpiked itself (config check FILE, spool verify DIR, dkim), so that they work
  * without a node. Everything that a server said is escaped before it reaches a terminal.
  */
 #ifndef CLI_CLI_H
@@ -173,6 +173,8 @@ void cli_say_missing(const json_t *j);
 
 /* Runs turnpiked with these arguments, NULL at the end; its output is ours. 0 or an exit code. */
 int cli_run_daemon(struct cli *c, const char *const *args);
+/* The same for one that prints JSON by itself: nothing is added to it. */
+int cli_run_daemon_quietly(struct cli *c, const char *const *args);
 
 /* ---- commands ------------------------------------------------------------------------------------------ */
 
@@ -181,6 +183,7 @@ int cmd_status(struct cli *c), cmd_top(struct cli *c), cmd_site_list(struct cli 
     cmd_domain_check(struct cli *c), cmd_ip_check(struct cli *c), cmd_reload(struct cli *c), cmd_config_show(struct cli *c),
     cmd_config_check(struct cli *c), cmd_log(struct cli *c), cmd_spool_verify(struct cli *c),
     cmd_version(struct cli *c), cmd_completion(struct cli *c), cmd_help(struct cli *c);
+int cmd_dkim_generate(struct cli *c), cmd_dkim_dns(struct cli *c), cmd_dkim_check(struct cli *c);
 int cmd_queue_list(struct cli *c), cmd_queue_show(struct cli *c), cmd_queue_cat(struct cli *c),
     cmd_queue_summary(struct cli *c), cmd_queue_retry(struct cli *c), cmd_queue_hold(struct cli *c),
     cmd_queue_release(struct cli *c), cmd_queue_bounce(struct cli *c), cmd_queue_delete(struct cli *c),

@@ -29,12 +29,14 @@ static void find_daemon(char *out, size_t cap)
     snprintf(out, cap, "turnpiked");
 }
 
-#define ARGS_MAX 8
+#define ARGS_MAX 12
 
-int cli_run_daemon(struct cli *c, const char *const *args)
+/* *ran: it did, and said itself what there is to say. */
+static int run_it(struct cli *c, const char *const *args, bool *ran)
 {
     char *argv[ARGS_MAX + 2] = { (char *)(uintptr_t) "turnpiked" };
     char path[3100];
+    *ran = false;
     find_daemon(path, sizeof(path));
     for (size_t i = 0; args[i] != NULL && i < ARGS_MAX; i++)
         argv[i + 1] = (char *)(uintptr_t)args[i];
@@ -54,13 +56,26 @@ int cli_run_daemon(struct cli *c, const char *const *args)
                         path);
     if (!WIFEXITED(status))
         return cli_fail(c, CLI_FAILED, "%s was ended by signal %d", path, WTERMSIG(status));
-    int code = WEXITSTATUS(status) == 0 ? CLI_OK : CLI_FAILED;
-    if (c->json) {
+    *ran = true;
+    return WEXITSTATUS(status) == 0 ? CLI_OK : CLI_FAILED;
+}
+
+int cli_run_daemon(struct cli *c, const char *const *args)
+{
+    bool ran;
+    int code = run_it(c, args, &ran);
+    if (c->json && ran) {
         json_t *j = json_pack("{s:b}", "ok", code == CLI_OK);
         cli_print_json(j);
         json_decref(j);
     }
     return code;
+}
+
+int cli_run_daemon_quietly(struct cli *c, const char *const *args)
+{
+    bool ran;
+    return run_it(c, args, &ran);
 }
 
 static int run_daemon(struct cli *c, const char *option, const char *arg)

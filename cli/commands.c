@@ -61,6 +61,28 @@ const struct cli_option cli_global_options[] = {
     END,
 };
 
+static const struct cli_option dkim_generate_options[] = {
+    { "selector", "NAME", NULL, "the key's name: its record is NAME._domainkey.DOMAIN" },
+    { "type", "TYPE", "rsa|ed25519", "what kind of key (default rsa)" },
+    { "bits", "N", NULL, "of an RSA key (default 2048)" },
+    { "out", "FILE", "@file", "where the key goes; it must not be there" },
+    END,
+};
+#define DKIM_CONFIG                                                                                          \
+    {                                                                                                        \
+        "config", "FILE", "@file", "the node's file (default /etc/turnpike/node.yaml)"                       \
+    }
+static const struct cli_option dkim_dns_options[] = {
+    { "selector", "NAME", NULL, "only this key of the domain" },
+    DKIM_CONFIG,
+    END,
+};
+static const struct cli_option dkim_check_options[] = {
+    { "selector", "NAME", NULL, "only this record" },
+    { "key", "FILE", "@file", "compare with this key, not with the node's" },
+    DKIM_CONFIG,
+    END,
+};
 static const struct cli_option no_options[] = { END };
 static const struct cli_option list_options[] = { SELECTOR, PAGE("recipients"), SCOPE, END };
 static const struct cli_option cat_options[] = { { "headers", NULL, NULL, "only the header" }, END };
@@ -414,6 +436,20 @@ const struct cli_command cli_commands[] = {
       "  turnpike ip move 192.0.2.1 node-b\n", cmd_ip_move },
     { "ip remove", "ADDRESS", 1, 1, NULL, no_options, "remove a source address", NULL,
       "  turnpike ip remove 192.0.2.1\n", cmd_ip_remove },
+
+    { "dkim generate", "DOMAIN", 1, 1, NULL, dkim_generate_options, "make a key that signs mail",
+      "The file gets mode 0600. Prints the key's DNS record. It runs turnpiked --dkim.",
+      "  turnpike dkim generate example.com --selector s2026 --out /etc/turnpike/dkim/example.com.pem\n"
+      "  turnpike dkim generate example.com --selector e2026 --type ed25519 --out e2026.pem\n",
+      cmd_dkim_generate },
+    { "dkim dns", "FILE|DOMAIN", 1, 1, "@file", dkim_dns_options, "print the DNS record of a key",
+      "Of a key file, or of all keys that the node's file has for a domain.",
+      "  turnpike dkim dns example.com\n  turnpike dkim dns ./e2026.pem\n", cmd_dkim_dns },
+    { "dkim check", "DOMAIN", 1, 1, NULL, dkim_check_options, "compare DNS records with keys",
+      "Looks up the records of the node's keys for the domain, or the one that --selector names. Each is said to match, to be\n"
+      "missing, to differ, to be revoked, too short or broken.",
+      "  turnpike dkim check example.com\n  turnpike dkim check example.com --selector s2026 --key s2026.pem\n",
+      cmd_dkim_check },
 
     { "policy show", "", 0, 0, NULL, policy_show_options, "print the policy",
       "As it was applied: a file to edit.", "  turnpike policy show > policy.yaml\n", cmd_policy_show },

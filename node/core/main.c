@@ -3,6 +3,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "node/core/cluster.h"
+#include "node/core/dkim_tool.h"
 #include "node/core/node.h"
 #include "node/core/recover.h"
 #include "node/core/service.h"
@@ -13,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -27,6 +29,7 @@ static const char usage_text[] =
     "       turnpiked --check-policy FILE\n"
     "       turnpiked --test-reply FILE STAGE SITE TEXT [MX [POOL]]\n"
     "       turnpiked --verify-spool DIR\n"
+    "       turnpiked --dkim VERB ...\n"
     "       turnpiked [--config FILE] --inspect-cluster | --recover-cluster | --restore-cluster FILE\n"
     "\n"
     "A node of the Turnpike mail relay. It stays in the foreground and logs to standard error.\n"
@@ -38,6 +41,7 @@ static const char usage_text[] =
     "one), and "
     "exit\n"
     "      --verify-spool DIR  read a stopped node's whole spool, tell what is damaged, and exit\n"
+    "      --dkim VERB ...     what turnpike dkim runs, and exit\n"
     "      --inspect-cluster   tell what a stopped node has of its cluster's state, and exit\n"
     "      --recover-cluster   after a majority was lost for good: make this stopped node's state the "
     "cluster\n"
@@ -296,6 +300,8 @@ int main(int argc, char **argv)
         { 0 },
     };
     hash_seed(); /* before the first table is filled: the configuration has some */
+    if (argc > 1 && strcmp(argv[1], "--dkim") == 0)
+        return dkim_tool(argc - 2, argv + 2);
     const char *path = DEFAULT_CONFIG;
     const char *verify = NULL, *policy = NULL, *backup = NULL, *rules = NULL;
     int recovery = 0;

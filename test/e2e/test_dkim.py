@@ -222,3 +222,55 @@ def test_bad_key_file(signing, keys, fault, reason):
     said = node.cli("config", "check", node.config_path, check=False)
     assert said.returncode == 1
     assert re.search(r"node\.yaml:\d+: dkim\.keys\[0\]\.file: .*" + re.escape(reason), said.stderr), said.stderr
+
+
+def test_commands(make_node, keys, dns, folder):
+    """From nothing to a record that matches, and everything that may be wrong with one; no node runs."""
+    node = make_node(start=False)
+    name = "s1._domainkey.example.com"
+
+    def check(*more):
+        said = node.cli("dkim", "check", "example.com", "--config", node.config_path, "--json", *more, check=False)
+        answer = json.loads(said.stdout)
+        assert answer["ok"] == (said.returncode == 0)
+        return {key["name"]: key["state"] for key in answer["keys"]}
+
+    for kind, bits in (("ed25519", 256), ("rsa", 2048)):
+        path = folder / f"{kind}.pem"
+        made = node.cli("dkim", "generate", "example.com", "--selector", "s1", "--type", kind, "--out", path)
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert node.cli("dkim", "generate", "example.com", "--selector", "s1", "--out", path, check=False).returncode == 1
+        zone = re.fullmatch(r"s1\._domainkey\.example\.com\. IN TXT \( (.*) \)\n", made.stdout).group(1)
+        assert node.cli("dkim", "dns", path).stdout == zone + "\n"
+        (key,) = json.loads(node.cli("dkim", "dns", path, "--json").stdout)["keys"]
+        assert (key["zone"], key["bits"], key["algorithm"]) == (zone, bits, kind)
+        assert all(len(part) <= 255 for part in re.findall('"([^"]*)"', zone))
+        compare = ("--selector", "s1", "--key", path)
+        dns.clear(name)
+        assert check(*compare) == {name: "missing"}
+        dns.add(name, "TXT", zone)
+        assert check(*compare) == {name: "matches"}
+        assert check("--selector", "s1") == {name: "valid"}
+    for record, state in (("v=DKIM1; p=", "revoked"), ("v=DKIM1; k=ed25519; p=" + "A" * 43 + "=", "differs"),
+                          ("v=spf1 -all", "broken")):
+        dns.clear(name)
+        dns.add(name, "TXT", f'"{record}"')
+        assert check(*compare) == {name: state}
+    dns.add(name, "TXT", '"v=DKIM1; p="')
+    assert check(*compare) == {name: "broken"}  # two of them
+    dns.fail[name] = "SERVFAIL"
+    assert check(*compare) == {name: "unknown"}
+    # The node's own keys.
+    keys.add("example.com", "a")
+    keys.add("example.com", "b", "ed25519")
+    node.config["dkim"] = {"keys": keys.config}
+    node.write_config()
+    assert check() == {"a._domainkey.example.com": "matches", "b._domainkey.example.com": "matches"}
+    dns.clear("b._domainkey.example.com")
+    said = node.cli("dkim", "check", "example.com", "--config", node.config_path, check=False)
+    assert said.returncode == 1
+    assert said.stdout == ("a._domainkey.example.com: matches (rsa, 2048 bits)\n"
+                           "b._domainkey.example.com: missing: there is no such name\n")
+    lines = node.cli("dkim", "dns", "example.com", "--config", node.config_path).stdout.splitlines()
+    assert [line.split(".")[0] for line in lines] == ["a", "b"]
+    assert keys.records["b._domainkey.example.com"] in lines[1]

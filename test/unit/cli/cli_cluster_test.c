@@ -260,6 +260,9 @@ static void test_policy(void **state)
     chmod(daemon, 0700);
     setenv("TURNPIKED", daemon, 1);
     expect_out("policy check p.yaml", "--check-policy p.yaml\n");
+    expect_out("dkim dns a.example --config /x", "--dkim dns\n");
+    assert_int_equal(run("dkim generate a.example --selector s"), CLI_USAGE);
+    assert_int_equal(run("dkim check a.example --key k.pem"), CLI_USAGE);
     unsetenv("TURNPIKED");
     unlink(daemon);
     unlink(good);
