@@ -7,6 +7,7 @@
 #include "node/core/dispatch.h"
 #include "node/core/egress.h"
 #include "node/core/node.h"
+#include "node/core/sign.h"
 #include "node/core/tlsrpt_mail.h"
 
 #include <errno.h>
@@ -28,9 +29,12 @@ struct tlsrpt {
     int64_t from_ms; /* wall: of this day's reports */
 };
 
-/* A report on its way into the spool. */
+/* A report on its way into the spool: written, signed, committed. */
 struct job {
     struct worker_op op;
+    struct worker *w;
+    struct spool_ingest *in; /* until it is committed */
+    struct sign *sign;       /* NULL: no key is for its From */
     struct envelope env;
     struct envelope_rcpt to;
     char address[512], message_id[320];
@@ -78,7 +82,45 @@ static void run_stored(struct worker *w, struct worker_op *op)
         (void)dispatch_message(w->node, w, w->config, &j->env, NULL);
     w->egress->njobs--;
     egress_kick(w->egress);
+    sign_free(j->sign);
     free(j);
+}
+
+/* RFC 8460 section 3 wants a signature; a receiver may still take what has none. */
+static void commit(struct job *j)
+{
+    int err = j->sign == NULL ? 0 : j->sign->err;
+    if (j->sign != NULL && err == 0) {
+        err = spool_ingest_front(j->in, j->sign->fields.data, j->sign->fields.len);
+        j->env.header_bytes += (uint32_t)j->sign->fields.len;
+    }
+    struct spool_ingest *in = j->in;
+    j->in = NULL;
+    worker_op_init(&j->op, j->w, run_stored);
+    if (err == 0) {
+        spool_ingest_commit(in, &j->env, &j->op.op);
+        return;
+    }
+    spool_ingest_abort(in);
+    j->op.op.status = err;
+    run_stored(j->w, &j->op);
+}
+
+static void signed_cb(void *ctx)
+{
+    commit(ctx);
+}
+
+static int sign(struct job *j, struct span text)
+{
+    struct worker *w = j->w;
+    struct sign_who who = { .from = span_str(w->config->tls_reports.from), .may_use_from = true };
+    int err = sign_new(w, w->config, &who, &j->sign);
+    if (err != 0 || j->sign == NULL)
+        return err;
+    sign_header(j->sign, span_of(text.p, j->env.header_bytes));
+    sign_body(j->sign, span_sub(text, j->env.header_bytes));
+    return 0;
 }
 
 static int store(struct tlsrpt *t, struct span address)
@@ -86,13 +128,13 @@ static int store(struct tlsrpt *t, struct span address)
     struct worker *w = t->e->w;
     const struct config *c = w->config;
     struct job *j = calloc(1, sizeof *j);
-    struct spool_ingest *in = NULL;
     struct buf text;
     buf_init(&text, 2 * JSON_MAX);
-    int err = j == NULL ? -ENOMEM : spool_ingest_open(w->node->spool, &in);
+    int err = j == NULL ? -ENOMEM : spool_ingest_open(w->node->spool, &j->in);
     if (err == 0) {
+        j->w = w;
         char id[SPOOL_ID_TEXT];
-        spool_id_format(spool_ingest_id(in), id);
+        spool_id_format(spool_ingest_id(j->in), id);
         snprintf(j->message_id, sizeof j->message_id, "<%s@%s>", id, c->hostname);
         snprintf(j->address, sizeof j->address, "%.*s", (int)address.n, address.p);
         struct tlsrpt_mail m = { .from = c->tls_reports.from,
@@ -107,13 +149,13 @@ static int store(struct tlsrpt *t, struct span address)
         err = tlsrpt_mail_put(&m, &text, &j->env.header_bytes);
     }
     if (err == 0) {
-        int r = spool_ingest_write(in, text.data, text.len);
-        err = r < 0 ? r : 0;
+        int r = spool_ingest_write(j->in, text.data, text.len);
+        err = r < 0 ? r : sign(j, buf_span(&text));
     }
     buf_fini(&text);
     if (err != 0) {
-        if (in != NULL)
-            spool_ingest_abort(in);
+        if (j != NULL && j->in != NULL)
+            spool_ingest_abort(j->in);
         free(j);
         return err;
     }
@@ -125,9 +167,9 @@ static int store(struct tlsrpt *t, struct span address)
     j->env.nrcpts = 1;
     j->env.rcpts = &j->to;
     j->env.flags = ENVELOPE_DSN; /* nobody is told when it cannot be delivered */
-    worker_op_init(&j->op, w, run_stored);
     t->e->njobs++;
-    spool_ingest_commit(in, &j->env, &j->op.op);
+    if (j->sign == NULL || sign_finish(j->sign, signed_cb, j))
+        commit(j);
     return 0;
 }
 

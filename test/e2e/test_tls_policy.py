@@ -13,6 +13,7 @@ from conftest import make_certificate
 from harness.policy import Authority, Policies
 from harness.util import wait_until
 from harness.zone import SignedZone, tlsa
+from test_dkim import Keys
 
 pytestmark = [pytest.mark.sanitizer,
               pytest.mark.skipif(not shutil.which("ldns-signzone") or not os.path.exists("/usr/sbin/nsd"),
@@ -381,21 +382,22 @@ def test_requiretls(signed, make_sink, dns, certificates, mx_port):
 # ---- TLS reports ------------------------------------------------------------------------------------------
 
 
-def test_tls_reports(signed, make_sink, dns, policies, authority, certificates, mx_port):
+def test_tls_reports(signed, make_sink, dns, folder, policies, authority, certificates, mx_port):
     """What went well and what did not, by policy, goes the next day to the domains that ask for it, and to no others."""
     alone = certificates["alone"]
     sink, plain = make_sink("127.0.0.1", certificate=alone), make_sink("127.0.0.3")
-    dns.add("a.mx.test", "A", "127.0.0.1")
     dns.add("plain.mx.test", "A", "127.0.0.3")
+    keys = Keys(folder, dns)
+    keys.add("relay.example.com", "s1", "ed25519")
     node = signed(domain("good", mx_port, ("127.0.0.1", [tlsa(alone[0])])) +
                   domain("wrong", mx_port, ("127.0.0.1", [WRONG])) +
                   domain("silent", mx_port, ("127.0.0.1", [tlsa(alone[0])])) +
                   [f'_smtp._tls.{n} IN TXT "v=TLSRPTv1; rua=mailto:{n}@reports.test,ftp://x.test/"' for n in ("good", "wrong")],
                   {"delivery": {"retry": ["1h"], "mta_sts_port": policies.port},
-                   "tls_reports": {"send": "on", "delay": "0", "organization": "Relay Inc."}},
+                   "tls_reports": {"send": "on", "delay": "0", "organization": "Relay Inc."}, "dkim": {"keys": keys.config}},
                   wrapper=("env", f"SSL_CERT_FILE={authority.file}"))
     sts = sts_domain(dns, policies, "testing", policy_text("b.mx.test", mode="testing"), "plain.mx.test")
-    dns.add(f"_smtp._tls.{sts}", "TXT", f'"v=TLSRPTv1;rua=mailto:sts@reports.test"')
+    dns.add(f"_smtp._tls.{sts}", "TXT", '"v=TLSRPTv1;rua=mailto:sts@reports.test"')
     dns.mail_domain("reports.test", "127.0.0.3")
     for name in ("good.signed.test", "silent.signed.test", sts):
         node.send(f"r@{name}")
@@ -414,6 +416,7 @@ def test_tls_reports(signed, make_sink, dns, policies, authority, certificates, 
     reports = {}
     for message in plain.messages:
         mail = email.message_from_bytes(message.content)
+        assert keys.signers(message.content) == [("relay.example.com", "s1", "ed25519-sha256")]
         assert message.sender == "" and mail.get_content_type() == "multipart/report"
         assert mail["TLS-Report-Submitter"] == "relay.example.com" and mail["Auto-Submitted"]
         text, attached = mail.get_payload()
