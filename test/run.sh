@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests need, builds Turnpike, and runs every test. The last line is "N passed, N failed".
 #
-#   sh test/run.sh             everything: unit tests and fuzzers' corpora (dev, asan, tsan), then end to end
+#   sh test/run.sh             everything: unit tests and fuzzers' corpora (dev, asan, tsan), then end to end; fault runs
 #   sh test/run.sh --quick     the dev build only, and the quick end-to-end tests
 #   sh test/run.sh --no-install    trust that the packages are there
 set -u
@@ -88,6 +88,21 @@ again() { # pytest or ctest, report, command
     /usr/bin/python3 test/lib/again.py "$@" | tee -a "$results/again.log"
 }
 
+# Real clusters that are broken, 16 runs of 20 s; and that nothing is left of runs that are killed. What can't be run here
+# counts as skipped. Two runs to a processor: each needs half of one.
+faults() { # preset
+    say "$1: fault runs"
+    export TURNPIKE_BUILD="$root/build/$1"
+    reports="$reports build/results/fault-clean.xml build/results/fault.xml"
+    /usr/bin/python3 -m pytest -p no:cacheprovider -q --tb=short --junitxml "$results/fault-clean.xml" \
+        test/fault/tests/test_runs.py >"$results/fault-clean.log" 2>&1 &
+    clean=$!
+    (cd test/fault && nice -n -10 /usr/bin/python3 -m fault matrix --short --engine auto --jobs $((2 * processors)) \
+        --out "$root/build/fault-runs" --junit "$results/fault.xml") >"$results/fault.log" 2>"$results/fault-progress.log"
+    grep -v '^ *$' "$results/fault.log"
+    wait "$clean" || tail -n 30 "$results/fault-clean.log"
+}
+
 if [ -n "$install" ]; then
     say "packages"
     . "$root/deploy/packages.sh"
@@ -110,6 +125,7 @@ if build dev; then
         end_to_end dev "$some" -m 'not slow'
     else
         build_ahead asan
+        faults dev
         end_to_end dev "$some"
     fi
 fi
