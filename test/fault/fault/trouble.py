@@ -108,7 +108,10 @@ class Nemesis:
             where = self.begin()
         except Exception as error:
             self.writer.info(op, {"error": repr(error)})
-            self.end()
+            try:
+                self.end()
+            except Exception as second:  # what went wrong first is told
+                error.add_note(f"and then {second!r}")
             raise
         self.writer.ok(op, {"minority": [], "down": [], "unclear": [], **where})
         self.run.stopping.wait(seconds)
