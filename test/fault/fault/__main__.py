@@ -39,6 +39,7 @@ def parser():
     regress = commands.add_parser("regress", help="what was found once, again and again")
     regress.add_argument("names", nargs="*", help="of the list; all of it if there are none")
     regress.add_argument("--list", action="store_true", help="only show what there is")
+    regress.add_argument("--directed", action="store_true", help="only the tests made for them, not the runs that found them")
     regress.add_argument("--times", type=int, default=100)
     regress.add_argument("--jobs", type=int, default=1)
     regress.add_argument("--out", type=pathlib.Path, default=pathlib.Path("fault-runs"))
