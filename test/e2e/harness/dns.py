@@ -44,19 +44,21 @@ class TcpServer(socketserver.ThreadingTCPServer):
 
 
 class Dns:
-    def __init__(self):
+    def __init__(self, address="127.0.0.1", port=None):
+        """On a port that is free, unless it is given."""
         self.records = {}  # (name, type) -> list of record texts
         self.fail = {}     # name -> how
         self.behind = {}   # zone -> port of a server that knows it, but for the records that are here
         self.queries = []  # (name, type) in order
         self.servers = []
         for _ in range(50):
-            self.port = free_port()
+            self.port = port or free_port()
             try:
-                self.servers = [UdpServer(("127.0.0.1", self.port), Udp), TcpServer(("127.0.0.1", self.port), Tcp)]
+                self.servers = [UdpServer((address, self.port), Udp), TcpServer((address, self.port), Tcp)]
                 break
             except OSError: # the port was free for one of the two only
-                continue
+                if port is not None:
+                    raise
         for server in self.servers:
             server.dns = self
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
