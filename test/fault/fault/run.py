@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 
+from .canary import Canary
 from .cleanup import sweep_stale
 from .collect import Collector, wall_offset_ns
 from .engine import engine
@@ -57,6 +58,7 @@ class Run:
         self.stopping = threading.Event()
         self.engine = self.writer = self.cluster = self.watch = self.sink = self.workload = None
         self.numbers = itertools.count(1)
+        self.canary = None
         self.nemeses, self.until, self.voters = [], None, 3
 
     def left_s(self):
@@ -127,6 +129,7 @@ class Run:
 
     def _load(self):
         self._phase("load")
+        self.canary = Canary(self.engine.folder)
         self.until = time.monotonic() + self.seconds
         self.watch.start()
         self.workload.begin()
@@ -176,6 +179,8 @@ class Run:
             time.sleep(0.4)
 
     def _collect(self):
+        for still in self.canary.close():
+            self.writer.observe("canary", "note", {"stood_still": still})
         time.sleep(0.6)  # event logs are written a few times a second
         self._phase("collect")
         Collector(self).all(lambda node: all(getattr(n, "clock_ok", lambda _: True)(node) for n in self.nemeses))

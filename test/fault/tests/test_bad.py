@@ -305,6 +305,15 @@ def test_a_cut_off_node_that_stood_still_read_mail_later():
     passes(tale.history(), "I6")
 
 
+@pytest.mark.parametrize("still, outcome", [((29, 33), "pass"), ((24, 26), "pass"), ((10, 24), "fail"), ((33, 40), "fail"),
+                                            (None, "fail"), ((0, 70), "inconclusive")])
+def test_what_was_late_while_the_machine_stood_still(still, outcome):
+    tale = steady(Tale("spool"), 5, 60, but=lambda t, at: "slow" if 30 < t < 30.9 else None)
+    if still is not None:
+        tale.add(tale.at(60), "canary", "ok", "note", v={"stood_still": [tale.at(t) for t in still]})
+    assert verdict(tale.history(), "I6").outcome == outcome
+
+
 def test_nobody_is_blamed_without_a_majority():
     tale = Tale("spool")
     tale.fault("partition-one", 10, 40, "minority", "n3")

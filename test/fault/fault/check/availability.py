@@ -48,6 +48,9 @@ def troubled(facts):
             else:
                 times.append((fault.begun, fault.placed + SETTLE_NS))
                 times.append((fault.lifting, fault.lifted + SETTLE_NS))
+    for still_from, still_to in facts.stills:
+        for times in found.values():
+            times.append((still_from, still_to + SETTLE_NS))
     # Who joins or leaves takes no mail for a while; the others are not concerned.
     joins = [op for op in facts.history.operations("join") if op.outcome == "ok"]
     for op in facts.history.operations("leave"):
@@ -142,7 +145,9 @@ def check(facts: Facts, _files=()):
     judged, good = check_service(judge, facts, begin, end)
     cut_off = check_cut_off(judge, facts)
     if judged < ENOUGH:
-        judge.doubt(f"only {judged} attempts could be judged; {ENOUGH} are needed")
-    judge.figures = {"judged": judged, "in time": good, "on cut-off nodes": cut_off}
+        still = f"; the machine stood still {len(facts.stills)} times" if facts.stills else ""
+        judge.doubt(f"only {judged} attempts could be judged; {ENOUGH} are needed{still}")
+    judge.figures = {"judged": judged, "in time": good, "on cut-off nodes": cut_off,
+                     "machine stood still": len(facts.stills)}
     return judge.verdict(f"{good} of {judged} accepted within 2 s where they had to be; {cut_off} replies of nodes that were "
                          "cut off")

@@ -123,6 +123,11 @@ class Facts:
                     fault.how = effect.get("how", fault.how)
         return found
 
+    @functools.cached_property
+    def stills(self):
+        """When the machine itself had no time for us, by a process that is none of the nodes: (from, to)."""
+        return [tuple(event.v["stood_still"]) for event in self.history.observed("note") if "stood_still" in event.v]
+
     def faults_near(self, begin, end, before_ns=0, after_ns=0):
         """Those that were, or may have been, in effect in [begin - after_ns, end + before_ns]."""
         return [fault for fault in self.faults if fault.begun <= end + before_ns and fault.lifted + after_ns >= begin]
