@@ -89,7 +89,7 @@ again() { # pytest or ctest, report, command
 }
 
 # Real clusters that are broken, 16 runs of 20 s; and that nothing is left of runs that are killed. What can't be run here
-# counts as skipped. Two runs to a processor: each needs half of one.
+# counts as skipped. They wait most of the time.
 faults() { # preset
     say "$1: fault runs"
     export TURNPIKE_BUILD="$root/build/$1"
