@@ -202,7 +202,7 @@ static void quoted_printable(struct span s, struct buf *out)
         for (size_t i = 0; i < line.n; i++) {
             int high = line.p[i] == '=' && i + 2 < line.n ? hex(line.p[i + 1]) : -1;
             int low = high >= 0 ? hex(line.p[i + 2]) : -1;
-            (void)buf_put_char(out, low >= 0 ? (char)(high << 4 | low) : line.p[i]);
+            (void)buf_put_char(out, (char)(low >= 0 ? high << 4 | low : line.p[i]));
             i += low >= 0 ? 2 : 0;
         }
         if (!soft)
