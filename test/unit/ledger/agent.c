@@ -139,6 +139,28 @@ static void test_usable_when_published(void **state)
     assert_true(agent_published(w.nodes[0].agent) >= frozen_at);
 }
 
+/* A freeze that came with a snapshot is obeyed when the workers act on it, too. */
+static void test_snapshot_with_a_freeze(void **state)
+{
+    (void)state;
+    w.nodes[0].no_apply = w.nodes[0].no_publish = true;
+    struct command freeze = { .type = COMMAND_FREEZE,
+                              .freeze = { .by = { .who = SPAN_LIT("test") },
+                                          .scope = COMMAND_SCOPE_ACCOUNT,
+                                          .name = SPAN_LIT("anna"),
+                                          .mode = COMMAND_FREEZE_REJECT } };
+    assert_int_equal(world_command(&freeze).err, 0);
+    world_install(0);
+    world_advance(40, 10);
+    assert_true(w.nodes[0].applied == w.nentries);
+    assert_true(agent_published(w.nodes[0].agent) < w.nentries);
+    world_at(0);
+    for (int i = 0; i < WORLD_WORKERS; i++)
+        ledger_worker_publish(w.nodes[0].workers[i], w.nodes[0].applied);
+    world_advance(40, 10);
+    assert_int_equal(agent_published(w.nodes[0].agent), w.nentries);
+}
+
 /* A machine that stood still does not trust its session until it is renewed. */
 static void test_paused_machine(void **state)
 {
@@ -505,6 +527,7 @@ int main(void)
         T(test_renewed),
         T(test_stops_before_the_cluster),
         T(test_usable_when_published),
+        T(test_snapshot_with_a_freeze),
         T(test_paused_machine),
         T(test_grant_life_from_first_send),
         T(test_gathers),
