@@ -88,7 +88,7 @@ class Runner:
 
 def says(output):
     """The line that names what failed."""
-    for pattern in (r"^\[  FAILED  \] (?:[\w]+: )?(test_\w+|[a-z]\w+)$", r"^(seed \d+\b.*)", r"^FAILED (\S+)", r"^(I\d +fail .*)", r"^(E  .*)",
+    for pattern in (r"^\[  FAILED  \] (?:\w+: )?([a-z][\w.]+)$", r"^(seed \d+\b.*)", r"^FAILED (\S+)", r"^(I\d +fail .*)", r"^(E  .*)",
                     r"^(.*(?:[Aa]ssert|ensure|FAIL|fault).*)"):
         found = re.findall(pattern, output, re.M)
         if found:
@@ -139,7 +139,7 @@ def markdown(results, mutants):
         known = results.get(one.name, {})
         by = [(name_of(test), known[name_of(test)]) for test in one.by if known.get(name_of(test), {}).get("failed")]
         tests = "<br>".join(f"`{name}`{detail(entry['how'])}" for name, entry in by) or "**nothing**"
-        after = "<br>".join(f"{entry['seconds']:.1f} s" for name, entry in by)
+        after = "<br>".join(f"{max(entry['seconds'], 0.1):.1f} s" for name, entry in by)
         print(f"| `{one.name}` | {one.rule} | {tests} | {after} |")
 
 
@@ -147,8 +147,12 @@ def detail(how):
     seed = re.search(r"seed (\d+)", how)
     if seed:
         return f", seed {seed[1]}"
-    tests = [t for t in how.split(", ") if re.fullmatch(r"[a-z]\w+", t)]
-    return f": {tests[0]}" if tests else ""
+    if "broken invariant" in how:
+        return ", which stops by itself"
+    if how.startswith("I"):
+        return ""
+    first = how.split(", ")[0].removeprefix("[  FAILED  ] ")
+    return f": {first}" if re.fullmatch(r"[a-z][\w.]+", first) else ""
 
 
 def main():
