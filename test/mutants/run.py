@@ -79,7 +79,8 @@ class Runner:
             done = subprocess.run(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                   timeout=LIMIT_S, errors="replace")
         except subprocess.TimeoutExpired:
-            return True, f"no end within {LIMIT_S} s", time.monotonic() - started
+            # A program that hangs has failed; a cluster may only be slow.
+            return test[0] not in ("e2e", "fault"), f"no end within {LIMIT_S} s", time.monotonic() - started
         if test[0] == "fault":  # a slow machine fails I6
             broken = re.findall(rf"^{test[-1]} +fail .*", done.stdout, re.M)
             return bool(broken), broken[0] if broken else says(done.stdout), time.monotonic() - started
