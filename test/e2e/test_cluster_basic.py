@@ -244,6 +244,20 @@ def test_without_a_majority_commands_fail_in_time_and_say_who_is_missing(cluster
     cluster.wait_healthy()
 
 
+def test_a_leader_alone_does_not_speak_for_the_cluster(cluster):
+    """It does not know yet that it leads nobody; it asks before it answers."""
+    leader, followers = cluster.leader(), cluster.followers()
+    for node in followers:
+        node.pause()
+    try:
+        leader.fail("GET", "/v1/policy")
+    finally:
+        for node in followers:
+            node.go_on()
+    cluster.wait_healthy()
+    leader.api("GET", "/v1/policy")
+
+
 # ---- freezing
 
 
