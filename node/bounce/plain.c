@@ -7,6 +7,9 @@
 
 #include <string.h>
 
+#define PLAIN_MAX (64u << 10) /* of a text: each line is compared with some dozens of phrases */
+
+/* Each begins with a letter in lower case. */
 static const char *const intros[] = {
     "following address",      "following recipient",     "could not be delivered",
     "couldn't be delivered",  "wasn't able to",          "unable to deliver",
@@ -32,7 +35,7 @@ static bool contains(struct span s, const char *what)
 {
     size_t n = strlen(what);
     for (size_t i = 0; i + n <= s.n; i++)
-        if (strncasecmp(s.p + i, what, n) == 0)
+        if ((s.p[i] | 0x20) == what[0] && strncasecmp(s.p + i, what, n) == 0)
             return true;
     return false;
 }
@@ -162,6 +165,7 @@ static void judge(struct plain *p, struct span text)
 
 int bounce_plain_read(struct bounce_report *r, struct span text)
 {
+    text.n = text.n < PLAIN_MAX ? text.n : PLAIN_MAX;
     struct plain p = { .r = r };
     struct span line;
     int err = 0;

@@ -134,8 +134,11 @@ static void read_group(struct walk *w, struct span body, size_t *at)
             read_status(v, rcpt.status);
         } else if (span_eq_nocase(f.name, SPAN_LIT("diagnostic-code"))) {
             const char *semi = memchr(v.p, ';', v.n);
-            bounce_copy(rcpt.text, BOUNCE_QUOTE_MAX,
-                        semi == NULL ? v : span_sub(v, (size_t)(semi - v.p) + 1));
+            if (semi != NULL)
+                v = span_sub(v, (size_t)(semi - v.p) + 1);
+            while (v.n > 0 && v.p[0] == ' ')
+                v = span_sub(v, 1);
+            bounce_copy(rcpt.text, BOUNCE_QUOTE_MAX, v);
         }
     }
     if (rcpt.address[0] == 0 && !said)

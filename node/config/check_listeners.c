@@ -24,6 +24,11 @@ static void check_kind(struct schema_load *l, const struct config *c, uint32_t i
         schema_fault_at(l, path,
                         "contradicts old_devices, which lets clients in without TLS; remove one of them");
     snprintf(path, sizeof path, "listeners[%u].kind", i);
+    if (li->old_devices && li->kind == CONFIG_INBOUND)
+        schema_fault_at(l, path, "old_devices is for clients that send through us: an inbound listener has none");
+    if (li->kind == CONFIG_INBOUND && !c->cluster.enabled)
+        schema_fault_at(l, path,
+                        "an inbound listener needs a section cluster: the policy says what it takes (bounces)");
     if (li->kind == CONFIG_RELAY && c->nrelay_clients == 0)
         schema_fault_at(l, path,
                         "a relay listener needs relay_clients: which networks send as which account");

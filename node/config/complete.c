@@ -33,7 +33,7 @@ static bool name_taken(const struct config *c, uint32_t upto, const char *name)
 /* "submission-587", and "submission-587-2" for the second one (IPv4 and IPv6, say). */
 static void name_listener(struct config *c, uint32_t i)
 {
-    static const char *const kinds[] = { "submission", "submissions", "relay" };
+    static const char *const kinds[] = { "submission", "submissions", "relay", "inbound" };
     struct config_listener *li = &c->listeners[i];
     char name[64];
     unsigned port = config_sockaddr_port(&li->address);
@@ -49,7 +49,7 @@ static void complete_listener(struct schema_load *l, struct config *c, uint32_t 
     char path[64];
     snprintf(path, sizeof path, "listeners[%u].require_tls", i);
     if (!schema_has(l, path)) /* passwords come over the other two */
-        li->require_tls = li->kind != CONFIG_RELAY && !li->old_devices;
+        li->require_tls = li->kind != CONFIG_RELAY && li->kind != CONFIG_INBOUND && !li->old_devices;
     if (li->name == NULL)
         name_listener(c, i);
     if (li->hostname == NULL)

@@ -31,7 +31,7 @@
 #define CONFIG_ADMIN_HOSTS_MAX 32
 #define CONFIG_DKIM_KEYS_MAX 10000
 
-enum config_listener_kind { CONFIG_SUBMISSION, CONFIG_SUBMISSIONS, CONFIG_RELAY };
+enum config_listener_kind { CONFIG_SUBMISSION, CONFIG_SUBMISSIONS, CONFIG_RELAY, CONFIG_INBOUND };
 
 struct config_certificate {
     char *certificate; /* PEM file, chain included */

@@ -7,7 +7,7 @@
 #include "node/config/schema_rows.h"
 #include "node/config/types.h"
 
-static const char *const listener_kinds[] = { "submission", "submissions", "relay", NULL };
+static const char *const listener_kinds[] = { "submission", "submissions", "relay", "inbound", NULL };
 static const char *const classes[] = { "person", "device", "bulk", NULL };
 static const char *const account_sources[] = { "file", "dovecot", NULL };
 static const char *const sender_checks[] = { "envelope_and_header", "envelope", "off", NULL };

@@ -21,6 +21,8 @@ static const struct smtp_reply *check_mail(struct session *s, const struct smtp_
     struct node *node = s->in->w->node;
     if (!node_accepting(node, NULL))
         return &closed;
+    if (s->l->config->kind == CONFIG_INBOUND)
+        return NULL;
     if (s->identity == NULL)
         return &denied;
     if (!auth_identity_current(node->auth, s->identity))
@@ -74,6 +76,14 @@ static void take_rcpt(struct session *s)
 bool admit_rcpt(struct session *s)
 {
     struct charge_reply refusal;
+    if (s->l->config->kind == CONFIG_INBOUND) {
+        const struct smtp_reply *no = receive_returned_rcpt(s, smtp_server_rcpt(s->smtp));
+        if (no != NULL)
+            refuse_rcpt(s, no);
+        else
+            smtp_server_on_rcpt(s->smtp, NULL);
+        return true;
+    }
     if (suppress_refuses(s, smtp_server_rcpt(s->smtp)->to.text, &refusal)) {
         refuse_rcpt(s, &refusal.reply);
         return true;

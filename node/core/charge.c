@@ -120,8 +120,8 @@ int charge_init(struct charge *c, struct session *s)
 {
     *c = (struct charge){ .s = s };
     struct worker *w = s->in->w;
-    if (cluster_of(s) == NULL || w->ledger == NULL)
-        return 0;
+    if (cluster_of(s) == NULL || w->ledger == NULL || s->identity == NULL)
+        return 0; /* nobody to charge: an inbound listener's clients */
     const struct auth_identity *id = s->identity;
     c->hold = frozen_mode(s, span_str(id->account), span_str(id->tenant)) == COMMAND_FREEZE_HOLD;
     struct ledger_sender sender = { span_str(id->account), span_str(id->tenant), id->class };

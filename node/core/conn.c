@@ -221,8 +221,11 @@ static bool conn_body(struct conn *c)
 static void conn_begin(struct conn *c)
 {
     const struct envelope *env = &c->attempt->info->env;
+    const struct attempt *a = c->attempt;
     c->mail = (struct smtp_client_mail){
-        .from = env->mail_from,
+        .from = returned_path(c->e->w, env,
+                              a->nrcpts == 1 ? env->rcpts[a->rcpts[0]].address : (struct span){ "", 0 },
+                              c->return_path),
         .envid = env->envid,
         .ret = env->ret,
         .size = env->size,

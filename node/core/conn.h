@@ -5,6 +5,7 @@
 
 #include "node/core/attempt.h"
 #include "node/core/egress.h"
+#include "node/core/returned.h"
 #include "node/smtp/client.h"
 #include "node/telemetry/trace.h"
 #include "node/tlspolicy/rpt.h"
@@ -57,6 +58,7 @@ struct conn {
     uint16_t port;
     char host[256];               /* MX name */
     struct attempt *attempt;      /* the item in hand */
+    char return_path[RETURNED_PATH_MAX]; /* of ours, when `mail` has one */
     struct smtp_client_mail mail; /* the same, for the client */
     struct spool_reader *reader;
     struct smtp_stuff stuff;

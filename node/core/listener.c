@@ -15,7 +15,7 @@
 static void smtp_config(const struct config *c, struct listener *l)
 {
     const struct config_listener *cl = l->config;
-    bool relay = cl->kind == CONFIG_RELAY;
+    bool relay = cl->kind == CONFIG_RELAY || cl->kind == CONFIG_INBOUND; /* no AUTH */
     bool tls = cl->ntls > 0;
     l->smtp = (struct smtp_server_config){
         .kind = cl->kind == CONFIG_SUBMISSION    ? SMTP_LISTENER_SUBMISSION

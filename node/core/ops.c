@@ -50,7 +50,7 @@ static void look_at_listeners(struct node *n, void *arg)
     struct admin_status *out = arg;
     for (uint32_t i = 0; i < n->listeners->n && i < ADMIN_LISTENERS_MAX; i++) {
         const struct listener *l = &n->listeners->list[i];
-        static const char *const kinds[] = { "submission", "submissions", "relay" };
+        static const char *const kinds[] = { "submission", "submissions", "relay", "inbound" };
         snprintf(out->listeners[i].name, sizeof out->listeners[i].name, "%s", l->config->name);
         snprintf(out->listeners[i].kind, sizeof out->listeners[i].kind, "%s", kinds[l->config->kind]);
         config_endpoint_format(&l->config->address, out->listeners[i].address,

@@ -8,9 +8,11 @@
 #include "base/ensure.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "node/bounce/report.h"
 #include "node/core/dispatch.h"
 #include "node/core/node.h"
 #include "node/core/report.h"
+#include "node/core/returned.h"
 #include "node/core/sign.h"
 #include "node/mail/rewrite.h"
 
@@ -40,6 +42,7 @@ struct receiving {
     struct mail_header header;
     struct worker_msg room;  /* "the spool takes content again" */
     atomic_bool room_posted; /* it is on its way through the inbox */
+    struct returned *back; /* on an inbound listener */
     char message_id[320];
     char client_ip[IP_TEXT_MAX];
 };
@@ -47,9 +50,15 @@ struct receiving {
 static void run_committed(struct worker *w, struct worker_op *op);
 static void receive_charged(struct session *s, enum ledger_answer answer);
 
+static bool is_inbound(const struct session *s)
+{
+    return s->l->config->kind == CONFIG_INBOUND;
+}
+
 static void receiving_free(struct receiving *rx)
 {
     ensure(rx->in == NULL);
+    returned_free(rx->back);
     charge_fini(&rx->charge);
     sign_free(rx->sign);
     mail_header_fini(&rx->header);
@@ -96,6 +105,8 @@ int receive_start(struct session *s, const struct smtp_path *from)
     if (err == 0)
         err = charge_init(&rx->charge, s);
     rx->charge.on_answer = receive_charged;
+    if (err == 0 && is_inbound(s) && (rx->back = returned_new(s->in->w)) == NULL)
+        err = -ENOMEM;
     if (err != 0) {
         receiving_free(rx);
         return err;
@@ -143,6 +154,15 @@ int receive_rcpt(struct session *s, const struct smtp_server_rcpt *rcpt)
     if (err == 0 && rcpt->to.utf8)
         rx->utf8_address = true;
     return err;
+}
+
+const struct smtp_reply *receive_returned_rcpt(struct session *s, const struct smtp_server_rcpt *rcpt)
+{
+    static const struct smtp_reply full = { 452, "4.5.3", "Too many recipients" };
+    struct receiving *rx = s->rx;
+    struct envelope_rcpt to = { .notify = 0 };
+    const struct smtp_reply *no = returned_rcpt(rx->back, &rcpt->to, &to.address);
+    return no == NULL && to.address.n > 0 && add_rcpt(rx, &to) != 0 ? &full : no;
 }
 
 /* ---- content ------------------------------------------------------------------------------------------- */
@@ -234,7 +254,7 @@ static const struct smtp_reply *check_header(struct receiving *rx)
     static const struct smtp_reply owner = { 553, "5.7.1", "From header address not owned by this account" };
     const struct config *c = rx->s->config;
     if (c->accounts.sender_check != CONFIG_SENDER_ENVELOPE_AND_HEADER ||
-        rx->s->l->config->kind == CONFIG_RELAY)
+        rx->s->l->config->kind == CONFIG_RELAY || is_inbound(rx->s))
         return NULL;
     int err = mail_header_addresses(&rx->header, SPAN_LIT("From"), header_owner_cb, rx);
     return err == ERR_DENIED ? &owner : err != 0 ? &unclear : NULL;
@@ -292,12 +312,23 @@ static void received_fill(struct receiving *rx, struct mail_received *r, char tl
     };
 }
 
+/* Whose it is, unreadable for others: for complaints that lose the return path. */
+static bool add_mark(const struct receiving *rx, char mark[BOUNCE_TOKEN_TEXT + 1])
+{
+    const struct charge *c = &rx->charge;
+    const struct auth_identity *who = rx->s->identity;
+    if (who == NULL)
+        return false;
+    return c->has_named ? returned_mark(c->policy, &rx->env, span_str(c->named_account), c->named_class, mark)
+                        : returned_mark(c->policy, &rx->env, span_str(who->account), who->class, mark);
+}
+
 /* The header as it goes on, into `out`. */
 static int rewrite_header(struct receiving *rx, struct buf *out)
 {
     const struct session *s = rx->s;
     const struct config *c = s->config;
-    bool submission = s->l->config->kind != CONFIG_RELAY;
+    bool submission = s->l->config->kind != CONFIG_RELAY && !is_inbound(s);
     struct mail_received received;
     char tls[160], id[SPOOL_ID_TEXT];
     received_fill(rx, &received, tls, id);
@@ -306,22 +337,28 @@ static int rewrite_header(struct receiving *rx, struct buf *out)
         snprintf(rx->message_id, sizeof rx->message_id, "%.*s", (int)info->message_id.n, info->message_id.p);
     else
         snprintf(rx->message_id, sizeof rx->message_id, "<%s@%s>", id, s->l->config->hostname);
-    struct mail_rule *rules = calloc(c->nheader_rules + 1, sizeof *rules);
+    uint32_t nrules = is_inbound(s) ? 0 : c->nheader_rules; /* what comes back is passed on as it came */
+    struct mail_rule *rules = calloc(nrules + 1, sizeof *rules);
     if (rules == NULL)
         return -ENOMEM;
-    for (uint32_t i = 0; i < c->nheader_rules; i++)
+    for (uint32_t i = 0; i < nrules; i++)
         rules[i] = (struct mail_rule){
             .kind = c->header_rules[i].action == CONFIG_HEADER_ADD ? MAIL_RULE_ADD : MAIL_RULE_REMOVE,
             .name = span_str(c->header_rules[i].name),
             .value = span_str(c->header_rules[i].value),
         };
+    char mark[BOUNCE_TOKEN_TEXT + 1];
+    if (add_mark(rx, mark))
+        rules[nrules++] = (struct mail_rule){ .kind = MAIL_RULE_ADD,
+                                              .name = SPAN_LIT(BOUNCE_MARK_FIELD),
+                                              .value = span_str(mark) };
     struct mail_rewrite rw = {
         .received = &received,
         .remove_bcc = submission,
         .add_date = submission,
         .message_id = submission ? span_str(rx->message_id) : (struct span){ "", 0 },
         .wall_ms = rx->env.arrival_ms,
-        .nrules = c->nheader_rules,
+        .nrules = nrules,
         .rules = rules,
     };
     int err = mail_rewrite(&rx->header, &rw, out);
@@ -377,7 +414,7 @@ static bool header_complete(struct receiving *rx)
     bool room = true;
     if (rewrite_header(rx, &out) != 0) {
         refuse(rx, &failed);
-    } else if ((refusal = sign_begin(rx, buf_span(&out))) != NULL) {
+    } else if (!is_inbound(s) && (refusal = sign_begin(rx, buf_span(&out))) != NULL) {
         refuse(rx, refusal);
     } else {
         struct span rest = mail_header_rest(&rx->header);
@@ -397,6 +434,8 @@ static bool content_put(struct receiving *rx, struct span span)
     static const struct smtp_reply loop = { 554, "5.4.6", "Too many hops: mail forwarding loop" };
     static const struct smtp_reply memory = { 451, "4.3.0", "Insufficient memory" };
     bool room = true;
+    if (rx->back != NULL)
+        returned_content(rx->back, span);
     if (!rx->header_done) {
         size_t used;
         enum mail_header_result r = mail_header_feed(&rx->header, span.p, span.n, &used);
@@ -449,9 +488,11 @@ static void envelope_fill(struct receiving *rx)
     env->body = mail->body_8bitmime ? ENVELOPE_BODY_8BITMIME : ENVELOPE_BODY_7BIT;
     env->ret = mail->ret;
     env->envid = mail->envid;
-    env->class = who->class;
-    env->account = span_str(who->account);
-    env->tenant = span_str(who->tenant);
+    if (who != NULL) { /* else nobody's: it came back */
+        env->class = who->class;
+        env->account = span_str(who->account);
+        env->tenant = span_str(who->tenant);
+    }
     if (rx->charge.has_named) {
         env->account = span_str(rx->charge.named_account);
         env->tenant = span_str(rx->charge.named_tenant);
@@ -472,6 +513,29 @@ static void envelope_fill(struct receiving *rx)
         env->flags |= ENVELOPE_HELD;
 }
 
+/* What came back is read. True: nobody else is to have it, and it is answered. */
+static bool settle_returned(struct receiving *rx)
+{
+    static const struct smtp_reply done = { 250, "2.0.0", "Ok: taken note of" };
+    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
+    struct envelope_rcpt to = { .notify = 0 };
+    struct session *s = rx->s;
+    returned_settle(rx->back, &to.address);
+    if (to.address.n > 0) {
+        rx->env.mail_from = (struct span){ "", 0 }; /* so that it does not come back once more */
+        if (add_rcpt(rx, &to) != 0) {
+            refuse(rx, &failed);
+            receive_abort(s);
+            return true;
+        }
+    }
+    if (rx->env.nrcpts > 0)
+        return false;
+    receive_abort(s);
+    smtp_server_on_commit(s->smtp, &done);
+    return true;
+}
+
 /* Into the spool, if the tokens of its recipients can be spent now. False: the reply comes later. */
 static bool commit(struct receiving *rx)
 {
@@ -482,7 +546,7 @@ static bool commit(struct receiving *rx)
     rx->commit_waits = answer == LEDGER_WAIT;
     if (rx->commit_waits)
         return false;
-    if (answer == LEDGER_NO || add_always_bcc(rx) != 0) {
+    if (answer == LEDGER_NO || (!is_inbound(s) && add_always_bcc(rx) != 0)) {
         refuse(rx, answer == LEDGER_NO ? &refusal.reply : &failed);
         receive_abort(s);
         return true;
@@ -544,13 +608,15 @@ bool receive_commit(struct session *s)
         else
             refuse(rx, &failed);
     }
-    if (rx->in == NULL || !s->identity) {
+    if (rx->in == NULL || (!s->identity && !is_inbound(s))) {
         /* refuse() has answered, or there is nobody to charge it to */
         if (rx->in != NULL)
             refuse(rx, &failed);
         receive_abort(s);
         return true;
     }
+    if (rx->back != NULL && settle_returned(rx))
+        return true;
     if (rx->sign != NULL && !sign_finish(rx->sign, receive_signed_cb, rx))
         return false;
     return commit_signed(rx);

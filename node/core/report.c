@@ -44,6 +44,7 @@ static uint32_t listener_label(const struct session *s)
     int kind = s->l->config->kind;
     return kind == CONFIG_SUBMISSION    ? METRICS_LISTENER_SUBMISSION
            : kind == CONFIG_SUBMISSIONS ? METRICS_LISTENER_SUBMISSIONS
+           : kind == CONFIG_INBOUND     ? METRICS_LISTENER_INBOUND
                                         : METRICS_LISTENER_RELAY;
 }
 
@@ -486,6 +487,22 @@ void report_attempt(struct worker *w, const struct attempt *a)
 {
     count(w, METRICS_ATTEMPTS, METRICS_NONE, 1);
     count(w, METRICS_BYTES_SENT, METRICS_NONE, (int64_t)a->info->env.size);
+}
+
+void report_returned(struct worker *w, const struct report_returned *r)
+{
+    static const uint32_t labels[] = { METRICS_RETURNED_HARD, METRICS_RETURNED_SOFT, METRICS_RETURNED_COMPLAINT,
+                                       METRICS_RETURNED_OTHER };
+    struct event e = EVENT_INIT(r->kind == REPORT_RETURNED_COMPLAINT ? EVENT_COMPLAINT : EVENT_RETURNED);
+    e.account = r->account;
+    e.tenant = r->tenant;
+    e.recipient = r->rcpt;
+    e.rule = span_str(r->rule);
+    e.code = (uint16_t)r->code;
+    memcpy(e.enhanced, r->status, sizeof e.enhanced);
+    e.text = r->text;
+    put(w, &e);
+    count(w, METRICS_RETURNED, labels[r->kind], 1);
 }
 
 void report_dsn(struct worker *w, const struct envelope *dsn, uint64_t about, const char *kind)

@@ -47,6 +47,21 @@ void report_attempt(struct worker *w, const struct attempt *a);
 /* What came of recipient i of the attempt: state is its new one (RCPT_QUEUED: deferred until next_ms). */
 void report_recipient(struct worker *w, const struct attempt *a, uint32_t i, const struct conn *c,
                       uint8_t state, int64_t next_ms);
+/* A report or a complaint came back (node/core/returned.h). `rule`: its class, or the complaint's type. */
+enum report_returned_kind {
+    REPORT_RETURNED_HARD,
+    REPORT_RETURNED_SOFT,
+    REPORT_RETURNED_COMPLAINT,
+    REPORT_RETURNED_OTHER /* nobody knows whose, or of what it speaks */
+};
+struct report_returned {
+    struct span account, tenant, rcpt, text;
+    const char *rule;
+    enum report_returned_kind kind;
+    unsigned code;
+    const uint8_t *status;
+};
+void report_returned(struct worker *w, const struct report_returned *r);
 /* A report was queued for the sender of `about`. */
 void report_dsn(struct worker *w, const struct envelope *dsn, uint64_t about, const char *kind);
 /* An operator's act on a message. */

@@ -62,6 +62,8 @@ void admit_rcpt_answer(struct session *s, enum ledger_answer answer);
 int receive_start(struct session *s, const struct smtp_path *from);
 /* One more recipient. ERR_LIMIT: no room. */
 int receive_rcpt(struct session *s, const struct smtp_server_rcpt *rcpt);
+/* The same on an inbound listener. NULL, or why not. */
+const struct smtp_reply *receive_returned_rcpt(struct session *s, const struct smtp_server_rcpt *rcpt);
 /* What the transaction is charged, and its recipients so far. */
 struct charge *receive_charge(struct session *s);
 uint32_t receive_rcpts(const struct session *s);

@@ -94,6 +94,20 @@ static void check_late_identity(struct schema_load *l, const struct policy_doc *
             }
 }
 
+static void check_bounces(struct schema_load *l, const struct policy_doc *doc)
+{
+    const char *domain = doc->bounces.domain, *to = doc->bounces.postmaster;
+    if (domain == NULL && (doc->bounces.key != NULL || to != NULL || doc->bounces.complaints != NULL))
+        schema_fault_at(l, "bounces.domain", "is required: the domain that return paths are in");
+    if (domain != NULL && doc->bounces.key == NULL)
+        schema_fault_at(l, "bounces.key", "is required: a secret of 16 characters or more");
+    if (domain != NULL && to == NULL)
+        schema_fault_at(l, "bounces.postmaster",
+                        "is required: who gets mail for postmaster and abuse of the domain");
+    if (domain != NULL && to != NULL && strcasecmp(strrchr(to, '@') + 1, domain) == 0)
+        schema_fault_at(l, "bounces.postmaster", "is in the bounce domain itself: that would be a loop");
+}
+
 void policy_check(struct schema_load *l, const struct policy_doc *doc)
 {
     for (uint32_t i = 0; i < doc->nlimits; i++) {
@@ -111,6 +125,7 @@ void policy_check(struct schema_load *l, const struct policy_doc *doc)
     if (doc->hook != NULL && strlen(doc->hook) >= sizeof((struct policy *)0)->hook)
         schema_fault_at(l, "hook", "is longer than %zu bytes", sizeof((struct policy *)0)->hook - 1);
     check_late_identity(l, doc);
+    check_bounces(l, doc);
     policy_check_rules(l, doc);
 }
 
@@ -119,6 +134,20 @@ static void copy(char *to, size_t cap, const char *from)
     int n = snprintf(to, cap, "%s", from != NULL ? from : "");
     ensure(n >= 0);
     ensure((size_t)n < cap);
+}
+
+static void compile_bounces(const struct policy_doc *doc, struct policy *out)
+{
+    for (uint32_t i = 0; i < doc->bounces.nclasses; i++)
+        out->bounces.classes |= (uint8_t)(1u << doc->bounces.classes[i]);
+    if (doc->bounces.nclasses == 0)
+        out->bounces.classes = POLICY_SUPPRESSED_CLASSES;
+    out->bounces.life_ms = doc->bounces.life_ms;
+    copy(out->bounces.domain, sizeof out->bounces.domain, doc->bounces.domain);
+    copy(out->bounces.postmaster, sizeof out->bounces.postmaster, doc->bounces.postmaster);
+    copy(out->bounces.complaints, sizeof out->bounces.complaints, doc->bounces.complaints);
+    if (doc->bounces.key != NULL)
+        ensure(bounce_key_derive(span_str(doc->bounces.key), &out->bounces.key) == 0);
 }
 
 void policy_compile(struct policy_doc *doc, struct policy *out)
@@ -156,6 +185,7 @@ void policy_compile(struct policy_doc *doc, struct policy *out)
         out->suppression.classes = 0;
     out->suppression.expire_ms = doc->suppression.expire_ms;
     out->suppression.max_per_tenant = doc->suppression.max_per_tenant;
+    compile_bounces(doc, out);
     copy(out->hook, sizeof out->hook, doc->hook);
     out->late_identity_accounts = doc->late.accounts;
     out->nlate_identity_accounts = doc->late.naccounts;

@@ -135,6 +135,13 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
     diff_duration(out, "suppression.expire", from->suppression.expire_ms, to->suppression.expire_ms);
     diff_number(out, "suppression.max_per_tenant", from->suppression.max_per_tenant,
                 to->suppression.max_per_tenant);
+    diff_text(out, "bounces.domain", from->bounces.domain, to->bounces.domain);
+    diff_text(out, "bounces.postmaster", from->bounces.postmaster, to->bounces.postmaster);
+    diff_text(out, "bounces.complaints", from->bounces.complaints, to->bounces.complaints);
+    diff_text(out, "bounces.classes", classes(from->bounces.classes, was), classes(to->bounces.classes, now));
+    diff_duration(out, "bounces.life", from->bounces.life_ms, to->bounces.life_ms);
+    if (memcmp(&from->bounces.key, &to->bounces.key, sizeof from->bounces.key) != 0)
+        buf_put_str(out, "bounces.key: is another one\n");
     diff_text(out, "hook", from->hook, to->hook);
     policy_diff_rules(out, from->rules, to->rules);
     return buf_err(out);

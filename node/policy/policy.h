@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/span.h"
 #include "consensus/policy.h"
+#include "node/bounce/token.h"
 #include "node/shaping/rules.h"
 
 #include <stdbool.h>
@@ -31,6 +32,14 @@ struct policy {
         int64_t expire_ms;       /* of what a bounce adds */
         uint32_t max_per_tenant;
     } suppression;
+    struct {
+        char domain[256];        /* return paths are in it; "": it is off */
+        char postmaster[321];    /* who gets what comes for its postmaster and abuse */
+        char complaints[65];     /* local part that complaints come to; "": none */
+        uint8_t classes;         /* bits 1 << class: mail that gets return paths of ours */
+        int64_t life_ms;         /* of a return path */
+        struct bounce_key key;
+    } bounces;
     char hook[256]; /* program that is run when this node starts or stops serving; "": none */
     struct shaping_rules *rules; /* about remote servers' replies: the operators' and the built-in ones */
 };

@@ -8,7 +8,7 @@
 #define POLICY_FILE_MAX (1u << 20) /* bytes of a document */
 #define POLICY_IDENTITIES_MAX 10000
 #define POLICY_RULES_MAX 1000 /* besides the built-in ones */
-#define POLICY_SUPPRESSED_CLASSES (1u << 2) /* bulk, when none are named */
+#define POLICY_SUPPRESSED_CLASSES (1u << 2) /* bulk, when none are named; of bounces likewise */
 
 struct policy_doc_limit {
     char *name;
@@ -61,6 +61,12 @@ struct policy_doc {
         int64_t expire_ms;
         uint32_t max_per_tenant;
     } suppression;
+    struct {
+        char *domain, *key, *postmaster, *complaints;
+        int *classes;
+        uint32_t nclasses; /* 0: bulk */
+        int64_t life_ms;
+    } bounces;
     char *hook;
     struct policy_doc_rule *rules;
     uint32_t nrules;

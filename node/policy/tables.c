@@ -54,6 +54,14 @@ TABLE(suppression, policy_doc, VALUE(policy_doc, suppression.enabled, "enabled",
       VALUE(policy_doc, suppression.max_per_tenant, "max_per_tenant", u32, DEFAULT("100000"),
             RANGE(1, 1000000)));
 
+TABLE(bounces, policy_doc, VALUE(policy_doc, bounces.domain, "domain", host),
+      VALUE(policy_doc, bounces.key, "key", text, RANGE(16, 128)),
+      VALUE(policy_doc, bounces.postmaster, "postmaster", email),
+      VALUE(policy_doc, bounces.complaints, "complaints", word),
+      LIST_IN(policy_doc, bounces, classes, "classes", TYPE(enum), .names = policy_class_names,
+              COUNT(1, POLICY_CLASSES)),
+      VALUE(policy_doc, bounces.life_ms, "life", duration, DEFAULT("30d"), RANGE(DAY, 365 * DAY)));
+
 static const struct schema_field policy_fields[] = {
     LIST(policy_doc, limits, "limits", .map = &limit_map, COUNT(0, POLICY_LIMITS_MAX)),
     GROUP("classes", classes_map),
@@ -64,6 +72,7 @@ static const struct schema_field policy_fields[] = {
     GROUP("auth_guard", auth_guard_map),
     GROUP("late_identity", late_identity_map),
     GROUP("suppression", suppression_map),
+    GROUP("bounces", bounces_map),
     VALUE(policy_doc, hook, "hook", path),
     LIST(policy_doc, rules, "rules", .map = &policy_rule_map, COUNT(0, POLICY_RULES_MAX)),
     VALUE(policy_doc, default_rules, "default_rules", bool, DEFAULT("true")),

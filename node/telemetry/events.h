@@ -39,6 +39,8 @@ enum event_kind {
     EVENT_CONNECT_FAILED, /* an address of a next hop */
     EVENT_SITE_DOWN,
     EVENT_SITE_UP,
+    EVENT_RETURNED,  /* a bounce came to a return path of ours: one per recipient; `rule` is its class */
+    EVENT_COMPLAINT, /* came back likewise; `rule` is its type */
     EVENT_OPERATOR, /* retry, freeze and the like; `rule` names the verb, `account` who */
     EVENT_KINDS
 };

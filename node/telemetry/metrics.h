@@ -14,7 +14,7 @@
 
 /* Label values: given as `label` below. METRICS_NONE for a metric without labels. */
 enum { METRICS_NONE = 0 };
-enum metrics_listener { METRICS_LISTENER_SUBMISSION, METRICS_LISTENER_SUBMISSIONS, METRICS_LISTENER_RELAY };
+enum metrics_listener { METRICS_LISTENER_SUBMISSION, METRICS_LISTENER_SUBMISSIONS, METRICS_LISTENER_RELAY, METRICS_LISTENER_INBOUND };
 enum metrics_direction { METRICS_IN, METRICS_OUT };
 enum metrics_tls {
     METRICS_TLS_IN_12,
@@ -54,6 +54,12 @@ enum metrics_outcome {
     METRICS_OUTCOME_DELETED,
 };
 enum metrics_dkim { METRICS_DKIM_RSA, METRICS_DKIM_ED25519 };
+enum metrics_returned {
+    METRICS_RETURNED_HARD,
+    METRICS_RETURNED_SOFT,
+    METRICS_RETURNED_COMPLAINT,
+    METRICS_RETURNED_OTHER
+};
 enum metrics_dsn { METRICS_DSN_FAILED, METRICS_DSN_DELAYED, METRICS_DSN_RELAYED, METRICS_DSN_DELIVERED };
 enum metrics_state { METRICS_STATE_READY, METRICS_STATE_DEFERRED, METRICS_STATE_HELD, METRICS_STATE_ACTIVE };
 enum metrics_result { METRICS_RESULT_OK, METRICS_RESULT_FAILED };
@@ -90,6 +96,7 @@ enum metrics_id {
     METRICS_DNS_QUERIES,      /* counter, enum metrics_result */
     METRICS_DNS_SECONDS,      /* histogram, us */
     METRICS_DSN,              /* counter, enum metrics_dsn */
+    METRICS_RETURNED,         /* counter, enum metrics_returned */
     METRICS_TLS_POLICY,       /* counter, enum metrics_tls_policy: connections to hosts that ask for it */
     /* the spool; set from spool_stats before rendering */
     METRICS_SPOOL_MESSAGES,

@@ -9,7 +9,7 @@ const int64_t metrics_bounds_us[METRICS_BUCKETS] = { 1 * MS,   2500,     5 * MS,
                                                      300 * S,  3600 * S, 86400 * S, 0 };
 
 static const char *const listeners[] = { "listener=\"submission\"", "listener=\"submissions\"",
-                                         "listener=\"relay\"", NULL };
+                                         "listener=\"relay\"", "listener=\"inbound\"", NULL };
 static const char *const directions[] = { "direction=\"in\"", "direction=\"out\"", NULL };
 static const char *const tls[] = {
     "direction=\"in\",version=\"1.2\"",   "direction=\"in\",version=\"1.3\"",
@@ -37,6 +37,8 @@ static const char *const outcomes[] = { "outcome=\"delivered\"",
 static const char *const dsns[] = { "action=\"failed\"", "action=\"delayed\"", "action=\"relayed\"",
                                     "action=\"delivered\"", NULL };
 static const char *const algorithms[] = { "algorithm=\"rsa\"", "algorithm=\"ed25519\"", NULL };
+static const char *const returned[] = { "kind=\"hard\"", "kind=\"soft\"", "kind=\"complaint\"",
+                                        "kind=\"other\"", NULL };
 static const char *const states[] = { "state=\"ready\"", "state=\"deferred\"", "state=\"held\"",
                                       "state=\"active\"", NULL };
 static const char *const results[] = { "result=\"ok\"", "result=\"failed\"", NULL };
@@ -93,6 +95,8 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
     [METRICS_DSN] = COUNTER("dsn_total", "Delivery status notifications queued.", dsns),
     [METRICS_TLS_POLICY] = COUNTER(
         "tls_policy_total", "Connections to hosts that ask for TLS, by what came of it.", tls_policies),
+    [METRICS_RETURNED] =
+        COUNTER("returned_total", "Bounces, by recipient, and complaints that came back.", returned),
     [METRICS_SPOOL_MESSAGES] = GAUGE("spool_messages", "Messages in the spool.", NULL),
     [METRICS_SPOOL_SEGMENTS] = GAUGE("spool_segments", "Segment files.", NULL),
     [METRICS_SPOOL_BYTES] = GAUGE("spool_bytes", "Size of the segment files.", NULL),

@@ -1,13 +1,15 @@
-"""Bounces: addresses that do not exist are not sent to again, on any node."""
+"""Bounces: addresses that do not exist are not sent to again, on any node, whether that is said at once or later."""
+import pathlib
 
 import pytest
 
 from harness.quota import apply_policy, await_applied
-from harness.util import wait_until
+from harness.util import free_port, wait_until
 
 NEWS = "news@shop.example"
 GONE = "gone@example.net"
 POLICY = "limits: []\n"
+SAMPLES = pathlib.Path(__file__).parent.parent / "unit/bounce/samples"
 
 
 def refuse(sink, address, reply):
@@ -100,3 +102,109 @@ def test_an_operator_adds(single):
     apply_policy(node, POLICY + "suppression: {enabled: false}\n")
     wait_until("it is taken", lambda: rcpt(node, "boss@example.net")[0] == 250)
     assert suppressed(node)
+
+
+# ---- what comes back later
+
+BOUNCES = POLICY + """
+bounces:
+  domain: bounces.example.org
+  key: a secret of all nodes
+  postmaster: postmaster@example.org
+  complaints: fbl
+"""
+
+
+@pytest.fixture
+def inbound(make_cluster, dns):
+    for domain in ("example.com", "example.org", "shop.example"):
+        dns.add(domain, "MX", "10 mx1.example.net")
+    made = make_cluster(3, form=False)
+    for node in made.nodes:
+        node.ports["inbound"] = free_port()
+        node.config["listeners"].append({"kind": "inbound", "address": f"127.0.0.1:{node.ports['inbound']}"})
+        node.write_config()
+    started(made.form())
+    apply_policy(made.nodes[0], BOUNCES)
+    await_applied(made.living())
+    return made
+
+
+def sample(name, **replaced):
+    text = (SAMPLES / name).read_text()
+    for old, new in replaced.items():
+        text = text.replace(old, new)
+    return text.replace("\n", "\r\n")
+
+
+def give(node, recipient, text, sender=""):
+    """To the inbound listener; the reply to the dot."""
+    with node.smtp("inbound") as client:
+        assert client.mail(sender)[0] == 250
+        code, reply = client.rcpt(recipient)
+        assert code == 250, reply
+        return client.data(text)
+
+
+def sent(sink, recipient):
+    return wait_until("it arrives", lambda: next((m for m in sink.messages if recipient in m.recipients), None))
+
+
+def test_what_bounces_later_is_counted_and_suppressed(inbound, sink):
+    one, two, three = inbound.nodes
+    one.send("bob@example.com", sender=NEWS, kind="submission", login=NEWS)
+    one.send("anna2@example.com", sender="anna@shop.example", kind="submission", login="anna@shop.example")
+    message = sent(sink, "bob@example.com")
+    path = message.sender
+    assert path.startswith("b=") and path.endswith("@bounces.example.org") and "shop" not in path, path
+    assert len(path.split("@")[0]) <= 64
+    assert sent(sink, "anna2@example.com").sender == "anna@shop.example"  # a person's stays as it is
+    # the bounce comes to another node; of what it says only the recipient of this message is believed
+    code, reply = give(two, path, sample("postfix.eml"))
+    assert code == 250, reply
+    for node in inbound.nodes:
+        wait_until(f"{node.name} knows", lambda: [r["address"] for r in suppressed(node)] == ["bob@example.com"])
+        assert suppressed(node)[0]["tenant"] == "shop.example"
+        wait_until("it is refused", lambda: rcpt(node, "bob@example.com")[0] == 550)
+    events = two.events("returned")
+    assert [(e["account"], e["recipient"], e["rule"]) for e in events] == [
+        (NEWS, "bob@example.com", "unknown_user"), (NEWS, "carol@example.com", "mailbox_full")], events
+    # and it goes on to the sender, as it came
+    passed = sent(sink, NEWS)
+    assert passed.sender == "" and b"unknown user" in passed.content
+    three.cli("suppression", "remove", "bob@example.com", "--tenant", "shop.example")
+    for node in inbound.nodes:
+        wait_until("it is taken again", lambda: rcpt(node, "bob@example.com")[0] == 250)
+    # a complaint that lost the return path: by the field in the message that it quotes
+    mark = next(line.split(b":")[1].strip() for line in message.content.split(b"\r\n")
+                if line.lower().startswith(b"x-turnpike-ref:")).decode()
+    text = sample("complaint.eml", abcdef234567=mark, **{"b=token@bounces.example.net": "bounce@example.net"})
+    assert give(three, "fbl@bounces.example.org", text, "abusedesk@example.com")[0] == 250
+    events = wait_until("it is told", lambda: three.events("complaint"))
+    assert (events[0]["account"], events[0]["rule"], events[0]["recipient"]) == (NEWS, "abuse", "lena@example.com")
+    metrics = three.metrics()
+    assert 'turnpike_returned_total{kind="complaint"} 1' in metrics, metrics
+
+
+def test_an_inbound_listener_takes_nothing_else(inbound, sink):
+    node = inbound.nodes[0]
+    node.send("bob@example.com", sender=NEWS, kind="submission", login=NEWS)
+    path = sent(sink, "bob@example.com").sender
+    forged = path[:5] + ("a" if path[5] != "a" else "c") + path[6:]
+    with node.smtp("inbound") as client:
+        assert "auth" not in client.esmtp_features
+        assert client.docmd("AUTH PLAIN", "AHgAeQ==")[0] in (502, 503, 500)
+        client.mail("")
+        for address, want in (("bob@example.com", b"5.7.1"), ("x@shop.example", b"5.7.1"), (forged, b"5.1.1"),
+                              ("b=@bounces.example.org", b"5.1.1"), ("anybody@bounces.example.org", b"5.1.1")):
+            code, reply = client.rcpt(address)
+            assert code == 550 and reply.startswith(want), (address, code, reply)
+        assert client.rcpt(path.upper())[0] == 250  # some servers change the case
+        assert client.rcpt(path)[0] == 452
+    # a letter to a return path is no bounce, and not lost: its sender gets it
+    assert give(node, path, sample("letter.eml"), "mia@example.com")[0] == 250
+    assert b"to my sister" in sent(sink, NEWS).content
+    assert not suppressed(node)
+    assert give(node, "Postmaster@bounces.example.org", "Subject: help\r\n\r\nwho are you?\r\n", "mia@example.com")[0] == 250
+    passed = sent(sink, "postmaster@example.org")
+    assert passed.sender == "mia@example.com" and b"who are you?" in passed.content

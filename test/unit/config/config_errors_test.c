@@ -155,7 +155,7 @@ static const struct {
         "[2001:db8::1]:587, got "
         "\"localhost:25\"" } },
     { "hostname: a.example\nlisteners:\n  - kind: smtp\n    address: 192.0.2.1:25\n",
-      { "f:3: listeners[0].kind: expected submission, submissions or relay, got \"smtp\"" } },
+      { "f:3: listeners[0].kind: expected submission, submissions, relay or inbound, got \"smtp\"" } },
     { "@relay_clients: { networks: [10.0.0.1/8], account: a@b.example }\n",
       { "f:7: relay_clients.networks[0]: has bits set after the prefix: \"10.0.0.1/8\"; did you mean "
         "10.0.0.0/8?" } },

@@ -1,0 +1,41 @@
+/* What comes back to the domain of our own bounces: reports to return paths that we made, complaints, and
+ * mail for its postmaster. And what makes it come back: the return path and the header field of mail that
+ * goes out (docs/bounces.md). The worker's thread.
+ *
+ * A report is read when its last byte is there, counted against its sender, and gone with the reply to the
+ * dot: only what is passed on to somebody is queued.
+ */
+#ifndef NODE_CORE_RETURNED_H
+#define NODE_CORE_RETURNED_H
+
+#include "node/bounce/token.h"
+#include "node/smtp/address.h"
+#include "node/smtp/reply.h"
+#include "spool/envelope.h"
+
+struct cluster;
+struct policy;
+struct worker;
+
+#define RETURNED_PATH_MAX (sizeof BOUNCE_LOCAL_PREFIX + BOUNCE_TOKEN_TEXT + 256)
+
+/* The return path of this message to this recipient (empty: to several), in `out`; else its own. */
+struct span returned_path(struct worker *w, const struct envelope *env, struct span rcpt,
+                          char out[RETURNED_PATH_MAX]);
+/* The value of the field BOUNCE_MARK_FIELD; false: it gets none. Before the envelope has its account: who and
+ * class are apart. */
+bool returned_mark(const struct policy *policy, const struct envelope *env, struct span account,
+                   uint8_t class, char out[BOUNCE_TOKEN_TEXT + 1]);
+
+struct returned;
+
+/* One transaction of an inbound listener. NULL: no memory. */
+struct returned *returned_new(struct worker *w);
+void returned_free(struct returned *b);
+/* A recipient: NULL, it is taken, and `to` is whom it goes on to (empty: to nobody); or why not. */
+const struct smtp_reply *returned_rcpt(struct returned *b, const struct smtp_path *rcpt, struct span *to);
+void returned_content(struct returned *b, struct span bytes);
+/* All content is there. `to`: whom the message is passed on to besides; empty: nobody. Lives as long as b. */
+void returned_settle(struct returned *b, struct span *to);
+
+#endif
