@@ -3,6 +3,9 @@ import threading
 import time
 
 
+DISK_ENDS = (69, 74)  # it cannot start on a disk without a byte left; its disk fails
+
+
 class Watch:
     """Looks at all nodes a few times a second: who leads, who has tokens in hand. Tells the history of every change, and
     starts nodes again that ended by themselves, as a service manager would."""
@@ -61,7 +64,7 @@ class Watch:
             if not node.down and node.process.poll() is not None:
                 code = node.process.returncode
                 self.ended += 1
-                self.writer.observe("watch", "crash", {"node": node.name, "caused": code == 74 and node.may_end,
+                self.writer.observe("watch", "crash", {"node": node.name, "caused": code in DISK_ENDS and node.may_end,
                                                        "how": f"ended by itself with {code}"},
                                     n=node.name)
                 node.start(wait=False)
