@@ -47,6 +47,7 @@ def single(make_cluster):
     return started(make_cluster(1)).nodes[0]
 
 
+@pytest.mark.slow(8)
 def test_what_does_not_exist_is_not_sent_to_again(cluster, sink):
     one, two, three = cluster.nodes
     refuse(sink, GONE, "550 5.1.1 No such user here")
@@ -150,6 +151,8 @@ def sent(sink, recipient):
     return wait_until("it arrives", lambda: next((m for m in sink.messages if recipient in m.recipients), None))
 
 
+@pytest.mark.sanitizer
+@pytest.mark.slow(9)
 def test_what_bounces_later_is_counted_and_suppressed(inbound, sink):
     one, two, three = inbound.nodes
     one.send("bob@example.com", sender=NEWS, kind="submission", login=NEWS)
@@ -186,6 +189,7 @@ def test_what_bounces_later_is_counted_and_suppressed(inbound, sink):
     assert 'turnpike_returned_total{kind="complaint"} 1' in metrics, metrics
 
 
+@pytest.mark.slow(9)
 def test_an_inbound_listener_takes_nothing_else(inbound, sink):
     node = inbound.nodes[0]
     node.send("bob@example.com", sender=NEWS, kind="submission", login=NEWS)
