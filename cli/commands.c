@@ -158,6 +158,16 @@ static const struct cli_option domain_options[] = {
     { "selector", "NAME", NULL, "this DKIM selector (default: of the keys that sign here; again for more)" },
     END,
 };
+static const struct cli_option site_backoff_options[] = {
+    { "for", "TIME", NULL, "how long (default: 30m)" },
+    { "suspend", NULL, NULL, "nothing is sent to it" },
+    { "source", "ADDRESS", NULL, "nothing is sent to it from this source address" },
+    END,
+};
+static const struct cli_option site_resume_options[] = {
+    { "source", "ADDRESS", NULL, "only what is in force against this source address" },
+    END,
+};
 static const struct cli_option status_options[] = {
     { "cluster", NULL, NULL, "a line for each node of the cluster" },
     END,
@@ -342,6 +352,16 @@ const struct cli_command cli_commands[] = {
       cmd_domain_check },
     { "site list", "", 0, 0, NULL, site_options, "list destinations", NULL,
       "  turnpike site list --state down\n", cmd_site_list },
+    { "site show", "[SITE]", 0, 1, NULL, no_options, "show what is in force against destinations, and why",
+      "By rules about replies, or by an operator. SITE as site list names it: with its pool in front.",
+      "  turnpike site show\n  turnpike site show newsletters/example.org\n", cmd_site_show },
+    { "site backoff", "SITE", 1, 1, NULL, site_backoff_options, "send to a destination slowly for a while",
+      "On all nodes that can be told. With --suspend not at all, with --source not from that address.",
+      "  turnpike site backoff example.org --for 2h\n"
+      "  turnpike site backoff newsletters/example.org --source 192.0.2.1 --for 1d\n",
+      cmd_site_backoff },
+    { "site resume", "SITE", 1, 1, NULL, site_resume_options, "end what is in force against a destination",
+      "On all nodes that can be told.", "  turnpike site resume example.org\n", cmd_site_resume },
 
     { "account add", "NAME", 1, 1, NULL, account_add_options, "make an account",
       "The password is asked for twice, or read as told; never taken from the command line.",

@@ -236,6 +236,16 @@ struct admin_site_row {
 };
 typedef int admin_site_fn(void *arg, const struct admin_site_row *row);
 
+/* What is in force against a destination. */
+struct admin_site_hold {
+    struct span site, action; /* backoff, suspend, disable_source */
+    struct span source;       /* the address that rests */
+    struct span rule, reply;  /* that brought it about */
+    struct span by;           /* an operator, or another node */
+    int64_t since_ms, until_ms;
+};
+typedef int admin_hold_fn(void *arg, const struct admin_site_hold *row);
+
 struct admin_ip_row {
     struct span ip;          /* source address */
     struct span ehlo;        /* name we greet with */
@@ -388,6 +398,12 @@ struct admin_ops {
     /* In order of name after `after` (NULL: start), at most `limit`; `state` NULL: any. */
     int (*site_list)(void *ctx, const char *state, const char *after, uint32_t limit, admin_site_fn *fn,
                      void *arg, struct admin_error *e);
+    /* In order of name, at most `limit`; `site` NULL: any. */
+    int (*site_holds)(void *ctx, const char *site, uint32_t limit, admin_hold_fn *fn, void *arg,
+                      struct admin_error *e);
+    /* Puts it in force on all nodes that can be told; action "none" ends what is (of one source, if it is given). */
+    int (*site_hold)(void *ctx, const struct admin_caller *by, const char *site, const char *action,
+                     const char *source, int64_t for_ms, struct admin_error *e);
     /* Each configured source address, or only `ip`. Asks the DNS. */
     int (*ip_check)(void *ctx, const char *ip, admin_ip_fn *fn, void *arg, struct admin_error *e);
     /* What the DNS says of a sender's domain. Asks the DNS, for up to a minute. */

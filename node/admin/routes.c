@@ -110,6 +110,28 @@ static const struct admin_param site_params[] = {
     { .name = NULL },
 };
 
+static const struct admin_param hold_params[] = {
+    { .name = "site", .type = ADMIN_TYPE_STRING, .help = "only of this destination" },
+    { .name = "limit", .type = ADMIN_TYPE_INT, .min = 1, .max = ADMIN_ROWS_MAX, .help = "rows at most" },
+    { .name = NULL },
+};
+
+#define SITE_SOURCE                                                                                          \
+    { .name = "site", .type = ADMIN_TYPE_STRING, .required = true, .help = "destination, as it is listed" }, \
+    {                                                                                                        \
+        .name = "source", .type = ADMIN_TYPE_STRING, .help = "source address"                                \
+    }
+static const struct admin_param site_backoff_params[] = {
+    SITE_SOURCE,
+    { .name = "action",
+      .type = ADMIN_TYPE_CHOICE,
+      .choices = "backoff|suspend|disable_source",
+      .help = "default: backoff" },
+    { .name = "for", .type = ADMIN_TYPE_DURATION, .min = 1000, .max = 2678400000, .help = "default: 30m" },
+    { .name = NULL },
+};
+static const struct admin_param site_resume_params[] = { SITE_SOURCE, { .name = NULL } };
+
 static const struct admin_param ip_check_params[] = {
     { .name = "ip", .type = ADMIN_TYPE_STRING, .help = "only this source address" },
     { .name = NULL },
@@ -236,6 +258,9 @@ const struct admin_route admin_routes[] = {
       "what the DNS says of a sender's domain" },
     { "GET", "/v1/ip/check", admin_on_ip_check, ip_check_params, 0, "names of the source addresses" },
     { "GET", "/v1/sites", admin_on_sites, site_params, 0, "destinations" },
+    { "GET", "/v1/sites/holds", admin_on_site_holds, hold_params, 0, "what is in force against destinations" },
+    { "POST", "/v1/sites/backoff", admin_on_site_backoff, site_backoff_params, 0, "send to a destination slowly, or not" },
+    { "POST", "/v1/sites/resume", admin_on_site_resume, site_resume_params, 0, "end what is in force against it" },
     { "POST", "/v1/reload", admin_on_reload, none, 0, "read configuration and certificates again" },
     { "GET", "/v1/config", admin_on_config, none, 0, "the configuration in force" },
     { "POST", "/v1/config/check", admin_on_config_check, none, 0, "check the file that a reload would read" },

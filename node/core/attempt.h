@@ -19,6 +19,8 @@ struct attempt {
     uint32_t *rcpts;                       /* indexes into info's recipients */
     struct smtp_client_rcpt *client_rcpts; /* the same, for the client */
     struct smtp_client_result *results;    /* the same, set before outcome_settle */
+    int64_t retry_at_ms;                   /* wall clock: what is deferred is tried then; 0: by the schedule, */
+    int64_t not_before_ms;                 /* and not before this */
     uint16_t attempts;                     /* this one included, if it counts */
     int64_t taken_ns;
 };

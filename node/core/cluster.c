@@ -294,6 +294,8 @@ int cluster_new(struct node *n, struct cluster **out)
     if (err == 0)
         err = cluster_auth_new(c, &c->auth);
     if (err == 0)
+        err = cluster_shaping_new(c, &c->shaping);
+    if (err == 0)
         err = cluster_hook_new(c, &c->hook);
     if (err == 0 && (c->suppress = suppress_new()) == NULL)
         err = -ENOMEM;
@@ -407,6 +409,7 @@ void cluster_free(struct cluster *c)
     cluster_answers_free(c->answers);
     cluster_counts_free(c);
     cluster_auth_free(c->auth);
+    cluster_shaping_free(c->shaping);
     cluster_hook_free(c->hook);
     suppress_free(c->suppress);
     if (c->shared_agent != NULL)

@@ -72,6 +72,11 @@ int cluster_pools_metrics(struct cluster *c, struct buf *out);
 /* An account of the cluster by its canonical name; its texts are in `text`. False: there is none. */
 bool cluster_account_find(struct cluster *c, struct span name, struct account *out, struct auth_text *text);
 
+/* Tells all other nodes what is in force against a destination (see node/shaping/holds.h), or of kind SHAPING_NONE that it
+ * ends. Any thread; at most so many at a time, more are not told. */
+struct shaping_hold;
+void cluster_shaping_tell(struct cluster *c, const struct shaping_hold *hold);
+
 /* For the admin server: `ctx` is the struct node. */
 extern const struct admin_cluster cluster_admin;
 

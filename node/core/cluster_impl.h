@@ -39,6 +39,7 @@ enum cluster_message {
         2, /* u64 index, u32 number, then of each: u8 command, u64 session, u64 seq, result */
     CLUSTER_MESSAGE_REMOVED = 3,     /* you are out */
     CLUSTER_MESSAGE_AUTH_FAILED = 4, /* account, client network: a login failed */
+    CLUSTER_MESSAGE_SHAPING = 5,     /* shaping_hold_encode: what a destination asks for */
 };
 enum cluster_question {
     CLUSTER_ASK_INDEX = 16, /* -> u64: what was acknowledged before the question is in the state up to it */
@@ -120,6 +121,7 @@ struct cluster_local { /* a freeze of this node alone */
 
 struct cluster_answers; /* cluster_answer.c */
 struct cluster_auth;    /* cluster_auth.c */
+struct cluster_shaping; /* cluster_shaping.c */
 struct cluster_hook;    /* cluster_hook.c */
 
 struct suppress;
@@ -238,6 +240,7 @@ struct cluster {
     atomic_int failed;
     struct cluster_answers *answers;
     struct cluster_auth *auth;
+    struct cluster_shaping *shaping;
     struct cluster_hook *hook;
 };
 
@@ -423,6 +426,14 @@ void cluster_auth_changed(struct cluster *c, struct span account);
 void cluster_auth_heard(struct cluster *c, struct span payload);
 /* The policy is another one: its bounds on failed logins. */
 void cluster_auth_policy(struct cluster *c, const struct policy *p);
+
+/* ---- cluster_shaping.c --------------------------------------------------------------------------------- */
+
+int cluster_shaping_new(struct cluster *c, struct cluster_shaping **out);
+/* With the loop's other handles. */
+void cluster_shaping_close(struct cluster_shaping *s);
+void cluster_shaping_free(struct cluster_shaping *s);
+void cluster_shaping_heard(struct cluster *c, struct span payload);
 
 /* ---- cluster_transfer.c -------------------------------------------------------------------------------- */
 

@@ -125,6 +125,8 @@ static void on_message(void *ctx, uint64_t from, uint16_t type, struct span payl
         cluster_on_result(c, from, payload);
     else if (type == CLUSTER_MESSAGE_AUTH_FAILED)
         cluster_auth_heard(c, payload);
+    else if (type == CLUSTER_MESSAGE_SHAPING)
+        cluster_shaping_heard(c, payload);
     else if (type == CLUSTER_MESSAGE_REMOVED && from == c->leader) {
         log_error("cluster", "this node was removed from the cluster");
         c->removed = c->poll_due = true;
@@ -352,6 +354,7 @@ static void stopped(struct cluster *c)
     inbox_close(&c->inbox, NULL);
     cluster_answers_close(c->answers);
     cluster_auth_close(c->auth);
+    cluster_shaping_close(c->shaping);
 }
 
 static void gossip_closed_cb(void *ctx)

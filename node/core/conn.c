@@ -255,6 +255,7 @@ static bool conn_mail(struct conn *c)
         queue_conn_opened(e->queue, &c->qc, egress_now_ms(e));
     }
     if (c->site == NULL || e->stopping || c->config != e->w->config || !conn_pool_stays(c) ||
+        conn_shaping_rests(c) ||
         c->messages >= c->config->delivery.messages_per_connection) {
         conn_quit(&c->qc);
         return false;
@@ -296,6 +297,7 @@ static void copy_results(struct conn *c, const struct smtp_client_result *result
 static void conn_settle(struct conn *c)
 {
     struct attempt *a = c->attempt;
+    conn_shaping_results(c);
     conn_pool_settled(c);
     c->attempt = NULL;
     conn_release_body(c);
@@ -332,6 +334,7 @@ static void conn_end(struct conn *c)
         else
             conn_set_trouble(c, 421, "4.4.2", "the server ended the session");
         conn_target_failed(c, why == NULL ? SMTP_CLIENT_STAGE_BANNER : why->stage);
+        conn_shaping_refused(c, why);
         if (smtp_client_retry_plain(c->client)) {
             c->plain = true;
             c->tried--;

@@ -42,13 +42,14 @@ bool conn_choose_source(struct conn *c, uint8_t family, struct ip_addr *out)
     *out = (struct ip_addr){ 0 };
     c->source = NULL;
     const struct config *config = c->config;
-    struct span pool = route_key_pool(queue_site_key(c->site->qs));
+    struct span key = queue_site_key(c->site->qs), pool = route_key_pool(key);
     if (pool.n > 0)
         return conn_pool_source(c, pool, family, out);
     for (uint32_t i = 0; i < config->nsources; i++) {
         const struct config_source *s = &config->sources[(c->e->next_source + i) % config->nsources];
         struct ip_addr a;
-        if (ip_from_sockaddr((const struct sockaddr *)&s->address, &a, NULL) == 0 && a.family == family) {
+        if (ip_from_sockaddr((const struct sockaddr *)&s->address, &a, NULL) == 0 && a.family == family &&
+            !egress_shaping_rests(c->e, key, &a)) {
             c->e->next_source += i + 1;
             c->source = s;
             *out = a;

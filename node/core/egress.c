@@ -198,6 +198,7 @@ void egress_add(struct egress *e, const struct queue_item_info *info)
         log_error("egress", "%s waits for the next start: no memory", id);
         return;
     }
+    egress_shaping_added(e, info->site);
     egress_kick(e);
 }
 
@@ -425,7 +426,8 @@ int egress_new(struct worker *w, struct egress **out)
     if ((err = timer_init(&e->poll_timer, &w->timers, egress_poll_timer_cb)) != 0 ||
         (err = timer_init(&e->cut_off_timer, &w->timers, egress_cut_off_timer_cb)) != 0)
         goto fail;
-    if ((err = reroute_init(&e->reroute, e)) != 0 || (err = egress_pools_init(e)) != 0)
+    if ((err = reroute_init(&e->reroute, e)) != 0 || (err = egress_pools_init(e)) != 0 ||
+        (err = egress_shaping_init(e)) != 0)
         goto fail;
     if ((err = tls_new(e)) != 0 || (err = resolver_new(w, &w->dns)) != 0)
         goto fail;
@@ -554,6 +556,7 @@ void egress_close(struct egress *e)
     for (struct list *link; (link = list_first(&e->resolvers)) != NULL;)
         resolver_close(LIST_ITEM(link, struct resolver, link));
     egress_pools_fini(e);
+    egress_shaping_fini(e);
     tlsrpt_free(e->tlsrpt);
     e->tlsrpt = NULL;
     reroute_fini(&e->reroute);
@@ -565,6 +568,7 @@ void egress_close(struct egress *e)
 void egress_free(struct egress *e)
 {
     queue_free(e->queue);
+    egress_shaping_free(e);
     tls_client_rele(e->tls);
     free(e);
 }

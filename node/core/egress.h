@@ -10,6 +10,7 @@
 
 #include "base/list.h"
 #include "node/core/egress_pools.h"
+#include "node/core/egress_shaping.h"
 #include "node/core/reroute.h"
 #include "node/core/route.h"
 #include "node/core/sts.h"
@@ -34,6 +35,7 @@ struct egress {
     uint32_t njobs; /* reports under way */
     uint32_t next_source;
     struct egress_pools pools;
+    struct egress_shaping shaping;
     struct reroute reroute;
     struct tlsrpt *tlsrpt;      /* worker 0's */
     struct timespec hosts_time; /* of /etc/hosts when the resolver read it */

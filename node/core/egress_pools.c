@@ -194,12 +194,18 @@ void conn_pool_drop(struct conn *c)
     c->meter = NULL;
 }
 
+static bool rests_cb(void *ctx, const struct ip_addr *addr)
+{
+    const struct conn *c = ctx;
+    return egress_shaping_rests(c->e, queue_site_key(c->site->qs), addr);
+}
+
 bool conn_pool_source(struct conn *c, struct span pool, uint8_t family, struct ip_addr *out)
 {
     struct egress *e = c->e;
     conn_pool_drop(c);
     const struct pool_address *a =
-        pool_view_choose(egress_pools_view(e), pool, family, e->pools.turn++, egress_pools_session(e));
+        pool_view_choose_awake(egress_pools_view(e), pool, family, e->pools.turn++, egress_pools_session(e), rests_cb, c);
     if (a == NULL)
         return false;
     ensure(a->meter != NULL);

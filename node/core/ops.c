@@ -15,6 +15,7 @@
 #include "node/core/ops_domain.h"
 #include "node/core/ops_live.h"
 #include "node/core/ops_look.h"
+#include "node/core/ops_shaping.h"
 #include "node/core/probe.h"
 
 #include <stdio.h>
@@ -349,6 +350,8 @@ void ops_fill(struct node *n, struct admin_ops *out)
         .track = ops_track,
         .top = ops_top,
         .site_list = ops_site_list,
+        .site_holds = ops_site_holds,
+        .site_hold = ops_site_hold,
         .ip_check = ops_ip_check,
         .domain_check = ops_domain_check,
         .trace_start = ops_trace_start,

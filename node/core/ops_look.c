@@ -425,7 +425,7 @@ struct site_walk {
 
 static const char *site_state_name(const struct queue_site_state *s)
 {
-    return s->down ? "down" : "up";
+    return s->down ? "down" : s->shaped ? "backoff" : "up";
 }
 
 static void site_walk_cb(void *ctx, struct queue_site *site)
@@ -501,7 +501,8 @@ int ops_site_list(void *ctx, const char *state, const char *after, uint32_t limi
                                       .active = c->state[QUEUE_STATE_IN_FLIGHT],
                                       .held = c->state[QUEUE_STATE_HELD],
                                       .senders = s->state.senders,
-                                      .next_ms = s->state.next_try_ms,
+                                      .next_ms = s->state.next_try_ms > s->state.paused_until_ms ? s->state.next_try_ms
+                                                                                     : s->state.paused_until_ms,
                                       .last_ok_ms = s->state.last_success_ms,
                                       .last_fail_ms = s->state.last_error_ms };
         if (walk.err == 0 && i < limit && enough == 0)

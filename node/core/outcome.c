@@ -216,7 +216,9 @@ static void settle(struct attempt *a, const struct conn *c, enum mail_dsn_event 
     if (a->item != NULL && s.count[WAY_DEFERRED] > 0) {
         uint32_t n = pick(&s, WAY_DEFERRED);
         deferred = a->item;
-        next_ms = queue_defer(e->queue, deferred, s.picked, n, 0, now);
+        next_ms = a->retry_at_ms != 0
+                      ? queue_defer_to(e->queue, deferred, s.picked, n, a->retry_at_ms, now)
+                      : queue_defer(e->queue, deferred, s.picked, n, a->not_before_ms, now);
         queue_item_view(e->queue, deferred, &v);
     } else if (a->item != NULL) {
         queue_done(e->queue, a->item);

@@ -365,11 +365,15 @@ struct wanted {
     const struct pool_view *v;
     uint8_t family; /* 0: any */
     bool session, others;
+    pool_rests_fn *rests; /* NULL: none does */
+    void *rests_ctx;
 };
 
 static bool fits(const struct wanted *w, const struct pool_address *a)
 {
     if (w->family != 0 && a->addr.family != w->family)
+        return false;
+    if (w->rests != NULL && w->rests(w->rests_ctx, &a->addr))
         return false;
     return w->others ? offered(a) && a->node != w->v->config.self : pool_address_usable(w->v, a, w->session);
 }
@@ -401,6 +405,13 @@ const struct pool_address *pool_view_choose(const struct pool_view *v, struct sp
     if (v == NULL)
         return NULL;
     return choose(&(struct wanted){ .v = v, .family = family, .session = session }, pool, turn);
+}
+
+const struct pool_address *pool_view_choose_awake(const struct pool_view *v, struct span pool, uint8_t family,
+                                                  uint64_t turn, bool session, pool_rests_fn *rests, void *ctx)
+{
+    const struct wanted w = { .v = v, .family = family, .session = session, .rests = rests, .rests_ctx = ctx };
+    return v == NULL ? NULL : choose(&w, pool, turn);
 }
 
 enum pool_reach pool_view_reach(const struct pool_view *v, struct span pool, uint64_t turn, bool session,

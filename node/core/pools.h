@@ -101,6 +101,10 @@ bool pool_address_kept(const struct pool_view *v, const struct pool_address *a, 
  * of them is spread evenly. NULL: this node may use none. */
 const struct pool_address *pool_view_choose(const struct pool_view *v, struct span pool, uint8_t family,
                                             uint64_t turn, bool session);
+/* The same, but none of which `rests` says so. */
+typedef bool pool_rests_fn(void *ctx, const struct ip_addr *addr);
+const struct pool_address *pool_view_choose_awake(const struct pool_view *v, struct span pool, uint8_t family,
+                                                  uint64_t turn, bool session, pool_rests_fn *rests, void *ctx);
 /* NULL: no pool has it. */
 const struct pool_address *pool_view_find(const struct pool_view *v, const struct ip_addr *addr);
 /* The i-th in order of pool, or NULL. */

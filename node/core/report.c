@@ -2,6 +2,8 @@
 #include "node/core/report.h"
 
 #include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
 #include "node/core/look.h"
 #include "node/core/node.h"
 #include "node/core/suppress.h"
@@ -382,6 +384,56 @@ void report_site_down(struct conn *c, struct span why)
 void report_site_up(struct conn *c)
 {
     site_event(c, EVENT_SITE_UP, (struct span){ "", 0 });
+}
+
+static void shaping_event(struct worker *w, struct event *e, const char *what, int64_t for_ms, struct span more)
+{
+    char words[EVENTS_TEXT_MAX], time[32] = "";
+    if (for_ms > 0)
+        (void)text_exact_duration(for_ms / 1000 * 1000, time);
+    int n = snprintf(words, sizeof words, "%s%s%s%s%.*s", what, for_ms > 0 ? " for " : "", time, more.n > 0 ? ": " : "",
+                     (int)(more.n < 800 ? more.n : 800), more.n > 0 ? more.p : "");
+    e->text = span_of(words, n > 0 ? (size_t)n : 0);
+    e->pool = route_key_pool(e->site);
+    put(w, e);
+    log_info("shaping", "%.*s: %s%s%.*s", (int)e->site.n, e->site.p, words, e->source_ip.n > 0 ? ", from " : "",
+             (int)e->source_ip.n, e->source_ip.n > 0 ? e->source_ip.p : "");
+}
+
+void report_shaping_count(struct worker *w, int action)
+{
+    count(w, METRICS_SHAPING, (unsigned)action - 1, 1);
+}
+
+void report_shaping(struct worker *w, const struct shaping_hold *hold)
+{
+    struct event e = EVENT_INIT(EVENT_SHAPING);
+    e.site = hold->key;
+    e.rule = hold->rule;
+    e.by = hold->by;
+    e.source_ip = hold->source;
+    e.next_ms = hold->until_ms;
+    shaping_event(w, &e, shaping_action_names[hold->kind], hold->until_ms - hold->since_ms, hold->reply);
+    report_shaping_count(w, hold->kind);
+}
+
+void report_shaping_ended(struct worker *w, const struct shaping_ended *ended, const char *why)
+{
+    struct event e = EVENT_INIT(EVENT_SHAPING);
+    e.site = span_str(ended->key);
+    e.rule = span_str(ended->rule);
+    e.source_ip = span_str(ended->source);
+    shaping_event(w, &e, "over", 0, span_str(why));
+}
+
+void report_shaping_notice(struct conn *c, const char *rule, const struct smtp_reply_text *reply)
+{
+    char ip[IP_TEXT_MAX], source[IP_TEXT_MAX];
+    struct event e = EVENT_INIT(EVENT_SHAPING);
+    conn_fill(c, &e, ip, source);
+    e.rule = span_str(rule);
+    shaping_event(c->e->w, &e, "notify", 0, span_of(reply->text, reply->len));
+    report_shaping_count(c->e->w, SHAPING_NOTIFY);
 }
 
 void report_tls_policy(struct conn *c, enum metrics_tls_policy result)

@@ -32,6 +32,11 @@ void report_received(struct session *s, const struct envelope *env, struct span 
 /* A next hop was looked up; a temporary failure counts as failed. */
 void report_lookup(struct worker *w, bool ok, int64_t took_ns);
 void report_target_failed(struct conn *c, enum smtp_client_stage stage);
+/* What is in force against a destination from now on, and no longer; a reply of which a rule wants word. */
+void report_shaping(struct worker *w, const struct shaping_hold *hold);
+void report_shaping_ended(struct worker *w, const struct shaping_ended *ended, const char *why);
+void report_shaping_count(struct worker *w, int action); /* of one recipient: bounce, greylist */
+void report_shaping_notice(struct conn *c, const char *rule, const struct smtp_reply_text *reply);
 /* The site went down with this failure; it can be reached again. */
 void report_site_down(struct conn *c, struct span why);
 void report_site_up(struct conn *c);

@@ -187,6 +187,13 @@ void policy_compile(struct policy_doc *doc, struct policy *out)
     out->suppression.max_per_tenant = doc->suppression.max_per_tenant;
     compile_bounces(doc, out);
     copy(out->hook, sizeof out->hook, doc->hook);
+    out->backoff.connections = doc->backoff.connections;
+    out->backoff.interval_ms = doc->backoff.interval_ms;
+    out->backoff.nretry = doc->backoff.nretry;
+    for (uint32_t i = 0; i < doc->backoff.nretry; i++)
+        out->backoff.retry_ms[i] = doc->backoff.retry[i];
+    out->backoff.for_ms = doc->backoff.for_ms;
+    out->backoff.deliveries = doc->backoff.deliveries;
     out->late_identity_accounts = doc->late.accounts;
     out->nlate_identity_accounts = doc->late.naccounts;
     doc->late.accounts = NULL;

@@ -102,6 +102,19 @@ static void diff_accounts(struct buf *out, const struct policy *a, const struct 
             buf_printf(out, "late_identity.accounts: %s %s\n", a->late_identity_accounts[i], what);
 }
 
+static void diff_retry(struct buf *out, const struct policy *from, const struct policy *to)
+{
+    char words[2][POLICY_RETRY_MAX * 34] = { "", "" }, one[32];
+    const struct policy *both[] = { from, to };
+    for (int k = 0; k < 2; k++)
+        for (uint32_t i = 0; i < both[k]->backoff.nretry; i++) {
+            size_t n = strlen(words[k]);
+            snprintf(words[k] + n, sizeof words[k] - n, "%s%s", i > 0 ? ", " : "",
+                     text_exact_duration(both[k]->backoff.retry_ms[i], one));
+        }
+    diff_text(out, "backoff.retry", words[0], words[1]);
+}
+
 int policy_diff(const struct policy *from, const struct policy *to, struct buf *out)
 {
     const struct policy_compiled *a = &from->compiled, *b = &to->compiled;
@@ -143,6 +156,11 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
     if (memcmp(&from->bounces.key, &to->bounces.key, sizeof from->bounces.key) != 0)
         buf_put_str(out, "bounces.key: is another one\n");
     diff_text(out, "hook", from->hook, to->hook);
+    diff_number(out, "backoff.connections", from->backoff.connections, to->backoff.connections);
+    diff_duration(out, "backoff.interval", from->backoff.interval_ms, to->backoff.interval_ms);
+    diff_retry(out, from, to);
+    diff_duration(out, "backoff.for", from->backoff.for_ms, to->backoff.for_ms);
+    diff_number(out, "backoff.deliveries", from->backoff.deliveries, to->backoff.deliveries);
     policy_diff_rules(out, from->rules, to->rules);
     return buf_err(out);
 }

@@ -1,6 +1,6 @@
-/* The cluster's policy as operators write it: one YAML document for all nodes, checked whole, with file, line and
- * reason of every fault; compiled for the machine; compared; and a built-in one for a cluster that has none yet. Pure
- * but for policy_load_file. Any thread. The keys: docs/policy.md.
+/* The cluster's policy as operators write it: one YAML document for all nodes, checked whole, with file, line
+ * and reason of every fault; compiled for the machine; compared; and a built-in one for a cluster that has
+ * none yet. Pure but for policy_load_file. Any thread. The keys: docs/policy.md.
  */
 #ifndef NODE_POLICY_POLICY_H
 #define NODE_POLICY_POLICY_H
@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define POLICY_RETRY_MAX 16
+
 /* Everything in the document; `compiled` is the part that the machine has. Immutable. */
 struct policy {
     struct policy_compiled compiled;
@@ -21,7 +23,8 @@ struct policy {
         char pool[POLICY_LIMIT_NAME]; /* "": any source */
     } classes[POLICY_CLASSES];
     struct {
-        uint32_t failures_per_account, failures_per_network; /* in `window_ms`, over all nodes; then blocked */
+        uint32_t failures_per_account,
+            failures_per_network; /* in `window_ms`, over all nodes; then blocked */
         int64_t window_ms, block_ms;
     } auth_guard;
     char late_identity_header[64]; /* of trusted relays: "X-Sender-Account"; "": none */
@@ -41,12 +44,21 @@ struct policy {
         struct bounce_key key;
     } bounces;
     char hook[256]; /* program that is run when this node starts or stops serving; "": none */
+    struct {
+        uint32_t connections; /* to a site, from one pool, on each node */
+        int64_t interval_ms;  /* between two messages; 0: none */
+        int64_t retry_ms[POLICY_RETRY_MAX];
+        uint32_t nretry;     /* not sooner than; the last one repeats */
+        int64_t for_ms;      /* where a rule doesn't say; of other actions too */
+        uint32_t deliveries; /* in a row end it; 0: only time does */
+    } backoff;
     struct shaping_rules *rules; /* about remote servers' replies: the operators' and the built-in ones */
 };
 
 /* Text of the policy that is in force before any was applied. */
 struct span policy_builtin(void);
-/* The rules that hold in every policy unless it changes them: a YAML document of its own, deploy/policy/rules.yaml. */
+/* The rules that hold in every policy unless it changes them: a YAML document of its own,
+ * deploy/policy/rules.yaml. */
 struct span policy_builtin_rules(void);
 /* `name` is what faults call it. ERR_BAD, and `why` has "name:line: reason" lines. */
 int policy_parse(const char *name, struct span text, struct policy **out, struct buf *why);
@@ -54,8 +66,8 @@ int policy_load_file(const char *path, struct policy **out, struct buf *text, st
 struct policy *policy_hold(struct policy *p);
 void policy_rele(struct policy *p);
 
-/* Which rule a reply meets ("421 4.7.0 text"), and so what would be done. `mx` and `pool` may be empty. The rule is the
- * policy's; NULL: none. ERR_BAD: the text has no code in front, or it says that all went well. */
+/* Which rule a reply meets ("421 4.7.0 text"), and so what would be done. `mx` and `pool` may be empty. The
+ * rule is the policy's; NULL: none. ERR_BAD: the text has no code in front, or it says that all went well. */
 int policy_test_reply(const struct policy *p, const struct shaping_reply *about, struct span text,
                       const struct shaping_rule **out);
 /* "backoff for 30m", and the conditions; for people. */

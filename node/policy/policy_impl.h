@@ -33,7 +33,6 @@ struct policy_doc_rule {
     int action;
     int64_t for_ms;
     uint32_t attempts;
-    char *to;
 };
 struct policy_doc_class {
     uint32_t max_rcpts;
@@ -71,9 +70,15 @@ struct policy_doc {
     struct policy_doc_rule *rules;
     uint32_t nrules;
     bool default_rules;
+    struct {
+        uint32_t connections, deliveries;
+        int64_t interval_ms, for_ms;
+        int64_t *retry;
+        uint32_t nretry;
+    } backoff;
 };
 
-extern const struct schema_map policy_map; /* of struct policy_doc */
+extern const struct schema_map policy_map;      /* of struct policy_doc */
 extern const struct schema_map policy_rule_map; /* of struct policy_doc_rule; rules_table.c */
 extern const char *const policy_class_names[POLICY_CLASSES + 1];
 extern const char *const policy_scope_names[3];

@@ -84,7 +84,6 @@ static void merge(const struct policy_doc_rule *over, const struct policy_doc_ru
         .within_ms = t->within_ms,
         .for_ms = over->for_ms != 0 ? over->for_ms : b->for_ms,
         .attempts = over->attempts != 0 ? over->attempts : b->attempts,
-        .to = over->to != NULL ? over->to : b->to,
     };
 }
 
@@ -105,18 +104,11 @@ static void check_rule(struct schema_load *l, uint32_t at, const struct shaping_
         fault(l, at, "action", "is required: what is to be done, such as backoff or none");
     if (r->match == NULL && r->code == NULL)
         fault(l, at, "match", "is required, or code: which replies the rule is about");
-    if (r->action == SHAPING_REROUTE && r->to == NULL)
-        fault(l, at, "to", "is required: the pool that a message goes on from");
-    if (r->action >= 0 && r->action != SHAPING_REROUTE && r->to != NULL)
-        fault(l, at, "to", "is for the action reroute only");
-    if (r->to != NULL && r->pool != NULL && strcmp(r->to, r->pool) == 0)
-        fault(l, at, "to", "is the pool that the rule is about");
     if (r->action >= 0 && r->action != SHAPING_BOUNCE && r->attempts != 0)
         fault(l, at, "attempts", "is for the action bounce only");
     if (r->action >= 0 && !lasts && r->for_ms != 0)
         fault(l, at, "for", "is for the actions backoff, disable_source, suspend and greylist only");
-    if (r->count > 1 &&
-        (r->action == SHAPING_BOUNCE || r->action == SHAPING_GREYLIST || r->action == SHAPING_REROUTE))
+    if (r->count > 1 && (r->action == SHAPING_BOUNCE || r->action == SHAPING_GREYLIST))
         fault(l, at, "threshold", "has no meaning with an action on one message");
 }
 
@@ -186,8 +178,6 @@ void policy_put_rule(struct buf *out, const struct shaping_rule *r)
 {
     char text[32];
     buf_put_str(out, shaping_action_names[r->action]);
-    if (r->to != NULL)
-        buf_printf(out, " to %s", r->to);
     if (r->for_ms != 0)
         buf_printf(out, " for %s", text_exact_duration(r->for_ms, text));
     if (r->count > 1)

@@ -137,7 +137,6 @@ static const struct schema_field rule_fields[] = {
     VALUE(policy_doc_rule, action, "action", choice, .names = shaping_action_names),
     VALUE(policy_doc_rule, for_ms, "for", duration, RANGE(SEC, 7 * DAY)),
     VALUE(policy_doc_rule, attempts, "attempts", u32, RANGE(1, 1000)),
-    VALUE(policy_doc_rule, to, "to", word),
     END,
 };
 const struct schema_map policy_rule_map = { sizeof(struct policy_doc_rule), rule_fields };

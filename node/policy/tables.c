@@ -62,6 +62,14 @@ TABLE(bounces, policy_doc, VALUE(policy_doc, bounces.domain, "domain", host),
               COUNT(1, POLICY_CLASSES)),
       VALUE(policy_doc, bounces.life_ms, "life", duration, DEFAULT("30d"), RANGE(DAY, 365 * DAY)));
 
+TABLE(backoff, policy_doc,
+      VALUE(policy_doc, backoff.connections, "connections", u32, DEFAULT("1"), RANGE(1, 1000)),
+      VALUE(policy_doc, backoff.interval_ms, "interval", duration, DEFAULT("1s"), RANGE(0, HOUR)),
+      LIST_IN(policy_doc, backoff, retry, "retry", TYPE(duration), COUNT(1, POLICY_RETRY_MAX),
+              RANGE(SEC, DAY)),
+      VALUE(policy_doc, backoff.for_ms, "for", duration, DEFAULT("30m"), RANGE(SEC, 7 * DAY)),
+      VALUE(policy_doc, backoff.deliveries, "deliveries", u32, DEFAULT("50"), RANGE(0, 1000000)));
+
 static const struct schema_field policy_fields[] = {
     LIST(policy_doc, limits, "limits", .map = &limit_map, COUNT(0, POLICY_LIMITS_MAX)),
     GROUP("classes", classes_map),
@@ -75,6 +83,7 @@ static const struct schema_field policy_fields[] = {
     GROUP("bounces", bounces_map),
     VALUE(policy_doc, hook, "hook", path),
     LIST(policy_doc, rules, "rules", .map = &policy_rule_map, COUNT(0, POLICY_RULES_MAX)),
+    GROUP("backoff", backoff_map),
     VALUE(policy_doc, default_rules, "default_rules", bool, DEFAULT("true")),
     END,
 };

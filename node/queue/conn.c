@@ -239,11 +239,14 @@ struct queue_item *queue_take(struct queue *q, struct queue_conn *conn, int64_t 
         queue_site_update(q, site);
         return NULL;
     }
-    if (site_offered(site) == 0) {
+    if (site_offered(site) == 0 || site->paused_ms > now_ms) {
         conn_idle(q, conn);
+        queue_site_update(q, site);
         return NULL;
     }
     struct queue_item *item = site_next(q, site);
+    if (site->interval_ms > 0)
+        site->paused_ms = now_ms + site->interval_ms;
     conn->state = CONN_BUSY;
     conn->took = true;
     queue_item_enter(q, item, QUEUE_STATE_IN_FLIGHT, false);

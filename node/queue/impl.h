@@ -79,6 +79,7 @@ struct queue_site {
     uint32_t nidle;
     struct list idle_conns;
     uint32_t limit, conns_max; /* conns_max 0: the default */
+    int64_t paused_ms, interval_ms; /* of its shape; while paused_ms has not come nothing is taken */
     uint32_t credit;           /* successes since the limit grew */
     uint32_t failures;
     uint32_t probes; /* while down: failed ones, for the schedule */

@@ -410,8 +410,9 @@ static int64_t expire_later(struct queue *q, struct queue_item *item)
     return queue_tick_ms(q, item->next);
 }
 
-int64_t queue_defer(struct queue *q, struct queue_item *item, const uint32_t *rcpts, uint32_t nrcpts,
-                    int64_t not_before_ms, int64_t now_ms)
+/* `exact_ms` 0: by the schedule, not before not_before_ms. */
+static int64_t defer(struct queue *q, struct queue_item *item, const uint32_t *rcpts, uint32_t nrcpts,
+                     int64_t not_before_ms, int64_t exact_ms, int64_t now_ms)
 {
     ensure(item->state == QUEUE_STATE_IN_FLIGHT);
     q->now_ms = now_ms;
@@ -422,11 +423,26 @@ int64_t queue_defer(struct queue *q, struct queue_item *item, const uint32_t *rc
     if (item->attempts < UINT16_MAX)
         item->attempts++;
     int64_t next_ms = now_ms + queue_retry_delay_ms(&q->config, item->attempts, queue_random(q));
+    if (exact_ms != 0)
+        next_ms = exact_ms > now_ms ? exact_ms : now_ms;
     if (next_ms < not_before_ms)
         next_ms = not_before_ms;
     item->next = queue_tick_ceil(q, sane_next(q, next_ms));
     item_give_back(q, item, QUEUE_STATE_WAITING, false);
     return queue_tick_ms(q, item->next);
+}
+
+int64_t queue_defer(struct queue *q, struct queue_item *item, const uint32_t *rcpts, uint32_t nrcpts,
+                    int64_t not_before_ms, int64_t now_ms)
+{
+    return defer(q, item, rcpts, nrcpts, not_before_ms, 0, now_ms);
+}
+
+int64_t queue_defer_to(struct queue *q, struct queue_item *item, const uint32_t *rcpts, uint32_t nrcpts,
+                       int64_t next_ms, int64_t now_ms)
+{
+    ensure(next_ms != 0);
+    return defer(q, item, rcpts, nrcpts, 0, next_ms, now_ms);
 }
 
 void queue_requeue(struct queue *q, struct queue_item *item, int64_t now_ms)

@@ -27,6 +27,8 @@ static void clock_jumped(struct queue *q, int64_t now_ms)
         struct queue_site *site = site_at(q, h);
         if (site->not_before_ms > latest_ms)
             site->not_before_ms = latest_ms;
+        if (site->paused_ms > latest_ms)
+            site->paused_ms = latest_ms;
         queue_site_update(q, site);
     }
 }

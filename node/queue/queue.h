@@ -226,6 +226,10 @@ void queue_done(struct queue *q, struct queue_item *item);
 int64_t queue_defer(struct queue *q, struct queue_item *item, const uint32_t *rcpts, uint32_t nrcpts,
                     int64_t not_before_ms, int64_t now_ms);
 
+/* As queue_defer, at this very time, whatever the schedule says. */
+int64_t queue_defer_to(struct queue *q, struct queue_item *item, const uint32_t *rcpts, uint32_t nrcpts,
+                       int64_t next_ms, int64_t now_ms);
+
 /* Was not tried: no attempt is counted; first of its sender's again. */
 void queue_requeue(struct queue *q, struct queue_item *item, int64_t now_ms);
 
@@ -295,7 +299,15 @@ void *queue_site_data(const struct queue_site *site);
 void queue_site_set_data(struct queue_site *site, void *data);
 /* Overrides config.conns_max for this site; 0: the default again. */
 void queue_site_set_conns_max(struct queue *q, struct queue_site *site, uint32_t max, int64_t now_ms);
-/* If it is down or pausing, it is tried now. */
+/* What an operator's rules ask of a site, beside what it shows by itself. All zero: nothing. A site without items and
+ * connections may be forgotten, with its shape: set it again when the site comes back. */
+struct queue_shape {
+    uint32_t conns_max;      /* 0: config.conns_max */
+    int64_t paused_until_ms; /* before then nothing is taken for it and no connection opened; 0: is not paused */
+    int64_t interval_ms;     /* between two items that are taken for it; 0: none */
+};
+void queue_site_set_shape(struct queue *q, struct queue_site *site, const struct queue_shape *shape, int64_t now_ms);
+/* If it is down or pausing after a failure, it is tried now; a shape's pause goes on. */
 void queue_site_retry_now(struct queue *q, struct queue_site *site, int64_t now_ms);
 
 struct queue_site_state {
@@ -307,6 +319,8 @@ struct queue_site_state {
     bool down;
     int64_t down_since_ms;   /* 0: is not */
     int64_t next_try_ms;     /* no connection is opened before; 0: at once */
+    bool shaped;             /* its shape holds it back */
+    int64_t paused_until_ms; /* until then nothing is sent; 0: is not paused */
     struct span last_error;  /* the reason of the last failure, kept after it ended; points into the site */
     int64_t last_error_ms;   /* 0: never */
     int64_t last_success_ms; /* a connection was opened; 0: never */

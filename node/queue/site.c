@@ -79,7 +79,7 @@ struct queue_site *queue_site_get(struct queue *q, struct span key)
 /* What was learned of it is worth remembering for a while. */
 static bool site_instructive(const struct queue *q, const struct queue_site *site)
 {
-    return site->down || site->failures > 0 || site->limit != q->config.conns_start ||
+    return site->down || site->failures > 0 || site->paused_ms > q->now_ms || site->limit != q->config.conns_start ||
            site->not_before_ms > q->now_ms;
 }
 
@@ -162,21 +162,23 @@ void queue_site_update(struct queue *q, struct queue_site *site)
         site_rest(q, site);
 
     uint32_t ready = site_offered(site);
-    bool use = ready > site->taking && site->nidle > 0;
+    bool paused = site->paused_ms > q->now_ms;
+    bool use = ready > site->taking && site->nidle > 0 && !paused;
     bool more = ready > site->taking + site->opening && site->nidle == 0 &&
                 site->conns + site->opening < queue_site_cap(q, site);
-    bool wait = more && site->not_before_ms > q->now_ms;
+    bool wait = paused ? ready > 0 : more && site->not_before_ms > q->now_ms;
+    int64_t until_ms = paused ? site->paused_ms : site->not_before_ms;
     ring_set(&q->use, &site->use, use);
     struct list *ring = queue_site_failing(site) ? &q->probe : &q->open;
     if (list_linked(&site->open) && site->in_probe != (ring == &q->probe))
         list_remove(&site->open);
     site->in_probe = ring == &q->probe;
-    ring_set(ring, &site->open, more && !wait);
+    ring_set(ring, &site->open, more && !wait && !paused);
     if (!wait)
         heap_remove(&q->timers, &site->timer);
     else if (heap_linked(&site->timer))
-        heap_move(&q->timers, &site->timer, site->not_before_ms);
-    else if (heap_add(&q->timers, &site->timer, site->not_before_ms) != 0)
+        heap_move(&q->timers, &site->timer, until_ms);
+    else if (heap_add(&q->timers, &site->timer, until_ms) != 0)
         ring_set(ring, &site->open, true); /* no memory to wait: rather too early than never */
 }
 
@@ -203,6 +205,13 @@ void queue_site_set_conns_max(struct queue *q, struct queue_site *site, uint32_t
     if (site->limit > bound)
         site->limit = bound;
     queue_site_update(q, site);
+}
+
+void queue_site_set_shape(struct queue *q, struct queue_site *site, const struct queue_shape *shape, int64_t now_ms)
+{
+    site->interval_ms = shape->interval_ms;
+    site->paused_ms = shape->paused_until_ms;
+    queue_site_set_conns_max(q, site, shape->conns_max, now_ms);
 }
 
 void queue_site_retry_now(struct queue *q, struct queue_site *site, int64_t now_ms)

@@ -32,11 +32,10 @@ enum shaping_action {
     SHAPING_DISABLE_SOURCE, /* this source address rests for this site */
     SHAPING_SUSPEND,        /* nothing is sent to the site for a while */
     SHAPING_BOUNCE,         /* the recipient ends, though the reply was 4xx */
-    SHAPING_REROUTE,        /* the message goes on from another pool */
     SHAPING_GREYLIST,       /* it is tried again when the server should be content */
     SHAPING_NOTIFY,         /* an event, no more */
 };
-#define SHAPING_ACTIONS 8
+#define SHAPING_ACTIONS 7
 extern const char *const shaping_action_names[];
 
 /* Strings are never empty; NULL: anything. */
@@ -53,7 +52,6 @@ struct shaping_rule {
     int64_t within_ms;
     int64_t for_ms;    /* how long the action lasts; 0: as the policy's section `backoff` says */
     uint32_t attempts; /* bounce: not before this attempt at the recipient */
-    char *to;          /* reroute: the pool */
 };
 
 /* What is wrong with it, in words that follow the key's name; false. `why` has room for 160. */

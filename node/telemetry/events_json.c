@@ -28,6 +28,7 @@ static const char *const kind_names[EVENT_KINDS] = {
     [EVENT_CONNECT_FAILED] = "connect_failed",
     [EVENT_SITE_DOWN] = "site_down",
     [EVENT_SITE_UP] = "site_up",
+    [EVENT_SHAPING] = "shaping",
     [EVENT_OPERATOR] = "operator",
 };
 

@@ -97,6 +97,7 @@ enum metrics_id {
     METRICS_DNS_SECONDS,      /* histogram, us */
     METRICS_DSN,              /* counter, enum metrics_dsn */
     METRICS_RETURNED,         /* counter, enum metrics_returned */
+    METRICS_SHAPING,          /* counter, enum shaping_action less one */
     METRICS_TLS_POLICY,       /* counter, enum metrics_tls_policy: connections to hosts that ask for it */
     /* the spool; set from spool_stats before rendering */
     METRICS_SPOOL_MESSAGES,

@@ -23,6 +23,9 @@ static const char *const tls_policies[] = {
     "policy=\"dane\",result=\"failed\"",    "policy=\"mta_sts\",result=\"verified\"",
     "policy=\"mta_sts\",result=\"failed\"", NULL
 };
+static const char *const shaping[] = { "action=\"backoff\"", "action=\"disable_source\"", "action=\"suspend\"",
+                                       "action=\"bounce\"",  "action=\"greylist\"",       "action=\"notify\"",
+                                       NULL };
 static const char *const auth[] = { "result=\"ok\"", "result=\"failed\"", "result=\"busy\"", NULL };
 static const char *const stages[] = { "stage=\"connect\"", "stage=\"helo\"",  "stage=\"auth\"",
                                       "stage=\"mail\"",    "stage=\"rcpt\"",  "stage=\"data\"",
@@ -93,6 +96,7 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
     [METRICS_DNS_QUERIES] = COUNTER("dns_queries_total", "Lookups of next hops.", results),
     [METRICS_DNS_SECONDS] = HISTOGRAM("dns_duration_seconds", "Lookups of next hops."),
     [METRICS_DSN] = COUNTER("dsn_total", "Delivery status notifications queued.", dsns),
+    [METRICS_SHAPING] = COUNTER("shaping_total", "What rules about replies brought about.", shaping),
     [METRICS_TLS_POLICY] = COUNTER(
         "tls_policy_total", "Connections to hosts that ask for TLS, by what came of it.", tls_policies),
     [METRICS_RETURNED] =

@@ -34,7 +34,7 @@ static const struct {
     { "voters: caf\351\n", "p.yaml: not UTF-8 text: incomplete UTF-8 octet sequence at byte 11\n" },
     { "votes: 3\n", "p.yaml:1: unknown key \"votes\"; did you mean \"voters\"?\n" },
     { "colour: red\n", "p.yaml:1: unknown key \"colour\"; known here: limits, classes, session, voters, "
-                       "when_cut_off, freeze, auth_guard, late_identity, suppression, bounces, hook, rules, default_rules\n" },
+                       "when_cut_off, freeze, auth_guard, late_identity, suppression, bounces, hook, rules, backoff, default_rules\n" },
     { "voters: 3\nvoters: 5\n", "p.yaml:2: \"voters\" is given twice; the first one is on line 1\n" },
     { "[a]: 3\n", "p.yaml:1: a key must be a single word\n" },
     { "voters:\n", "p.yaml:1: voters: has no value; give one or remove the key\n" },
@@ -169,7 +169,7 @@ static const struct {
     { "rules:\n  - {name: a, site: 'mx*', code: 421, action: none}\n",
       "p.yaml:2: rules[0].site: expected a domain or host, or *. and the end of its name, got \"mx*\"\n" },
     { "rules:\n  - {name: a, code: 421, action: stop}\n",
-      "p.yaml:2: rules[0].action: expected none, backoff, disable_source, suspend, bounce, reroute, greylist "
+      "p.yaml:2: rules[0].action: expected none, backoff, disable_source, suspend, bounce, greylist "
       "or "
       "notify, got \"stop\"\n" },
     { "rules:\n  - {name: a, code: 421, action: none, stage: ehlo}\n",
@@ -180,12 +180,8 @@ static const struct {
       "p.yaml:2: rules[0].threshold: expected 1 to 100000 in 1s to 1d, got \"0 in 1m\"\n" },
     { "rules:\n  - {name: a, code: 421, action: backoff, for: 8d}\n",
       "p.yaml:2: rules[0].for: must be from 1s to 7d, got \"8d\"\n" },
-    { "rules:\n  - {name: a, code: 421, action: reroute}\n",
-      "p.yaml:2: rules[0].to: is required: the pool that a message goes on from\n" },
-    { "rules:\n  - {name: a, code: 421, action: reroute, pool: b, to: b}\n",
-      "p.yaml:2: rules[0].to: is the pool that the rule is about\n" },
-    { "rules:\n  - {name: a, code: 421, action: notify, to: b, for: 1h, attempts: 3}\n",
-      "p.yaml:2: rules[0].to: is for the action reroute only\np.yaml:2: rules[0].attempts: is for the action "
+    { "rules:\n  - {name: a, code: 421, action: notify, for: 1h, attempts: 3}\n",
+      "p.yaml:2: rules[0].attempts: is for the action "
       "bounce "
       "only\np.yaml:2: rules[0].for: is for the actions backoff, disable_source, suspend and greylist "
       "only\n" },
@@ -378,7 +374,7 @@ static void test_rules(void **state)
               "  - {name: mine, site: [a.example, '*.b.example'], match: 'not today', stage: banner, "
               "pool: news, action: suspend, for: 90s}\n"
               "  - {name: unknown-user, action: notify}\n"
-              "  - {name: other, code: 4.7.1, action: reroute, to: poor}\n");
+              "  - {name: other, code: 4.7.1, action: greylist}\n");
     const struct shaping_rule *was = rule_named(builtin, "rate-limited", &before);
     const struct shaping_rule *r = rule_named(p, "rate-limited", &at);
     assert_int_equal(at, before + 2);
@@ -396,7 +392,7 @@ static void test_rules(void **state)
     assert_int_equal(r->action, SHAPING_SUSPEND);
     assert_int_equal(r->for_ms, 90000);
     assert_int_equal(r->count, 1);
-    assert_string_equal(rule_named(p, "other", &own)->to, "poor");
+    assert_int_equal(rule_named(p, "other", &own)->action, SHAPING_GREYLIST);
     assert_int_equal(own, 1);
     assert_int_equal(rule_named(p, "unknown-user", &at)->action, SHAPING_NOTIFY);
     assert_int_equal(shaping_rules_count(p->rules), shaping_rules_count(builtin->rules) + 2);

@@ -1,0 +1,49 @@
+/* What remote servers' replies do to a worker's queues: the policy's rules are asked, and what they say is in
+ * force for the worker's sites: back-off, suspension, source addresses that rest. Other nodes are told. The
+ * worker's thread, but for the functions that take a node.
+ */
+#ifndef NODE_CORE_EGRESS_SHAPING_H
+#define NODE_CORE_EGRESS_SHAPING_H
+
+#include "node/net/ip.h"
+#include "node/net/timers.h"
+#include "node/shaping/holds.h"
+
+struct conn;
+struct egress;
+struct node;
+struct policy;
+struct queue_site;
+struct smtp_client_result;
+
+struct egress_shaping {
+    struct shaping_holds *holds;
+    struct shaping_matcher *matcher;
+    struct policy *builtin; /* of a node without a cluster; NULL: not needed yet */
+    struct timer timer;     /* while something is in force */
+};
+
+/* 0 or -ENOMEM, with nothing left behind. */
+int egress_shaping_init(struct egress *e);
+/* With the loop's other handles; the rest with egress_shaping_free. */
+void egress_shaping_fini(struct egress *e);
+void egress_shaping_free(struct egress *e);
+
+/* An item came to this site: what is in force for it holds for the queue's site, which may be new. */
+void egress_shaping_added(struct egress *e, struct span key);
+/* Does this source address rest for the site? */
+bool egress_shaping_rests(const struct egress *e, struct span key, const struct ip_addr *source);
+
+/* The attempt in hand has its results: rules are asked about each refusal. May make one of them final, and
+ * say when the message is tried again. */
+void conn_shaping_results(struct conn *c);
+/* The server refused before it was ready for mail; NULL: it said nothing. */
+void conn_shaping_refused(struct conn *c, const struct smtp_client_result *why);
+/* Its source address rests for its site by now. */
+bool conn_shaping_rests(const struct conn *c);
+
+/* Another node's, or an operator's: goes to the worker that has the site. `hold` of kind SHAPING_NONE ends
+ * what is in force for its key (and its source, if it has one). Any thread. */
+void egress_shaping_hear(struct node *n, const struct shaping_hold *hold);
+
+#endif

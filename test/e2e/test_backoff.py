@@ -1,0 +1,183 @@
+"""What remote servers say and what is done about it: back-off on all nodes, a source address that rests, greylisting, a full
+mailbox, and an operator's word."""
+import collections
+import json
+import time
+
+import pytest
+
+from harness.dsn import Dsn
+from harness.quota import SENDER, apply_policy, await_applied
+from harness.util import STRETCH, wait_until
+
+QUICK = "limits: []\nbackoff: {interval: 0s, for: 1h, deliveries: 0}\n"
+
+
+def holds(node, **wanted):
+    rows = node.api("GET", "/v1/sites/holds")["holds"]
+    return [r for r in rows if all(r.get(k) == v for k, v in wanted.items())]
+
+
+def open_sessions(sink):
+    return [s for s in sink.sessions if not s.writer.is_closing()]
+
+
+@pytest.mark.slow(25)
+def test_back_off_on_all_nodes(make_cluster, sink):
+    """A site that answers 421 to the third connection gets fewer from all nodes; when it is well again, all arrives."""
+    cluster = make_cluster(3, {"delivery": {"retry": ["1s"], "jitter": 0, "connections_start": 5}})
+    first, *others = cluster.nodes
+    apply_policy(first, QUICK + "rules:\n  - {name: too-many-connections, for: 8s}\n")
+    await_applied(cluster.living())
+    refused = []
+
+    def banner(session, argument):
+        if len(open_sessions(sink)) <= 2:
+            return None
+        refused.append(time.monotonic())
+        return "421 4.7.0 sink.test Error: too many connections from your network"
+
+    sink.hooks["banner"] = banner
+    sink.delays["dot"] = 0.3
+    for number in range(20):
+        first.send(f"a{number}@example.net")
+    wait_until("a node is refused", lambda: refused, 20)
+    start = time.monotonic()
+    site = f"example.net:{sink.port}"
+    for node in cluster.nodes:
+        wait_until(f"{node.name} backs off", lambda: holds(node, action="backoff", site=site), 5 * STRETCH)
+    assert time.monotonic() - start <= 5 * STRETCH
+    learnt = holds(others[0])[0]
+    assert learnt["by"] == first.name and learnt["rule"] == "too-many-connections", learnt
+    assert "too many connections" in learnt["reply"]
+    row = wait_until("one connection", lambda: next((r for r in first.api("GET", "/v1/sites")["sites"]
+                                                     if r["site"] == site and r["conns"] <= 1), None), 10)
+    assert row["state"] == "backoff", row
+    for number in range(4):
+        for node in others:
+            node.send(f"{node.name}{number}@example.net")
+    wait_until("one connection from each node at most", lambda: len(open_sessions(sink)) <= 3, 10)
+    refused_then = len(refused)
+    sink.hooks["banner"] = None
+    wait_until("all has arrived, nothing twice", lambda: len(sink.messages) == 28, 30)
+    assert len({r for m in sink.messages for r in m.recipients}) == 28
+    assert refused_then <= 20, "it was hammered"
+    for node in cluster.nodes:
+        wait_until("it is over everywhere", lambda: not holds(node), 20)
+        wait_until("the event is written", lambda: [e for e in node.events("shaping") if e["text"].startswith("over")])
+    sink.delays.clear()
+    for number in range(30):
+        first.send(f"b{number}@example.net")
+    wait_until("full rate again", lambda: len(sink.messages) == 58, 20)
+
+
+@pytest.mark.slow(12)
+def test_a_blocked_address_rests_for_that_site_only(make_cluster, make_sink, dns):
+    bad = make_sink(["127.0.0.1"])
+    dns.mail_domain("blocking.test", "127.0.0.1")
+    dns.mail_domain("friendly.test", "127.0.0.1")
+    cluster = make_cluster(1, {"delivery": {"retry": ["1s"], "jitter": 0}})
+    node, = cluster.nodes
+    apply_policy(node, QUICK)
+
+    def do(path, **body):
+        node.api("POST", f"/v1/{path}", body)
+        await_applied(cluster.living())
+
+    do("pools/add", name="news")
+    do("pools/assign", pool="news", account=SENDER)
+    for address in ("127.0.0.21", "127.0.0.22"):
+        do("ips/add", address=address, pool="news", node=node.name)
+    seen = collections.Counter()
+
+    def rcpt(session, argument):
+        domain = argument.split("@")[1].split(">")[0]
+        seen[domain, session.peer[0]] += 1
+        if domain == "blocking.test" and session.peer[0] == "127.0.0.21":
+            return "451 4.7.1 Client host [127.0.0.21] is on our blocklist"
+        return None
+
+    bad.hooks["rcpt"] = rcpt
+    for number in range(30):
+        node.send(f"r{number}@blocking.test")
+    held = wait_until("the address rests", lambda: holds(node, action="disable_source", source="127.0.0.21"), 20)
+    assert held[0]["site"].startswith("news/blocking.test") and held[0]["rule"] == "source-blocked"
+    wait_until("the other one carries on", lambda: len(bad.messages) == 30, 30)
+    refused = seen["blocking.test", "127.0.0.21"]
+    for number in range(20):
+        node.send(f"s{number}@blocking.test")
+        node.send(f"s{number}@friendly.test")
+    wait_until("all arrives", lambda: len(bad.messages) == 70, 30)
+    assert seen["blocking.test", "127.0.0.21"] == refused, "it was used for the site all the same"
+    assert seen["blocking.test", "127.0.0.22"] >= 50
+    wait_until("for another site it is used", lambda: node.send("t@friendly.test") or
+               seen["friendly.test", "127.0.0.21"] > 0, 20)
+
+    # When all rest, mail waits; an operator ends that.
+    site = held[0]["site"]
+    node.cli("site", "backoff", site, "--source", "127.0.0.22", "--for", "1h")
+    wait_until("it is known", lambda: len(holds(node, action="disable_source")) == 2)
+    before = len(bad.messages)
+    node.send("u@blocking.test")
+    row = wait_until("mail waits", lambda: next((r for r in node.api("GET", "/v1/sites")["sites"]
+                                                 if r["site"] == site and r["queued"] == 1), None))
+    assert row["state"] == "backoff" and row["next_ms"] > time.time() * 1000 + 1800000, row
+    assert len(bad.messages) <= before + 1  # t@friendly.test may still come
+    node.cli("site", "resume", site)
+    wait_until("it goes", lambda: any(m.recipients == ["u@blocking.test"] for m in bad.messages))
+
+
+@pytest.fixture
+def hop(make_sink, dns):
+    one = make_sink()
+    dns.mail_domain("hop.test", "127.0.0.1")
+    dns.mail_domain("example.com", "127.0.0.1")
+    return one
+
+
+def test_greylisting_is_waited_out(make_node, hop):
+    """The server says when: neither sooner nor, by the schedule, much later."""
+    times = []
+    hop.hooks["rcpt"] = lambda s, a: times.append(time.monotonic()) or (
+        "450 4.2.0 Greylisted, please try again in 11 seconds" if len(times) == 1 else None)
+    node = make_node({"delivery": {"retry": ["10m"]}})
+    node.send("r@hop.test")
+    wait_until("it is delivered", lambda: hop.messages, 40)
+    assert 10.8 <= times[1] - times[0] <= 14 * STRETCH
+
+
+def test_a_full_mailbox_ends_after_some_attempts(make_node, hop):
+    """4xx that is final in truth: the sender hears of it."""
+    hop.hooks["rcpt"] = lambda s, a: "452 4.2.2 The mailbox is full" if "hop.test" in a else None
+    node = make_node({"delivery": {"retry": ["1s"], "jitter": 0}})
+    node.send("r@hop.test")
+    report = wait_until("the report", lambda: [m for m in hop.messages if m.sender == ""], 40)[0]
+    dsn = Dsn(report.content)
+    assert dsn.recipients[0]["action"] == "failed", dsn.recipients
+    assert "mailbox is full" in report.content.decode()
+    bounced = wait_until("the event is written", lambda: node.events("bounced"))
+    assert len(bounced) == 1 and bounced[0]["attempt"] == 8
+
+
+def test_an_operator_suspends_and_resumes(make_node, hop):
+    node = make_node()
+    node.send("a@hop.test")
+    wait_until("it works", lambda: len(hop.messages) == 1)
+    site = node.api("GET", "/v1/sites")["sites"]
+    name = site[0]["site"] if site else f"hop.test:{hop.port}"
+    node.cli("site", "backoff", name, "--suspend", "--for", "1h")
+    wait_until("it is in force", lambda: holds(node, action="suspend", site=name))
+    node.send("b@hop.test")
+    wait_until("it waits", lambda: node.queue_length() == 1)
+    shown = node.cli("site", "show").stdout
+    assert "suspend" in shown and "unix:uid=" in shown
+    rows = json.loads(node.cli("site", "show", name, "--json").stdout)["holds"]
+    assert rows[0]["by"].startswith("unix:uid=") and rows[0]["rule"] is None
+    assert 'turnpike_shaping_total{action="suspend"} 1' in node.metrics()
+    time.sleep(0.5)
+    assert len(hop.messages) == 1
+    node.cli("site", "resume", name)
+    wait_until("it goes", lambda: len(hop.messages) == 2)
+    assert "nothing is in force" in node.cli("site", "show").stdout
+    assert node.cli("policy", "test-reply", "hop.test", "421 4.7.0 too many connections", "--stage", "banner").stdout \
+        .startswith("banner: too-many-connections: backoff for 30m")
