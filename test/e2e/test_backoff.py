@@ -76,7 +76,7 @@ def test_a_blocked_address_rests_for_that_site_only(make_cluster, make_sink, dns
     bad = make_sink(["127.0.0.1"])
     dns.mail_domain("blocking.test", "127.0.0.1")
     dns.mail_domain("friendly.test", "127.0.0.1")
-    cluster = make_cluster(1, {"delivery": {"retry": ["1s"], "jitter": 0}})
+    cluster = make_cluster(1, {"delivery": {"retry": ["1s"], "jitter": 0, "messages_per_connection": 1}})
     node, = cluster.nodes
     apply_policy(node, QUICK)
 
