@@ -131,6 +131,8 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
     raft_set_snapshot_threshold(&r->raft, UINT_MAX);
     if (r->failed != 0 || r->closing != REPLICA_OPEN || r->held != NULL || r->taking || r->copying != NULL)
         return RAFT_BUSY;
+    if (raft_last_applied(&r->raft) != raft_commit_index(&r->raft))
+        return RAFT_BUSY; /* libraft would name it by what is committed */
     struct replica_encode *job = calloc(1, sizeof *job);
     int err = job == NULL ? -ENOMEM : machine_snapshot_begin(r->config.machine);
     if (err != 0) {

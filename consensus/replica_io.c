@@ -11,6 +11,7 @@
  *  - The bound. Messages to a peer that does not read pile up in libuv; over a limit they are dropped, as a
  * network may, and the owner is asked to cut the connection.
  */
+#include "consensus/raft_commit.h"
 #include "consensus/replica_impl.h"
 
 #include "base/ensure.h"
@@ -70,6 +71,7 @@ void replica_receive(struct replica *r, struct raft_message *msg)
         p->acked = msg->append_entries_result.last_log_index;
     if (msg->type == RAFT_INSTALL_SNAPSHOT && replica_install_hold(r, msg))
         return;
+    raft_commit_keep(&r->raft, msg);
     r->recv(&r->io, msg);
 }
 

@@ -4,6 +4,8 @@
 #define SIM_STREAM SIM_STREAM_NET
 #include "test/sim/sim.h"
 
+#include "consensus/raft_commit.h"
+
 #include <stdlib.h>
 
 struct sim_packet *net_new(enum sim_kind kind, uint32_t from, uint32_t to, struct span bytes)
@@ -190,5 +192,6 @@ void net_raft_deliver(struct sim_server *s, const struct sim_packet *p)
         m.install_snapshot.data = buffer_of(data);
         check_sums.installs++;
     }
+    raft_commit_keep(&s->raft, &m);
     s->recv(&s->io, &m);
 }

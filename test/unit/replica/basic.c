@@ -25,6 +25,38 @@ static void test_one_order(void **state)
     cluster_fini(&c);
 }
 
+/* A heartbeat with a higher commit index than a follower knows, about entries that it has had for long: what
+ * is committed stays so. */
+static void test_commit_does_not_go_back(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_start(&c, 3);
+    struct node *leader = cluster_leader(&c), *follower = cluster_follower(&c);
+    for (unsigned i = 0; i < 10; i++) {
+        assert_int_equal(cluster_propose(&c, leader, 1, 0), 0);
+        cluster_run(&c, 5);
+    }
+    cluster_wait_same(&c, 10);
+    struct raft *raft = &follower->replica->raft;
+    raft_index before = raft_commit_index(raft);
+    assert_int_equal(raft_last_applied(raft), before);
+    raft_term term = raft_current_term(raft);
+    struct raft_message late = { .type = RAFT_APPEND_ENTRIES,
+                                 .server_id = leader->id,
+                                 .server_address = leader->address,
+                                 .append_entries = { .version = 1,
+                                                     .term = term,
+                                                     .prev_log_index = before - 4,
+                                                     .prev_log_term = term,
+                                                     .leader_commit = before + 5 } };
+    replica_receive(follower->replica, &late);
+    assert_int_equal(raft_commit_index(raft), before);
+    assert_int_equal(cluster_propose(&c, leader, 1, 0), 0);
+    cluster_wait_same(&c, 11);
+    cluster_fini(&c);
+}
+
 static bool other_leads(struct cluster *c, void *arg)
 {
     for (unsigned i = 0; i < c->n; i++)
@@ -142,11 +174,9 @@ static void test_throughput(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_order),
-        cmocka_unit_test(test_new_leader),
-        cmocka_unit_test(test_followers_hear_of_a_commit),
-        cmocka_unit_test(test_batching),
-        cmocka_unit_test(test_throughput),
+        cmocka_unit_test(test_one_order),  cmocka_unit_test(test_commit_does_not_go_back),
+        cmocka_unit_test(test_new_leader), cmocka_unit_test(test_followers_hear_of_a_commit),
+        cmocka_unit_test(test_batching),   cmocka_unit_test(test_throughput),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
