@@ -14,6 +14,7 @@ from .many import OVERHEAD_S, Cell, Progress, attempt
 from .nodes import BUILD, STRETCH
 
 TESTS = pathlib.Path(__file__).resolve().parents[1] / "tests"
+SIM = TESTS.parents[1] / "sim"
 SIGN = ("pass", "fail", "inconclusive", "not carried out")
 
 
@@ -59,10 +60,11 @@ class Script:
 
 @dataclasses.dataclass
 class Program:
-    """A test program of the build, all of it."""
+    """A test program of the build: all of it, or with arguments that choose the test."""
     path: str
     test: str
     each_s: float = 5
+    arguments: tuple = ()
 
     def __str__(self):
         return f"{self.path}: {self.test}"
@@ -70,7 +72,7 @@ class Program:
     def once(self, _options, _number):
         if not (BUILD / self.path).exists():
             return "not carried out", f"{BUILD / self.path} is not built"
-        done = subprocess.run([BUILD / self.path], capture_output=True, text=True, timeout=600 * STRETCH, check=False)
+        done = subprocess.run([BUILD / self.path, *self.arguments], capture_output=True, text=True, timeout=600 * STRETCH, check=False)
         return ("pass", "") if done.returncode == 0 else ("fail", (done.stdout + done.stderr)[-300:])
 
 
@@ -80,6 +82,10 @@ class Bug:
     what: str
     fix: str  # the commit's subject
     schedules: list
+
+
+def named(program, test, each_s=5):
+    return Program(f"test/unit/{program}", test, each_s, (test,))
 
 
 BUGS = [
@@ -92,7 +98,18 @@ BUGS = [
          Run("spool", "disk", 415)]),
     Bug("snapshot", "a follower refused the entries after a snapshot that named another one's term, and freed them twice",
         "consensus: a snapshot that is sent names its own term",
-        [Program("test/unit/replica/test_replica_snapshot", "test_install_of_another_term", 20)]),
+        [named("replica/test_replica_snapshot", "test_install_of_another_term")]),
+    Bug("commit", "a follower's commit index went back, and the snapshot that it took next was named by the lower one",
+        "consensus: a follower's commit index never goes back",
+        [named("replica/test_replica_basic", "test_commit_does_not_go_back"),
+         Program("test/sim/cluster_sim", "seed 954, 10 events", 1, ("--replay", SIM / "schedules/commit-goes-back"))]),
+    Bug("stopped", "a node that was stopped with a write of its log under way exited when it went on",
+        "consensus: a process that was stopped is not taken for a disk that is stuck",
+        [named("replica/test_replica_failure", "test_stopped_with_a_write", 10)]),
+    Bug("overtaken", "a segment that compaction had emptied was taken for damaged when a message ended while it was copied",
+        "spool: a copy that a message's end overtakes moves with it",
+        [Program("test/unit/spool/test_spool_rules_keep", "test_compaction_overtaken_by_an_end", 1),
+         Program("test/sim/cluster_sim", "seed 11", 1, ("11",))]),
     Bug("crash-states", "ids given twice, states before their commits, a directory's sync that failed unnoticed",
         "spool: crash tests on a simulated disk, and what they found",
         [Program("test/unit/spool/test_spool_crash", "test_every_crash_point", 60)]),

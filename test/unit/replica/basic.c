@@ -171,8 +171,11 @@ static void test_throughput(void **state)
     cluster_fini(&c);
 }
 
-int main(void)
+/* usage: [NAME OF A TEST] */
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_order),  cmocka_unit_test(test_commit_does_not_go_back),
         cmocka_unit_test(test_new_leader), cmocka_unit_test(test_followers_hear_of_a_commit),

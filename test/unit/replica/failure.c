@@ -280,8 +280,11 @@ static void test_peer_that_does_not_read(void **state)
     cluster_fini(&c);
 }
 
-int main(void)
+/* usage: [NAME OF A TEST] */
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_leader_write_error),         cmocka_unit_test(test_leader_write_stuck),
         cmocka_unit_test(test_stopped_with_a_write),       cmocka_unit_test(test_leader_disk_full),

@@ -310,8 +310,11 @@ static void test_install_of_another_term(void **state)
     cluster_fini(&c);
 }
 
-int main(void)
+/* usage: [NAME OF A TEST] */
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_late_follower),
         cmocka_unit_test(test_install_while_taking),
