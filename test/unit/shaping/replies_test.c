@@ -109,7 +109,8 @@ static void read_line(struct reading *r, char *line)
         r->source[0] = '\0';
         break;
     case '@':
-        snprintf(r->source, sizeof r->source, "%s", text);
+        assert_true(strlen(text) < sizeof r->source);
+        strcpy(r->source, text);
         r->sources++;
         break;
     case '>':
