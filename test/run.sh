@@ -138,13 +138,14 @@ if [ -z "$quick" ]; then
         end_to_end asan "$some" -m 'sanitizer and not waits'
     fi
     # Corpora are replayed, crashes and clusters simulated, by one thread: nothing for this build to find.
+    alone='^machine_(store|ring|session|quota|freeze|lease|overshoot)|^config_(errors|dkim|net)|^test_command|^queue_'
     # The command line's fake cluster is set up between requests; that a socket orders them is not seen.
     if build tsan; then
         export TSAN_OPTIONS="suppressions=$root/test/lib/tsan.supp print_suppressions=0"
         ctest=$(command -v ctest)
         ctest() { $tsan_run "$ctest" "$@"; }
         tsan_now=$tsan_run
-        unit tsan "$few" -E "$mutants|_replay\$|^style|^docs|^test_spool_crash|^test_cluster_sim|^test_ledger_sim|^machine_mutant|^cli_cluster_test"
+        unit tsan "$few" -E "$mutants|_replay\$|^style|^docs|^test_spool_crash|^test_cluster_sim|^test_ledger_sim|^machine_mutant|^cli_cluster_test|$alone"
         end_to_end tsan "$some" -m 'sanitizer and not grammar and not waits'
     fi
 fi
