@@ -45,4 +45,23 @@ static inline struct span span_sub(struct span s, size_t from)
     return from >= s.n ? (struct span){ s.p + s.n, 0 } : (struct span){ s.p + from, s.n - from };
 }
 
+/* Without spaces and tabs at both ends. */
+static inline struct span span_trim(struct span s)
+{
+    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
+        s = span_sub(s, 1);
+    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+        s.n--;
+    return s;
+}
+
+/* Up to the separator, or all of it; what follows the separator stays in *rest. */
+static inline struct span span_cut(struct span *rest, char separator)
+{
+    const char *at = rest->n == 0 ? NULL : (const char *)memchr(rest->p, separator, rest->n);
+    struct span piece = at == NULL ? *rest : span_of(rest->p, (size_t)(at - rest->p));
+    *rest = at == NULL ? span_sub(*rest, rest->n) : span_sub(*rest, piece.n + 1);
+    return piece;
+}
+
 #endif

@@ -119,6 +119,14 @@ int text_put_log(struct buf *b, struct span s)
     return buf_err(b);
 }
 
+int text_hex_value(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                  : -1;
+}
+
 int text_u64(struct span s, uint64_t *v)
 {
     uint64_t sum = 0;

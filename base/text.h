@@ -27,6 +27,8 @@ void text_format_duration(int64_t ms, char *out, size_t cap);
 /* Exact, so that text_duration_ms reads the same from it: "90m", "1500ms", "0". Returns out. */
 const char *text_exact_duration(int64_t ms, char out[32]);
 
+/* 0 to 15, or -1; letters in either case. */
+int text_hex_value(char c);
 /* Unsigned decimal, whole span, no sign or blanks; ERR_BAD. */
 int text_u64(struct span s, uint64_t *v);
 /* "host:port", "192.0.2.1:7301" or "[2001:db8::1]:7301"; the host is part of s, without its brackets.

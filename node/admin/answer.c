@@ -7,19 +7,12 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/text.h"
 
 #include <stdlib.h>
 
 #define PAIRS_MAX 32
 #define ANSWER_PATH_MAX (96u << 10)
-
-static int hex(char ch)
-{
-    return ch >= '0' && ch <= '9'   ? ch - '0'
-           : ch >= 'A' && ch <= 'F' ? ch - 'A' + 10
-           : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10
-                                    : -1;
-}
 
 /* In place; false: a broken escape. */
 static bool unescape(char *p, size_t *n)
@@ -30,7 +23,7 @@ static bool unescape(char *p, size_t *n)
             p[to++] = p[i];
             continue;
         }
-        int high = i + 2 < *n ? hex(p[i + 1]) : -1, low = high >= 0 ? hex(p[i + 2]) : -1;
+        int high = i + 2 < *n ? text_hex_value(p[i + 1]) : -1, low = high >= 0 ? text_hex_value(p[i + 2]) : -1;
         if (low < 0)
             return false;
         p[to++] = (char)(high * 16 + low);

@@ -19,19 +19,10 @@ int account_class_parse(struct span s)
     return -1;
 }
 
-static struct span trim(struct span s)
-{
-    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
-        s = span_sub(s, 1);
-    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
-}
-
 int account_name_canonical(struct span name, char *out)
 {
     out[0] = '\0';
-    name = trim(name);
+    name = span_trim(name);
     if (name.n == 0 || name.n > ACCOUNT_NAME_MAX || name.p[0] == '#' || !text_utf8_valid(name))
         return ERR_BAD;
     for (size_t i = 0; i < name.n; i++) {

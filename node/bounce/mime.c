@@ -1,6 +1,9 @@
 /* MIME on a message in memory: see mime.h. Pure; any thread. */
 #include "node/bounce/mime.h"
 
+#include "base/base64.h"
+#include "base/text.h"
+
 #include <string.h>
 
 static char lower(char c)
@@ -186,11 +189,6 @@ bool mime_part_next(const struct mime_entity *e, size_t *at, struct span *part)
 /* ---- transfer encodings ---------------------------------------------------------------------------------
  */
 
-static int hex(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : lower(c) >= 'a' && lower(c) <= 'f' ? lower(c) - 'a' + 10 : -1;
-}
-
 static void quoted_printable(struct span s, struct buf *out)
 {
     struct span line;
@@ -200,8 +198,8 @@ static void quoted_printable(struct span s, struct buf *out)
         bool soft = line.n > 0 && line.p[line.n - 1] == '=';
         line.n -= soft ? 1 : 0;
         for (size_t i = 0; i < line.n; i++) {
-            int high = line.p[i] == '=' && i + 2 < line.n ? hex(line.p[i + 1]) : -1;
-            int low = high >= 0 ? hex(line.p[i + 2]) : -1;
+            int high = line.p[i] == '=' && i + 2 < line.n ? text_hex_value(line.p[i + 1]) : -1;
+            int low = high >= 0 ? text_hex_value(line.p[i + 2]) : -1;
             (void)buf_put_char(out, (char)(low >= 0 ? high << 4 | low : line.p[i]));
             i += low >= 0 ? 2 : 0;
         }
@@ -210,23 +208,12 @@ static void quoted_printable(struct span s, struct buf *out)
     }
 }
 
-static int sextet(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 static void base64(struct span s, struct buf *out)
 {
     uint32_t bits = 0;
     unsigned have = 0;
     for (size_t i = 0; i < s.n && s.p[i] != '=' && buf_err(out) == 0; i++) {
-        int v = sextet(s.p[i]);
+        int v = base64_value(s.p[i]);
         if (v < 0)
             continue;
         bits = bits << 6 | (uint32_t)v;

@@ -57,15 +57,6 @@ struct plain {
     char common[BOUNCE_QUOTE_MAX + 1];      /* lines with codes that are nobody's */
 };
 
-static struct span trim(struct span s)
-{
-    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
-        s = span_sub(s, 1);
-    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
-}
-
 static void add_text(char text[BOUNCE_QUOTE_MAX + 1], struct span line)
 {
     size_t n = strlen(text);
@@ -86,7 +77,7 @@ static bool leading_address(struct span line, struct span *address, struct span 
         n++;
     if (!bounce_address(span_of(line.p, n), address))
         return false;
-    *rest = trim(span_sub(line, n));
+    *rest = span_trim(span_sub(line, n));
     while (rest->n > 0 && (rest->p[0] == ':' || rest->p[0] == ' '))
         *rest = span_sub(*rest, 1);
     return true;
@@ -106,7 +97,7 @@ static int take_line(struct plain *p, struct span line)
     struct span address, rest;
     struct bounce_reply found;
     int err = 0;
-    line = trim(line);
+    line = span_trim(line);
     if (ANY_OF(line, delays))
         p->delayed = true;
     if (line.n > 0 && leading_address(line, &address, &rest)) {

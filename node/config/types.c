@@ -213,7 +213,7 @@ const struct schema_type type_flag_enum = { sizeof(bool), flag_enum_parse, flag_
 
 /* ---- strings ------------------------------------------------------------------------------------------- */
 
-static bool keep(struct span s, void *out)
+bool config_string_keep(struct span s, void *out)
 {
     char *copy = strndup(s.p, s.n);
     ensure(copy != NULL); /* bounded by CONFIG_FILE_MAX, at start or on an operator's reload */
@@ -223,14 +223,14 @@ static bool keep(struct span s, void *out)
 
 static bool keep_lower(struct span s, void *out)
 {
-    keep(s, out);
+    config_string_keep(s, out);
     for (char *p = *(char **)out; *p != '\0'; p++)
         if (*p >= 'A' && *p <= 'Z')
             *p = (char)(*p - 'A' + 'a');
     return true;
 }
 
-static bool string_format(const struct schema_field *f, const void *in, struct buf *out)
+bool config_string_format(const struct schema_field *f, const void *in, struct buf *out)
 {
     (void)f;
     const char *s = *(char *const *)in;
@@ -240,7 +240,7 @@ static bool string_format(const struct schema_field *f, const void *in, struct b
     return true;
 }
 
-static void string_fini(void *value)
+void config_string_fini(void *value)
 {
     free(*(char **)value);
 }
@@ -259,10 +259,10 @@ static bool text_parse(struct schema_load *l, const struct schema_field *f, stru
         schema_fault(l, "expected 1 to %" PRId64 " printable characters", f->max);
         return false;
     }
-    return keep(s, out);
+    return config_string_keep(s, out);
 }
 
-const struct schema_type type_text = { sizeof(char *), text_parse, string_format, string_fini };
+const struct schema_type type_text = { sizeof(char *), text_parse, config_string_format, config_string_fini };
 
 static bool word_parse(struct schema_load *l, const struct schema_field *f, struct span s, void *out)
 {
@@ -274,10 +274,10 @@ static bool word_parse(struct schema_load *l, const struct schema_field *f, stru
         schema_fault(l, "expected 1 to 63 letters, digits, \"-\", \"_\" or \".\", got \"%.*s\"", SHOWN(s));
         return false;
     }
-    return keep(s, out);
+    return config_string_keep(s, out);
 }
 
-const struct schema_type type_word = { sizeof(char *), word_parse, string_format, string_fini };
+const struct schema_type type_word = { sizeof(char *), word_parse, config_string_format, config_string_fini };
 
 static bool path_parse(struct schema_load *l, const struct schema_field *f, struct span s, void *out)
 {
@@ -288,22 +288,23 @@ static bool path_parse(struct schema_load *l, const struct schema_field *f, stru
     }
     while (s.n > 1 && s.p[s.n - 1] == '/')
         s.n--;
-    return keep(s, out);
+    return config_string_keep(s, out);
 }
 
-const struct schema_type type_path = { sizeof(char *), path_parse, string_format, string_fini };
+const struct schema_type type_path = { sizeof(char *), path_parse, config_string_format, config_string_fini };
 
 static bool events_parse(struct schema_load *l, const struct schema_field *f, struct span s, void *out)
 {
     (void)f;
     if (span_eq(s, SPAN_LIT("off")) || span_eq(s, SPAN_LIT("stdout")) || span_eq(s, SPAN_LIT("journal")) ||
         (s.n > 1 && s.p[0] == '/' && s.n <= 1000 && printable(s)))
-        return keep(s, out);
+        return config_string_keep(s, out);
     schema_fault(l, "expected off, stdout, journal or an absolute path, got \"%.*s\"", SHOWN(s));
     return false;
 }
 
-const struct schema_type type_events = { sizeof(char *), events_parse, string_format, string_fini };
+const struct schema_type type_events = { sizeof(char *), events_parse, config_string_format,
+                                         config_string_fini };
 
 /* ---- names --------------------------------------------------------------------------------------------- */
 
@@ -356,7 +357,7 @@ static bool host_parse(struct schema_load *l, const struct schema_field *f, stru
     return keep_lower(host, out);
 }
 
-const struct schema_type type_host = { sizeof(char *), host_parse, string_format, string_fini };
+const struct schema_type type_host = { sizeof(char *), host_parse, config_string_format, config_string_fini };
 
 /* "local@domain", with nothing in it that would need quoting. */
 static bool email_valid(struct span s)
@@ -378,10 +379,11 @@ static bool email_parse(struct schema_load *l, const struct schema_field *f, str
         schema_fault(l, "expected a mail address such as postmaster@example.com, got \"%.*s\"", SHOWN(s));
         return false;
     }
-    return keep(s, out);
+    return config_string_keep(s, out);
 }
 
-const struct schema_type type_email = { sizeof(char *), email_parse, string_format, string_fini };
+const struct schema_type type_email = { sizeof(char *), email_parse, config_string_format,
+                                        config_string_fini };
 
 /* The same characters as the accounts file allows. */
 static bool account_parse(struct schema_load *l, const struct schema_field *f, struct span s, void *out)
@@ -398,7 +400,8 @@ static bool account_parse(struct schema_load *l, const struct schema_field *f, s
     return keep_lower(s, out);
 }
 
-const struct schema_type type_account = { sizeof(char *), account_parse, string_format, string_fini };
+const struct schema_type type_account = { sizeof(char *), account_parse, config_string_format,
+                                          config_string_fini };
 
 static bool sender_parse(struct schema_load *l, const struct schema_field *f, struct span s, void *out)
 {
@@ -411,7 +414,8 @@ static bool sender_parse(struct schema_load *l, const struct schema_field *f, st
     return keep_lower(s, out);
 }
 
-const struct schema_type type_sender = { sizeof(char *), sender_parse, string_format, string_fini };
+const struct schema_type type_sender = { sizeof(char *), sender_parse, config_string_format,
+                                         config_string_fini };
 
 static bool domain_parse(struct schema_load *l, const struct schema_field *f, struct span s, void *out)
 {
@@ -430,7 +434,8 @@ static bool domain_parse(struct schema_load *l, const struct schema_field *f, st
     return keep_lower(name, out);
 }
 
-const struct schema_type type_domain = { sizeof(char *), domain_parse, string_format, string_fini };
+const struct schema_type type_domain = { sizeof(char *), domain_parse, config_string_format,
+                                         config_string_fini };
 
 static bool match_parse(struct schema_load *l, const struct schema_field *f, struct span s, void *out)
 {
@@ -451,7 +456,8 @@ static bool match_parse(struct schema_load *l, const struct schema_field *f, str
     return keep_lower(s, out);
 }
 
-const struct schema_type type_match = { sizeof(char *), match_parse, string_format, string_fini };
+const struct schema_type type_match = { sizeof(char *), match_parse, config_string_format,
+                                        config_string_fini };
 
 /* ---- addresses ----------------------------------------------------------------------------------------- */
 

@@ -32,8 +32,14 @@ extern const struct schema_type type_header_add, type_header_remove; /* struct c
 /* Is it a host or domain name in ASCII: labels of letters, digits and inner hyphens; 253 in all? */
 bool host_valid(struct span s);
 
+/* What the types that are a char * share: a copy, NUL-terminated; how it is shown (not at all when it is
+ * NULL); its end. */
+bool config_string_keep(struct span s, void *out);
+bool config_string_format(const struct schema_field *f, const void *in, struct buf *out);
+void config_string_fini(void *value);
+
 /* types_dkim.c */
-extern const struct schema_type type_date;       /* int64_t ms since 1970: "2026-11-01", "2026-11-01T12:30:00Z" */
+extern const struct schema_type type_date; /* int64_t ms since 1970: "2026-11-01", "2026-11-01T12:30:00Z" */
 extern const struct schema_type type_selector;   /* char *: labels of a DNS name */
 extern const struct schema_type type_field_name; /* char *: of a header field that can be signed */
 

@@ -9,29 +9,6 @@
 
 #define SHOWN(s) ((s).n > 80 ? 80 : (int)(s).n), (s).p
 
-static bool keep(struct span s, void *out)
-{
-    char *text = strndup(s.p, s.n);
-    ensure(text != NULL);
-    *(char **)out = text;
-    return true;
-}
-
-static bool string_format(const struct schema_field *f, const void *in, struct buf *out)
-{
-    (void)f;
-    const char *s = *(char *const *)in;
-    if (s == NULL)
-        return false;
-    buf_put_str(out, s);
-    return true;
-}
-
-static void string_fini(void *value)
-{
-    free(*(char **)value);
-}
-
 /* ---- dates --------------------------------------------------------------------------------------------- */
 
 static bool date_parse(struct schema_load *l, const struct schema_field *f, struct span s, void *out)
@@ -82,10 +59,11 @@ static bool selector_parse(struct schema_load *l, const struct schema_field *f, 
         schema_fault(l, "expected a selector such as s2026 or 2026.mail, got \"%.*s\"", SHOWN(s));
         return false;
     }
-    return keep(s, out);
+    return config_string_keep(s, out);
 }
 
-const struct schema_type type_selector = { sizeof(char *), selector_parse, string_format, string_fini };
+const struct schema_type type_selector = { sizeof(char *), selector_parse, config_string_format,
+                                           config_string_fini };
 
 static bool field_name_parse(struct schema_load *l, const struct schema_field *f, struct span s, void *out)
 {
@@ -103,7 +81,8 @@ static bool field_name_parse(struct schema_load *l, const struct schema_field *f
             schema_fault(l, "%s cannot be signed: it is added or taken away on the way", changed[i]);
             return false;
         }
-    return keep(s, out);
+    return config_string_keep(s, out);
 }
 
-const struct schema_type type_field_name = { sizeof(char *), field_name_parse, string_format, string_fini };
+const struct schema_type type_field_name = { sizeof(char *), field_name_parse, config_string_format,
+                                             config_string_fini };

@@ -1,11 +1,11 @@
 /* TLS reports as messages. Any thread. */
 #include "node/core/tlsrpt_mail.h"
 
+#include "base/base64.h"
 #include "base/err.h"
 #include "node/mail/date.h"
 
 #include <isa-l/igzip_lib.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 
 #define LINE_BYTES 57 /* 76 characters of base64 */
@@ -33,10 +33,8 @@ static int compress_json(struct span json, struct buf *out)
 static void put_base64(struct buf *out, struct span s)
 {
     while (s.n > 0) {
-        unsigned char line[80];
         size_t n = s.n < LINE_BYTES ? s.n : LINE_BYTES;
-        int len = EVP_EncodeBlock(line, (const unsigned char *)s.p, (int)n);
-        buf_put(out, line, (size_t)len);
+        base64_put(out, s.p, n);
         buf_put_str(out, "\r\n");
         s = span_sub(s, n);
     }

@@ -5,7 +5,6 @@
 #include "base/buf.h"
 #include "base/span.h"
 
-int dkim_base64_put(struct buf *out, const void *p, size_t n);
 /* Blanks and line ends between the characters are passed over (RFC 6376 section 2.10); padding may be
  * missing. ERR_BAD. */
 int dkim_base64_get(struct span text, struct buf *out);

@@ -1,6 +1,7 @@
 /* The DNS record of a key. Pure. */
 #include "node/dkim/record.h"
 
+#include "base/base64.h"
 #include "base/err.h"
 #include "node/dkim/base64.h"
 #include "node/dkim/tags.h"
@@ -17,7 +18,7 @@ int dkim_record_put(const struct dkim_key *k, struct buf *out)
     int err = dkim_key_put_public(k, &raw);
     if (err == 0) {
         buf_printf(out, "v=DKIM1; k=%s; p=", dkim_algorithm_name(dkim_key_algorithm(k)));
-        err = dkim_base64_put(out, raw.data, raw.len);
+        err = base64_put(out, raw.data, raw.len);
     }
     buf_fini(&raw);
     return err;

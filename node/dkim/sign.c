@@ -1,9 +1,9 @@
 /* Signs a message while it streams by. See sign.h. */
 #include "node/dkim/sign.h"
 
+#include "base/base64.h"
 #include "base/ensure.h"
 #include "base/err.h"
-#include "node/dkim/base64.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
@@ -209,7 +209,7 @@ static int put_unsigned(const struct dkim_signer *s, uint32_t i, int64_t wall_ms
     buf_put_str(out, "\r\n\th=");
     buf_put_span(out, buf_span(&s->names));
     buf_put_str(out, ";\r\n\tbh=");
-    dkim_base64_put(out, body_hash, DKIM_DIGEST_BYTES);
+    base64_put(out, body_hash, DKIM_DIGEST_BYTES);
     return buf_put_str(out, ";\r\n\tb=");
 }
 
@@ -257,7 +257,7 @@ static int put_signed(const struct dkim_signer *s, uint32_t i, int64_t wall_ms, 
     if (err == 0)
         err = dkim_key_sign(s->with[i].key, digest, &raw);
     if (err == 0)
-        err = dkim_base64_put(&text, raw.data, raw.len);
+        err = base64_put(&text, raw.data, raw.len);
     if (err == 0)
         err = put_folded(out, buf_span(&text));
     buf_fini(&raw);

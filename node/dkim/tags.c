@@ -15,10 +15,7 @@ static struct span trim(struct span s)
 /* Up to `end`, which is taken off `rest` with it. */
 static struct span cut(struct span *rest, char end)
 {
-    const char *at = rest->n == 0 ? NULL : memchr(rest->p, end, rest->n);
-    struct span part = at == NULL ? *rest : span_of(rest->p, (size_t)(at - rest->p));
-    *rest = at == NULL ? span_sub(*rest, rest->n) : span_sub(*rest, part.n + 1);
-    return trim(part);
+    return trim(span_cut(rest, end));
 }
 
 static bool name_valid(struct span name)

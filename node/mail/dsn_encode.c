@@ -4,6 +4,7 @@
  */
 #include "node/mail/dsn_impl.h"
 
+#include "base/base64.h"
 #include "base/ensure.h"
 #include "base/text.h"
 
@@ -163,26 +164,6 @@ void mail_dsn_put_quoted(struct buf *out, struct span lines)
 /* ---- base64
  * ------------------------------------------------------------------------------------------------ */
 
-static void put_base64_line(struct buf *out, const unsigned char *p, size_t n)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char line[MAIL_DSN_BASE64_LINE / 3 * 4 + 2];
-    size_t len = 0;
-    ensure(n <= MAIL_DSN_BASE64_LINE);
-    for (size_t i = 0; i < n; i += 3) {
-        unsigned b1 = i + 1 < n ? p[i + 1] : 0, b2 = i + 2 < n ? p[i + 2] : 0;
-        line[len++] = digits[p[i] >> 2];
-        line[len++] = digits[(p[i] & 3u) << 4 | b1 >> 4];
-        line[len++] = digits[(b1 & 15u) << 2 | b2 >> 6];
-        line[len++] = digits[b2 & 63u];
-    }
-    if (n % 3 != 0)
-        memset(line + len - (3 - n % 3), '=', 3 - n % 3);
-    line[len++] = '\r';
-    line[len++] = '\n';
-    buf_put(out, line, len);
-}
-
 void mail_dsn_put_base64(struct buf *out, struct mail_dsn_base64 *state, struct span s)
 {
     while (s.n > 0) {
@@ -199,7 +180,9 @@ void mail_dsn_put_base64(struct buf *out, struct mail_dsn_base64 *state, struct 
 
 void mail_dsn_put_base64_end(struct buf *out, struct mail_dsn_base64 *state)
 {
-    if (state->n > 0)
-        put_base64_line(out, state->line, state->n);
+    if (state->n > 0) {
+        base64_put(out, state->line, state->n);
+        buf_put_str(out, "\r\n");
+    }
     state->n = 0;
 }

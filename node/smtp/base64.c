@@ -1,21 +1,10 @@
 /* Base64 decoding. See the header. Pure; any thread. */
 #include "node/smtp/base64.h"
 
+#include "base/base64.h"
 #include "base/err.h"
 
 #include <stdint.h>
-
-/* The value of one character, or -1. */
-static int value(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
 
 int smtp_base64_decode(struct span s, char *out, size_t *n)
 {
@@ -28,7 +17,7 @@ int smtp_base64_decode(struct span s, char *out, size_t *n)
     size_t chars = s.n - pad, len = 0;
     uint32_t bits = 0;
     for (size_t i = 0; i < chars; i++) {
-        int v = value(s.p[i]);
+        int v = base64_value(s.p[i]);
         if (v < 0)
             return ERR_BAD;
         bits = bits << 6 | (uint32_t)v;

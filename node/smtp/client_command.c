@@ -3,6 +3,7 @@
  */
 #include "node/smtp/client_impl.h"
 
+#include "base/base64.h"
 #include "base/text.h"
 
 bool smtp_client_address_sendable(struct span address)
@@ -146,20 +147,6 @@ void smtp_client_put_rcpt(struct smtp_client *c, const struct smtp_client_rcpt *
     buf_put_str(c->out, "\r\n");
 }
 
-void smtp_client_put_base64(struct buf *out, const char *p, size_t n)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const unsigned char *u = (const unsigned char *)p;
-    for (size_t i = 0; i < n; i += 3) {
-        size_t left = n - i;
-        unsigned v =
-            (unsigned)u[i] << 16 | (left > 1 ? (unsigned)u[i + 1] << 8 : 0) | (left > 2 ? u[i + 2] : 0u);
-        char four[4] = { digits[v >> 18], digits[v >> 12 & 63], left > 1 ? digits[v >> 6 & 63] : '=',
-                         left > 2 ? digits[v & 63] : '=' };
-        buf_put(out, four, sizeof four);
-    }
-}
-
 /* RFC 4616: no authorization identity, NUL, user, NUL, password. */
 void smtp_client_put_auth_plain(struct smtp_client *c)
 {
@@ -172,7 +159,7 @@ void smtp_client_put_auth_plain(struct smtp_client *c)
     buf_put_char(&secret, '\0');
     buf_put_str(&secret, c->config.auth_password);
     buf_put_str(c->out, "AUTH PLAIN ");
-    smtp_client_put_base64(c->out, secret.data, secret.len);
+    base64_put(c->out, secret.data, secret.len);
     buf_put_str(c->out, "\r\n");
     if (secret.data != NULL)
         explicit_bzero(secret.data, secret.cap);

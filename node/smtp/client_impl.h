@@ -114,7 +114,6 @@ void smtp_result_copy(struct smtp_client_result *to, const struct smtp_client_re
 /* client_command.c: each appends one command line */
 void smtp_client_put_mail(struct smtp_client *c);
 void smtp_client_put_rcpt(struct smtp_client *c, const struct smtp_client_rcpt *rcpt);
-void smtp_client_put_base64(struct buf *out, const char *p, size_t n);
 void smtp_client_put_auth_plain(struct smtp_client *c);
 /* No octet that could end a command or a path. */
 bool smtp_client_address_sendable(struct span address);

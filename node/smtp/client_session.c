@@ -3,6 +3,7 @@
  */
 #include "node/smtp/client_impl.h"
 
+#include "base/base64.h"
 #include "base/ensure.h"
 
 static bool is_class(const struct smtp_client *c, unsigned class)
@@ -138,10 +139,10 @@ void smtp_client_on_auth(struct smtp_client *c)
     if (is_class(c, 2)) {
         ready(c);
     } else if (asks && c->state == STATE_AUTH_LOGIN) {
-        smtp_client_put_base64(c->out, c->config.auth_user, strlen(c->config.auth_user));
+        base64_put(c->out, c->config.auth_user, strlen(c->config.auth_user));
         send_line(c, STATE_AUTH_USER, SMTP_CLIENT_STAGE_AUTH, "", "");
     } else if (asks && c->state == STATE_AUTH_USER) {
-        smtp_client_put_base64(c->out, c->config.auth_password, strlen(c->config.auth_password));
+        base64_put(c->out, c->config.auth_password, strlen(c->config.auth_password));
         send_line(c, STATE_AUTH_PASSWORD, SMTP_CLIENT_STAGE_AUTH, "", "");
     } else if (is_class(c, 3)) {
         smtp_client_end_protocol(c, "unexpected reply");

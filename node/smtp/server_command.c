@@ -62,15 +62,6 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
-static struct span trimmed(struct span s)
-{
-    while (s.n > 0 && is_blank(s.p[0]))
-        s = span_sub(s, 1);
-    while (s.n > 0 && is_blank(s.p[s.n - 1]))
-        s.n--;
-    return s;
-}
-
 /* What no command may hold; NULL if it is clean. A bare CR might be a line's end to somebody else. */
 static const struct smtp_reply *bad_octets(struct span line)
 {
@@ -124,7 +115,7 @@ void smtpd_command(struct smtp_server *s, struct span line)
     while (n < line.n && !is_blank(line.p[n]))
         n++;
     const struct verb *v = verb_find(span_of(line.p, n));
-    struct span args = trimmed(span_sub(line, n));
+    struct span args = span_trim(span_sub(line, n));
     const struct smtp_reply *bad = bad_octets(line);
     const struct smtp_reply out_of_order = { 503, "5.5.1", v == NULL ? NULL : v->otherwise };
     /* RFC 2920 section 3.1: nothing may be sent ahead before EHLO announced that it may, nor behind an EHLO

@@ -191,23 +191,6 @@ void rpt_done(struct rpt *r, const struct rpt_due *due)
 
 /* ---- who wants reports ---- */
 
-static struct span trim(struct span s)
-{
-    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
-        s = span_sub(s, 1);
-    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
-}
-
-static struct span cut(struct span *rest, char separator)
-{
-    const char *at = rest->n == 0 ? NULL : memchr(rest->p, separator, rest->n);
-    struct span piece = at == NULL ? *rest : span_of(rest->p, (size_t)(at - rest->p));
-    *rest = at == NULL ? span_of(rest->p, 0) : span_sub(*rest, piece.n + 1);
-    return piece;
-}
-
 static bool uri_usable(struct span u)
 {
     static const char mailto[] = "mailto:";
@@ -230,14 +213,14 @@ static bool uri_usable(struct span u)
 int rpt_txt_parse(struct span text, struct rpt_uris *out)
 {
     *out = (struct rpt_uris){ 0 };
-    if (!span_eq(trim(cut(&text, ';')), SPAN_LIT("v=TLSRPTv1")))
+    if (!span_eq(span_trim(span_cut(&text, ';')), SPAN_LIT("v=TLSRPTv1")))
         return ERR_NOT_FOUND;
     while (text.n > 0) {
-        struct span value = cut(&text, ';');
-        if (!span_eq(trim(cut(&value, '=')), SPAN_LIT("rua")))
+        struct span value = span_cut(&text, ';');
+        if (!span_eq(span_trim(span_cut(&value, '=')), SPAN_LIT("rua")))
             continue;
         while (value.n > 0 && out->n < RPT_URIS_MAX) {
-            struct span uri = trim(cut(&value, ','));
+            struct span uri = span_trim(span_cut(&value, ','));
             if (uri_usable(uri))
                 out->uri[out->n++] = uri;
         }

@@ -37,24 +37,6 @@ void sts_policy_rele(struct sts_policy *p)
         free(p);
 }
 
-static struct span trim(struct span s)
-{
-    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
-        s = span_sub(s, 1);
-    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
-}
-
-/* Up to the separator or the end; what follows it stays in *rest. */
-static struct span cut(struct span *rest, char separator)
-{
-    const char *at = rest->n == 0 ? NULL : memchr(rest->p, separator, rest->n);
-    struct span piece = at == NULL ? *rest : span_of(rest->p, (size_t)(at - rest->p));
-    *rest = at == NULL ? span_of(rest->p, 0) : span_sub(*rest, piece.n + 1);
-    return piece;
-}
-
 static bool alnum_only(struct span s)
 {
     for (size_t i = 0; i < s.n; i++) {
@@ -66,14 +48,14 @@ static bool alnum_only(struct span s)
 
 int sts_txt_parse(struct span text, char id[STS_ID_MAX + 1])
 {
-    struct span version = trim(cut(&text, ';'));
+    struct span version = span_trim(span_cut(&text, ';'));
     if (!span_eq(version, SPAN_LIT("v=STSv1")))
         return ERR_NOT_FOUND;
     bool found = false;
     while (text.n > 0) {
-        struct span value = cut(&text, ';');
-        struct span name = trim(cut(&value, '='));
-        value = trim(value);
+        struct span value = span_cut(&text, ';');
+        struct span name = span_trim(span_cut(&value, '='));
+        value = span_trim(value);
         if (!span_eq(name, SPAN_LIT("id")))
             continue;
         if (found || value.n > STS_ID_MAX || !alnum_only(value))
@@ -200,11 +182,11 @@ int sts_policy_parse(struct span body, struct sts_policy **out, const char **why
     if (body.n > 0 && memchr(body.p, '\0', body.n) != NULL)
         return ERR_BAD;
     while (body.n > 0) {
-        struct span value = cut(&body, '\n');
+        struct span value = span_cut(&body, '\n');
         if (value.n > 0 && value.p[value.n - 1] == '\r')
             value.n--;
-        struct span name = trim(cut(&value, ':'));
-        if (!take_field(&s, name, trim(value))) {
+        struct span name = span_trim(span_cut(&value, ':'));
+        if (!take_field(&s, name, span_trim(value))) {
             *why = s.why;
             return ERR_BAD;
         }

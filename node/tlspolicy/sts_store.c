@@ -231,25 +231,16 @@ int sts_store_save(struct sts_store *s)
     return err;
 }
 
-/* The next word of a line; empty at its end. */
-static struct span word(struct span *rest)
-{
-    const char *at = rest->n == 0 ? NULL : memchr(rest->p, ' ', rest->n);
-    struct span w = at == NULL ? *rest : span_of(rest->p, (size_t)(at - rest->p));
-    *rest = at == NULL ? span_of(rest->p, 0) : span_sub(*rest, w.n + 1);
-    return w;
-}
-
 static void line_take(struct sts_store *s, struct span line, int64_t now_ms)
 {
     char domain[256], id[STS_ID_MAX + 1];
-    struct span mx[STS_MX_MAX], d = word(&line), i = word(&line);
+    struct span mx[STS_MX_MAX], d = span_cut(&line, ' '), i = span_cut(&line, ' ');
     uint64_t fetched, age;
     uint32_t n = 0;
-    bool ok = text_u64(word(&line), &fetched) == 0;
-    int mode = sts_mode_parse(word(&line));
-    ok = text_u64(word(&line), &age) == 0 && ok;
-    struct span hosts = word(&line);
+    bool ok = text_u64(span_cut(&line, ' '), &fetched) == 0;
+    int mode = sts_mode_parse(span_cut(&line, ' '));
+    ok = text_u64(span_cut(&line, ' '), &age) == 0 && ok;
+    struct span hosts = span_cut(&line, ' ');
     if (!ok || mode < 0 || d.n == 0 || d.n >= sizeof domain || i.n == 0 || i.n >= sizeof id ||
         fetched > (uint64_t)now_ms || age > STS_AGE_MAX_S)
         return;

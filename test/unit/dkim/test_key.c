@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "base/base64.h"
 #include "base/err.h"
 #include "node/dkim/base64.h"
 #include "node/dkim/record.h"
@@ -141,7 +142,7 @@ static void test_rsa_records(void **state)
     buf_init(&text, 4096);
     assert_int_equal(dkim_key_put_public_pkcs1(k, &raw), 0);
     buf_put_str(&text, "v=DKIM1; p=");
-    assert_int_equal(dkim_base64_put(&text, raw.data, raw.len), 0);
+    assert_int_equal(base64_put(&text, raw.data, raw.len), 0);
     buf_put_char(&text, '\0');
     assert_int_equal(checked(text.data, k).state, DKIM_RECORD_GOOD);
     assert_int_equal(checked(text.data, k).bits, 1024);
@@ -153,7 +154,7 @@ static void test_rsa_records(void **state)
     int n = i2d_PUBKEY(weak, &der);
     buf_reset(&text);
     buf_put_str(&text, "v=DKIM1; k=rsa; p=");
-    assert_int_equal(dkim_base64_put(&text, der, (size_t)n), 0);
+    assert_int_equal(base64_put(&text, der, (size_t)n), 0);
     buf_put_char(&text, '\0');
     assert_int_equal(checked(text.data, NULL).state, DKIM_RECORD_TOO_SHORT);
     assert_int_equal(checked(text.data, k).state, DKIM_RECORD_DIFFERS);
@@ -191,7 +192,7 @@ static void test_base64(void **state)
     for (int n = 0; n < 100; n++) {
         buf_reset(&text);
         buf_reset(&again);
-        assert_int_equal(dkim_base64_put(&text, raw.data, raw.len), 0);
+        assert_int_equal(base64_put(&text, raw.data, raw.len), 0);
         assert_int_equal(dkim_base64_get(buf_span(&text), &again), 0);
         assert_true(span_eq(buf_span(&again), buf_span(&raw)));
         buf_put_u8(&raw, (uint8_t)(n * 37 + 11));

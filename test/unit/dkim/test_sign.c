@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
+#include "base/base64.h"
 #include "base/err.h"
-#include "node/dkim/base64.h"
 #include "node/dkim/sign.h"
 #include "node/dkim/tags.h"
 
@@ -59,7 +59,7 @@ static void test_rfc8463(void **state)
     assert_int_equal(dkim_canon_field(DKIM_RELAXED, span_str(field), &text), 0);
     SHA256((const uint8_t *)text.data, text.len - 2, digest);
     assert_int_equal(dkim_key_sign(k, digest, &raw), 0);
-    assert_int_equal(dkim_base64_put(&sig, raw.data, raw.len), 0);
+    assert_int_equal(base64_put(&sig, raw.data, raw.len), 0);
     assert_true(span_eq(buf_span(&sig), span_str(want)));
     buf_fini(&text);
     buf_fini(&raw);
