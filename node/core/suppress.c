@@ -21,6 +21,7 @@
 
 struct waiting {
     struct list link;
+    struct suppress *sp;
     enum bounce_class why;
     uint16_t ntenant, naddress, nreason;
     char text[]; /* tenant, address, reason */
@@ -29,7 +30,7 @@ struct waiting {
 struct suppress {
     pthread_mutex_t lock;
     struct list waiting;
-    uint32_t n;
+    uint32_t n; /* with those that were proposed and have no answer yet */
     uint64_t forgotten;
     atomic_bool any; /* the list has entries: else nobody needs to look */
 };
@@ -119,7 +120,7 @@ static size_t clean(struct span text, char *out, size_t max)
     return n;
 }
 
-static struct waiting *waiting_new(const struct suppress_bounce *b)
+static struct waiting *waiting_new(struct suppress *sp, const struct suppress_bounce *b)
 {
     char address[COMMAND_NAME_MAX], reason[COMMAND_SUPPRESS_REASON_MAX];
     size_t n = normalize(b->address, address), nreason = clean(b->text, reason, sizeof reason);
@@ -128,9 +129,11 @@ static struct waiting *waiting_new(const struct suppress_bounce *b)
     struct waiting *w = malloc(sizeof *w + b->tenant.n + n + nreason);
     if (w == NULL)
         return NULL;
-    *w = (struct waiting){
-        .why = b->why, .ntenant = (uint16_t)b->tenant.n, .naddress = (uint16_t)n, .nreason = (uint16_t)nreason
-    };
+    *w = (struct waiting){ .sp = sp,
+                           .why = b->why,
+                           .ntenant = (uint16_t)b->tenant.n,
+                           .naddress = (uint16_t)n,
+                           .nreason = (uint16_t)nreason };
     if (b->tenant.n != 0)
         memcpy(w->text, b->tenant.p, b->tenant.n);
     memcpy(w->text + w->ntenant, address, n);
@@ -143,10 +146,10 @@ void suppress_bounced(struct cluster *c, const struct suppress_bounce *b)
     struct policy *policy = c == NULL ? NULL : cluster_policy(c);
     bool wanted = policy != NULL && (policy->suppression.classes >> b->class & 1);
     policy_rele(policy);
-    struct waiting *w = wanted ? waiting_new(b) : NULL;
+    struct suppress *sp = c->suppress;
+    struct waiting *w = wanted ? waiting_new(sp, b) : NULL;
     if (w == NULL)
         return;
-    struct suppress *sp = c->suppress;
     pthread_mutex_lock(&sp->lock);
     bool room = sp->n < SUPPRESS_WAITING_MAX;
     if (room) {
@@ -187,21 +190,36 @@ static struct waiting *take(struct suppress *sp, uint64_t *forgotten)
 {
     pthread_mutex_lock(&sp->lock);
     struct list *link = list_pop_front(&sp->waiting);
-    sp->n -= link != NULL ? 1 : 0;
     *forgotten = sp->forgotten;
     sp->forgotten = 0;
     pthread_mutex_unlock(&sp->lock);
     return link == NULL ? NULL : LIST_ITEM(link, struct waiting, link);
 }
 
-static void added_cb(void *ctx, int err, const struct machine_result *r)
+/* `again`: nobody knows that it was added, and a bounce that came back later comes once. */
+static void settle(struct waiting *w, bool again)
 {
-    (void)ctx;
-    if (err == 0 && r->err != 0)
-        log_warn("bounces", "an address that bounced is not suppressed: %s", r->words);
+    struct suppress *sp = w->sp;
+    pthread_mutex_lock(&sp->lock);
+    if (again)
+        list_push_front(&sp->waiting, &w->link);
+    else
+        sp->n--;
+    pthread_mutex_unlock(&sp->lock);
+    if (!again)
+        free(w);
 }
 
-static void propose(struct cluster *c, const struct policy *policy, const struct waiting *w)
+static void added_cb(void *ctx, int err, const struct machine_result *r)
+{
+    struct waiting *w = ctx;
+    if (err == 0 && r->err != 0)
+        log_warn("bounces", "an address that bounced is not suppressed: %s", r->words);
+    settle(w, err != 0);
+}
+
+/* False: not now. */
+static bool propose(struct cluster *c, const struct policy *policy, struct waiting *w)
 {
     struct directory_suppressed d;
     struct command cmd = { .type = COMMAND_SUPPRESS_ADD };
@@ -214,12 +232,14 @@ static void propose(struct cluster *c, const struct policy *policy, const struct
                                        .for_ms = (uint64_t)policy->suppression.expire_ms,
                                        .most = policy->suppression.max_per_tenant,
                                        .reason = span_of(w->text + w->ntenant + w->naddress, w->nreason) };
-    if (command_type_level(cmd.type) > machine_features(c->m) ||
-        directory_suppressed_find(c->m, cmd.suppress_add.tenant, cmd.suppress_add.address, &d))
-        return;
-    int err = agent_submit(c->agent, &cmd, SUBMIT_MS, added_cb, NULL);
+    bool needed = command_type_level(cmd.type) <= machine_features(c->m) &&
+                  !directory_suppressed_find(c->m, cmd.suppress_add.tenant, cmd.suppress_add.address, &d);
+    int err = needed ? agent_submit(c->agent, &cmd, SUBMIT_MS, added_cb, w) : 0;
     if (err != 0)
         log_debug("bounces", "an address that bounced is not suppressed now: %s", err_text(err));
+    if (!needed || err != 0)
+        settle(w, err != 0);
+    return err == 0;
 }
 
 void suppress_tick(struct cluster *c)
@@ -227,16 +247,14 @@ void suppress_tick(struct cluster *c)
     struct suppress *sp = c->suppress;
     struct policy *policy = cluster_policy(c);
     uint64_t forgotten = 0;
+    bool goes_on = policy != NULL;
     atomic_store(&sp->any, directory_suppressed_count(c->m) > 0);
-    for (unsigned i = 0; i < SUPPRESS_TURN_MAX && policy != NULL; i++) {
+    for (unsigned i = 0; i < SUPPRESS_TURN_MAX && goes_on; i++) {
         struct waiting *w = take(sp, &forgotten);
         if (forgotten > 0)
             log_warn("bounces", "%llu addresses that bounced are not suppressed: too many at a time",
                      (unsigned long long)forgotten);
-        if (w == NULL)
-            break;
-        propose(c, policy, w);
-        free(w);
+        goes_on = w != NULL && propose(c, policy, w);
     }
     policy_rele(policy);
 }

@@ -1,8 +1,8 @@
 /* Addresses that bulk mail is not sent to any more: refused at RCPT, by the list that all nodes have; and
  * added when a next hop, or a bounce that comes later, says that there is no such address (docs/bounces.md).
  *
- * What is to be added waits in a bounded queue for the cluster thread, which proposes some of it at a time:
- * what does not fit is forgotten, since it will bounce again.
+ * What is to be added waits in a bounded queue for the cluster thread, which proposes some of it at a time, until
+ * the cluster has answered: what does not fit is forgotten, and bounces again when it is sent to again.
  */
 #ifndef NODE_CORE_SUPPRESS_H
 #define NODE_CORE_SUPPRESS_H
