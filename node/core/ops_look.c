@@ -80,6 +80,11 @@ struct track_row {
     char *text;
 };
 
+static bool row_ended(const struct track_row *r)
+{
+    return r->row.state >= ADMIN_STATE_DELIVERED;
+}
+
 struct tracking {
     const struct admin_track *q;
     uint64_t before_id; /* rows come before this place: newest first */
@@ -111,7 +116,9 @@ static int compare_track(const void *a, const void *b)
     const struct track_row *x = a, *y = b;
     if (x->id != y->id)
         return x->id < y->id ? 1 : -1;
-    return (x->rcpt < y->rcpt) - (x->rcpt > y->rcpt);
+    if (x->rcpt != y->rcpt)
+        return x->rcpt < y->rcpt ? 1 : -1;
+    return row_ended(y) - row_ended(x); /* what ended while we looked is there twice */
 }
 
 static int track_add(struct tracking *t, uint64_t id, const struct admin_row *row)
@@ -140,9 +147,9 @@ static int track_add(struct tracking *t, uint64_t id, const struct admin_row *ro
     for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
         copy_text(spans[i], &at);
     t->n++;
-    if (t->n >= 2 * (size_t)t->limit + 64) { /* only the newest are of interest */
+    if (t->n >= 4 * (size_t)t->limit + 64) { /* only the newest are of interest, each perhaps twice */
         qsort(t->rows, t->n, sizeof *t->rows, compare_track);
-        while (t->n > t->limit)
+        while (t->n > 2 * (size_t)t->limit)
             free(t->rows[--t->n].text);
     }
     return 0;
@@ -230,8 +237,9 @@ static int track_ended(struct node *n, struct tracking *t)
         return 0;
     if (q->id != NULL)
         (void)spool_id_parse(span_str(q->id), &hq.id); /* ops_track has looked at it */
-    (void)history_flush(
-        n->history); /* what ended a moment ago; if it cannot be written, what is there must do */
+    /* What ended a moment ago is told when it is on disk. If it cannot be written, what is there must do. */
+    (void)spool_flush(n->spool);
+    (void)history_flush(n->history);
     /* People know a message by one id, whatever it is called after it moved. */
     uint64_t hops = q->id != NULL ? SPOOL_ID_HOPS_MAX : 0, id = hq.id;
     int err = 0;
@@ -251,16 +259,16 @@ int ops_track(void *ctx, const struct admin_track *q, const struct admin_page *p
         return admin_fail(e, ERR_BAD, "%s is no queue id: they have 13 letters and digits", q->id);
     if (page->after_id != NULL && spool_id_parse(span_str(page->after_id), &t.before_id) != 0)
         return admin_fail(e, ERR_BAD, "the page's place is no queue id");
-    int err = track_ended(ctx, &t);
+    int err = track_living(ctx, &t); /* first, or one that ends meanwhile would be in neither */
     if (err == 0)
-        err = track_living(ctx, &t);
+        err = track_ended(ctx, &t);
     if (t.n > 0)
         qsort(t.rows, t.n, sizeof *t.rows, compare_track);
     int enough = 0;
     uint32_t given = 0;
     for (size_t i = 0; i < t.n; i++) {
         struct track_row *r = &t.rows[i];
-        bool twice = i > 0 && r->id == r[-1].id && r->rcpt == r[-1].rcpt; /* it ended while we looked */
+        bool twice = i > 0 && r->id == r[-1].id && r->rcpt == r[-1].rcpt;
         if (err == 0 && enough == 0 && given < page->limit && !twice) {
             spool_id_format(r->id, r->id_text);
             r->row.id = r->id_text;
@@ -501,8 +509,9 @@ int ops_site_list(void *ctx, const char *state, const char *after, uint32_t limi
                                       .active = c->state[QUEUE_STATE_IN_FLIGHT],
                                       .held = c->state[QUEUE_STATE_HELD],
                                       .senders = s->state.senders,
-                                      .next_ms = s->state.next_try_ms > s->state.paused_until_ms ? s->state.next_try_ms
-                                                                                     : s->state.paused_until_ms,
+                                      .next_ms = s->state.next_try_ms > s->state.paused_until_ms
+                                                     ? s->state.next_try_ms
+                                                     : s->state.paused_until_ms,
                                       .last_ok_ms = s->state.last_success_ms,
                                       .last_fail_ms = s->state.last_error_ms };
         if (walk.err == 0 && i < limit && enough == 0)

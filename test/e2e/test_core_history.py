@@ -28,3 +28,13 @@ def test_kill_9_right_after_delivery_leaves_whole_rows(make_node, sink, life):
     node.stop() # an orderly stop adds nothing to it
     node.restart()
     assert len(node.track(id=id)) == 2
+
+
+def test_a_message_that_ends_is_never_out_of_sight(make_node, sink):
+    """Between the queue and the history: whoever asks all the time finds it each time."""
+    node = make_node()
+    for number in range(20):
+        id = node.send(f"r{number}@example.net")
+        wait_until("it is there", lambda: node.track(id=id))
+        wait_until("it ended", lambda: node.track(id=id)[0]["state"] == "delivered")
+        assert len(node.track(id=id)) == 1
