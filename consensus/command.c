@@ -29,6 +29,7 @@ struct field {
 #define NAME_OR_NONE(f) SPAN(f, 0, COMMAND_NAME_MAX)
 #define TEXT(f) SPAN(f, 0, COMMAND_TEXT_MAX)
 #define BY(c) TEXT(c.by.who), U64(c.by.wall_ms), U64(c.by.version)
+#define SITE(f) SPAN(f, 1, COMMAND_WARMUP_SITE_MAX)
 #define CLASS(f) U8(f, 0, COMMAND_CLASSES - 1)
 #define SCOPE(f) U8(f, COMMAND_SCOPE_ACCOUNT, COMMAND_SCOPE_TENANT)
 #define END { KIND_END, 0, 0, 0 }
@@ -134,6 +135,24 @@ static const struct {
     [COMMAND_SUPPRESS_REMOVE] = { "suppress-remove",
                                   FIELDS(BY(suppress_remove), NAME_OR_NONE(suppress_remove.tenant),
                                          NAME(suppress_remove.address), U64(suppress_remove.entry)) },
+    [COMMAND_WARMUP_START] = { "warmup-start",
+                               FIELDS(BY(warmup_start), NAME(warmup_start.address), U32(warmup_start.first),
+                                      U32(warmup_start.growth_pct), U32(warmup_start.days),
+                                      U32(warmup_start.fill_pct), U32(warmup_start.deferral_permille),
+                                      U32(warmup_start.complaint_permille), BOOL(warmup_start.step_back),
+                                      U32(warmup_start.sites)) },
+    [COMMAND_WARMUP_STOP] = { "warmup-stop", NAMED },
+    [COMMAND_WARMUP_STEP] = { "warmup-step", FIELDS(BY(warmup_step), NAME(warmup_step.address),
+                                                    SITE(warmup_step.site), U32(warmup_step.step)) },
+    [COMMAND_WARMUP_RESERVE] = { "warmup-reserve",
+                                 FIELDS(NAME(warmup_reserve.address), SITE(warmup_reserve.site),
+                                        U32(warmup_reserve.want)) },
+    [COMMAND_WARMUP_REPORT] = { "warmup-report",
+                                FIELDS(NAME(warmup_report.address), SITE(warmup_report.site),
+                                       U64(warmup_report.plan), U64(warmup_report.until_ms),
+                                       U32(warmup_report.unspent), U32(warmup_report.delivered),
+                                       U32(warmup_report.deferred), U32(warmup_report.refused),
+                                       U32(warmup_report.complaints)) },
 };
 
 static const struct field *fields_of(uint8_t type)
@@ -148,7 +167,9 @@ const char *command_type_name(uint8_t type)
 
 uint8_t command_type_level(uint8_t type)
 {
-    return type >= COMMAND_SUPPRESS_ADD ? 3 : COMMAND_FEATURES_NEEDED;
+    return type > COMMAND_SUPPRESS_REMOVE ? 4
+           : type >= COMMAND_SUPPRESS_ADD ? 3
+                                          : COMMAND_FEATURES_NEEDED;
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------- */

@@ -28,9 +28,9 @@
 /* The largest entry: as many commands as fit below COMMAND_ENTRY_BYTES and a large one. */
 #define COMMAND_ENTRY_BYTES_MAX (COMMAND_ENTRY_BYTES + COMMAND_BYTES_MAX + 32u)
 
-/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses. An entry names the lowest level that can read it, so that older nodes can follow until the
+/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: warm-up. An entry names the lowest level that can read it, so that older nodes can follow until the
  * level is raised (COMMAND_FEATURE_RAISE). */
-#define COMMAND_FEATURES 3        /* highest that this build can do */
+#define COMMAND_FEATURES 4        /* highest that this build can do */
 #define COMMAND_FEATURES_NEEDED 1 /* by what it writes, but for commands of a higher command_type_level */
 
 enum command_type {
@@ -79,6 +79,12 @@ enum command_type {
     /* addresses that are not sent to */
     COMMAND_SUPPRESS_ADD = 80,
     COMMAND_SUPPRESS_REMOVE = 81,
+    /* source addresses that warm up */
+    COMMAND_WARMUP_START = 100, /* or other settings of a plan that runs */
+    COMMAND_WARMUP_STOP = 101,
+    COMMAND_WARMUP_STEP = 102,    /* an operator says where a site stands */
+    COMMAND_WARMUP_RESERVE = 103, /* messages of today's plan, before they are sent */
+    COMMAND_WARMUP_REPORT = 104,  /* what came of them, and which were not sent */
 };
 
 /* Who asks. A machine answers the same (session, seq) once: a repeat gets the first answer again, as long as
@@ -171,7 +177,7 @@ struct command_account_set {
     bool upsert; /* either */
     bool keep_hash;
 };
-struct command_name { /* ACCOUNT_REMOVE, TENANT_REMOVE, POOL_REMOVE, IP_REMOVE, TOKEN_REMOVE */
+struct command_name { /* ACCOUNT_REMOVE, TENANT_REMOVE, POOL_REMOVE, IP_REMOVE, TOKEN_REMOVE, WARMUP_STOP */
     struct command_by by;
     struct span name;
 };
@@ -324,6 +330,35 @@ struct command_suppress_remove {
     uint64_t entry; /* its id: a later one stays, and none is no fault. 0: whatever there is (an operator) */
 };
 
+#define COMMAND_WARMUP_SITE_MAX 255
+#define COMMAND_WARMUP_UNLIMITED UINT32_MAX /* of a RESERVE's result: this site has come through its plan */
+struct command_warmup_start {
+    struct command_by by; /* wall_ms: the plan's days end where that clock's day ends (UTC) */
+    struct span address;
+    uint32_t first;      /* messages to a site on its first day */
+    uint32_t growth_pct; /* of one step: 140 */
+    uint32_t days;       /* steps until a site is warm */
+    uint32_t fill_pct;   /* of the day's plan that must have been delivered for a step up */
+    uint32_t deferral_permille, complaint_permille; /* more of the day's attempts, deliveries: no step up */
+    bool step_back;                                 /* but one down */
+    uint32_t sites;                                 /* with a plan of their own; the others share one */
+};
+struct command_warmup_step {
+    struct command_by by;
+    struct span address, site;
+    uint32_t step; /* 0: the first day's */
+};
+struct command_warmup_reserve {
+    struct span address, site;
+    uint32_t want;
+};
+struct command_warmup_report {
+    struct span address, site;
+    uint64_t plan, until_ms; /* of the RESERVE's result: id, free_ms. 0: nothing is given back */
+    uint32_t unspent;
+    uint32_t delivered, deferred, refused, complaints;
+};
+
 struct command {
     uint8_t type; /* enum command_type */
     struct command_origin origin;
@@ -359,6 +394,10 @@ struct command {
         struct command_transfer_end transfer_end; /* also CANCEL */
         struct command_suppress_add suppress_add;
         struct command_suppress_remove suppress_remove;
+        struct command_warmup_start warmup_start;
+        struct command_warmup_step warmup_step;
+        struct command_warmup_reserve warmup_reserve;
+        struct command_warmup_report warmup_report;
     };
 };
 

@@ -9,6 +9,7 @@ const struct store_type *const directory_types[] = {
     &directory_upload_type,   &directory_chunk_type,   &directory_pool_type,     &directory_assignment_type,
     &directory_ip_type,       &directory_cluster_type, &directory_member_type,   &directory_token_type,
     &directory_transfer_type, &directory_audit_type,  &directory_suppressed_type,
+    &directory_warming_type,  &directory_warming_site_type,
 };
 const uint32_t directory_ntypes = sizeof directory_types / sizeof directory_types[0];
 
@@ -27,6 +28,8 @@ static const struct {
     { offsetof(struct directory, tokens), &directory_token_type },
     { offsetof(struct directory, transfers), &directory_transfer_type },
     { offsetof(struct directory, suppressed), &directory_suppressed_type },
+    { offsetof(struct directory, warming), &directory_warming_type },
+    { offsetof(struct directory, warming_sites), &directory_warming_site_type },
 };
 #define NINDEXES (sizeof indexes / sizeof indexes[0])
 
@@ -80,7 +83,8 @@ int directory_restored(struct machine *m)
     d->account_bytes += directory_account_bytes(LIST_ITEM(link, struct store_rec, link));
     directory_policy_restored(m);
     directory_audit_restored(m);
-    return directory_suppressed_restored(m);
+    int err = directory_suppressed_restored(m);
+    return err != 0 ? err : directory_warmup_restored(m);
 }
 
 static directory_command_fn *const commands[] = {
@@ -111,6 +115,11 @@ static directory_command_fn *const commands[] = {
     [COMMAND_TRANSFER_CANCEL] = directory_transfer_cancel,
     [COMMAND_SUPPRESS_ADD] = directory_suppress_add,
     [COMMAND_SUPPRESS_REMOVE] = directory_suppress_remove,
+    [COMMAND_WARMUP_START] = directory_warmup_start,
+    [COMMAND_WARMUP_STOP] = directory_warmup_stop,
+    [COMMAND_WARMUP_STEP] = directory_warmup_step,
+    [COMMAND_WARMUP_RESERVE] = directory_warmup_reserve,
+    [COMMAND_WARMUP_REPORT] = directory_warmup_report,
 };
 
 int directory_apply(struct machine *m, const struct machine_at *at, const struct command *cmd,
@@ -145,5 +154,6 @@ void directory_totals(const struct machine *m, struct machine_totals *out)
         directory_member_is_present(LIST_ITEM(link, struct directory_member_rec, rec.link)) ? 1 : 0;
     out->bytes += d->account_bytes + d->policy_bytes + d->audit_bytes + d->suppressed_bytes +
                   SMALL * (d->tenants.len + d->overrides.len + d->pools.len + d->assignments.len +
-                           d->ips.len + d->members.len + d->tokens.len + d->transfers.len);
+                           d->ips.len + d->members.len + d->tokens.len + d->transfers.len +
+                           d->warming.len + d->warming_sites.len);
 }

@@ -143,6 +143,51 @@ typedef int directory_suppressed_fn(void *arg, const struct directory_suppressed
 /* In order of tenant, 0, address: from the first one behind these bytes on (empty: all). */
 int directory_suppressed_each(const struct machine *m, struct span after, directory_suppressed_fn *fn, void *arg);
 
+/* Source addresses that warm up: docs/warmup.md. */
+#define DIRECTORY_WARMUP_REST "*" /* the site of all those without a plan of their own */
+#define DIRECTORY_WARMUP_FIRST_MAX 1000000u
+#define DIRECTORY_WARMUP_GROWTH_MAX 1000u
+#define DIRECTORY_WARMUP_DAYS_MAX 365u
+#define DIRECTORY_WARMUP_SITES_MAX 1000u
+struct directory_warmup_settings { /* as in command_warmup_start */
+    uint32_t first, growth_pct, days, fill_pct, deferral_permille, complaint_permille, sites;
+    bool step_back;
+};
+struct directory_warmup_counts {
+    uint32_t delivered, deferred, refused, complaints;
+};
+struct directory_warming {
+    struct span address, who;
+    int64_t wall_ms;        /* of the last START, by the asking node's clock */
+    uint64_t begun_ms;      /* cluster time */
+    uint64_t plan, version; /* ids of the first and the last START */
+    uint32_t sites;         /* with a record of their own */
+    struct directory_warmup_settings set;
+};
+bool directory_warming_find(const struct machine *m, struct span address, struct directory_warming *out);
+typedef int directory_warming_fn(void *arg, const struct directory_warming *w);
+/* In order of address. */
+int directory_warming_each(const struct machine *m, directory_warming_fn *fn, void *arg);
+enum directory_warmup_verdict {
+    DIRECTORY_WARMUP_NEW, /* it has not seen a day's end */
+    DIRECTORY_WARMUP_UP,
+    DIRECTORY_WARMUP_REPEAT,
+    DIRECTORY_WARMUP_BACK
+};
+struct directory_warming_site {
+    struct span address, site;
+    uint32_t step;           /* from 0 */
+    bool warm;               /* it has come through: no limit any more */
+    uint32_t volume;         /* messages of today */
+    uint32_t reserved, held; /* handed out today; of it, not known to be sent */
+    uint64_t until_ms;       /* cluster time: the day's end */
+    struct directory_warmup_counts today, before;
+    uint8_t verdict; /* of the day before */
+};
+typedef int directory_warming_site_fn(void *arg, const struct directory_warming_site *s);
+/* Of one address, in order of site. */
+int directory_warming_site_each(const struct machine *m, struct span address, directory_warming_site_fn *fn, void *arg);
+
 struct directory_audit {
     uint64_t id; /* ascending */
     int64_t wall_ms;

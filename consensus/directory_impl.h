@@ -23,6 +23,7 @@
 #define DIRECTORY_TOKENS_MAX 256
 #define DIRECTORY_TRANSFERS_MAX 65536
 #define DIRECTORY_SUPPRESSED_MAX 1000000
+#define DIRECTORY_WARMING_SITES_MAX 100000 /* over it a new site shares its address's last record */
 #define DIRECTORY_UPLOADS_MAX 8
 #define DIRECTORY_UPLOAD_BYTES (5u << 20)
 #define DIRECTORY_UPLOAD_STALE_MS 300000 /* since its last chunk */
@@ -33,7 +34,7 @@
 /* Records of one type that are listed in order. */
 struct directory {
     struct directory_index accounts, tenants, overrides, chunks, pools, assignments, ips, members, tokens,
-        transfers, suppressed;
+        transfers, suppressed, warming, warming_sites;
     struct map suppressed_tenants; /* how many each tenant has */
     struct heap suppressed_ends;
     uint64_t suppressed_bytes; /* memory, about */
@@ -52,7 +53,8 @@ typedef int directory_command_fn(struct machine *m, const struct machine_at *at,
 extern const struct store_type directory_account_type, directory_tenant_type, directory_override_type,
     directory_policy_type, directory_upload_type, directory_chunk_type, directory_pool_type,
     directory_assignment_type, directory_ip_type, directory_cluster_type, directory_member_type,
-    directory_token_type, directory_transfer_type, directory_audit_type, directory_suppressed_type;
+    directory_token_type, directory_transfer_type, directory_audit_type, directory_suppressed_type,
+    directory_warming_type, directory_warming_site_type;
 
 /* ---- records (directory_rec.c) ------------------------------------------------------------------------- */
 
@@ -144,6 +146,14 @@ bool directory_pool_exists(const struct machine *m, struct span name);
 /* Addresses of a pool; the first one's text in `address`. */
 uint64_t directory_pool_addresses(const struct machine *m, struct span pool, struct span *address);
 
+bool directory_ip_exists(const struct machine *m, struct span address);
+/* It is this node's, and stays so: nobody asks for it. */
+bool directory_ip_sends(const struct machine *m, struct span address, uint64_t node);
+/* The address is removed, and its plan with it. */
+void directory_warmup_gone(struct machine *m, const struct machine_at *at, struct span address);
+/* ERR_CORRUPT: a site without its address. */
+int directory_warmup_restored(struct machine *m);
+
 /* The member is gone: nothing waits for it any more. */
 void directory_ips_member_removed(struct machine *m, const struct machine_at *at, uint64_t node);
 /* Its sessions changed: hands over what may be handed over. `ended`: one that is to be taken as ended, or 0.
@@ -169,6 +179,8 @@ directory_command_fn directory_account_set, directory_account_remove, directory_
     directory_ip_released, directory_ip_remove, directory_cluster_init, directory_token_add,
     directory_token_remove, directory_member_join, directory_member_set, directory_member_report,
     directory_cert_issued, directory_feature_raise, directory_transfer_own, directory_transfer_end,
-    directory_transfer_cancel, directory_suppress_add, directory_suppress_remove;
+    directory_transfer_cancel, directory_suppress_add, directory_suppress_remove,
+    directory_warmup_start, directory_warmup_stop, directory_warmup_step, directory_warmup_reserve,
+    directory_warmup_report;
 
 #endif

@@ -114,6 +114,7 @@ static bool vacate(struct machine *m, const struct machine_at *at, struct ip *ip
 {
     tell(m, at, ip);
     if (ip->next == DIRECTORY_NOBODY) {
+        directory_warmup_gone(m, at, ip->address);
         directory_drop(m, &m->directory->ips, &ip->rec);
         return false;
     }
@@ -350,6 +351,7 @@ int directory_ip_remove(struct machine *m, const struct machine_at *at, const st
         return 0;
     tell(m, at, ip);
     if (ip->node == 0) {
+        directory_warmup_gone(m, at, ip->address);
         directory_drop(m, &m->directory->ips, &ip->rec);
     } else {
         store_touch(m->store, &ip->rec);
@@ -366,6 +368,17 @@ int directory_ip_remove(struct machine *m, const struct machine_at *at, const st
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
+
+bool directory_ip_exists(const struct machine *m, struct span address)
+{
+    return ip_find(m, address) != NULL;
+}
+
+bool directory_ip_sends(const struct machine *m, struct span address, uint64_t node)
+{
+    const struct ip *ip = ip_find(m, address);
+    return ip != NULL && node != 0 && ip->node == node && ip->next == 0;
+}
 
 uint64_t directory_pool_addresses(const struct machine *m, struct span pool, struct span *address)
 {

@@ -6,7 +6,7 @@
  *     quotas        limits, their counters, the tokens granted to nodes ahead of use (docs/ledger.md)
  *     frozen        senders and tenants that may not send
  *     directory     accounts, tenants, policy, pools, addresses, members, certificates, transfers,
- *                   suppressed addresses, audit
+ *                   suppressed addresses, warm-up plans, audit
  *
  * The same entries in the same order give the same state and the same results on every node. A command that cannot
  * be done changes nothing and says why in its result; an entry that cannot be decoded is the end of this node's

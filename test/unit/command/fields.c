@@ -13,7 +13,8 @@ const uint8_t command_types[] = {
     COMMAND_CLUSTER_INIT,  COMMAND_TOKEN_ADD,     COMMAND_MEMBER_JOIN,     COMMAND_MEMBER_SET,
     COMMAND_MEMBER_REPORT, COMMAND_CERT_ISSUED,   COMMAND_FEATURE_RAISE,   COMMAND_TOKEN_REMOVE,
     COMMAND_TRANSFER_OWN,  COMMAND_TRANSFER_END,  COMMAND_TRANSFER_CANCEL, COMMAND_SUPPRESS_ADD,
-    COMMAND_SUPPRESS_REMOVE,
+    COMMAND_SUPPRESS_REMOVE, COMMAND_WARMUP_START, COMMAND_WARMUP_STOP,    COMMAND_WARMUP_STEP,
+    COMMAND_WARMUP_RESERVE, COMMAND_WARMUP_REPORT,
 };
 const size_t ncommand_types = sizeof command_types;
 
@@ -115,6 +116,7 @@ static void sender_fields(struct command *c, struct fields *f)
     case COMMAND_POOL_REMOVE:
     case COMMAND_IP_REMOVE:
     case COMMAND_TOKEN_REMOVE:
+    case COMMAND_WARMUP_STOP:
         by(&c->name.by, f);
         NAME(c->name.name);
         break;
@@ -214,6 +216,48 @@ static void pool_fields(struct command *c, struct fields *f)
     }
 }
 
+static void warmup_fields(struct command *c, struct fields *f)
+{
+    switch (c->type) {
+    case COMMAND_WARMUP_START:
+        by(&c->warmup_start.by, f);
+        NAME(c->warmup_start.address);
+        NUMBER(c->warmup_start.first);
+        NUMBER(c->warmup_start.growth_pct);
+        NUMBER(c->warmup_start.days);
+        NUMBER(c->warmup_start.fill_pct);
+        NUMBER(c->warmup_start.deferral_permille);
+        NUMBER(c->warmup_start.complaint_permille);
+        BOOL(c->warmup_start.step_back);
+        NUMBER(c->warmup_start.sites);
+        break;
+    case COMMAND_WARMUP_STEP:
+        by(&c->warmup_step.by, f);
+        NAME(c->warmup_step.address);
+        SPAN(c->warmup_step.site, 1, 255);
+        NUMBER(c->warmup_step.step);
+        break;
+    case COMMAND_WARMUP_RESERVE:
+        NAME(c->warmup_reserve.address);
+        SPAN(c->warmup_reserve.site, 1, 255);
+        NUMBER(c->warmup_reserve.want);
+        break;
+    case COMMAND_WARMUP_REPORT:
+        NAME(c->warmup_report.address);
+        SPAN(c->warmup_report.site, 1, 255);
+        NUMBER(c->warmup_report.plan);
+        NUMBER(c->warmup_report.until_ms);
+        NUMBER(c->warmup_report.unspent);
+        NUMBER(c->warmup_report.delivered);
+        NUMBER(c->warmup_report.deferred);
+        NUMBER(c->warmup_report.refused);
+        NUMBER(c->warmup_report.complaints);
+        break;
+    default:
+        break;
+    }
+}
+
 static void member_fields(struct command *c, struct fields *f)
 {
     switch (c->type) {
@@ -282,4 +326,5 @@ void fields_of(struct command *c, struct fields *f)
     sender_fields(c, f);
     pool_fields(c, f);
     member_fields(c, f);
+    warmup_fields(c, f);
 }

@@ -244,6 +244,30 @@ static int on_suppressed(void *arg, const struct directory_suppressed *s)
                       S(s->reason), S(s->who), s->class, (long long)s->wall_ms, U(s->until_ms), U(s->version));
 }
 
+static int on_warming_site(void *arg, const struct directory_warming_site *s)
+{
+    return buf_printf(arg, "warming %.*s|%.*s|%u|%d|%u|%u|%u|%llu|%u|%u|%u|%u|%u|%u|%u|%u|%u\n", S(s->address),
+                      S(s->site), s->step, s->warm, s->volume, s->reserved, s->held, U(s->until_ms),
+                      s->today.delivered, s->today.deferred, s->today.refused, s->today.complaints,
+                      s->before.delivered, s->before.deferred, s->before.refused, s->before.complaints,
+                      s->verdict);
+}
+
+struct on_warming {
+    const struct machine *m;
+    struct buf *out;
+};
+
+static int on_warming(void *arg, const struct directory_warming *v)
+{
+    struct on_warming *o = arg;
+    (void)buf_printf(o->out, "warming %.*s|%.*s|%lld|%llu|%llu|%llu|%u|%u|%u|%u|%u|%u|%u|%u|%d\n", S(v->address),
+                     S(v->who), (long long)v->wall_ms, U(v->begun_ms), U(v->plan), U(v->version), v->sites,
+                     v->set.first, v->set.growth_pct, v->set.days, v->set.fill_pct, v->set.deferral_permille,
+                     v->set.complaint_permille, v->set.sites, v->set.step_back);
+    return directory_warming_site_each(o->m, v->address, on_warming_site, o->out);
+}
+
 static int on_audit(void *arg, const struct directory_audit *a)
 {
     return buf_printf(arg, "audit %llu|%lld|%.*s|%.*s\n", U(a->id), (long long)a->wall_ms, S(a->who),
@@ -271,6 +295,7 @@ void dump(const struct machine *m, struct buf *out)
     (void)directory_token_each(m, on_token, out);
     (void)directory_transfer_each(m, on_transfer, out);
     (void)directory_suppressed_each(m, str(""), on_suppressed, out);
+    (void)directory_warming_each(m, on_warming, &(struct on_warming){ m, out });
     (void)directory_audit_each(m, 0, on_audit, out);
     machine_totals(m, &t);
     (void)buf_printf(out, "totals %llu %llu %llu %llu %llu %llu %llu\n", U(t.accounts), U(t.tenants),
