@@ -247,6 +247,7 @@ static void cluster_tick_cb(uv_timer_t *tick)
             (void)cluster_room_tick(c, now);
             cluster_fence_tick(c, now);
             cluster_address_tick(c, now);
+            cluster_sts_tick(c);
         }
         cluster_pools_tick(c, now);
         suppress_tick(c);
@@ -295,6 +296,8 @@ int cluster_new(struct node *n, struct cluster **out)
         err = cluster_auth_new(c, &c->auth);
     if (err == 0)
         err = cluster_shaping_new(c, &c->shaping);
+    if (err == 0)
+        err = cluster_sts_new(c, &c->sts);
     if (err == 0)
         err = cluster_hook_new(c, &c->hook);
     if (err == 0 && (c->suppress = suppress_new()) == NULL)
@@ -410,6 +413,7 @@ void cluster_free(struct cluster *c)
     cluster_counts_free(c);
     cluster_auth_free(c->auth);
     cluster_shaping_free(c->shaping);
+    cluster_sts_free(c->sts);
     cluster_hook_free(c->hook);
     suppress_free(c->suppress);
     if (c->shared_agent != NULL)

@@ -77,6 +77,9 @@ bool cluster_account_find(struct cluster *c, struct span name, struct account *o
 struct shaping_hold;
 void cluster_shaping_tell(struct cluster *c, const struct shaping_hold *hold);
 
+/* Tells all other nodes the MTA-STS policy that was fetched for a domain. Any thread; likewise. */
+void cluster_sts_tell(struct cluster *c, const char *domain);
+
 /* For the admin server: `ctx` is the struct node. */
 extern const struct admin_cluster cluster_admin;
 

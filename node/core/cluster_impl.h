@@ -40,6 +40,7 @@ enum cluster_message {
     CLUSTER_MESSAGE_REMOVED = 3,     /* you are out */
     CLUSTER_MESSAGE_AUTH_FAILED = 4, /* account, client network: a login failed */
     CLUSTER_MESSAGE_SHAPING = 5,     /* shaping_hold_encode: what a destination asks for */
+    CLUSTER_MESSAGE_STS = 6,         /* sts_share_tell: an MTA-STS policy that was fetched */
 };
 enum cluster_question {
     CLUSTER_ASK_INDEX = 16, /* -> u64: what was acknowledged before the question is in the state up to it */
@@ -48,6 +49,7 @@ enum cluster_question {
     CLUSTER_ASK_SECRET = 19,    /* -> of the CA's key; voters only */
     CLUSTER_ASK_GET = 20,       /* a path -> u16 status, body */
     CLUSTER_ASK_TRANSFER = 21,  /* transfer_question -> transfer_answer, of transfer_wire.h */
+    CLUSTER_ASK_STS = 22,       /* sts_share_question -> sts_share_answer: MTA-STS policies */
 };
 
 enum cluster_state {
@@ -122,6 +124,7 @@ struct cluster_local { /* a freeze of this node alone */
 struct cluster_answers; /* cluster_answer.c */
 struct cluster_auth;    /* cluster_auth.c */
 struct cluster_shaping; /* cluster_shaping.c */
+struct cluster_sts;     /* cluster_sts.c */
 struct cluster_hook;    /* cluster_hook.c */
 
 struct suppress;
@@ -241,6 +244,7 @@ struct cluster {
     struct cluster_answers *answers;
     struct cluster_auth *auth;
     struct cluster_shaping *shaping;
+    struct cluster_sts *sts;
     struct cluster_hook *hook;
 };
 
@@ -434,6 +438,19 @@ int cluster_shaping_new(struct cluster *c, struct cluster_shaping **out);
 void cluster_shaping_close(struct cluster_shaping *s);
 void cluster_shaping_free(struct cluster_shaping *s);
 void cluster_shaping_heard(struct cluster *c, struct span payload);
+
+/* ---- cluster_sts.c ------------------------------------------------------------------------------------- */
+
+int cluster_sts_new(struct cluster *c, struct cluster_sts **out);
+/* With the loop's other handles. */
+void cluster_sts_close(struct cluster_sts *s);
+void cluster_sts_free(struct cluster_sts *s);
+void cluster_sts_heard(struct cluster *c, struct span payload);
+void cluster_on_sts(struct cluster *c, struct gossip_request *r, struct span question);
+/* A node is there (again): what it knows is asked for soon. */
+void cluster_sts_alive(struct cluster *c, uint64_t node);
+/* Each second. */
+void cluster_sts_tick(struct cluster *c);
 
 /* ---- cluster_transfer.c -------------------------------------------------------------------------------- */
 

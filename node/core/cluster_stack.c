@@ -127,6 +127,8 @@ static void on_message(void *ctx, uint64_t from, uint16_t type, struct span payl
         cluster_auth_heard(c, payload);
     else if (type == CLUSTER_MESSAGE_SHAPING)
         cluster_shaping_heard(c, payload);
+    else if (type == CLUSTER_MESSAGE_STS)
+        cluster_sts_heard(c, payload);
     else if (type == CLUSTER_MESSAGE_REMOVED && from == c->leader) {
         log_error("cluster", "this node was removed from the cluster");
         c->removed = c->poll_due = true;
@@ -190,6 +192,9 @@ static void on_request(void *ctx, struct gossip_request *r, uint64_t from, uint1
     case CLUSTER_ASK_TRANSFER:
         cluster_on_transfer(c, r, from, payload);
         return;
+    case CLUSTER_ASK_STS:
+        cluster_on_sts(c, r, payload);
+        return;
     default:
         gossip_ignore(r); /* of a newer version */
     }
@@ -203,6 +208,8 @@ static void on_health(void *ctx, uint64_t node, enum gossip_health health)
     bool known = directory_member_find(c->m, node, &mb);
     log_line(health == GOSSIP_ALIVE ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "cluster", "node %llu (%.*s) %s",
              (unsigned long long)node, known ? (int)mb.name.n : 1, known ? mb.name.p : "?", names[health]);
+    if (health == GOSSIP_ALIVE)
+        cluster_sts_alive(c, node);
 }
 
 const struct gossip_ops cluster_gossip_ops = {
@@ -355,6 +362,7 @@ static void stopped(struct cluster *c)
     cluster_answers_close(c->answers);
     cluster_auth_close(c->auth);
     cluster_shaping_close(c->shaping);
+    cluster_sts_close(c->sts);
 }
 
 static void gossip_closed_cb(void *ctx)

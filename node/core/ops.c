@@ -17,6 +17,7 @@
 #include "node/core/ops_look.h"
 #include "node/core/ops_shaping.h"
 #include "node/core/probe.h"
+#include "node/core/sts.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -217,6 +218,7 @@ static void set_node_gauges(struct node *n, void *arg)
         { METRICS_EVENTS_WRITTEN, ev.written },
         { METRICS_EVENTS_DROPPED, ev.dropped },
         { METRICS_EVENTS_ERRORS, ev.errors },
+        { METRICS_STS_POLICIES, sts_known(n->sts) },
         { METRICS_READY, node_accepting(n, NULL) && !disk_nearly_full(n, &s) },
     };
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)

@@ -6,11 +6,13 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "node/auth/pool.h"
+#include "node/core/cluster.h"
 #include "node/core/node.h"
 #include "node/core/worker.h"
 #include "node/net/dns.h"
 #include "node/tlspolicy/rpt.h"
 #include "node/tlspolicy/sts_fetch.h"
+#include "node/tlspolicy/sts_share.h"
 #include "node/tlspolicy/sts_store.h"
 
 #include <curl/curl.h>
@@ -30,6 +32,8 @@ struct sts {
     struct auth_pool *pool;
     atomic_bool stop;
     atomic_llong saved_ms;
+    struct auth_job keep;
+    atomic_bool keeping; /* `keep` is the pool's */
 };
 
 /* A policy to be fetched. */
@@ -41,6 +45,7 @@ struct job {
     struct sts_lookup *lookup; /* the worker's thread; NULL: nobody waits for it any more */
     char domain[256], id[STS_ID_MAX + 1];
     uint16_t port;
+    bool fetched;
     bool report; /* failures are counted for the domain's TLS report */
     char addresses[ADDRESSES_MAX * (IP_TEXT_MAX + 3)];
 };
@@ -71,6 +76,28 @@ static void save(struct sts *s, int64_t now_ms, bool at_once)
         log_warn("mta-sts", "the policies cannot be written: %s", err_text(err));
 }
 
+static void keep_run(struct auth_job *job, int stopping)
+{
+    struct sts *s = LIST_ITEM(job, struct sts, keep);
+    if (!stopping)
+        save(s, clock_wall_ms(), false);
+    atomic_store(&s->keeping, false);
+}
+
+void sts_keep(struct sts *s)
+{
+    if (!sts_store_changed(s->store) || atomic_exchange(&s->keeping, true))
+        return;
+    s->keep.run = keep_run;
+    if (auth_pool_push(s->pool, &s->keep) != 0)
+        atomic_store(&s->keeping, false);
+}
+
+struct sts_store *sts_store_of(struct sts *s)
+{
+    return s->store;
+}
+
 static void job_answer(struct worker *w, struct worker_msg *msg);
 
 static void count_failure(const struct job *j, int err, const char *why, int64_t now_ms)
@@ -97,7 +124,8 @@ static void job_run(struct auth_job *aj, int stopping)
             count_failure(j, err, why, now);
         if (err == 0)
             err = sts_store_put(j->sts->store, j->domain, j->id, policy, now);
-        else if (!atomic_load(&j->sts->stop))
+        j->fetched = err == 0;
+        if (err != 0 && policy == NULL && !atomic_load(&j->sts->stop))
             sts_store_failed(j->sts->store, j->domain, j->id, now);
         if (err == 0)
             log_info("mta-sts", "%s: mode %s for %u s", j->domain, sts_mode_name(policy->mode),
@@ -152,9 +180,10 @@ static void lookup_finish(struct sts_lookup *l)
 
 static void job_answer(struct worker *w, struct worker_msg *msg)
 {
-    (void)w;
     struct job *j = (struct job *)msg;
     struct sts_lookup *l = j->lookup;
+    if (j->fetched && w->node->cluster != NULL && atomic_load(&w->node->state) == NODE_RUNNING)
+        cluster_sts_tell(w->node->cluster, j->domain);
     if (l != NULL) {
         l->job = NULL;
         lookup_finish(l);
@@ -240,7 +269,7 @@ static void found_txt_cb(void *ctx, const struct dns_answer *answer)
     l->request = NULL;
     sts_store_find(l->w->node->sts->store, l->domain, clock_wall_ms(), &known);
     bool record = find_id(answer, id);
-    bool same = record && strcmp(id, known.id) == 0;
+    bool same = record && (strcmp(id, known.id) == 0 || strcmp(id, known.former_id) == 0);
     bool wanted = record && !(known.policy != NULL && known.fresh && same) && !(known.failed && same);
     if (known.failed && known.policy != NULL)
         wanted = false;

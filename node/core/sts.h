@@ -23,6 +23,11 @@ void sts_free(struct sts *s);
 /* Domains that something is known of. Any thread. */
 uint32_t sts_known(struct sts *s);
 
+/* Has what was learnt written before long, by another thread. Any thread. */
+void sts_keep(struct sts *s);
+struct sts_store;
+struct sts_store *sts_store_of(struct sts *s);
+
 struct sts_lookup;
 /* `policy` is borrowed for the call; NULL: none is in force. */
 typedef void sts_fn(void *ctx, struct sts_policy *policy);

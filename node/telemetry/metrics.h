@@ -100,6 +100,7 @@ enum metrics_id {
     METRICS_SHAPING,          /* counter, enum shaping_action less one */
     METRICS_TLS_POLICY,       /* counter, enum metrics_tls_policy: connections to hosts that ask for it */
     /* the spool; set from spool_stats before rendering */
+    METRICS_STS_POLICIES, /* gauge */
     METRICS_SPOOL_MESSAGES,
     METRICS_SPOOL_SEGMENTS,
     METRICS_SPOOL_BYTES,

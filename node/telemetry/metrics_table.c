@@ -101,6 +101,7 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
         "tls_policy_total", "Connections to hosts that ask for TLS, by what came of it.", tls_policies),
     [METRICS_RETURNED] =
         COUNTER("returned_total", "Bounces, by recipient, and complaints that came back.", returned),
+    [METRICS_STS_POLICIES] = GAUGE("mta_sts_policies", "Domains of which an MTA-STS policy is kept.", NULL),
     [METRICS_SPOOL_MESSAGES] = GAUGE("spool_messages", "Messages in the spool.", NULL),
     [METRICS_SPOOL_SEGMENTS] = GAUGE("spool_segments", "Segment files.", NULL),
     [METRICS_SPOOL_BYTES] = GAUGE("spool_bytes", "Size of the segment files.", NULL),

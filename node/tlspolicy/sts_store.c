@@ -4,7 +4,7 @@
  * them
  * ("-" for none). None of these can have a blank.
  */
-#include "node/tlspolicy/sts_store.h"
+#include "node/tlspolicy/sts_store_impl.h"
 
 #include "base/err.h"
 #include "base/hash.h"
@@ -12,52 +12,34 @@
 #include "base/map.h"
 #include "base/text.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
-
-#define LINE_MAX_BYTES (STS_NAMES_MAX + 1024)
-
-struct entry {
-    struct list link;              /* by use, oldest first */
-    struct sts_policy *policy;     /* NULL: none was ever fetched */
-    int64_t fetched_ms, failed_ms; /* 0: never */
-    char id[STS_ID_MAX + 1];
-    char failed_id[STS_ID_MAX + 1];
-    char domain[];
-};
-
-struct sts_store {
-    pthread_mutex_t lock;
-    struct map map; /* the rest: under the lock */
-    struct list by_use;
-    size_t bytes;
-    uint32_t max;
-    bool changed;
-    char *file;
-};
 
 static uint64_t entry_hash(const void *item)
 {
-    return hash_bytes(((const struct entry *)item)->domain, strlen(((const struct entry *)item)->domain));
+    return hash_bytes(((const struct sts_entry *)item)->domain,
+                      strlen(((const struct sts_entry *)item)->domain));
 }
 
 static bool entry_match(const void *item, const void *key)
 {
-    return strcmp(((const struct entry *)item)->domain, key) == 0;
+    return strcmp(((const struct sts_entry *)item)->domain, key) == 0;
 }
 
-static size_t entry_bytes(const struct entry *e)
+static size_t entry_bytes(const struct sts_entry *e)
 {
     return sizeof *e + strlen(e->domain) + 1 + (e->policy == NULL ? 0 : sizeof *e->policy + e->policy->bytes);
 }
 
-static void drop(struct sts_store *s, struct entry *e)
+static void drop(struct sts_store *s, struct sts_entry *e)
 {
     s->bytes -= entry_bytes(e);
     map_remove(&s->map, entry_hash(e), e);
@@ -66,9 +48,14 @@ static void drop(struct sts_store *s, struct entry *e)
     free(e);
 }
 
-static struct entry *find(struct sts_store *s, const char *domain)
+struct sts_entry *sts_store_peek(struct sts_store *s, const char *domain)
 {
-    struct entry *e = map_find(&s->map, hash_bytes(domain, strlen(domain)), domain);
+    return map_find(&s->map, hash_bytes(domain, strlen(domain)), domain);
+}
+
+static struct sts_entry *find(struct sts_store *s, const char *domain)
+{
+    struct sts_entry *e = sts_store_peek(s, domain);
     if (e != NULL) {
         list_remove(&e->link);
         list_push_back(&s->by_use, &e->link);
@@ -76,15 +63,16 @@ static struct entry *find(struct sts_store *s, const char *domain)
     return e;
 }
 
-static struct entry *find_or_add(struct sts_store *s, const char *domain)
+static struct sts_entry *find_or_add(struct sts_store *s, const char *domain)
 {
-    struct entry *e = find(s, domain);
+    struct sts_entry *e = find(s, domain);
     if (e != NULL)
         return e;
     size_t n = strlen(domain) + 1;
     if ((e = calloc(1, sizeof *e + n)) == NULL)
         return NULL;
     memcpy(e->domain, domain, n);
+    e->order = sts_store_hash(domain, n - 1);
     if (map_add(&s->map, entry_hash(e), e) != 0) {
         free(e);
         return NULL;
@@ -97,18 +85,50 @@ static struct entry *find_or_add(struct sts_store *s, const char *domain)
 static void keep_bounds(struct sts_store *s)
 {
     while (s->map.len > 1 && (s->map.len > s->max || s->bytes > STS_STORE_BYTES_MAX))
-        drop(s, LIST_ITEM(list_first(&s->by_use), struct entry, link));
+        drop(s, LIST_ITEM(list_first(&s->by_use), struct sts_entry, link));
 }
 
-static bool in_force(const struct entry *e, int64_t now_ms)
+bool sts_entry_in_force(const struct sts_entry *e, int64_t now_ms)
 {
     return e->policy != NULL && now_ms - e->fetched_ms < (int64_t)e->policy->max_age_s * 1000;
 }
 
-static int put(struct sts_store *s, const char *domain, const char *id, struct sts_policy *policy,
-               int64_t fetched_ms)
+uint64_t sts_store_hash(const void *p, size_t n)
 {
-    struct entry *e = find_or_add(s, domain);
+    unsigned char sum[SHA256_DIGEST_LENGTH];
+    uint64_t v;
+    SHA256(p, n, sum);
+    memcpy(&v, sum, sizeof v);
+    return v;
+}
+
+int sts_entry_put(const struct sts_entry *e, struct buf *b)
+{
+    int err = buf_printf(b, "%s %s %" PRId64 " %s %" PRIu32 " ", e->domain, e->id, e->fetched_ms,
+                         sts_mode_name(e->policy->mode), e->policy->max_age_s);
+    if (e->policy->nmx == 0 && err == 0)
+        err = buf_put_char(b, '-');
+    bool first = true;
+    for (const char *mx = NULL; (mx = sts_policy_next(e->policy, mx)) != NULL && err == 0; first = false) {
+        err = first ? 0 : buf_put_char(b, ',');
+        err = err != 0 ? err : buf_put_str(b, mx);
+    }
+    return err != 0 ? err : buf_put_char(b, '\n');
+}
+
+static uint64_t entry_tag(const struct sts_entry *e)
+{
+    struct buf line;
+    buf_init(&line, STS_LINE_MAX);
+    uint64_t tag = sts_entry_put(e, &line) == 0 ? sts_store_hash(line.data, line.len) : 0;
+    buf_fini(&line);
+    return tag;
+}
+
+int sts_entry_take(struct sts_store *s, const char *domain, const char *id, struct sts_policy *policy,
+                   int64_t fetched_ms, bool own)
+{
+    struct sts_entry *e = find_or_add(s, domain);
     if (e == NULL)
         return -ENOMEM;
     s->bytes -= entry_bytes(e);
@@ -116,9 +136,13 @@ static int put(struct sts_store *s, const char *domain, const char *id, struct s
     sts_policy_hold(policy);
     e->policy = policy;
     s->bytes += entry_bytes(e);
+    if (strcmp(e->id, id) != 0)
+        memcpy(e->former_id, e->id, sizeof e->former_id);
     snprintf(e->id, sizeof e->id, "%s", id);
     e->fetched_ms = fetched_ms;
     e->failed_ms = 0;
+    e->own = own;
+    e->tag = entry_tag(e);
     keep_bounds(s);
     return 0;
 }
@@ -127,7 +151,7 @@ int sts_store_put(struct sts_store *s, const char *domain, const char *id, struc
                   int64_t now_ms)
 {
     pthread_mutex_lock(&s->lock);
-    int err = put(s, domain, id, policy, now_ms);
+    int err = sts_entry_take(s, domain, id, policy, now_ms, true);
     s->changed = s->changed || err == 0;
     pthread_mutex_unlock(&s->lock);
     return err;
@@ -136,7 +160,7 @@ int sts_store_put(struct sts_store *s, const char *domain, const char *id, struc
 void sts_store_failed(struct sts_store *s, const char *domain, const char *id, int64_t now_ms)
 {
     pthread_mutex_lock(&s->lock);
-    struct entry *e = find_or_add(s, domain);
+    struct sts_entry *e = find_or_add(s, domain);
     if (e != NULL) {
         e->failed_ms = now_ms;
         snprintf(e->failed_id, sizeof e->failed_id, "%s", id);
@@ -145,18 +169,28 @@ void sts_store_failed(struct sts_store *s, const char *domain, const char *id, i
     pthread_mutex_unlock(&s->lock);
 }
 
+/* Who fetched it refreshes it first; the others, each at a time of its own, if they haven't heard by then. */
+static int64_t fresh_ms(const struct sts_store *s, const struct sts_entry *e)
+{
+    int64_t half = (int64_t)e->policy->max_age_s * 500, ms = half < STS_REFRESH_MS ? half : STS_REFRESH_MS;
+    uint64_t dice = hash_u64(entry_hash(e) ^ s->salt);
+    return e->own ? ms : ms + ms / 16 + (int64_t)(dice % (uint64_t)(ms / 16 + 1));
+}
+
 void sts_store_find(struct sts_store *s, const char *domain, int64_t now_ms, struct sts_found *out)
 {
     *out = (struct sts_found){ 0 };
     pthread_mutex_lock(&s->lock);
-    struct entry *e = find(s, domain);
+    struct sts_entry *e = find(s, domain);
     if (e != NULL) {
         out->failed = e->failed_ms != 0 && now_ms >= e->failed_ms && now_ms - e->failed_ms < STS_RETRY_MS;
-        if (in_force(e, now_ms)) {
+        if (sts_entry_in_force(e, now_ms)) {
+            int64_t age = now_ms - e->fetched_ms;
             out->policy = e->policy;
             sts_policy_hold(out->policy);
-            int64_t age = now_ms - e->fetched_ms, half = (int64_t)e->policy->max_age_s * 500;
-            out->fresh = age >= 0 && age < (half < STS_REFRESH_MS ? half : STS_REFRESH_MS);
+            out->fresh = age >= (e->own ? 0 : -STS_SKEW_MS) && age < fresh_ms(s, e);
+            if (e->former_id[0] != '\0' && age < STS_FORMER_MS)
+                memcpy(out->former_id, e->former_id, sizeof out->former_id);
         }
         snprintf(out->id, sizeof out->id, "%s", out->policy != NULL ? e->id : e->failed_id);
     }
@@ -171,21 +205,15 @@ uint32_t sts_store_count(struct sts_store *s)
     return n;
 }
 
-/* ---- the file ---- */
-
-static bool line_put(struct buf *b, const struct entry *e)
+bool sts_store_changed(struct sts_store *s)
 {
-    int err = buf_printf(b, "%s %s %" PRId64 " %s %" PRIu32 " ", e->domain, e->id, e->fetched_ms,
-                         sts_mode_name(e->policy->mode), e->policy->max_age_s);
-    if (e->policy->nmx == 0 && err == 0)
-        err = buf_put_char(b, '-');
-    bool first = true;
-    for (const char *mx = NULL; (mx = sts_policy_next(e->policy, mx)) != NULL && err == 0; first = false) {
-        err = first ? 0 : buf_put_char(b, ',');
-        err = err != 0 ? err : buf_put_str(b, mx);
-    }
-    return err == 0 && buf_put_char(b, '\n') == 0;
+    pthread_mutex_lock(&s->lock);
+    bool changed = s->changed;
+    pthread_mutex_unlock(&s->lock);
+    return changed;
 }
+
+/* ---- the file ---- */
 
 static int write_whole(const char *path, const struct buf *b)
 {
@@ -217,8 +245,8 @@ int sts_store_save(struct sts_store *s)
     if (wanted) {
         LIST_EACH_SAFE(link, &s->by_use)
         {
-            const struct entry *e = LIST_ITEM(link, struct entry, link);
-            whole = whole && (e->policy == NULL || line_put(&b, e));
+            const struct sts_entry *e = LIST_ITEM(link, struct sts_entry, link);
+            whole = whole && (e->policy == NULL || sts_entry_put(e, &b) == 0);
         }
     }
     pthread_mutex_unlock(&s->lock);
@@ -228,12 +256,35 @@ int sts_store_save(struct sts_store *s)
     else if (wanted && (err = write_whole(fresh, &b)) == 0 && rename(fresh, s->file) != 0)
         err = -errno;
     buf_fini(&b);
+    if (err != 0) {
+        pthread_mutex_lock(&s->lock);
+        s->changed = true;
+        pthread_mutex_unlock(&s->lock);
+    }
     return err;
 }
 
-static void line_take(struct sts_store *s, struct span line, int64_t now_ms)
+static bool domain_valid(struct span s)
 {
-    char domain[256], id[STS_ID_MAX + 1];
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (!islower(c) && !isdigit(c) && c != '-' && c != '_' && c != '.')
+            return false;
+    }
+    return s.n > 0 && s.n <= 253;
+}
+
+static bool id_valid(struct span s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (!isalnum((unsigned char)s.p[i]))
+            return false;
+    }
+    return s.n > 0 && s.n <= STS_ID_MAX;
+}
+
+int sts_line_parse(struct span line, int64_t now_ms, struct sts_line *out)
+{
     struct span mx[STS_MX_MAX], d = span_cut(&line, ' '), i = span_cut(&line, ' ');
     uint64_t fetched, age;
     uint32_t n = 0;
@@ -241,28 +292,36 @@ static void line_take(struct sts_store *s, struct span line, int64_t now_ms)
     int mode = sts_mode_parse(span_cut(&line, ' '));
     ok = text_u64(span_cut(&line, ' '), &age) == 0 && ok;
     struct span hosts = span_cut(&line, ' ');
-    if (!ok || mode < 0 || d.n == 0 || d.n >= sizeof domain || i.n == 0 || i.n >= sizeof id ||
-        fetched > (uint64_t)now_ms || age > STS_AGE_MAX_S)
-        return;
-    while (hosts.n > 0 && !span_eq(hosts, SPAN_LIT("-")) && n < STS_MX_MAX) {
+    if (!ok || mode < 0 || !domain_valid(d) || !id_valid(i) || age > STS_AGE_MAX_S ||
+        fetched > (uint64_t)(now_ms + STS_SKEW_MS))
+        return ERR_BAD;
+    while (hosts.n > 0 && !span_eq(hosts, SPAN_LIT("-"))) {
+        if (n == STS_MX_MAX)
+            return ERR_BAD;
         const char *comma = memchr(hosts.p, ',', hosts.n);
         mx[n++] = span_of(hosts.p, comma == NULL ? hosts.n : (size_t)(comma - hosts.p));
         hosts = comma == NULL ? span_of(hosts.p, 0) : span_sub(hosts, mx[n - 1].n + 1);
     }
-    snprintf(domain, sizeof domain, "%.*s", (int)d.n, d.p);
-    snprintf(id, sizeof id, "%.*s", (int)i.n, i.p);
-    struct sts_policy *policy = NULL;
-    if (sts_policy_new((enum sts_mode)mode, (uint32_t)age, mx, n, &policy) != 0)
+    snprintf(out->domain, sizeof out->domain, "%.*s", (int)d.n, d.p);
+    snprintf(out->id, sizeof out->id, "%.*s", (int)i.n, i.p);
+    out->fetched_ms = (int64_t)fetched;
+    return sts_policy_new((enum sts_mode)mode, (uint32_t)age, mx, n, &out->policy);
+}
+
+static void line_take(struct sts_store *s, struct span text, int64_t now_ms)
+{
+    struct sts_line line;
+    if (sts_line_parse(text, now_ms, &line) != 0)
         return;
-    (void)put(s, domain, id, policy, (int64_t)fetched);
-    sts_policy_rele(policy);
+    (void)sts_entry_take(s, line.domain, line.id, line.policy, line.fetched_ms, false);
+    sts_policy_rele(line.policy);
 }
 
 static void load(struct sts_store *s, int64_t now_ms)
 {
     FILE *f = fopen(s->file, "re");
-    char *line = malloc(LINE_MAX_BYTES);
-    while (f != NULL && line != NULL && fgets(line, LINE_MAX_BYTES, f) != NULL) {
+    char *line = malloc(STS_LINE_MAX);
+    while (f != NULL && line != NULL && fgets(line, STS_LINE_MAX, f) != NULL) {
         size_t n = strlen(line);
         if (n > 0 && line[n - 1] == '\n')
             line_take(s, span_of(line, n - 1), now_ms);
@@ -283,6 +342,7 @@ int sts_store_new(const char *file, uint32_t entries_max, int64_t now_ms, struct
     map_init(&s->map, entry_hash, entry_match);
     list_init(&s->by_use);
     s->max = entries_max;
+    (void)!getrandom(&s->salt, sizeof s->salt, 0); /* spreads refreshing: none is no harm */
     load(s, now_ms);
     *out = s;
     return 0;
@@ -293,7 +353,7 @@ void sts_store_free(struct sts_store *s)
     if (s == NULL)
         return;
     for (struct list *l; (l = list_first(&s->by_use)) != NULL;)
-        drop(s, LIST_ITEM(l, struct entry, link));
+        drop(s, LIST_ITEM(l, struct sts_entry, link));
     map_fini(&s->map);
     pthread_mutex_destroy(&s->lock);
     free(s->file);

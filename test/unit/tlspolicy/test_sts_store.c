@@ -120,7 +120,7 @@ static void test_damaged(void **state)
     FILE *f = fopen(file, "w");
     assert_non_null(f);
     fprintf(f, "good.test 1 %lld none 86400 -\n", (long long)NOW - 1000);
-    fprintf(f, "future.test 1 %lld none 86400 -\n", (long long)NOW + 1000);
+    fprintf(f, "future.test 1 %lld none 86400 -\n", (long long)NOW + STS_SKEW_MS + 1);
     fputs("\n \nx\na.test 1 1 enforce 1\nb.test 1 x enforce 1 a.test\nc.test 1 1 what 1 a.test\n", f);
     fputs("d.test 1 1 enforce 99999999999 a.test\ne.test 1 1 enforce 86400 a..test\ng.test 1 1 enforce 86400 "
           ",\n",
