@@ -20,6 +20,7 @@
 #define SNAPSHOT_STEP_BYTES (256u << 10)
 #define NOW_MAX_MS (UINT64_C(1) << 60) /* so that adding windows to it never wraps */
 #define INDEX_MAX (UINT64_C(1) << 57)  /* ids are index * 64 + place */
+#define DIGEST_KEEP 512 /* records left to be hashed with the digest: a fraction of a millisecond */
 
 static const struct machine_config defaults = {
     .session_ttl_ms = 3000,
@@ -274,6 +275,7 @@ int machine_apply(struct machine *m, uint64_t index, const void *entry, size_t n
     int err = apply_entry(m, index, &c);
     m->applied = index;
     m->out = NULL;
+    store_digest_ahead(m->store, DIGEST_KEEP);
     machine_read_unlock(m);
     keys_settle(out);
     return err;

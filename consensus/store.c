@@ -33,7 +33,8 @@ struct store {
     struct kind kinds[STORE_TYPES_MAX];
     uint8_t index[256]; /* kind + 1 of a type's id; 0: none */
     uint64_t next_seq;
-    struct list dirty;
+    struct list dirty; /* touched longest ago first */
+    size_t ndirty;
     uint64_t digest; /* of all that is not dirty */
     struct buf scratch;
     uint32_t mark;
@@ -208,6 +209,7 @@ static void clear(struct store *st)
     }
     list_init(&st->dirty);
     st->digest = st->next_seq = 0;
+    st->ndirty = 0;
 }
 
 void store_free(struct store *st)
@@ -243,6 +245,7 @@ int store_add(struct store *st, const struct store_type *type, struct store_rec 
     rec->link = rec->dirty = (struct list){ 0 };
     list_push_back(&k->all, &rec->link);
     list_push_back(&st->dirty, &rec->dirty);
+    st->ndirty++;
     return 0;
 }
 
@@ -278,8 +281,11 @@ static void keep_for_snapshot(struct store *st, struct store_rec *rec)
 void store_touch(struct store *st, struct store_rec *rec)
 {
     keep_for_snapshot(st, rec);
-    if (!list_linked(&rec->dirty))
-        list_push_back(&st->dirty, &rec->dirty);
+    if (list_linked(&rec->dirty))
+        list_remove(&rec->dirty);
+    else
+        st->ndirty++;
+    list_push_back(&st->dirty, &rec->dirty);
 }
 
 void store_remove(struct store *st, struct store_rec *rec)
@@ -289,7 +295,10 @@ void store_remove(struct store *st, struct store_rec *rec)
     if (st->snap.on && st->snap.next == &rec->link)
         st->snap.next = rec->link.next;
     st->digest -= rec->sum;
-    list_remove(&rec->dirty);
+    if (list_linked(&rec->dirty)) {
+        list_remove(&rec->dirty);
+        st->ndirty--;
+    }
     char scratch[STORE_KEY_MAX];
     kind_remove(k, key_hash(k->type->key(rec, scratch)), rec);
     list_remove(&rec->link);
@@ -306,9 +315,11 @@ uint64_t store_len(const struct store *st, const struct store_type *type)
     return kind_of(st, type)->len;
 }
 
-uint64_t store_digest(struct store *st)
+void store_digest_ahead(struct store *st, size_t keep)
 {
-    for (struct list *link; (link = list_pop_front(&st->dirty)) != NULL;) {
+    while (st->ndirty > keep) {
+        struct list *link = list_pop_front(&st->dirty);
+        st->ndirty--;
         struct store_rec *rec = LIST_ITEM(link, struct store_rec, dirty);
         const struct store_type *type = st->kinds[rec->type].type;
         buf_reset(&st->scratch);
@@ -321,6 +332,11 @@ uint64_t store_digest(struct store *st)
     }
     buf_reset(&st->scratch);
     buf_shrink(&st->scratch, 1u << 20);
+}
+
+uint64_t store_digest(struct store *st)
+{
+    store_digest_ahead(st, 0);
     return st->digest;
 }
 

@@ -18,7 +18,9 @@
  *
  * Digest. A 64-bit sum over all records of a keyed-by-nothing hash of their encoding: two stores with the
  * same records have the same digest, whatever their history. store_digest hashes again only what was touched
- * since.
+ * since; store_digest_ahead does so for all but the `keep` records touched last, so that a digest which is
+ * wanted now and then doesn't hold up everything else, and records that change all the time are not hashed
+ * each time.
  *
  * Threads. store_snapshot_step may run on another thread than the one that changes the store, if the caller
  * holds one lock around each of them.
@@ -85,6 +87,7 @@ struct list *store_all(const struct store *st, const struct store_type *type);
 uint64_t store_len(const struct store *st, const struct store_type *type);
 
 uint64_t store_digest(struct store *st);
+void store_digest_ahead(struct store *st, size_t keep);
 /* A record's part of it: of its type's id and its encoding. */
 uint64_t store_hash(uint8_t id, struct span encoded);
 

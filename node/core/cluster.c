@@ -6,12 +6,14 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "node/core/cluster_impl.h"
+#include "node/core/privileges.h"
 #include "node/core/suppress.h"
 #include "node/policy/policy.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #define CUT_OFF_MS 10000
@@ -258,9 +260,37 @@ static void cluster_tick_cb(uv_timer_t *tick)
     cluster_calls_poll(c, true);
 }
 
+static void pool_begun(uv_work_t *work)
+{
+    (void)work;
+}
+
+static void pool_ended(uv_work_t *work, int status)
+{
+    (void)status;
+    free(work);
+}
+
+/* All workers' grants wait for what this thread does, and the other nodes for its answers: it goes first,
+ * where that is allowed (LimitNICE=, CAP_SYS_NICE). libuv's threads, which compress snapshots, are made
+ * before: they would inherit it. */
+static void go_first(struct cluster *c)
+{
+    uv_work_t *work = malloc(sizeof *work);
+    if (work == NULL)
+        return;
+    if (uv_queue_work(&c->loop, work, pool_begun, pool_ended) != 0) {
+        free(work);
+        return;
+    }
+    if (setpriority(PRIO_PROCESS, 0, PRIVILEGES_NICE) != 0)
+        log_info("cluster", "its thread has no priority over others: %s", err_text(-errno));
+}
+
 static void cluster_main(void *arg)
 {
     struct cluster *c = arg;
+    go_first(c);
     uv_run(&c->loop, UV_RUN_DEFAULT);
     sem_post(&c->ended);
 }

@@ -61,6 +61,14 @@ int privileges_prepare(const struct config *c)
         files.rlim_cur = files.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &files); /* what there is must do */
     }
+    const rlim_t nice = 20 - PRIVILEGES_NICE; /* as setrlimit(2) counts */
+    struct rlimit priority;
+    if (getrlimit(RLIMIT_NICE, &priority) == 0 && priority.rlim_cur < nice) {
+        priority.rlim_cur = nice;
+        if (priority.rlim_max < nice)
+            priority.rlim_max = nice;
+        (void)setrlimit(RLIMIT_NICE, &priority); /* root, or allowed so far */
+    }
     uid_t uid;
     gid_t gid;
     int err = lookup(c, &uid, &gid);

@@ -55,6 +55,11 @@ def is_seal(call, seen):
     return length(call) <= 128 and after is not None and after[2] == "ftruncate"
 
 
+def is_summary(call, seen):
+    """Of a full segment, at its end or beside it: of use to a start and nothing else."""
+    return call[3].endswith(".sum.tmp") or is_seal(call, seen)
+
+
 def test_no_250_begins_before_its_sync_has_ended(make_node, dns, folder):
     """Nothing is delivered meanwhile, so that what is written between two 250s is the second message and nothing else:
     every write of it ended before a sync of that segment began, which succeeded and ended before the 250 was
@@ -76,10 +81,10 @@ def test_no_250_begins_before_its_sync_has_ended(make_node, dns, folder):
     last, segments = -1, set()
     for begin, end, _, _, _ in acks:
         mine = [c for c in seen if c[2] in WRITES and c[3].startswith(spool + "/") and last < c[1] < begin]
-        # A full segment's summary is written beside, of use to a start and nothing else.
-        mine = [c for c in mine if not is_seal(c, seen) and not c[3].endswith(".sum.tmp")]
+        mine = [c for c in mine if not is_summary(c, seen)]
         assert sum(length(c) for c in mine) > 20000, "250 without the message having been written"
-        assert not [c for c in seen if c[2] in WRITES and c[3].startswith(spool + "/") and c[0] < begin < c[1]]
+        assert not [c for c in seen if c[2] in WRITES and c[3].startswith(spool + "/") and c[0] < begin < c[1]
+                    and not is_summary(c, seen)]
         for file in {c[3] for c in mine}:
             written = max(c[1] for c in mine if c[3] == file)
             syncs = [c for c in seen if c[2] in SYNCS and c[3] == file and good(c[4]) and written < c[0] and c[1] < begin]

@@ -19,8 +19,11 @@ static struct span item_key(const struct store_rec *rec, char scratch[STORE_KEY_
     return span_of(&((const struct item *)rec)->key, 8);
 }
 
+static uint32_t encoded;
+
 static void item_encode(const struct store_rec *rec, struct buf *out)
 {
+    encoded++;
     buf_put_u64(out, ((const struct item *)rec)->key);
     buf_put_u64(out, ((const struct item *)rec)->value);
 }
@@ -111,6 +114,8 @@ static void a_digest_is_of_the_content(void **state)
         put(b, &red, i, 5);
         if (i % 7 == 0)
             (void)store_digest(b);
+        else if (i % 3 == 0)
+            store_digest_ahead(b, (size_t)i % 5);
         put(b, &red, i, i);
     }
     assert_true(store_digest(b) == without);
@@ -127,6 +132,32 @@ static void a_digest_is_of_the_content(void **state)
     assert_true(store_digest(a) != store_digest(b));
     store_free(a);
     store_free(b);
+}
+
+static void hashed_ahead_but_for_what_changes_all_the_time(void **state)
+{
+    (void)state;
+    struct store *st = store_new(types, 2);
+    put(st, &red, 0, 0);
+    encoded = 0;
+    for (uint64_t i = 1; i <= 1000; i++) {
+        put(st, &red, i, i);
+        put(st, &red, 0, i); /* a busy one */
+        store_digest_ahead(st, 10);
+        assert_true(encoded <= i);
+    }
+    assert_int_equal(encoded, 1001 - 10);
+    store_remove(st, &find(st, &red, 1000)->rec); /* not hashed yet */
+    store_digest_ahead(st, 9);
+    assert_int_equal(encoded, 1001 - 10);
+    uint64_t digest = store_digest(st);
+    assert_int_equal(encoded, 1000);
+    struct store *other = store_new(types, 2);
+    for (uint64_t i = 0; i < 1000; i++)
+        put(other, &red, i, i == 0 ? 1000 : i);
+    assert_true(store_digest(other) == digest);
+    store_free(st);
+    store_free(other);
 }
 
 static uint64_t rng;
@@ -177,6 +208,8 @@ static void a_snapshot_is_of_its_moment(void **state)
                 change_something(st);
             if (rnd() % 4 == 0)
                 (void)store_digest(st);
+            else
+                store_digest_ahead(st, rnd() % 20);
             more = store_snapshot_step(st, &out, rnd() % 2000);
         } while (more == 1);
         assert_int_equal(more, 0);
@@ -267,6 +300,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(found_by_key_and_type),
         cmocka_unit_test(a_digest_is_of_the_content),
+        cmocka_unit_test(hashed_ahead_but_for_what_changes_all_the_time),
         cmocka_unit_test(a_snapshot_is_of_its_moment),
         cmocka_unit_test(given_up_half_way),
         cmocka_unit_test(what_is_damaged_is_refused_whole),
