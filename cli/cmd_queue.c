@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static const struct {
@@ -45,6 +47,33 @@ static const char *sender_text(const json_t *row)
     return s[0] != '\0' ? s : "<>";
 }
 
+static void grey_clock(struct cli *c, const json_t *ms, char *out, size_t cap)
+{
+    char now[16], then[16];
+    struct tm tm;
+    time_t at = (time_t)(json_integer_value(ms) / 1000), today = (time_t)(c->now_ms / 1000);
+    snprintf(out, cap, "?");
+    if (!json_is_integer(ms) || localtime_r(&today, &tm) == NULL || strftime(now, sizeof(now), "%F", &tm) == 0 ||
+        localtime_r(&at, &tm) == NULL || strftime(then, sizeof(then), "%F", &tm) == 0)
+        return;
+    (void)strftime(out, cap, strcmp(now, then) == 0 ? "%H:%M" : "%F %H:%M", &tm);
+}
+
+/* "mx.example.net since 10:02, next try 10:17 from 192.0.2.7", or nothing. */
+static const char *greylist_text(struct cli *c, const json_t *row, char *out, size_t cap)
+{
+    char since[32], next[32];
+    const json_t *from = json_object_get(row, "greylisted_ms");
+    out[0] = '\0';
+    if (!json_is_integer(from))
+        return out;
+    grey_clock(c, from, since, sizeof(since));
+    grey_clock(c, json_object_get(row, "next_ms"), next, sizeof(next));
+    snprintf(out, cap, "%s since %s, next try %s from %s", cli_str(row, "mx"), since,
+             strcmp(next, "?") == 0 ? "now" : next, cli_str(row, "source_ip"));
+    return out;
+}
+
 static void put_recipients(struct cli *c, const json_t *rows, bool tracked)
 {
     const char *titles[] = { "ID",    ">AGE",   ">SIZE", "SENDER", "RECIPIENT",
@@ -59,7 +88,7 @@ static void put_recipients(struct cli *c, const json_t *rows, bool tracked)
     cli_table_init(&t, titles, reply + 1);
     json_array_foreach(rows, i, row)
     {
-        char age[32] = "-", size[32], when[40];
+        char age[32] = "-", size[32], when[40], grey[512];
         const json_t *arrival = json_object_get(row, "arrival_ms");
         const char *state = cli_str(row, "state");
         if (json_is_integer(arrival))
@@ -77,7 +106,10 @@ static void put_recipients(struct cli *c, const json_t *rows, bool tracked)
         cli_table_set(&t, 7, CLI_PLAIN, "%s", when);
         if (nodes)
             cli_table_str(&t, 8, row, "node");
-        cli_table_opt(&t, reply, row, "reply");
+        if (tracked && greylist_text(c, row, grey, sizeof(grey))[0] != '\0')
+            cli_table_set(&t, reply, CLI_PLAIN, "greylisted by %s", grey);
+        else
+            cli_table_opt(&t, reply, row, "reply");
     }
     cli_table_end(c, &t);
 }
@@ -180,6 +212,7 @@ static void put_message(struct cli *c, const json_t *j)
         put_field("  from ip", cli_str(r, "source_ip"));
         put_field("  tls", cli_str(r, "tls"));
         put_field("  reply", cli_str(r, "reply"));
+        put_field("  greylisted by", greylist_text(c, r, line, sizeof(line)));
         cli_when(c, json_object_get(r, "next_ms"), when, sizeof(when));
         put_field("  next", strcmp(when, "-") == 0 ? "" : when);
         cli_when(c, json_object_get(r, "expires_ms"), when, sizeof(when));

@@ -97,6 +97,7 @@ struct admin_row {
     uint64_t size;                    /* bytes of the message */
     uint16_t attempts;
     int64_t arrival_ms, next_ms, changed_ms, expires_ms;
+    int64_t greylisted_ms; /* since when `mx` has greylisted it, coming from `source_ip` */
 };
 
 /* 0: go on; 1: enough. */

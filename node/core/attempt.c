@@ -5,6 +5,7 @@
 #include "base/ensure.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "node/core/conn_grey.h"
 #include "node/core/node.h"
 #include "node/smtp/reply_parser.h"
 
@@ -21,6 +22,7 @@ void attempt_free(struct attempt *a)
     free(a->rcpts);
     free(a->client_rcpts);
     free(a->results);
+    free(a->grey);
     free(a);
 }
 
@@ -54,8 +56,10 @@ int attempt_load(struct egress *e, const struct queue_item_view *v, struct attem
     a->rcpts = malloc(n * sizeof *a->rcpts);
     a->client_rcpts = malloc(n * sizeof *a->client_rcpts);
     a->results = calloc(n, sizeof *a->results);
+    a->grey = calloc(n, sizeof *a->grey);
     err = -ENOMEM;
-    if (a->site == NULL || a->rcpts == NULL || a->client_rcpts == NULL || a->results == NULL)
+    if (a->site == NULL || a->rcpts == NULL || a->client_rcpts == NULL || a->results == NULL ||
+        a->grey == NULL)
         goto fail;
     memcpy(a->rcpts, v->rcpts, n * sizeof *a->rcpts);
     for (uint32_t i = 0; i < n; i++) {
@@ -64,6 +68,7 @@ int attempt_load(struct egress *e, const struct queue_item_view *v, struct attem
         a->client_rcpts[i] =
             (struct smtp_client_rcpt){ .address = r->address, .orcpt = r->orcpt, .notify = r->notify };
     }
+    (void)grey_pin(a->info, a->rcpts, n, a->attempts, &a->pin, &a->pin_host);
     *out = a;
     return 0;
 fail:

@@ -5,10 +5,19 @@
 #define NODE_CORE_ATTEMPT_H
 
 #include "node/core/egress.h"
+#include "node/net/ip.h"
 #include "node/smtp/client.h"
 #include "spool/spool.h"
 
 struct conn;
+
+enum attempt_grey_kind { ATTEMPT_NOT_GREY, ATTEMPT_MAYBE_GREY, ATTEMPT_GREY };
+
+/* Of a recipient that was deferred. */
+struct attempt_grey {
+    uint8_t kind;
+    int64_t since_ms;
+};
 
 struct attempt {
     struct egress *e;
@@ -19,6 +28,10 @@ struct attempt {
     uint32_t *rcpts;                       /* indexes into info's recipients */
     struct smtp_client_rcpt *client_rcpts; /* the same, for the client */
     struct smtp_client_result *results;    /* the same, set before outcome_settle */
+    struct attempt_grey *grey;             /* the same */
+    struct ip_addr pin;                    /* to be tried from there, if it may be; family 0: from anywhere */
+    struct span pin_host;                  /* by whom it was told so */
+    struct ip_addr from;                   /* it was tried from there; family 0: not known, or not tried */
     int64_t retry_at_ms;                   /* wall clock: what is deferred is tried then; 0: by the schedule, */
     int64_t not_before_ms;                 /* and not before this */
     uint16_t attempts;                     /* this one included, if it counts */

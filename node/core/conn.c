@@ -7,6 +7,7 @@
 #include "base/ensure.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "node/core/conn_grey.h"
 #include "node/core/node.h"
 #include "node/core/outcome.h"
 #include "node/core/report.h"
@@ -21,7 +22,6 @@
 #define BOUNCES_PER_TURN 16
 
 static void conn_drive(struct conn *c);
-static void conn_next_target(struct conn *c);
 static bool conn_mail(struct conn *c);
 
 /* ---- its end ------------------------------------------------------------------------------------------- */
@@ -60,8 +60,7 @@ static void nobody_closed_cb(void *ctx, int err)
 
 static const struct stream_ops nobody = { .on_data = nobody_data_cb, .on_closed = nobody_closed_cb };
 
-/* Says goodbye to the stream without waiting for its end. */
-static void conn_let_stream_go(struct conn *c)
+void conn_let_stream_go(struct conn *c)
 {
     if (c->stream == NULL)
         return;
@@ -104,6 +103,11 @@ static bool site_is_down(const struct conn *c)
 static void conn_failed(struct conn *c)
 {
     struct buf why;
+    if (c->moving) {
+        conn_grey_lost(c);
+        conn_over(c, (struct span){ "", 0 });
+        return;
+    }
     buf_init(&why, 1024);
     (void)smtp_reply_text_put(&why, &c->trouble);
     egress_site_forget(c->site); /* ask the DNS again next time */
@@ -218,30 +222,6 @@ static bool conn_body(struct conn *c)
 
 /* ---- transactions -------------------------------------------------------------------------------------- */
 
-static void conn_begin(struct conn *c)
-{
-    const struct envelope *env = &c->attempt->info->env;
-    const struct attempt *a = c->attempt;
-    c->mail = (struct smtp_client_mail){
-        .from = returned_path(c->e->w, env,
-                              a->nrcpts == 1 ? env->rcpts[a->rcpts[0]].address : (struct span){ "", 0 },
-                              c->return_path),
-        .envid = env->envid,
-        .ret = env->ret,
-        .size = env->size,
-        .smtputf8 = (env->flags & ENVELOPE_SMTPUTF8) != 0,
-        .content_8bit = (env->flags & ENVELOPE_BODY_IS_8BIT) != 0,
-        .requiretls = (env->flags & ENVELOPE_REQUIRETLS) != 0,
-        .authenticated = conn_policy_authenticated(c),
-        .nrcpts = c->attempt->nrcpts,
-        .rcpts = c->attempt->client_rcpts,
-    };
-    c->state = CONN_BUSY;
-    c->body_done = false;
-    c->messages++;
-    smtp_client_send(c->client, &c->mail);
-}
-
 /* The server is ready for mail: the next item, or idle. False: nothing to do now. */
 static bool conn_mail(struct conn *c)
 {
@@ -252,26 +232,33 @@ static bool conn_mail(struct conn *c)
         conn_pool_connected(c);
         if (c->site != NULL && site_is_down(c))
             report_site_up(c);
-        queue_conn_opened(e->queue, &c->qc, egress_now_ms(e));
+        if (!c->moving)
+            queue_conn_opened(e->queue, &c->qc, egress_now_ms(e));
+        c->moving = false;
     }
     if (c->site == NULL || e->stopping || c->config != e->w->config || !conn_pool_stays(c) ||
         conn_shaping_rests(c) ||
         c->messages >= c->config->delivery.messages_per_connection) {
+        conn_grey_give_back(c);
         conn_quit(&c->qc);
         return false;
     }
     for (;;) {
-        (void)egress_cut_off(e); /* then there is nothing to take */
-        struct queue_item *item = queue_take(e->queue, &c->qc, egress_now_ms(e));
+        bool kept = conn_grey_arrived(c); /* the item for which it changed its address */
+        (void)egress_cut_off(e);          /* then there is nothing to take */
+        struct queue_item *item = kept ? c->attempt->item : queue_take(e->queue, &c->qc, egress_now_ms(e));
         if (item == NULL) {
             c->state = CONN_IDLE;
             conn_flush(c);
             timer_set(&c->deadline, c->config->delivery.timeouts.idle_ms);
             return false;
         }
-        int err = attempt_new(e, item, c->config->delivery.max_rcpts, &c->attempt);
-        if (err == 0 && !conn_pool_misplaced(c))
+        int err = kept ? 0 : attempt_new(e, item, c->config->delivery.max_rcpts, &c->attempt);
+        if (err == 0 && !conn_pool_misplaced(c)) {
+            if (!kept && conn_grey_moves(c))
+                return false;
             break;
+        }
         if (err == 0 && conn_pool_move(c))
             continue;
         if (err == 0 || err == -ENOMEM) {
@@ -476,7 +463,7 @@ static const struct stream_ops conn_ops = {
 
 /* ---- targets ------------------------------------------------------------------------------------------- */
 
-static void conn_next_target(struct conn *c)
+void conn_next_target(struct conn *c)
 {
     timer_stop(&c->deadline); /* it was the last target's, and so is what waited to be sent */
     buf_reset(&c->out);
@@ -556,6 +543,7 @@ static void conn_start(struct conn *c, struct dns_site *f)
         return;
     }
     c->first = c->site->next_target++;
+    conn_grey_expect(c);
     conn_next_target(c);
 }
 
@@ -612,8 +600,12 @@ void conn_resolved(struct egress_site *site)
 
 void conn_cancel(struct conn *c)
 {
+    conn_grey_give_back(c);
     c->site = NULL;
-    queue_conn_cancelled(c->e->queue, &c->qc, egress_now_ms(c->e));
+    if (c->moving)
+        queue_conn_closed(c->e->queue, &c->qc, (struct span){ "", 0 }, egress_now_ms(c->e));
+    else
+        queue_conn_cancelled(c->e->queue, &c->qc, egress_now_ms(c->e));
     if (c->stream != NULL)
         stream_detach(c->stream);
     c->stream = NULL;
@@ -671,17 +663,13 @@ void conn_drop_all(struct egress *e)
     {
         struct conn *c = LIST_ITEM(link, struct conn, link);
         conn_release_body(c);
-        if (c->attempt != NULL) { /* its states on disk say "queued": the next start tries it */
-            queue_requeue(e->queue, c->attempt->item, egress_now_ms(e));
-            attempt_free(c->attempt);
-            c->attempt = NULL;
-        }
+        conn_grey_give_back(c); /* its states on disk say "queued": the next start tries it */
         if (c->stream != NULL)
             stream_detach(c->stream);
         c->stream = NULL;
         if (c->site != NULL) {
             c->site = NULL;
-            if (c->state == CONN_BUSY || c->state == CONN_IDLE || c->state == CONN_BOUNCING)
+            if (c->state == CONN_BUSY || c->state == CONN_IDLE || c->state == CONN_BOUNCING || c->moving)
                 queue_conn_closed(e->queue, &c->qc, (struct span){ "", 0 }, egress_now_ms(e));
             else
                 queue_conn_cancelled(e->queue, &c->qc, egress_now_ms(e));

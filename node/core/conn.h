@@ -50,6 +50,8 @@ struct conn {
     const struct config_source *source;
     struct pool_meter *meter;   /* of its pool's address, while it counts as that one's; NULL: no pool */
     struct ip_addr source_addr; /* that address */
+    struct ip_addr pin;         /* its address is to be this one; family 0: any */
+    bool moving;                /* to that address, with an item in hand */
     bool floating;              /* it may be used with a valid session only */
     int64_t cut_ms;             /* loop time: ends by then, the address was taken away; 0: was not */
     char ehlo[256];             /* of that address; "": the node's */
@@ -71,6 +73,11 @@ struct conn {
 void conn_cancel(struct conn *c);
 /* As if the connection had been lost. Any state but CONN_IDLE, and there is a client. */
 void conn_cut(struct conn *c, const char *why);
+
+/* Says goodbye to the stream without waiting for its end. */
+void conn_let_stream_go(struct conn *c);
+/* Tries the next target; without any the connection is gone. */
+void conn_next_target(struct conn *c);
 
 /* conn_policy.c */
 
@@ -97,6 +104,9 @@ void conn_rpt_ready(const struct conn *c);
 void conn_rpt_failed(const struct conn *c);
 
 /* conn_target.c */
+
+/* The item in hand is sent: the client has work. */
+void conn_begin(struct conn *c);
 
 /* Why the target could not be used. */
 void conn_set_trouble(struct conn *c, unsigned code, const char *enhanced, const char *text);

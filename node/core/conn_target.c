@@ -3,6 +3,9 @@
  */
 #include "node/core/conn.h"
 
+#include "node/core/conn_grey.h"
+#include "node/core/node.h"
+
 #include "node/smtp/reply_parser.h"
 
 void conn_set_trouble(struct conn *c, unsigned code, const char *enhanced, const char *text)
@@ -37,12 +40,41 @@ void conn_client_config(const struct conn *c, struct smtp_client_config *out)
     }
 }
 
+void conn_begin(struct conn *c)
+{
+    const struct envelope *env = &c->attempt->info->env;
+    const struct attempt *a = c->attempt;
+    c->mail = (struct smtp_client_mail){
+        .from = returned_path(c->e->w, env,
+                              a->nrcpts == 1 ? env->rcpts[a->rcpts[0]].address : (struct span){ "", 0 },
+                              c->return_path),
+        .envid = env->envid,
+        .ret = env->ret,
+        .size = env->size,
+        .smtputf8 = (env->flags & ENVELOPE_SMTPUTF8) != 0,
+        .content_8bit = (env->flags & ENVELOPE_BODY_IS_8BIT) != 0,
+        .requiretls = (env->flags & ENVELOPE_REQUIRETLS) != 0,
+        .authenticated = conn_policy_authenticated(c),
+        .nrcpts = c->attempt->nrcpts,
+        .rcpts = c->attempt->client_rcpts,
+    };
+    c->state = CONN_BUSY;
+    stream_local(c->stream, &c->attempt->from, NULL);
+    c->body_done = false;
+    c->messages++;
+    smtp_client_send(c->client, &c->mail);
+}
+
 bool conn_choose_source(struct conn *c, uint8_t family, struct ip_addr *out)
 {
     *out = (struct ip_addr){ 0 };
     c->source = NULL;
     const struct config *config = c->config;
     struct span key = queue_site_key(c->site->qs), pool = route_key_pool(key);
+    if (conn_grey_source(c, family, out))
+        return true;
+    if (c->moving)
+        return false;
     if (pool.n > 0)
         return conn_pool_source(c, pool, family, out);
     for (uint32_t i = 0; i < config->nsources; i++) {

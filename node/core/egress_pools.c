@@ -194,6 +194,20 @@ void conn_pool_drop(struct conn *c)
     c->meter = NULL;
 }
 
+void conn_pool_take(struct conn *c, const struct pool_address *a)
+{
+    conn_pool_drop(c);
+    ensure(a->meter != NULL);
+    c->meter = pool_meter_hold(a->meter);
+    atomic_fetch_add(&c->meter->conns, 1);
+    c->source_addr = a->addr;
+    c->floating = a->floating;
+    c->cut_ms = 0;
+    snprintf(c->ehlo, sizeof c->ehlo, "%.*s", (int)a->ehlo.n, a->ehlo.p);
+    if (c->floating)
+        timer_set(&c->e->pools.timer, WATCH_MS);
+}
+
 static bool rests_cb(void *ctx, const struct ip_addr *addr)
 {
     const struct conn *c = ctx;
@@ -203,20 +217,14 @@ static bool rests_cb(void *ctx, const struct ip_addr *addr)
 bool conn_pool_source(struct conn *c, struct span pool, uint8_t family, struct ip_addr *out)
 {
     struct egress *e = c->e;
-    conn_pool_drop(c);
     const struct pool_address *a =
         pool_view_choose_awake(egress_pools_view(e), pool, family, e->pools.turn++, egress_pools_session(e), rests_cb, c);
-    if (a == NULL)
+    if (a == NULL) {
+        conn_pool_drop(c);
         return false;
-    ensure(a->meter != NULL);
-    c->meter = pool_meter_hold(a->meter);
-    atomic_fetch_add(&c->meter->conns, 1);
-    c->source_addr = *out = a->addr;
-    c->floating = a->floating;
-    c->cut_ms = 0;
-    snprintf(c->ehlo, sizeof c->ehlo, "%.*s", (int)a->ehlo.n, a->ehlo.p);
-    if (c->floating)
-        timer_set(&e->pools.timer, WATCH_MS);
+    }
+    conn_pool_take(c, a);
+    *out = a->addr;
     return true;
 }
 

@@ -49,6 +49,8 @@ bool egress_hand(struct egress *e);
 
 /* An address of the pool for the target's family, and the connection counts as its; false: there is none. */
 bool conn_pool_source(struct conn *c, struct span pool, uint8_t family, struct ip_addr *out);
+/* The connection is to go out from this one, and counts as its. */
+void conn_pool_take(struct conn *c, const struct pool_address *a);
 /* It no longer counts. */
 void conn_pool_drop(struct conn *c);
 /* Whether it may take another message: its address is still this node's and used. */

@@ -4,21 +4,17 @@
 #include "base/clock.h"
 #include "node/core/cluster.h"
 #include "node/core/conn.h"
+#include "node/core/conn_grey.h"
 #include "node/core/dispatch.h"
 #include "node/core/node.h"
 #include "node/core/report.h"
 #include "node/policy/policy.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define LOOK_MS 1000        /* while something is in force */
-#define GREYLIST_MS 300000  /* the usual delay */
-#define GREYLIST_ATTEMPTS 4 /* later ones go by the schedule: it is not as it seemed */
-#define STATED_MIN_MS 10000 /* times that servers state, within reason */
-#define STATED_MAX_MS 21600000
 
 static struct policy *policy_now(struct egress *e)
 {
@@ -200,27 +196,6 @@ static const struct shaping_rule *rule_of(struct asked *a, const struct smtp_cli
     return found < 0 ? NULL : shaping_rules_at(a->policy->rules, (uint32_t)found);
 }
 
-/* "in 300 seconds", "in 5 minutes"; 0: it says no time. */
-static int64_t stated_ms(const struct smtp_reply_text *r)
-{
-    for (const char *p = r->text; (p = strpbrk(p, "0123456789")) != NULL;) {
-        char *end;
-        unsigned long n = strtoul(p, &end, 10);
-        bool alone = p == r->text || p[-1] == ' ';
-        const char *unit = end + (*end == ' ');
-        int64_t ms = strncasecmp(unit, "min", 3) == 0                 ? 60000
-                     : strncasecmp(unit, "sec", 3) == 0               ? 1000
-                     : strncasecmp(unit, "hour", 4) == 0              ? 3600000
-                     : *end == 's' && !isalnum((unsigned char)end[1]) ? 1000
-                     : *end == 'm' && !isalnum((unsigned char)end[1]) ? 60000
-                                                                      : 0;
-        if (alone && ms > 0 && n > 0 && n <= 100000 && (int64_t)n * ms <= STATED_MAX_MS)
-            return (int64_t)n * ms < STATED_MIN_MS ? STATED_MIN_MS : (int64_t)n * ms;
-        p = end;
-    }
-    return 0;
-}
-
 static void hold_site(struct asked *a, const struct shaping_rule *rule, const struct smtp_client_result *r)
 {
     struct egress *e = a->c->e;
@@ -256,6 +231,8 @@ static void judge(struct asked *a, struct attempt *attempt, struct smtp_client_r
     a->last = &r->reply;
     const struct shaping_rule *rule = rule_of(a, r);
     bool temporary = r->class == SMTP_CLIENT_TEMPORARY;
+    if (rule == NULL && attempt != NULL && temporary && r->stage >= SMTP_CLIENT_STAGE_MAIL)
+        conn_grey_refused(a->c, (uint32_t)(r - attempt->results), NULL);
     if (rule == NULL || rule->action == SHAPING_NONE)
         return;
     if (rule->action == SHAPING_BOUNCE) {
@@ -266,11 +243,10 @@ static void judge(struct asked *a, struct attempt *attempt, struct smtp_client_r
         return;
     }
     if (rule->action == SHAPING_GREYLIST) {
-        int64_t stated = stated_ms(&r->reply);
-        if (attempt == NULL || !temporary || attempt->attempts > GREYLIST_ATTEMPTS)
+        if (attempt == NULL || !temporary || attempt->attempts > GREY_ATTEMPTS)
             return;
         report_shaping_count(e->w, rule->action);
-        attempt->retry_at_ms = now + (stated != 0 ? stated : rule->for_ms != 0 ? rule->for_ms : GREYLIST_MS);
+        conn_grey_refused(a->c, (uint32_t)(r - attempt->results), rule);
         return;
     }
     if (rule->action == SHAPING_BACKOFF)

@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "node/core/egress.h"
+#include "node/shaping/grey_mark.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -310,6 +311,9 @@ static void row_fill(const struct config *c, const char *id, const struct spool_
     const struct envelope *e = &info->env;
     const struct spool_rcpt *r = &info->rcpts[i];
     bool site_speaks = item != NULL && item->site_error.n > 0 && !rcpt_state_terminal(r->state);
+    struct grey_mark grey;
+    struct span words;
+    bool marked = grey_mark_parse(r->reply, &grey, &words) && !rcpt_state_terminal(r->state);
     *row = (struct admin_row){
         .id = id,
         .rcpt = i,
@@ -327,12 +331,15 @@ static void row_fill(const struct config *c, const char *id, const struct spool_
         .helo = e->helo,
         .protocol = e->protocol,
         .listener = e->listener,
-        .reply = site_speaks ? item->site_error : r->reply,
+        .reply = site_speaks ? item->site_error : words,
+        .mx = marked ? grey.host : (struct span){ "", 0 },
+        .source_ip = marked ? grey.source : (struct span){ "", 0 },
         .size = e->size,
         .attempts = item != NULL && item->attempts > r->attempts ? item->attempts : r->attempts,
         .arrival_ms = e->arrival_ms,
         .next_ms = item != NULL ? item->next_ms : 0,
         .changed_ms = r->changed_ms,
+        .greylisted_ms = marked && grey.sure ? grey.since_ms : 0,
         .expires_ms = rcpt_state_terminal(r->state) ? 0 : e->arrival_ms + c->delivery.expire_ms,
     };
 }

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "node/core/conn_grey.h"
 #include "node/core/dsn_job.h"
 #include "node/core/node.h"
 #include "node/core/report.h"
@@ -137,11 +138,19 @@ static struct queue_item *part(struct settling *s, enum way way)
     return item;
 }
 
-static struct span reply_text(struct settling *s, const struct smtp_reply_text *r)
+static struct span reply_text(struct settling *s, uint32_t i)
 {
+    char text[GREY_TEXT_MAX], source[IP_TEXT_MAX];
+    struct grey_mark mark;
     size_t from = s->replies.len;
-    (void)smtp_reply_text_put(&s->replies, r);
+    (void)smtp_reply_text_put(&s->replies, &s->a->results[i].reply);
     size_t n = s->replies.len - from;
+    if (s->ways[i] == WAY_DEFERRED && n > 0 && attempt_grey_mark(s->a, i, s->c, &mark, source)) {
+        struct span marked = grey_mark_format(&mark, span_of(s->replies.data + from, n), text);
+        s->replies.len = from;
+        (void)buf_put_span(&s->replies, marked);
+        n = s->replies.len - from;
+    }
     return span_of((const char *)from, n > 512 ? 512 : n); /* a place: the buffer may still move */
 }
 
@@ -164,7 +173,7 @@ static void record(struct settling *s, int64_t next_ms, bool held, bool delay_to
                     .attempts = a->attempts,
                     .next_ms = ended ? 0 : next_ms,
                     .changed_ms = clock_wall_ms(),
-                    .reply = reply_text(s, &a->results[i].reply) },
+                    .reply = reply_text(s, i) },
         };
         report_recipient(e->w, a, i, s->c, ended ? s->decisions[i].state : RCPT_QUEUED, next_ms);
     }
@@ -264,7 +273,9 @@ static void last_words(struct attempt *a, struct span site_error, enum smtp_clie
 {
     for (uint32_t i = 0; i < a->nrcpts; i++) {
         struct smtp_client_result *r = &a->results[i];
-        struct span said = a->info->rcpts[a->rcpts[i]].reply;
+        struct grey_mark mark;
+        struct span said;
+        (void)grey_mark_parse(a->info->rcpts[a->rcpts[i]].reply, &mark, &said);
         if (said.n > 0 && (said.p[0] < '2' || said.p[0] > '5'))
             said.n = 0; /* an operator's remark, not a server's reply */
         r->class = class;

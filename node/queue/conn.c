@@ -220,6 +220,11 @@ static struct queue_item *site_next(struct queue *q, struct queue_site *site)
     return item;
 }
 
+struct queue_item *queue_site_next(const struct queue *q, const struct queue_site *site)
+{
+    return site_offered(site) == 0 ? NULL : item_at(q, lane_at(q, site->active.first)->ready.first);
+}
+
 /* The limit shrank below what is open. */
 static bool site_surplus(const struct queue *q, const struct queue_site *site)
 {

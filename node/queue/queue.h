@@ -209,6 +209,9 @@ void queue_conn_trouble(struct queue *q, struct queue_conn *conn, int64_t now_ms
  * now (it may be kept, or closed at any time). The outcome of an earlier item may still be outstanding. */
 struct queue_item *queue_take(struct queue *q, struct queue_conn *conn, int64_t now_ms);
 
+/* What queue_take would give; NULL: nothing. Changes nothing. */
+struct queue_item *queue_site_next(const struct queue *q, const struct queue_site *site);
+
 /* ---- outcomes: of an item IN_FLIGHT ----------------------------------------------------------------------
  */
 

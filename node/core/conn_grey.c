@@ -1,0 +1,211 @@
+/* Greylisted mail keeps its source address: see conn_grey.h. */
+#include "node/core/conn_grey.h"
+
+#include "node/core/conn.h"
+#include "node/core/node.h"
+#include "node/core/outcome.h"
+
+#define USUAL_MS 300000 /* the usual delay */
+
+/* ---- which address --------------------------------------------------------------------------------------
+ */
+
+bool grey_pin(const struct spool_info *info, const uint32_t *rcpts, uint32_t n, uint32_t attempts,
+              struct ip_addr *pin, struct span *host)
+{
+    struct grey_mark m;
+    struct span words;
+    for (uint32_t i = 0; i < n; i++)
+        if (rcpts[i] < info->env.nrcpts && grey_mark_parse(info->rcpts[rcpts[i]].reply, &m, &words) &&
+            attempts <= (m.sure ? GREY_ATTEMPTS + 1u : 2u) && ip_addr_parse(m.source, pin) == 0) {
+            *host = m.host;
+            return true;
+        }
+    *pin = (struct ip_addr){ 0 };
+    return false;
+}
+
+static const struct config_source *source_of(const struct config *config, const struct ip_addr *addr)
+{
+    for (uint32_t i = 0; i < config->nsources; i++) {
+        struct ip_addr a;
+        if (ip_from_sockaddr((const struct sockaddr *)&config->sources[i].address, &a, NULL) == 0 &&
+            ip_addr_eq(&a, addr))
+            return &config->sources[i];
+    }
+    return NULL;
+}
+
+/* The address is this node's to send from, and does not rest for the site. */
+static bool usable(struct conn *c, const struct ip_addr *addr)
+{
+    struct egress *e = c->e;
+    struct span key = queue_site_key(c->site->qs), pool = route_key_pool(key);
+    if (addr->family == 0 || egress_shaping_rests(e, key, addr))
+        return false;
+    if (pool.n == 0)
+        return source_of(c->config, addr) != NULL;
+    const struct pool_view *v = egress_pools_view(e);
+    const struct pool_address *a = pool_view_find(v, addr);
+    return a != NULL && span_eq(a->pool, pool) && pool_address_usable(v, a, egress_pools_session(e));
+}
+
+/* A target that the address can reach; with the host that is named, if it can be. */
+static bool target_for(const struct conn *c, uint8_t family, struct span host, uint32_t *first)
+{
+    const struct dns_site *f = c->found;
+    bool any = false;
+    for (uint32_t i = 0; i < f->ntargets; i++) {
+        const struct dns_target *t = &f->targets[i];
+        if (t->addr.family != family)
+            continue;
+        any = true;
+        if (t->preference == f->targets[0].preference && t->host < f->nhosts &&
+            span_eq(span_str(f->hosts[t->host]), host)) {
+            *first = i;
+            break;
+        }
+    }
+    return any;
+}
+
+void conn_grey_expect(struct conn *c)
+{
+    struct egress *e = c->e;
+    struct queue_item *item = queue_site_next(e->queue, c->site->qs);
+    struct queue_item_view v;
+    struct spool_info *info;
+    struct span host;
+    if (item == NULL)
+        return;
+    queue_item_view(e->queue, item, &v);
+    if (v.attempts == 0 || v.attempts > GREY_ATTEMPTS || spool_info(e->w->node->spool, v.id, &info) != 0)
+        return;
+    if (!grey_pin(info, v.rcpts, v.nrcpts, v.attempts + 1u, &c->pin, &host) || !usable(c, &c->pin) ||
+        !target_for(c, c->pin.family, host, &c->first))
+        c->pin = (struct ip_addr){ 0 };
+    spool_info_free(info);
+}
+
+bool conn_grey_source(struct conn *c, uint8_t family, struct ip_addr *out)
+{
+    struct span pool = route_key_pool(queue_site_key(c->site->qs));
+    if (c->pin.family != family || !usable(c, &c->pin))
+        return false;
+    *out = c->pin;
+    if (pool.n == 0)
+        c->source = source_of(c->config, &c->pin);
+    else
+        conn_pool_take(c, pool_view_find(egress_pools_view(c->e), &c->pin));
+    return true;
+}
+
+/* ---- changing it ----------------------------------------------------------------------------------------
+ */
+
+bool conn_grey_moves(struct conn *c)
+{
+    const struct attempt *a = c->attempt;
+    struct ip_addr local = { 0 };
+    uint32_t first = c->first;
+    if (a->pin.family == 0)
+        return false;
+    stream_local(c->stream, &local, NULL);
+    if (ip_addr_eq(&local, &a->pin) || !usable(c, &a->pin) ||
+        !target_for(c, a->pin.family, a->pin_host, &first))
+        return false;
+    c->pin = a->pin;
+    c->first = first;
+    c->tried = c->messages = 0;
+    c->moving = true;
+    smtp_client_quit(c->client);
+    conn_let_stream_go(c);
+    conn_next_target(c);
+    return true;
+}
+
+void conn_grey_give_back(struct conn *c)
+{
+    struct attempt *a = c->attempt;
+    if (a == NULL)
+        return;
+    c->attempt = NULL;
+    queue_requeue(c->e->queue, a->item, egress_now_ms(c->e));
+    attempt_free(a);
+}
+
+bool conn_grey_arrived(struct conn *c)
+{
+    struct queue_item_view v;
+    if (c->attempt == NULL)
+        return false;
+    (void)egress_cut_off(c->e);
+    queue_item_view(c->e->queue, c->attempt->item, &v);
+    if (!v.frozen)
+        return true;
+    conn_grey_give_back(c);
+    return false;
+}
+
+void conn_grey_lost(struct conn *c)
+{
+    struct attempt *a = c->attempt;
+    struct smtp_client_result result = {
+        .class = SMTP_CLIENT_TEMPORARY, .stage = SMTP_CLIENT_STAGE_CONNECT, .local = true, .reply = c->trouble
+    };
+    attempt_result_all(a, &result);
+    c->attempt = NULL;
+    c->moving = false;
+    queue_conn_success(c->e->queue, &c->qc, egress_now_ms(c->e)); /* from another address it was there */
+    outcome_settle(a, c);
+}
+
+/* ---- outcomes -------------------------------------------------------------------------------------------
+ */
+
+/* The mark that the recipient had before this attempt. */
+static bool mark_before(const struct attempt *a, uint32_t i, struct grey_mark *out)
+{
+    struct span words;
+    return grey_mark_parse(a->info->rcpts[a->rcpts[i]].reply, out, &words);
+}
+
+/* It has gone out from where it did before: what was told then counts for it. */
+static bool same_source(const struct attempt *a, const struct grey_mark *m)
+{
+    struct ip_addr before;
+    return ip_addr_parse(m->source, &before) == 0 && ip_addr_eq(&before, &a->from);
+}
+
+void conn_grey_refused(struct conn *c, uint32_t i, const struct shaping_rule *rule)
+{
+    struct attempt *a = c->attempt;
+    struct attempt_grey *g = &a->grey[i];
+    struct grey_mark before;
+    int64_t now = egress_now_ms(c->e);
+    if (a->attempts > (rule != NULL ? GREY_ATTEMPTS : 1))
+        return;
+    *g = (struct attempt_grey){ .kind = rule != NULL ? ATTEMPT_GREY : ATTEMPT_MAYBE_GREY,
+                                .since_ms = now / GREY_STEP_MS * GREY_STEP_MS };
+    if (mark_before(a, i, &before) && same_source(a, &before) && before.since_ms <= now)
+        g->since_ms = before.since_ms;
+    if (rule == NULL)
+        return;
+    int64_t stated = grey_stated_ms(a->results[i].reply.text);
+    a->retry_at_ms = now + (stated != 0 ? stated : rule->for_ms != 0 ? rule->for_ms : USUAL_MS);
+}
+
+bool attempt_grey_mark(const struct attempt *a, uint32_t i, const struct conn *c, struct grey_mark *out,
+                       char text[IP_TEXT_MAX])
+{
+    const struct attempt_grey *g = &a->grey[i];
+    if (g->kind == ATTEMPT_NOT_GREY) /* what it was told stands, unless it has heard something else */
+        return a->results[i].local && mark_before(a, i, out);
+    if (c == NULL || a->from.family == 0)
+        return false;
+    *out = (struct grey_mark){ .since_ms = g->since_ms,
+                               .sure = g->kind == ATTEMPT_GREY,
+                               .host = span_str(c->host),
+                               .source = span_str(ip_addr_format(&a->from, text)) };
+    return true;
+}

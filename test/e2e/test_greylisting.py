@@ -1,0 +1,83 @@
+"""A server that greylists: mail comes again when it may, from the address that was told so, whatever happens meanwhile."""
+import json
+import re
+import time
+
+import pytest
+
+from harness import postgrey
+from harness.util import STRETCH, wait_until
+
+SOURCES = [f"127.0.0.{n}" for n in (11, 12, 13)]
+DELAY = 6
+
+
+@pytest.fixture
+def greylister(folder):
+    if not postgrey.available():
+        pytest.skip("needs Postfix, postgrey, and root")
+    one = postgrey.Postgrey(folder, DELAY)
+    yield one
+    one.stop()
+
+
+@pytest.mark.slow(15)
+def test_postgrey_takes_it_the_second_time(make_node, greylister):
+    """Each message is refused once, and taken from the same address at the first time that is permitted."""
+    node = make_node({"sources": [{"address": a, "ehlo": "relay.example.com"} for a in SOURCES],
+                      "routes": [{"domain": "*", "via": f"[127.0.0.1]:{greylister.postfix.port}"}],
+                      "delivery": {"retry": ["10m"], "messages_per_connection": 1}})
+    everybody = [f"r{n}@example.net" for n in range(6)]
+    ids = {rcpt: node.send(rcpt) for rcpt in everybody}
+    wait_until("all are refused", lambda: len(greylister.refused()) == 6, 30)
+    first = dict(greylister.refused())
+    assert set(first.values()) == set(SOURCES), first
+    wait_until("all are recorded", lambda: all(r["attempts"] == 1 for r in node.queue()))
+    rows = {r["recipient"]: r for r in node.queue()}
+    for rcpt in everybody:
+        row = rows[rcpt]
+        assert row["source_ip"] == first[rcpt] and row["mx"] == "127.0.0.1", row
+        assert time.time() - 60 * STRETCH < row["greylisted_ms"] / 1000 <= time.time(), row
+        assert row["reply"].endswith(f"try again in {DELAY} seconds"), row
+    said = node.cli("track", ids["r0@example.net"]).stdout
+    assert re.search(rf"greylisted by \S+ since \d\d:\d\d, next try \d\d:\d\d from {first['r0@example.net']}", said), said
+    assert "next try" in node.cli("queue", "show", ids["r1@example.net"]).stdout
+    assert json.loads(node.cli("track", ids["r2@example.net"], "--json").stdout)["recipients"][0]["greylisted_ms"]
+    node.stop()
+    node.restart()
+    wait_until("all are taken", lambda: len(greylister.taken()) == 6, 40)
+    assert greylister.taken() == first
+    assert len(greylister.refused()) == 6, "it came too early"
+    ended = wait_until("the events are written", lambda: len(node.events("relayed") + node.events("delivered")) == 6 and
+                       node.events("relayed") + node.events("delivered"))
+    assert {e["recipient"]: e["source_ip"] for e in ended} == first
+    assert {e["attempt"] for e in ended} == {2}
+
+
+@pytest.mark.slow(10)
+def test_an_open_connection_changes_its_address(make_node, make_sink, dns):
+    """Other mail keeps connections to the site open, from any address: greylisted mail goes from its own all the same."""
+    hop = make_sink()
+    dns.mail_domain("hop.test", "127.0.0.1")
+    seen = {}
+
+    def rcpt(session, argument):
+        if "grey" not in argument:
+            return None
+        seen.setdefault(argument, []).append(session.peer[0])
+        return "451 4.7.1 Greylisted, try again in 2 seconds" if len(seen[argument]) == 1 else None
+
+    hop.hooks["rcpt"] = rcpt
+    node = make_node({"sources": [{"address": a, "ehlo": "relay.example.com"} for a in SOURCES],
+                      "delivery": {"retry": ["10m"], "messages_per_connection": 5}})
+    for number in range(12):
+        node.send(f"grey{number}@hop.test")
+        node.send(f"other{number}@hop.test")
+
+    def arrived():
+        node.send(f"more{len(hop.messages)}@hop.test")
+        return sum(m.recipients[0].startswith("grey") for m in hop.messages) == 12
+
+    wait_until("all arrive", arrived, 40)
+    assert len({tries[0] for tries in seen.values()}) > 1, "one address did it all"
+    assert all(len(tries) == 2 and tries[0] == tries[1] for tries in seen.values()), seen
