@@ -198,7 +198,8 @@ int cmd_account_add(struct cli *c), cmd_account_passwd(struct cli *c), cmd_accou
 int cmd_freeze(struct cli *c), cmd_thaw(struct cli *c), cmd_frozen(struct cli *c),
     cmd_tenant_list(struct cli *c), cmd_tenant_set(struct cli *c), cmd_tenant_remove(struct cli *c),
     cmd_suppression_list(struct cli *c), cmd_suppression_add(struct cli *c),
-    cmd_suppression_remove(struct cli *c), cmd_limit_show(struct cli *c), cmd_limit_set(struct cli *c), cmd_limit_clear(struct cli *c);
+    cmd_suppression_remove(struct cli *c), cmd_sender_bounces(struct cli *c), cmd_sender_top(struct cli *c),
+    cmd_limit_show(struct cli *c), cmd_limit_set(struct cli *c), cmd_limit_clear(struct cli *c);
 int cmd_cluster_init(struct cli *c), cmd_cluster_status(struct cli *c), cmd_node_token(struct cli *c),
     cmd_node_join(struct cli *c), cmd_node_list(struct cli *c), cmd_node_drain(struct cli *c),
     cmd_node_leave(struct cli *c), cmd_node_remove(struct cli *c), cmd_node_promote(struct cli *c),

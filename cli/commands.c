@@ -207,6 +207,12 @@ static const struct cli_option suppression_add_options[] = {
 static const struct cli_option suppression_remove_options[] = {
     { "tenant", "NAME", NULL, "by this tenant (default: by accounts without one)" }, END
 };
+static const struct cli_option sender_top_options[] = {
+    { "by", "WHAT", "bounces|complaints|deferred|delivered", "the most of these first" },
+    { "window", "WINDOW", "1h|24h|7d", "counted within (default 24h)" },
+    { "limit", "N", NULL, "at most so many (default 20)" },
+    END,
+};
 static const struct cli_option limit_options[] = { TENANT, END };
 static const struct cli_option cluster_init_options[] = {
     { "name", "NAME", NULL, "this node's name (default: the configured one)" },
@@ -432,6 +438,12 @@ const struct cli_command cli_commands[] = {
       cmd_suppression_add },
     { "suppression remove", "ADDRESS", 1, 1, NULL, suppression_remove_options, "send to an address again", NULL,
       "  turnpike suppression remove bob@example.com --tenant example.org\n", cmd_suppression_remove },
+
+    { "sender bounces", "ACCOUNT", 1, 1, NULL, no_options, "show what became of a sender's mail",
+      "Of all nodes together, within the last hour, day and week: recipients, and for DEFERRED attempts.",
+      "  turnpike sender bounces news@example.com\n", cmd_sender_bounces },
+    { "sender top", "", 0, 0, NULL, sender_top_options, "show the senders with the most bounces", NULL,
+      "  turnpike sender top --by complaints --window 7d\n", cmd_sender_top },
 
     { "pool list", "", 0, 0, NULL, no_options, "list pools of source addresses", NULL,
       "  turnpike pool list\n", cmd_pool_list },

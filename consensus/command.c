@@ -5,6 +5,7 @@
 
 #include "base/ensure.h"
 #include "base/err.h"
+#include "consensus/record.h"
 
 #include <stddef.h>
 
@@ -153,6 +154,11 @@ static const struct {
                                        U32(warmup_report.unspent), U32(warmup_report.delivered),
                                        U32(warmup_report.deferred), U32(warmup_report.refused),
                                        U32(warmup_report.complaints)) },
+    [COMMAND_RECORD_REPORT] = { "record-report",
+                                FIELDS(RAW(record_report.process), U64(record_report.number),
+                                       SPAN(record_report.counts, 0, RECORD_COUNTS_BYTES_MAX)) },
+    [COMMAND_RECORD_FORGET] = { "record-forget",
+                                FIELDS(NAME(record_forget.account), U64(record_forget.entry)) },
 };
 
 static const struct field *fields_of(uint8_t type)

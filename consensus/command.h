@@ -28,7 +28,7 @@
 /* The largest entry: as many commands as fit below COMMAND_ENTRY_BYTES and a large one. */
 #define COMMAND_ENTRY_BYTES_MAX (COMMAND_ENTRY_BYTES + COMMAND_BYTES_MAX + 32u)
 
-/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: warm-up. An entry names the lowest level that can read it, so that older nodes can follow until the
+/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: warm-up, senders' records. An entry names the lowest level that can read it, so that older nodes can follow until the
  * level is raised (COMMAND_FEATURE_RAISE). */
 #define COMMAND_FEATURES 4        /* highest that this build can do */
 #define COMMAND_FEATURES_NEEDED 1 /* by what it writes, but for commands of a higher command_type_level */
@@ -85,6 +85,9 @@ enum command_type {
     COMMAND_WARMUP_STEP = 102,    /* an operator says where a site stands */
     COMMAND_WARMUP_RESERVE = 103, /* messages of today's plan, before they are sent */
     COMMAND_WARMUP_REPORT = 104,  /* what came of them, and which were not sent */
+    /* senders' records */
+    COMMAND_RECORD_REPORT = 120, /* a node's counts since its last report */
+    COMMAND_RECORD_FORGET = 121,
 };
 
 /* Who asks. A machine answers the same (session, seq) once: a repeat gets the first answer again, as long as
@@ -359,6 +362,16 @@ struct command_warmup_report {
     uint32_t delivered, deferred, refused, complaints;
 };
 
+struct command_record_report {
+    uint8_t process[16]; /* of the node's process: random */
+    uint64_t number;     /* ascending within the process: one that comes again changes nothing */
+    struct span counts;  /* consensus/record.h */
+};
+struct command_record_forget {
+    struct span account;
+    uint64_t entry; /* its version: a later one stays */
+};
+
 struct command {
     uint8_t type; /* enum command_type */
     struct command_origin origin;
@@ -398,6 +411,8 @@ struct command {
         struct command_warmup_step warmup_step;
         struct command_warmup_reserve warmup_reserve;
         struct command_warmup_report warmup_report;
+        struct command_record_report record_report;
+        struct command_record_forget record_forget;
     };
 };
 

@@ -10,6 +10,7 @@ const struct store_type *const directory_types[] = {
     &directory_ip_type,       &directory_cluster_type, &directory_member_type,   &directory_token_type,
     &directory_transfer_type, &directory_audit_type,  &directory_suppressed_type,
     &directory_warming_type,  &directory_warming_site_type,
+    &directory_record_type,   &directory_reporter_type,
 };
 const uint32_t directory_ntypes = sizeof directory_types / sizeof directory_types[0];
 
@@ -30,6 +31,7 @@ static const struct {
     { offsetof(struct directory, suppressed), &directory_suppressed_type },
     { offsetof(struct directory, warming), &directory_warming_type },
     { offsetof(struct directory, warming_sites), &directory_warming_site_type },
+    { offsetof(struct directory, records), &directory_record_type },
 };
 #define NINDEXES (sizeof indexes / sizeof indexes[0])
 
@@ -46,6 +48,7 @@ struct directory *directory_new(struct machine *m)
     for (size_t i = 0; i < NINDEXES; i++)
         directory_index_init(index_at(d, i), indexes[i].type);
     directory_suppressed_init(d);
+    directory_records_init(d);
     policy_default(&d->builtin);
     /* Until a policy says otherwise these are the machine's own. */
     if (m->config.session_ttl_ms != 0)
@@ -60,6 +63,7 @@ void directory_free(struct directory *d)
     for (size_t i = 0; i < NINDEXES; i++)
         directory_index_fini(index_at(d, i));
     directory_suppressed_fini(d);
+    directory_records_fini(d);
     free(d);
 }
 
@@ -84,7 +88,9 @@ int directory_restored(struct machine *m)
     directory_policy_restored(m);
     directory_audit_restored(m);
     int err = directory_suppressed_restored(m);
-    return err != 0 ? err : directory_warmup_restored(m);
+    if (err == 0)
+        err = directory_warmup_restored(m);
+    return err != 0 ? err : directory_records_restored(m);
 }
 
 static directory_command_fn *const commands[] = {
@@ -120,6 +126,8 @@ static directory_command_fn *const commands[] = {
     [COMMAND_WARMUP_STEP] = directory_warmup_step,
     [COMMAND_WARMUP_RESERVE] = directory_warmup_reserve,
     [COMMAND_WARMUP_REPORT] = directory_warmup_report,
+    [COMMAND_RECORD_REPORT] = directory_record_report,
+    [COMMAND_RECORD_FORGET] = directory_record_forget,
 };
 
 int directory_apply(struct machine *m, const struct machine_at *at, const struct command *cmd,
@@ -135,7 +143,9 @@ int directory_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t 
     int err = directory_uploads_due(m, now_ms, out, n);
     if (err == 0)
         err = directory_tokens_due(m, now_ms, out, n);
-    return err != 0 ? err : directory_suppressed_due(m, now_ms, out, n);
+    if (err == 0)
+        err = directory_suppressed_due(m, now_ms, out, n);
+    return err != 0 ? err : directory_records_due(m, now_ms, out, n);
 }
 
 void directory_totals(const struct machine *m, struct machine_totals *out)
@@ -148,11 +158,12 @@ void directory_totals(const struct machine *m, struct machine_totals *out)
     out->addresses = d->ips.len;
     out->transfers = d->transfers.len;
     out->suppressed = d->suppressed.len;
+    out->records = d->records.len;
     out->audit = store_len(m->store, &directory_audit_type);
     LIST_EACH(link, store_all(m->store, &directory_member_type))
     out->members +=
         directory_member_is_present(LIST_ITEM(link, struct directory_member_rec, rec.link)) ? 1 : 0;
-    out->bytes += d->account_bytes + d->policy_bytes + d->audit_bytes + d->suppressed_bytes +
+    out->bytes += d->account_bytes + d->policy_bytes + d->audit_bytes + d->suppressed_bytes + d->record_bytes +
                   SMALL * (d->tenants.len + d->overrides.len + d->pools.len + d->assignments.len +
                            d->ips.len + d->members.len + d->tokens.len + d->transfers.len +
                            d->warming.len + d->warming_sites.len);

@@ -7,6 +7,7 @@
 
 #include "consensus/machine.h"
 #include "consensus/policy.h"
+#include "consensus/record.h"
 
 struct directory_account {
     struct span name, hash, tenant, senders;
@@ -187,6 +188,25 @@ struct directory_warming_site {
 typedef int directory_warming_site_fn(void *arg, const struct directory_warming_site *s);
 /* Of one address, in order of site. */
 int directory_warming_site_each(const struct machine *m, struct span address, directory_warming_site_fn *fn, void *arg);
+/* What became of a sender's mail within at least the last hour, day and week; at most 10 minutes, 2 or 12 hours more. */
+enum directory_record_window {
+    DIRECTORY_RECORD_HOUR,
+    DIRECTORY_RECORD_DAY,
+    DIRECTORY_RECORD_WEEK,
+    DIRECTORY_RECORD_WINDOWS
+};
+struct directory_record {
+    struct span account;
+    uint64_t counts[DIRECTORY_RECORD_WINDOWS][RECORD_KINDS];
+    uint64_t version;
+};
+bool directory_record_find(const struct machine *m, struct span account, struct directory_record *out);
+typedef int directory_record_fn(void *arg, const struct directory_record *r);
+/* In order of name, from the first one after `after` (empty: all); until it returns nonzero. */
+int directory_record_each(const struct machine *m, struct span after, directory_record_fn *fn, void *arg);
+/* Of the kinds from `from` up to, not including, `to`. */
+uint64_t directory_record_sum(const struct directory_record *r, enum directory_record_window w, uint8_t from,
+                              uint8_t to);
 
 struct directory_audit {
     uint64_t id; /* ascending */

@@ -24,6 +24,7 @@
 #define DIRECTORY_TRANSFERS_MAX 65536
 #define DIRECTORY_SUPPRESSED_MAX 1000000
 #define DIRECTORY_WARMING_SITES_MAX 100000 /* over it a new site shares its address's last record */
+#define DIRECTORY_RECORDS_MAX 250000
 #define DIRECTORY_UPLOADS_MAX 8
 #define DIRECTORY_UPLOAD_BYTES (5u << 20)
 #define DIRECTORY_UPLOAD_STALE_MS 300000 /* since its last chunk */
@@ -34,10 +35,12 @@
 /* Records of one type that are listed in order. */
 struct directory {
     struct directory_index accounts, tenants, overrides, chunks, pools, assignments, ips, members, tokens,
-        transfers, suppressed, warming, warming_sites;
+        transfers, suppressed, warming, warming_sites, records;
     struct map suppressed_tenants; /* how many each tenant has */
     struct heap suppressed_ends;
     uint64_t suppressed_bytes; /* memory, about */
+    struct heap record_ends;
+    uint64_t record_bytes; /* memory, about */
     struct policy_compiled builtin;
     struct directory_cluster_rec *cluster;             /* NULL: not founded */
     struct directory_policy_rec *policy;               /* in force; NULL: the built-in one */
@@ -54,7 +57,7 @@ extern const struct store_type directory_account_type, directory_tenant_type, di
     directory_policy_type, directory_upload_type, directory_chunk_type, directory_pool_type,
     directory_assignment_type, directory_ip_type, directory_cluster_type, directory_member_type,
     directory_token_type, directory_transfer_type, directory_audit_type, directory_suppressed_type,
-    directory_warming_type, directory_warming_site_type;
+    directory_warming_type, directory_warming_site_type, directory_record_type, directory_reporter_type;
 
 /* ---- records (directory_rec.c) ------------------------------------------------------------------------- */
 
@@ -167,6 +170,11 @@ void directory_suppressed_init(struct directory *d);
 void directory_suppressed_fini(struct directory *d);
 int directory_suppressed_restored(struct machine *m);
 int directory_suppressed_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t *n);
+void directory_records_init(struct directory *d);
+void directory_records_fini(struct directory *d);
+int directory_records_restored(struct machine *m);
+int directory_records_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t *n);
+void directory_reporter_drop(struct machine *m, uint64_t node);
 void directory_audit_restored(struct machine *m);
 void directory_policy_restored(struct machine *m);
 uint64_t directory_account_bytes(const struct store_rec *rec);
@@ -181,6 +189,6 @@ directory_command_fn directory_account_set, directory_account_remove, directory_
     directory_cert_issued, directory_feature_raise, directory_transfer_own, directory_transfer_end,
     directory_transfer_cancel, directory_suppress_add, directory_suppress_remove,
     directory_warmup_start, directory_warmup_stop, directory_warmup_step, directory_warmup_reserve,
-    directory_warmup_report;
+    directory_warmup_report, directory_record_report, directory_record_forget;
 
 #endif

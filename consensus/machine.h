@@ -6,7 +6,7 @@
  *     quotas        limits, their counters, the tokens granted to nodes ahead of use (docs/ledger.md)
  *     frozen        senders and tenants that may not send
  *     directory     accounts, tenants, policy, pools, addresses, members, certificates, transfers,
- *                   suppressed addresses, warm-up plans, audit
+ *                   suppressed addresses, warm-up plans, senders' records, audit
  *
  * The same entries in the same order give the same state and the same results on every node. A command that cannot
  * be done changes nothing and says why in its result; an entry that cannot be decoded is the end of this node's
@@ -183,7 +183,8 @@ int machine_usage_each(const struct machine *m, struct span account, struct span
                        machine_usage_fn *fn, void *arg);
 
 struct machine_totals {
-    uint64_t accounts, tenants, counters, grants, sessions, frozen, members, pools, addresses, transfers, audit, suppressed;
+    uint64_t accounts, tenants, counters, grants, sessions, frozen, members, pools, addresses, transfers, audit, suppressed,
+        records;
     /* Tokens, since the cluster began: charged = spent_or_held + burned + refunded. Burned: lost with their node, or
      * given back too late. */
     uint64_t charged, spent_or_held, burned, refunded;

@@ -104,6 +104,7 @@ admin_handler_fn admin_on_tenants, admin_on_tenant_set, admin_on_tenant_remove, 
     admin_on_limit_set, admin_on_limit_clear;
 admin_handler_fn admin_on_domain_check;
 admin_handler_fn admin_on_suppression, admin_on_suppression_add, admin_on_suppression_remove;
+admin_handler_fn admin_on_sender_bounces, admin_on_sender_top;
 admin_handler_fn admin_on_pools, admin_on_pool_add, admin_on_pool_remove, admin_on_pool_assign,
     admin_on_pool_unassign, admin_on_ips, admin_on_ip_add, admin_on_ip_set, admin_on_ip_move,
     admin_on_ip_remove;
@@ -123,7 +124,8 @@ extern const struct admin_param admin_scope_params[], admin_page_params[], admin
     admin_ip_add_params[], admin_ip_set_params[], admin_ip_move_params[], admin_ip_params[],
     admin_policy_params[], admin_policy_diff_params[], admin_policy_apply_params[],
     admin_policy_rollback_params[], admin_policy_test_reply_params[], admin_suppression_params[], admin_domain_check_params[],
-    admin_suppression_add_params[], admin_suppression_remove_params[];
+    admin_suppression_add_params[], admin_suppression_remove_params[], admin_sender_bounces_params[],
+    admin_sender_top_params[];
 
 /* ERR for a function that the node does not have. */
 int admin_missing(struct admin_call *c);

@@ -140,6 +140,14 @@ const struct admin_param admin_suppression_remove_params[] = {
     END,
 };
 
+const struct admin_param admin_sender_bounces_params[] = { NEEDED("account", "whose mail"), END };
+const struct admin_param admin_sender_top_params[] = {
+    CHOICE("by", "bounces|complaints|deferred|delivered", "the most of these first; default: bounces"),
+    CHOICE("window", "1h|24h|7d", "counted within; default: 24h"),
+    NUMBER("limit", 1, ADMIN_ROWS_MAX, "senders at most; default: 20"),
+    END,
+};
+
 const struct admin_param admin_cluster_raise_params[] = {
     NUMBER("level", 1, 1000000, "default: the highest that every node can do"),
     END,

@@ -8,6 +8,7 @@
 #include "node/core/cluster_impl.h"
 #include "node/core/privileges.h"
 #include "node/core/suppress.h"
+#include "node/core/tally.h"
 #include "node/policy/policy.h"
 
 #include <errno.h>
@@ -253,6 +254,7 @@ static void cluster_tick_cb(uv_timer_t *tick)
         }
         cluster_pools_tick(c, now);
         suppress_tick(c);
+        tally_tick(c, now);
         cluster_published_poll(c);
         cluster_refresh(c);
     }
@@ -330,7 +332,7 @@ int cluster_new(struct node *n, struct cluster **out)
         err = cluster_sts_new(c, &c->sts);
     if (err == 0)
         err = cluster_hook_new(c, &c->hook);
-    if (err == 0 && (c->suppress = suppress_new()) == NULL)
+    if (err == 0 && ((c->suppress = suppress_new()) == NULL || (c->tally = tally_new()) == NULL))
         err = -ENOMEM;
     if (err != 0) {
         log_error("cluster", "cannot start: %s", err_text(err));
@@ -446,6 +448,7 @@ void cluster_free(struct cluster *c)
     cluster_sts_free(c->sts);
     cluster_hook_free(c->hook);
     suppress_free(c->suppress);
+    tally_free(c->tally);
     if (c->shared_agent != NULL)
         agent_free(c->shared_agent);
     machine_free(c->m);

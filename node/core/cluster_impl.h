@@ -128,6 +128,7 @@ struct cluster_sts;     /* cluster_sts.c */
 struct cluster_hook;    /* cluster_hook.c */
 
 struct suppress;
+struct tally;
 
 struct cluster {
     struct node *node;
@@ -167,6 +168,7 @@ struct cluster {
     int64_t quorum_ms;                      /* until then: when there was a quorum last */
     struct buf due;                         /* scratch */
     struct suppress *suppress;
+    struct tally *tally;
     struct cluster_out outs[CLUSTER_MEMBERS_MAX];
     uint32_t nouts;
 

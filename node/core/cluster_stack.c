@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "node/core/cluster_impl.h"
+#include "node/core/tally.h"
 #include "spool/spool.h"
 
 #include <errno.h>
@@ -429,6 +430,7 @@ void cluster_stack_stop(struct cluster *c, enum cluster_state after)
     c->after = after;
     if (after == CLUSTER_LEFT)
         cluster_pools_left(c);
+    tally_last(c);
     if (c->agent != NULL)
         agent_close(c->agent, agent_closed_cb, c);
     else

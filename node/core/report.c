@@ -7,6 +7,7 @@
 #include "node/core/look.h"
 #include "node/core/node.h"
 #include "node/core/suppress.h"
+#include "node/core/tally.h"
 #include "node/smtp/reply_parser.h"
 
 #include <stdlib.h>
@@ -386,18 +387,20 @@ void report_site_up(struct conn *c)
     site_event(c, EVENT_SITE_UP, (struct span){ "", 0 });
 }
 
-static void shaping_event(struct worker *w, struct event *e, const char *what, int64_t for_ms, struct span more)
+static void shaping_event(struct worker *w, struct event *e, const char *what, int64_t for_ms,
+                          struct span more)
 {
     char words[EVENTS_TEXT_MAX], time[32] = "";
     if (for_ms > 0)
         (void)text_exact_duration(for_ms / 1000 * 1000, time);
-    int n = snprintf(words, sizeof words, "%s%s%s%s%.*s", what, for_ms > 0 ? " for " : "", time, more.n > 0 ? ": " : "",
-                     (int)(more.n < 800 ? more.n : 800), more.n > 0 ? more.p : "");
+    int n = snprintf(words, sizeof words, "%s%s%s%s%.*s", what, for_ms > 0 ? " for " : "", time,
+                     more.n > 0 ? ": " : "", (int)(more.n < 800 ? more.n : 800), more.n > 0 ? more.p : "");
     e->text = span_of(words, n > 0 ? (size_t)n : 0);
     e->pool = route_key_pool(e->site);
     put(w, e);
-    log_info("shaping", "%.*s: %s%s%.*s", (int)e->site.n, e->site.p, words, e->source_ip.n > 0 ? ", from " : "",
-             (int)e->source_ip.n, e->source_ip.n > 0 ? e->source_ip.p : "");
+    log_info("shaping", "%.*s: %s%s%.*s", (int)e->site.n, e->site.p, words,
+             e->source_ip.n > 0 ? ", from " : "", (int)e->source_ip.n,
+             e->source_ip.n > 0 ? e->source_ip.p : "");
 }
 
 void report_shaping_count(struct worker *w, int action)
@@ -481,12 +484,42 @@ static void count_activity(struct worker *w, const struct attempt *a, uint8_t st
     activity_add(&w->sites, now, span_str(a->site), ACTIVITY_BYTES, a->info->env.size);
 }
 
+_Static_assert(METRICS_BOUNCE_CLASSES == (int)BOUNCE_CLASSES, "each class has a label");
+_Static_assert(RECORD_HARD + (int)BOUNCE_CLASSES <= RECORD_KINDS, "each class has a kind");
+
+/* Why a recipient ended without delivery. */
+static enum bounce_class classify(const struct smtp_client_result *r, uint8_t state,
+                                  struct bounce_reply *reply)
+{
+    bounce_reply_read(span_of(r->reply.text, r->reply.len), reply);
+    reply->code = r->reply.code;
+    memcpy(reply->status, r->reply.enhanced, sizeof reply->status);
+    return state == RCPT_EXPIRED ? BOUNCE_EXPIRED : bounce_classify(reply);
+}
+
+static bool failed(uint8_t state)
+{
+    return state == RCPT_BOUNCED || state == RCPT_EXPIRED;
+}
+
+/* In the sender's record. */
+static void count_record(struct worker *w, const struct envelope *env, uint8_t state, enum bounce_class why)
+{
+    unsigned kind = state == RCPT_DELIVERED || state == RCPT_RELAYED ? RECORD_DELIVERED
+                    : failed(state)                                  ? RECORD_HARD + (unsigned)why
+                                                                     : RECORD_DEFERRED;
+    if (state != RCPT_DELETED)
+        tally_add(w->node->cluster, env->account, (uint8_t)kind);
+}
+
 void report_recipient(struct worker *w, const struct attempt *a, uint32_t i, const struct conn *c,
                       uint8_t state, int64_t next_ms)
 {
     const struct envelope *env = &a->info->env;
     const struct smtp_client_result *r = &a->results[i];
     enum metrics_outcome label;
+    enum bounce_class why = BOUNCE_OTHER;
+    struct bounce_reply reply;
     struct event e = EVENT_INIT(outcome_kind(state, &label));
     char ip[IP_TEXT_MAX], source[IP_TEXT_MAX], tls[128];
     int64_t now_ns = clock_mono_ns();
@@ -505,6 +538,11 @@ void report_recipient(struct worker *w, const struct attempt *a, uint32_t i, con
     e.stage = span_str(smtp_client_stage_name(r->stage));
     reply_fill(&r->reply, &e);
     e.local = r->local;
+    if (failed(state)) {
+        why = classify(r, state, &reply);
+        e.bounce_class = span_str(bounce_class_name(why));
+        count(w, METRICS_BOUNCES, why, 1);
+    }
     e.next_ms = next_ms;
     e.queue_delay_ms = clock_wall_ms() - env->arrival_ms;
     if (c != NULL) {
@@ -516,6 +554,7 @@ void report_recipient(struct worker *w, const struct attempt *a, uint32_t i, con
     put(w, &e);
     count(w, METRICS_RECIPIENTS, label, 1);
     count_activity(w, a, state);
+    count_record(w, env, state, why);
     if (state == RCPT_DELIVERED || state == RCPT_RELAYED) {
         metrics_observe_us(w->node->metrics, w->index, METRICS_QUEUE_SECONDS, e.queue_delay_ms * 1000);
         metrics_observe_us(w->node->metrics, w->index, METRICS_TRANSFER_SECONDS,
@@ -524,7 +563,7 @@ void report_recipient(struct worker *w, const struct attempt *a, uint32_t i, con
     if (!rcpt_state_terminal(state))
         return;
     if (state == RCPT_BOUNCED)
-        suppress_result(w, a, i);
+        suppress_result(w, a, i, &reply, why);
     struct history_rcpt note = { .rcpt = a->rcpts[i],
                                  .site = e.site,
                                  .mx = e.mx,
@@ -543,8 +582,8 @@ void report_attempt(struct worker *w, const struct attempt *a)
 
 void report_returned(struct worker *w, const struct report_returned *r)
 {
-    static const uint32_t labels[] = { METRICS_RETURNED_HARD, METRICS_RETURNED_SOFT, METRICS_RETURNED_COMPLAINT,
-                                       METRICS_RETURNED_OTHER };
+    static const uint32_t labels[] = { METRICS_RETURNED_HARD, METRICS_RETURNED_SOFT,
+                                       METRICS_RETURNED_COMPLAINT, METRICS_RETURNED_OTHER };
     struct event e = EVENT_INIT(r->kind == REPORT_RETURNED_COMPLAINT ? EVENT_COMPLAINT : EVENT_RETURNED);
     e.account = r->account;
     e.tenant = r->tenant;
@@ -553,6 +592,13 @@ void report_returned(struct worker *w, const struct report_returned *r)
     e.code = (uint16_t)r->code;
     memcpy(e.enhanced, r->status, sizeof e.enhanced);
     e.text = r->text;
+    if (r->kind == REPORT_RETURNED_HARD) {
+        e.bounce_class = span_str(bounce_class_name(r->class));
+        count(w, METRICS_BOUNCES, r->class, 1);
+        tally_add(w->node->cluster, r->account, (uint8_t)(RECORD_HARD + r->class));
+    } else if (r->kind == REPORT_RETURNED_COMPLAINT) {
+        tally_add(w->node->cluster, r->account, RECORD_COMPLAINT);
+    }
     put(w, &e);
     count(w, METRICS_RETURNED, labels[r->kind], 1);
 }

@@ -5,6 +5,7 @@
 #ifndef NODE_CORE_REPORT_H
 #define NODE_CORE_REPORT_H
 
+#include "node/bounce/class.h"
 #include "node/core/attempt.h"
 #include "node/core/conn.h"
 #include "node/core/session.h"
@@ -63,6 +64,7 @@ struct report_returned {
     struct span account, tenant, rcpt, text;
     const char *rule;
     enum report_returned_kind kind;
+    enum bounce_class class; /* of HARD */
     unsigned code;
     const uint8_t *status;
 };

@@ -208,6 +208,7 @@ static void settle_rcpt(struct returned *b, const struct bounce_rcpt *rcpt)
                                          .tenant = span_str(b->tenant),
                                          .rcpt = span_str(rcpt->address),
                                          .rule = bounce_class_name(rcpt->class),
+                                         .class = rcpt->class,
                                          .kind = rcpt->hard ? REPORT_RETURNED_HARD : REPORT_RETURNED_SOFT,
                                          .code = rcpt->code,
                                          .status = rcpt->status,

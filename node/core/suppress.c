@@ -163,7 +163,8 @@ void suppress_bounced(struct cluster *c, const struct suppress_bounce *b)
         free(w);
 }
 
-void suppress_result(struct worker *w, const struct attempt *a, uint32_t i)
+void suppress_result(struct worker *w, const struct attempt *a, uint32_t i, const struct bounce_reply *reply,
+                     enum bounce_class why)
 {
     const struct smtp_client_result *r = &a->results[i];
     const struct envelope *env = &a->info->env;
@@ -172,18 +173,13 @@ void suppress_result(struct worker *w, const struct attempt *a, uint32_t i)
         r->stage == SMTP_CLIENT_STAGE_RCPT || (r->stage == SMTP_CLIENT_STAGE_DOT && a->nrcpts == 1);
     if (w->node->cluster == NULL || r->local || !about_it || env->account.n == 0)
         return;
-    struct bounce_reply reply;
-    bounce_reply_read(span_of(r->reply.text, r->reply.len), &reply);
-    reply.code = r->reply.code;
-    memcpy(reply.status, r->reply.enhanced, sizeof reply.status);
-    enum bounce_class why = bounce_classify(&reply);
-    if (bounce_is_dead(&reply, why))
+    if (bounce_is_dead(reply, why))
         suppress_bounced(w->node->cluster,
                          &(struct suppress_bounce){ .tenant = env->tenant,
                                                     .address = env->rcpts[a->rcpts[i]].address,
                                                     .class = env->class,
                                                     .why = why,
-                                                    .text = reply.text });
+                                                    .text = reply->text });
 }
 
 static struct waiting *take(struct suppress *sp, uint64_t *forgotten)

@@ -23,8 +23,9 @@ void suppress_free(struct suppress *sp);
 /* RCPT: is this one on the list of the session's tenant? True: `out` is the reply. The worker's thread. */
 bool suppress_refuses(struct session *s, struct span rcpt, struct charge_reply *out);
 
-/* A recipient of the attempt was refused for good. The worker's thread. */
-void suppress_result(struct worker *w, const struct attempt *a, uint32_t i);
+/* A recipient of the attempt was refused for good, with this reply. The worker's thread. */
+void suppress_result(struct worker *w, const struct attempt *a, uint32_t i, const struct bounce_reply *reply,
+                     enum bounce_class why);
 
 /* Whose mail to this address bounced; ignored where the policy does not suppress for this class. Any thread.
  */

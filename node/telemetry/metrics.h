@@ -60,6 +60,7 @@ enum metrics_returned {
     METRICS_RETURNED_COMPLAINT,
     METRICS_RETURNED_OTHER
 };
+#define METRICS_BOUNCE_CLASSES 11
 enum metrics_dsn { METRICS_DSN_FAILED, METRICS_DSN_DELAYED, METRICS_DSN_RELAYED, METRICS_DSN_DELIVERED };
 enum metrics_state { METRICS_STATE_READY, METRICS_STATE_DEFERRED, METRICS_STATE_HELD, METRICS_STATE_ACTIVE };
 enum metrics_result { METRICS_RESULT_OK, METRICS_RESULT_FAILED };
@@ -97,6 +98,7 @@ enum metrics_id {
     METRICS_DNS_SECONDS,      /* histogram, us */
     METRICS_DSN,              /* counter, enum metrics_dsn */
     METRICS_RETURNED,         /* counter, enum metrics_returned */
+    METRICS_BOUNCES,          /* counter, by class: enum bounce_class, of node/bounce */
     METRICS_SHAPING,          /* counter, enum shaping_action less one */
     METRICS_TLS_POLICY,       /* counter, enum metrics_tls_policy: connections to hosts that ask for it */
     /* the spool; set from spool_stats before rendering */

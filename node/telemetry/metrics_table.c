@@ -23,8 +23,12 @@ static const char *const tls_policies[] = {
     "policy=\"dane\",result=\"failed\"",    "policy=\"mta_sts\",result=\"verified\"",
     "policy=\"mta_sts\",result=\"failed\"", NULL
 };
-static const char *const shaping[] = { "action=\"backoff\"", "action=\"disable_source\"", "action=\"suspend\"",
-                                       "action=\"bounce\"",  "action=\"greylist\"",       "action=\"notify\"",
+static const char *const shaping[] = { "action=\"backoff\"",
+                                       "action=\"disable_source\"",
+                                       "action=\"suspend\"",
+                                       "action=\"bounce\"",
+                                       "action=\"greylist\"",
+                                       "action=\"notify\"",
                                        NULL };
 static const char *const auth[] = { "result=\"ok\"", "result=\"failed\"", "result=\"busy\"", NULL };
 static const char *const stages[] = { "stage=\"connect\"", "stage=\"helo\"",  "stage=\"auth\"",
@@ -42,6 +46,11 @@ static const char *const dsns[] = { "action=\"failed\"", "action=\"delayed\"", "
 static const char *const algorithms[] = { "algorithm=\"rsa\"", "algorithm=\"ed25519\"", NULL };
 static const char *const returned[] = { "kind=\"hard\"", "kind=\"soft\"", "kind=\"complaint\"",
                                         "kind=\"other\"", NULL };
+static const char *const classes[] = {
+    "class=\"other\"",        "class=\"unknown_user\"", "class=\"mailbox_full\"", "class=\"policy\"",
+    "class=\"block\"",        "class=\"content\"",      "class=\"greylist\"",     "class=\"rate\"",
+    "class=\"relay_denied\"", "class=\"dns\"",          "class=\"expired\"",      NULL
+};
 static const char *const states[] = { "state=\"ready\"", "state=\"deferred\"", "state=\"held\"",
                                       "state=\"active\"", NULL };
 static const char *const results[] = { "result=\"ok\"", "result=\"failed\"", NULL };
@@ -71,10 +80,12 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
         COUNTER("recipients_received_total", "Recipients of messages accepted.", NULL),
     [METRICS_BYTES_RECEIVED] = COUNTER("received_bytes_total", "Content of messages accepted.", NULL),
     [METRICS_DKIM_SIGNATURES] = COUNTER("dkim_signatures_total", "DKIM signatures made.", algorithms),
-    [METRICS_DKIM_FAILED] = COUNTER("dkim_failed_total", "DKIM signatures that could not be made.", algorithms),
+    [METRICS_DKIM_FAILED] =
+        COUNTER("dkim_failed_total", "DKIM signatures that could not be made.", algorithms),
     [METRICS_DKIM_UNSIGNED] =
         COUNTER("dkim_unsigned_total", "Messages accepted that no DKIM key is for.", NULL),
-    [METRICS_DKIM_SECONDS] = HISTOGRAM("dkim_duration_seconds", "From the end of the content to its DKIM signatures."),
+    [METRICS_DKIM_SECONDS] =
+        HISTOGRAM("dkim_duration_seconds", "From the end of the content to its DKIM signatures."),
     [METRICS_COMMIT_SECONDS] =
         HISTOGRAM("commit_duration_seconds", "From the end of content to its being on disk."),
     [METRICS_QUEUE_ITEMS] = GAUGE("queue_items", "Messages queued, counted once per destination.", states),
@@ -102,6 +113,8 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
     [METRICS_RETURNED] =
         COUNTER("returned_total", "Bounces, by recipient, and complaints that came back.", returned),
     [METRICS_STS_POLICIES] = GAUGE("mta_sts_policies", "Domains of which an MTA-STS policy is kept.", NULL),
+    [METRICS_BOUNCES] =
+        COUNTER("bounces_total", "Recipients that were refused for good, at once or later, by why.", classes),
     [METRICS_SPOOL_MESSAGES] = GAUGE("spool_messages", "Messages in the spool.", NULL),
     [METRICS_SPOOL_SEGMENTS] = GAUGE("spool_segments", "Segment files.", NULL),
     [METRICS_SPOOL_BYTES] = GAUGE("spool_bytes", "Size of the segment files.", NULL),

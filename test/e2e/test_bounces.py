@@ -29,6 +29,12 @@ def suppressed(node):
     return node.api("GET", "/v1/suppression")["suppressed"]
 
 
+def record(node, window="1h", login=NEWS):
+    """What became of the account's mail, as this node knows it."""
+    rows = node.api("GET", f"/v1/senders/bounces?account={login}")["windows"]
+    return next(row for row in rows if row["window"] == window)
+
+
 def started(made):
     apply_policy(made.nodes[0], POLICY)
     for name, kind in ((NEWS, "bulk"), ("anna@shop.example", "person"), ("other@mall.example", "bulk")):
@@ -71,6 +77,19 @@ def test_what_does_not_exist_is_not_sent_to_again(cluster, sink):
     for node in cluster.nodes:
         wait_until("it is taken again", lambda: rcpt(node, GONE)[0] == 250)
     assert "no address is suppressed" in three.cli("suppression", "list").stderr
+    # what one node saw is counted for the account, and any node tells
+    two.send("two@example.net", sender=NEWS, kind="submission", login=NEWS)
+    wait_until("the record is whole", lambda: record(three)["delivered"] == 2 and record(three)["bounced"] == 1)
+    for window in ("1h", "24h", "7d"):
+        assert record(three, window)["classes"] == {"unknown_user": 1}
+        assert record(three, window)["complaints"] == record(three, window)["deferred"] == 0
+    bounced = wait_until("it is told", lambda: [e for e in one.events("bounced") if e.get("account") == NEWS])
+    assert [e["bounce_class"] for e in bounced] == ["unknown_user"]
+    assert 'turnpike_bounces_total{class="unknown_user"} 1' in one.metrics()
+    shown = three.cli("sender", "bounces", NEWS).stdout
+    assert "unknown_user" in shown and "33.3%" in shown, shown
+    top = one.cli("sender", "top").stdout
+    assert NEWS in top and "anna@shop.example" not in top, top
 
 
 def test_what_is_no_word_on_the_address_adds_nothing(single, sink):
@@ -186,6 +205,10 @@ def test_what_bounces_later_is_counted_and_suppressed(inbound, sink):
     assert give(three, "fbl@bounces.example.org", text, "abusedesk@example.com")[0] == 250
     events = wait_until("it is told", lambda: three.events("complaint"))
     assert (events[0]["account"], events[0]["rule"], events[0]["recipient"]) == (NEWS, "abuse", "lena@example.com")
+    wait_until("all know", lambda: record(one)["complaints"] == 1 and record(one)["bounced"] == 2)
+    assert record(one)["classes"] == {"unknown_user": 1, "mailbox_full": 1}
+    most = two.api("GET", "/v1/senders/top?by=complaints&window=7d")["senders"]
+    assert [(s["account"], s["complaints"]) for s in most] == [(NEWS, 1)], most
     wait_until("it is counted", lambda: 'turnpike_returned_total{kind="complaint"} 1' in three.metrics())
 
 

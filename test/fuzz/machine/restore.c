@@ -60,6 +60,14 @@ static int usage_seen(void *arg, const struct machine_usage *u)
     return 0;
 }
 
+static int record_seen(void *arg, const struct directory_record *r)
+{
+    struct directory_record again;
+    ensure(directory_record_find(arg, r->account, &again));
+    ensure(again.version == r->version);
+    return 0;
+}
+
 static void look_around(struct machine *m)
 {
     struct machine_totals t;
@@ -69,6 +77,7 @@ static void look_around(struct machine *m)
     (void)machine_sessions_each(m, session_seen, m);
     (void)machine_frozen_each(m, frozen_seen, m);
     (void)machine_usage_each(m, SPAN_LIT("anna"), SPAN_LIT("shop"), 0, usage_seen, NULL);
+    (void)directory_record_each(m, SPAN_LIT(""), record_seen, m);
     buf_init(&due, 1u << 20);
     (void)machine_due(m, machine_now_ms(m) + 1000000, &due, &n);
     buf_fini(&due);

@@ -15,6 +15,7 @@ const uint8_t command_types[] = {
     COMMAND_TRANSFER_OWN,  COMMAND_TRANSFER_END,  COMMAND_TRANSFER_CANCEL, COMMAND_SUPPRESS_ADD,
     COMMAND_SUPPRESS_REMOVE, COMMAND_WARMUP_START, COMMAND_WARMUP_STOP,    COMMAND_WARMUP_STEP,
     COMMAND_WARMUP_RESERVE, COMMAND_WARMUP_REPORT,
+    COMMAND_RECORD_REPORT, COMMAND_RECORD_FORGET,
 };
 const size_t ncommand_types = sizeof command_types;
 
@@ -210,6 +211,15 @@ static void pool_fields(struct command *c, struct fields *f)
         MAYBE(c->suppress_remove.tenant);
         NAME(c->suppress_remove.address);
         NUMBER(c->suppress_remove.entry);
+        break;
+    case COMMAND_RECORD_REPORT:
+        RAW(c->record_report.process);
+        NUMBER(c->record_report.number);
+        SPAN(c->record_report.counts, 0, 16384);
+        break;
+    case COMMAND_RECORD_FORGET:
+        NAME(c->record_forget.account);
+        NUMBER(c->record_forget.entry);
         break;
     default:
         break;

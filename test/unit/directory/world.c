@@ -150,7 +150,7 @@ uint64_t join(struct world *w, const char *name)
     char id[32];
     snprintf(id, sizeof id, "token-%llu", (unsigned long long)w->index);
     assert_int_equal(token(w, id, 3600000, ""), 0);
-    assert_int_equal(join_with(w, id, 1, name, name, 1), 0);
+    assert_int_equal(join_with(w, id, 1, name, name, machine_features(w->m)), 0);
     uint64_t node = w->r.id;
     assert_int_equal(member_state(w, node, COMMAND_MEMBER_ACTIVE), 0);
     return node;
@@ -268,6 +268,16 @@ static int on_warming(void *arg, const struct directory_warming *v)
     return directory_warming_site_each(o->m, v->address, on_warming_site, o->out);
 }
 
+static int on_record(void *arg, const struct directory_record *r)
+{
+    (void)buf_printf(arg, "record %.*s|%llu", S(r->account), U(r->version));
+    for (int w = 0; w < DIRECTORY_RECORD_WINDOWS; w++)
+        for (int kind = 0; kind < RECORD_KINDS; kind++)
+            if (r->counts[w][kind] != 0)
+                (void)buf_printf(arg, "|%d %d %llu", w, kind, U(r->counts[w][kind]));
+    return buf_put_char(arg, '\n');
+}
+
 static int on_audit(void *arg, const struct directory_audit *a)
 {
     return buf_printf(arg, "audit %llu|%lld|%.*s|%.*s\n", U(a->id), (long long)a->wall_ms, S(a->who),
@@ -296,6 +306,7 @@ void dump(const struct machine *m, struct buf *out)
     (void)directory_transfer_each(m, on_transfer, out);
     (void)directory_suppressed_each(m, str(""), on_suppressed, out);
     (void)directory_warming_each(m, on_warming, &(struct on_warming){ m, out });
+    (void)directory_record_each(m, str(""), on_record, out);
     (void)directory_audit_each(m, 0, on_audit, out);
     machine_totals(m, &t);
     (void)buf_printf(out, "totals %llu %llu %llu %llu %llu %llu %llu\n", U(t.accounts), U(t.tenants),

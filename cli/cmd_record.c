@@ -1,0 +1,116 @@
+/* Commands about what became of senders' mail, on all nodes together: sender bounces, sender top. */
+#include "cli/client.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* "1.2%" of all that ended. */
+static void put_share(struct cli_table *t, int column, int64_t part, int64_t delivered, int64_t bounced)
+{
+    int64_t all = delivered + bounced;
+    if (all > 0)
+        cli_table_set(t, column, CLI_PLAIN, "%.1f%%", 100.0 * (double)part / (double)all);
+    else
+        cli_table_set(t, column, CLI_PLAIN, "-");
+}
+
+static void put_row(struct cli_table *t, int from, const json_t *r)
+{
+    static const char *const counts[] = { "delivered", "deferred", "bounced", "complaints" };
+    for (int i = 0; i < 4; i++)
+        cli_table_set(t, from + i, i >= 2 && cli_int(r, counts[i]) > 0 ? CLI_YELLOW : CLI_PLAIN, "%" PRId64,
+                      cli_int(r, counts[i]));
+    put_share(t, from + 4, cli_int(r, "bounced"), cli_int(r, "delivered"), cli_int(r, "bounced"));
+}
+
+static void put_classes(const json_t *windows)
+{
+    const json_t *week = json_array_get(windows, json_array_size(windows) - 1);
+    const char *class;
+    json_t *n, *w;
+    size_t i;
+    json_object_foreach(json_object_get(week, "classes"), class, n)
+    {
+        printf("  %-14s", class);
+        json_array_foreach(windows, i, w)
+        {
+            printf(" %s: %" PRId64, cli_str(w, "window"), cli_int(json_object_get(w, "classes"), class));
+        }
+        putchar('\n');
+    }
+}
+
+static void put_bounces(struct cli *c, const json_t *j)
+{
+    static const char *const titles[] = { "WITHIN",   ">DELIVERED",  ">DEFERRED",
+                                          ">BOUNCED", ">COMPLAINTS", ">BOUNCED/ALL" };
+    const json_t *windows = json_object_get(j, "windows");
+    struct cli_table t;
+    size_t i;
+    json_t *r;
+    cli_table_init(&t, titles, 6);
+    json_array_foreach(windows, i, r)
+    {
+        cli_table_row(&t);
+        cli_table_str(&t, 0, r, "window");
+        put_row(&t, 1, r);
+    }
+    cli_table_end(c, &t);
+    put_classes(windows);
+}
+
+int cmd_sender_bounces(struct cli *c)
+{
+    struct client_query q;
+    json_t *j = NULL;
+    client_query_init(&q, "/v1/senders/bounces");
+    client_query_add(&q, "account", c->args[0]);
+    buf_put_char(&q.text, '\0');
+    int code = client_json(c, q.text.data, NULL, &j);
+    if (code == 0 && c->json)
+        cli_print_json(j);
+    else if (code == 0)
+        put_bounces(c, j);
+    client_query_fini(&q);
+    json_decref(j);
+    return code;
+}
+
+static void put_senders(struct cli *c, const json_t *rows)
+{
+    static const char *const titles[] = { "ACCOUNT",  ">DELIVERED",  ">DEFERRED",
+                                          ">BOUNCED", ">COMPLAINTS", ">BOUNCED/ALL" };
+    struct cli_table t;
+    size_t i;
+    json_t *r;
+    cli_table_init(&t, titles, 6);
+    json_array_foreach(rows, i, r)
+    {
+        cli_table_row(&t);
+        cli_table_str(&t, 0, r, "account");
+        put_row(&t, 1, r);
+    }
+    cli_table_end(c, &t);
+}
+
+int cmd_sender_top(struct cli *c)
+{
+    struct client_query q;
+    json_t *j = NULL;
+    client_query_init(&q, "/v1/senders/top");
+    client_query_add(&q, "by", cli_opt(c, "by"));
+    client_query_add(&q, "window", cli_opt(c, "window"));
+    client_query_add(&q, "limit", cli_opt(c, "limit"));
+    buf_put_char(&q.text, '\0');
+    int code = client_json(c, q.text.data, NULL, &j);
+    const json_t *rows = json_object_get(j, "senders");
+    if (code == 0 && c->json)
+        cli_print_json(j);
+    else if (code == 0 && json_array_size(rows) > 0)
+        put_senders(c, rows);
+    else if (code == 0)
+        cli_note("no sender has any within %s", cli_str(j, "window"));
+    client_query_fini(&q);
+    json_decref(j);
+    return code;
+}
