@@ -118,7 +118,7 @@ fi
 # More at a time than there are processors: unit tests wait now and then, end-to-end tests most of the time, unless a
 # sanitizer makes them compute.
 processors=$(nproc)
-few=$((processors + 1)) more=$((2 * processors)) some=$((3 * processors))
+few=$((processors + 1)) more=$((2 * processors)) some=$((3 * processors)) many=$((4 * processors))
 if build dev; then
     unit dev "$more"
     if [ -n "$quick" ]; then
@@ -126,7 +126,7 @@ if build dev; then
     else
         build_ahead asan
         faults dev
-        end_to_end dev "$some"
+        end_to_end dev "$many"
     fi
 fi
 # What must fail would fail for its leaks there.
