@@ -61,11 +61,36 @@ const struct cli_option cli_global_options[] = {
     END,
 };
 
+#define DKIM_USE                                                                                             \
+    { "not-before", "DATE", NULL, "it signs from then on (UTC)" },                                           \
+        { "not-after", "DATE", NULL, "it signs until then (UTC)" },                                          \
+        { "subdomains", NULL, NULL, "also for names below the domain" },                                     \
+    {                                                                                                        \
+        "tenants", "NAMES", NULL, "only these tenants' mail, with blanks between"                            \
+    }
 static const struct cli_option dkim_generate_options[] = {
     { "selector", "NAME", NULL, "the key's name: its record is NAME._domainkey.DOMAIN" },
     { "type", "TYPE", "rsa|ed25519", "what kind of key (default rsa)" },
     { "bits", "N", NULL, "of an RSA key (default 2048)" },
     { "out", "FILE", "@file", "where the key goes; it must not be there" },
+    { "cluster", NULL, NULL, "all nodes get it, encrypted; no file" },
+    DKIM_USE,
+    END,
+};
+static const struct cli_option dkim_import_options[] = {
+    { "selector", "NAME", NULL, "the key's name: its record is NAME._domainkey.DOMAIN" },
+    DKIM_USE,
+    END,
+};
+static const struct cli_option dkim_retire_options[] = {
+    { "selector", "NAME", NULL, "which key" },
+    { "not-after", "DATE", NULL, "it signs until then (UTC; default now)" },
+    END,
+};
+static const struct cli_option dkim_remove_options[] = { { "selector", "NAME", NULL, "which key" }, END };
+static const struct cli_option dkim_list_options[] = { PAGE("keys"), END };
+static const struct cli_option dkim_rekey_options[] = {
+    { "lost", NULL, NULL, "no node has the key in force: what it encrypted stays closed" },
     END,
 };
 #define DKIM_CONFIG                                                                                          \
@@ -470,10 +495,26 @@ const struct cli_command cli_commands[] = {
       "  turnpike ip remove 192.0.2.1\n", cmd_ip_remove },
 
     { "dkim generate", "DOMAIN", 1, 1, NULL, dkim_generate_options, "make a key that signs mail",
-      "The file gets mode 0600. Prints the key's DNS record. It runs turnpiked --dkim.",
+      "In a file, which gets mode 0600 (it runs turnpiked --dkim), or with --cluster for all nodes. Prints the key's DNS\n"
+      "record.",
       "  turnpike dkim generate example.com --selector s2026 --out /etc/turnpike/dkim/example.com.pem\n"
-      "  turnpike dkim generate example.com --selector e2026 --type ed25519 --out e2026.pem\n",
+      "  turnpike dkim generate example.com --selector e2026 --type ed25519 --out e2026.pem\n"
+      "  turnpike dkim generate example.com --selector s2027 --cluster --not-before 2027-01-01\n",
       cmd_dkim_generate },
+    { "dkim import", "DOMAIN FILE", 2, 2, "@file", dkim_import_options, "give a key to all nodes of the cluster",
+      "The node encrypts it before it goes to others. The file can be removed then.",
+      "  turnpike dkim import example.com s2026.pem --selector s2026\n", cmd_dkim_import },
+    { "dkim list", "[DOMAIN]", 0, 1, NULL, dkim_list_options, "list the cluster's keys",
+      "Those of node files are not in it. With --json: their DNS records too.", "  turnpike dkim list example.com\n",
+      cmd_dkim_list },
+    { "dkim retire", "DOMAIN", 1, 1, NULL, dkim_retire_options, "let a key of the cluster sign no more",
+      "Leave its record in the DNS until the mail that it has signed has arrived.",
+      "  turnpike dkim retire example.com --selector s2026 --not-after 2027-01-01\n", cmd_dkim_retire },
+    { "dkim remove", "DOMAIN", 1, 1, NULL, dkim_remove_options, "remove a key of the cluster", NULL,
+      "  turnpike dkim remove example.com --selector s2026\n", cmd_dkim_remove },
+    { "dkim rekey", "", 0, 0, NULL, dkim_rekey_options, "encrypt the cluster's secrets with a new key",
+      "After a node was removed that had the one before, or a copy of it was lost.", "  turnpike dkim rekey\n",
+      cmd_dkim_rekey },
     { "dkim dns", "FILE|DOMAIN", 1, 1, "@file", dkim_dns_options, "print the DNS record of a key",
       "Of a key file, or of all keys that the node's file has for a domain.",
       "  turnpike dkim dns example.com\n  turnpike dkim dns ./e2026.pem\n", cmd_dkim_dns },

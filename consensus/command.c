@@ -33,6 +33,7 @@ struct field {
 #define SITE(f) SPAN(f, 1, COMMAND_WARMUP_SITE_MAX)
 #define CLASS(f) U8(f, 0, COMMAND_CLASSES - 1)
 #define SCOPE(f) U8(f, COMMAND_SCOPE_ACCOUNT, COMMAND_SCOPE_TENANT)
+#define SEALED_KIND(f) U8(f, COMMAND_SEALED_DKIM, COMMAND_SEALED_SRS)
 #define END { KIND_END, 0, 0, 0 }
 #define FIELDS(...) (const struct field[]){ __VA_ARGS__, END }
 /* clang-format on */
@@ -126,6 +127,18 @@ static const struct {
                                       U32(transfer_own.messages), RAW(transfer_own.sha256)) },
     [COMMAND_TRANSFER_END] = { "transfer-end", TRANSFER_ID },
     [COMMAND_TRANSFER_CANCEL] = { "transfer-cancel", TRANSFER_ID },
+    [COMMAND_SEALING_KEY] = { "sealing-key", FIELDS(BY(sealing_key), U64(sealing_key.number),
+                                                    RAW(sealing_key.id), BOOL(sealing_key.lost)) },
+    [COMMAND_SEALED_SET] = { "sealed-set",
+                             FIELDS(BY(sealed_set), SEALED_KIND(sealed_set.kind), NAME(sealed_set.name),
+                                    NAME(sealed_set.selector), BOOL(sealed_set.create),
+                                    U64(sealed_set.number), SPAN(sealed_set.sealed, 0, COMMAND_SEALED_MAX),
+                                    SPAN(sealed_set.public, 0, COMMAND_SEALED_PUBLIC_MAX),
+                                    U64(sealed_set.not_before_ms), U64(sealed_set.not_after_ms),
+                                    BOOL(sealed_set.subdomains), TEXT(sealed_set.tenants)) },
+    [COMMAND_SEALED_REMOVE] = { "sealed-remove",
+                                FIELDS(BY(sealed_remove), SEALED_KIND(sealed_remove.kind),
+                                       NAME(sealed_remove.name), NAME(sealed_remove.selector)) },
     [COMMAND_SUPPRESS_ADD] = { "suppress-add",
                                FIELDS(BY(suppress_add), NAME_OR_NONE(suppress_add.tenant),
                                       NAME(suppress_add.address),

@@ -28,7 +28,7 @@
 /* The largest entry: as many commands as fit below COMMAND_ENTRY_BYTES and a large one. */
 #define COMMAND_ENTRY_BYTES_MAX (COMMAND_ENTRY_BYTES + COMMAND_BYTES_MAX + 32u)
 
-/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: warm-up, senders' records. An entry names the lowest level that can read it, so that older nodes can follow until the
+/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: sealed secrets, warm-up, senders' records. An entry names the lowest level that can read it, so that older nodes can follow until the
  * level is raised (COMMAND_FEATURE_RAISE). */
 #define COMMAND_FEATURES 4        /* highest that this build can do */
 #define COMMAND_FEATURES_NEEDED 1 /* by what it writes, but for commands of a higher command_type_level */
@@ -76,6 +76,10 @@ enum command_type {
     COMMAND_TRANSFER_OWN = 72,    /* the taker owns this batch from now on */
     COMMAND_TRANSFER_END = 73,    /* both know: forget it */
     COMMAND_TRANSFER_CANCEL = 74, /* it stays the giver's, unless it is the taker's already */
+    /* secrets of the whole cluster, encrypted */
+    COMMAND_SEALING_KEY = 90, /* what they are encrypted with is another key from now on */
+    COMMAND_SEALED_SET = 91,
+    COMMAND_SEALED_REMOVE = 92,
     /* addresses that are not sent to */
     COMMAND_SUPPRESS_ADD = 80,
     COMMAND_SUPPRESS_REMOVE = 81,
@@ -315,6 +319,35 @@ struct command_transfer_end {
     uint8_t id[16];
 };
 
+/* Secrets are encrypted by a key that the log never has: each node keeps it in a file (node/cluster/seal.h). */
+#define COMMAND_SEALED_MAX 8192
+#define COMMAND_SEALED_PUBLIC_MAX 2048
+enum command_sealed_kind { COMMAND_SEALED_DKIM = 1, COMMAND_SEALED_SRS = 2 };
+struct command_sealing_key {
+    struct command_by by;
+    uint64_t number; /* one more than that of the key in force */
+    uint8_t id[16];  /* of its hash */
+    bool lost;       /* nobody has the one before: what it encrypted stays closed. Else nothing may be left of it but
+                        what this one's forerunner encrypted */
+};
+struct command_sealed_set {
+    struct command_by by;
+    uint8_t kind;               /* enum command_sealed_kind */
+    struct span name, selector; /* DKIM: domain and selector, lower case */
+    bool create;                /* ERR_EXISTS when there is one; else ERR_NOT_FOUND when there is none */
+    uint64_t number;            /* of the key that encrypted it */
+    struct span sealed;         /* empty: as it is, and so are number and public */
+    struct span public;         /* what anybody may know of it */
+    uint64_t not_before_ms, not_after_ms; /* by the wall clock; 0: no bound */
+    bool subdomains;
+    struct span tenants; /* with blanks between; empty: any */
+};
+struct command_sealed_remove {
+    struct command_by by;
+    uint8_t kind;
+    struct span name, selector;
+};
+
 #define COMMAND_SUPPRESS_REASON_MAX 160
 #define COMMAND_SUPPRESS_CLASS_MAX 31
 struct command_suppress_add {
@@ -405,6 +438,9 @@ struct command {
         struct command_limits_reopen limits_reopen;
         struct command_transfer_own transfer_own;
         struct command_transfer_end transfer_end; /* also CANCEL */
+        struct command_sealing_key sealing_key;
+        struct command_sealed_set sealed_set;
+        struct command_sealed_remove sealed_remove;
         struct command_suppress_add suppress_add;
         struct command_suppress_remove suppress_remove;
         struct command_warmup_start warmup_start;

@@ -6,6 +6,7 @@
 
 const struct store_type *const directory_types[] = {
     &directory_account_type,  &directory_tenant_type,  &directory_override_type, &directory_policy_type,
+    &directory_sealing_type,  &directory_sealed_type,
     &directory_upload_type,   &directory_chunk_type,   &directory_pool_type,     &directory_assignment_type,
     &directory_ip_type,       &directory_cluster_type, &directory_member_type,   &directory_token_type,
     &directory_transfer_type, &directory_audit_type,  &directory_suppressed_type,
@@ -28,6 +29,7 @@ static const struct {
     { offsetof(struct directory, members), &directory_member_type },
     { offsetof(struct directory, tokens), &directory_token_type },
     { offsetof(struct directory, transfers), &directory_transfer_type },
+    { offsetof(struct directory, sealed), &directory_sealed_type },
     { offsetof(struct directory, suppressed), &directory_suppressed_type },
     { offsetof(struct directory, warming), &directory_warming_type },
     { offsetof(struct directory, warming_sites), &directory_warming_site_type },
@@ -86,6 +88,7 @@ int directory_restored(struct machine *m)
     LIST_EACH(link, store_all(m->store, &directory_account_type))
     d->account_bytes += directory_account_bytes(LIST_ITEM(link, struct store_rec, link));
     directory_policy_restored(m);
+    directory_sealed_restored(m);
     directory_audit_restored(m);
     int err = directory_suppressed_restored(m);
     if (err == 0)
@@ -119,6 +122,9 @@ static directory_command_fn *const commands[] = {
     [COMMAND_TRANSFER_OWN] = directory_transfer_own,
     [COMMAND_TRANSFER_END] = directory_transfer_end,
     [COMMAND_TRANSFER_CANCEL] = directory_transfer_cancel,
+    [COMMAND_SEALING_KEY] = directory_sealing_key,
+    [COMMAND_SEALED_SET] = directory_sealed_set,
+    [COMMAND_SEALED_REMOVE] = directory_sealed_remove,
     [COMMAND_SUPPRESS_ADD] = directory_suppress_add,
     [COMMAND_SUPPRESS_REMOVE] = directory_suppress_remove,
     [COMMAND_WARMUP_START] = directory_warmup_start,
@@ -157,13 +163,14 @@ void directory_totals(const struct machine *m, struct machine_totals *out)
     out->pools = d->pools.len;
     out->addresses = d->ips.len;
     out->transfers = d->transfers.len;
+    out->sealed = d->sealed.len;
     out->suppressed = d->suppressed.len;
     out->records = d->records.len;
     out->audit = store_len(m->store, &directory_audit_type);
     LIST_EACH(link, store_all(m->store, &directory_member_type))
     out->members +=
         directory_member_is_present(LIST_ITEM(link, struct directory_member_rec, rec.link)) ? 1 : 0;
-    out->bytes += d->account_bytes + d->policy_bytes + d->audit_bytes + d->suppressed_bytes + d->record_bytes +
+    out->bytes += d->sealed_bytes + d->account_bytes + d->policy_bytes + d->audit_bytes + d->suppressed_bytes + d->record_bytes +
                   SMALL * (d->tenants.len + d->overrides.len + d->pools.len + d->assignments.len +
                            d->ips.len + d->members.len + d->tokens.len + d->transfers.len +
                            d->warming.len + d->warming_sites.len);

@@ -130,6 +130,29 @@ bool directory_transfer_find(const struct machine *m, const uint8_t id[16], stru
 typedef int directory_transfer_fn(void *arg, const struct directory_transfer *t);
 int directory_transfer_each(const struct machine *m, directory_transfer_fn *fn, void *arg);
 
+/* What secrets of the cluster are encrypted with, and those (consensus/command.h). */
+struct directory_sealing {
+    uint64_t number, old_number; /* old: what the key before has encrypted may be left; 0: there was none */
+    uint8_t id[16], old_id[16];
+    uint64_t version;
+};
+/* False: there is no key yet. */
+bool directory_sealing(const struct machine *m, struct directory_sealing *out);
+struct directory_sealed {
+    uint8_t kind; /* enum command_sealed_kind */
+    struct span name, selector, sealed, public, tenants, who;
+    uint64_t number, not_before_ms, not_after_ms;
+    bool subdomains;
+    int64_t wall_ms; /* when it was set last */
+    uint64_t version;
+};
+bool directory_sealed_find(const struct machine *m, uint8_t kind, struct span name, struct span selector,
+                           struct directory_sealed *out);
+uint64_t directory_sealed_count(const struct machine *m);
+typedef int directory_sealed_fn(void *arg, const struct directory_sealed *s);
+/* In order of kind, name, 0, selector: from the first one behind these bytes on (empty: all). */
+int directory_sealed_each(const struct machine *m, struct span after, directory_sealed_fn *fn, void *arg);
+
 struct directory_suppressed {
     struct span tenant, address, reason, who;
     uint8_t class;     /* enum bounce_class, of node/bounce */

@@ -22,6 +22,8 @@
 #define DIRECTORY_MEMBERS_MAX 512 /* with removed ones, of which the oldest are forgotten */
 #define DIRECTORY_TOKENS_MAX 256
 #define DIRECTORY_TRANSFERS_MAX 65536
+#define DIRECTORY_SEALED_MAX 10000
+#define DIRECTORY_SEALED_BYTES (32u << 20)
 #define DIRECTORY_SUPPRESSED_MAX 1000000
 #define DIRECTORY_WARMING_SITES_MAX 100000 /* over it a new site shares its address's last record */
 #define DIRECTORY_RECORDS_MAX 250000
@@ -34,8 +36,9 @@
 
 /* Records of one type that are listed in order. */
 struct directory {
-    struct directory_index accounts, tenants, overrides, chunks, pools, assignments, ips, members, tokens,
+    struct directory_index accounts, tenants, overrides, chunks, pools, assignments, ips, members, tokens, sealed,
         transfers, suppressed, warming, warming_sites, records;
+    uint64_t sealed_bytes; /* memory, about */
     struct map suppressed_tenants; /* how many each tenant has */
     struct heap suppressed_ends;
     uint64_t suppressed_bytes; /* memory, about */
@@ -54,7 +57,7 @@ typedef int directory_command_fn(struct machine *m, const struct machine_at *at,
 #define S(span) (int)(span).n, (span).p /* for "%.*s" */
 
 extern const struct store_type directory_account_type, directory_tenant_type, directory_override_type,
-    directory_policy_type, directory_upload_type, directory_chunk_type, directory_pool_type,
+    directory_sealing_type, directory_sealed_type, directory_policy_type, directory_upload_type, directory_chunk_type, directory_pool_type,
     directory_assignment_type, directory_ip_type, directory_cluster_type, directory_member_type,
     directory_token_type, directory_transfer_type, directory_audit_type, directory_suppressed_type,
     directory_warming_type, directory_warming_site_type, directory_record_type, directory_reporter_type;
@@ -175,13 +178,14 @@ void directory_records_fini(struct directory *d);
 int directory_records_restored(struct machine *m);
 int directory_records_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t *n);
 void directory_reporter_drop(struct machine *m, uint64_t node);
+void directory_sealed_restored(struct machine *m);
 void directory_audit_restored(struct machine *m);
 void directory_policy_restored(struct machine *m);
 uint64_t directory_account_bytes(const struct store_rec *rec);
 
 /* ---- the commands -------------------------------------------------------------------------------------- */
 
-directory_command_fn directory_account_set, directory_account_remove, directory_tenant_set,
+directory_command_fn directory_sealing_key, directory_sealed_set, directory_sealed_remove, directory_account_set, directory_account_remove, directory_tenant_set,
     directory_tenant_remove, directory_override_set, directory_policy_chunk, directory_policy_commit,
     directory_pool_set, directory_pool_remove, directory_pool_assign, directory_ip_set, directory_ip_move,
     directory_ip_released, directory_ip_remove, directory_cluster_init, directory_token_add,

@@ -6,7 +6,7 @@
  *     quotas        limits, their counters, the tokens granted to nodes ahead of use (docs/ledger.md)
  *     frozen        senders and tenants that may not send
  *     directory     accounts, tenants, policy, pools, addresses, members, certificates, transfers,
- *                   suppressed addresses, warm-up plans, senders' records, audit
+ *                   suppressed addresses, sealed secrets, warm-up plans, senders' records, audit
  *
  * The same entries in the same order give the same state and the same results on every node. A command that cannot
  * be done changes nothing and says why in its result; an entry that cannot be decoded is the end of this node's
@@ -91,6 +91,7 @@ enum machine_change { /* of what others keep copies; the key is a name, or empty
     MACHINE_CHANGED_FEATURES,
     MACHINE_CHANGED_RECALL,      /* key: the account or tenant; idle tokens of it are asked for. scope in `id` */
     MACHINE_CHANGED_SUPPRESSED,  /* key: tenant, 0, address; id: 0 when it was removed */
+    MACHINE_CHANGED_SEALED,      /* a secret or what encrypts them; key: of the record, or empty; id: 0 when it was removed */
     MACHINE_CHANGED_ALL,         /* a snapshot was installed: look at everything again */
 };
 
@@ -183,7 +184,7 @@ int machine_usage_each(const struct machine *m, struct span account, struct span
                        machine_usage_fn *fn, void *arg);
 
 struct machine_totals {
-    uint64_t accounts, tenants, counters, grants, sessions, frozen, members, pools, addresses, transfers, audit, suppressed,
+    uint64_t accounts, tenants, counters, grants, sessions, frozen, members, pools, addresses, transfers, audit, sealed, suppressed,
         records;
     /* Tokens, since the cluster began: charged = spent_or_held + burned + refunded. Burned: lost with their node, or
      * given back too late. */

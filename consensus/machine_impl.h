@@ -57,7 +57,7 @@ extern const uint32_t session_ntypes, quota_ntypes, freeze_ntypes, directory_nty
 struct directory *directory_new(struct machine *m);
 void directory_free(struct directory *d);
 int directory_restored(struct machine *m);
-/* Commands ACCOUNT_SET to FEATURE_RAISE, TOKEN_REMOVE, TRANSFER_*, SUPPRESS_* and WARMUP_*. Result in r; nothing changed when r->err is
+/* Commands ACCOUNT_SET to FEATURE_RAISE, TOKEN_REMOVE, TRANSFER_*, SUPPRESS_*, SEAL* and WARMUP_*. Result in r; nothing changed when r->err is
  * set. The return is 0 but for -ENOMEM, which is fatal. */
 int directory_apply(struct machine *m, const struct machine_at *at, const struct command *cmd, struct machine_result *r);
 /* What is due by cluster time: stale chunks of uploads, old tokens. Appends commands (origin 0). */

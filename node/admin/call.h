@@ -102,6 +102,8 @@ admin_handler_fn admin_on_cluster_backup, admin_on_cluster_raise, admin_on_limit
 admin_handler_fn admin_on_freeze, admin_on_thaw, admin_on_frozen;
 admin_handler_fn admin_on_tenants, admin_on_tenant_set, admin_on_tenant_remove, admin_on_limits,
     admin_on_limit_set, admin_on_limit_clear;
+admin_handler_fn admin_on_dkim, admin_on_dkim_generate, admin_on_dkim_import, admin_on_dkim_set, admin_on_dkim_remove,
+    admin_on_rekey;
 admin_handler_fn admin_on_domain_check;
 admin_handler_fn admin_on_suppression, admin_on_suppression_add, admin_on_suppression_remove;
 admin_handler_fn admin_on_sender_bounces, admin_on_sender_top;
@@ -115,7 +117,8 @@ extern const struct admin_param admin_account_params[]; /* of one entry of an im
 
 extern const struct admin_param admin_transfer_params[], admin_adopt_params[];
 /* Parameters of the routes about clusters: routes_cluster.c. */
-extern const struct admin_param admin_scope_params[], admin_page_params[], admin_name_params[],
+extern const struct admin_param admin_dkim_params[], admin_dkim_generate_params[], admin_dkim_import_params[],
+    admin_dkim_set_params[], admin_dkim_remove_params[], admin_rekey_params[], admin_scope_params[], admin_page_params[], admin_name_params[],
     admin_account_set_params[], admin_account_show_params[], admin_cluster_init_params[],
     admin_cluster_raise_params[], admin_node_join_params[], admin_node_token_params[],
     admin_node_drain_params[], admin_node_role_params[], admin_node_address_params[], admin_node_params[], admin_freeze_params[],

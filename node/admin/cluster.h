@@ -92,6 +92,13 @@ struct admin_transfers { /* messages of this node */
 struct admin_adopted { /* messages */
     uint64_t messages, taken, elsewhere, in_doubt, failed;
 };
+/* A DKIM key for the cluster: made, or (pem not NULL) taken. */
+struct admin_dkim_key {
+    const char *domain, *selector, *pem, *tenants; /* tenants: with blanks between */
+    bool ed25519, subdomains;
+    uint32_t bits; /* of an RSA key that is made */
+    int64_t not_before_ms, not_after_ms;
+};
 struct admin_leave_opts {
     int64_t timeout_ms;
 };
@@ -131,6 +138,13 @@ struct admin_cluster {
     /* This node: no new mail; `false` ends it. */
     int (*drain)(void *ctx, const struct admin_caller *by, bool on, struct admin_error *e);
     int (*leave)(void *ctx, const struct admin_caller *by, const struct admin_leave_opts *opts, struct admin_error *e);
+
+    /* Encrypts it and adds it; its DNS record goes to `record`. */
+    int (*dkim_add)(void *ctx, const struct admin_caller *by, const struct admin_dkim_key *key, struct buf *record,
+                    struct admin_error *e);
+    /* All secrets under a new sealing key, or goes on with that; `lost`: what nobody can decrypt stays as it is. */
+    int (*rekey)(void *ctx, const struct admin_caller *by, bool lost, uint32_t *done, uint32_t *left,
+                 struct admin_error *e);
 
     /* The state as a backup's file, with everything that was acknowledged before the call. */
     int (*backup)(void *ctx, const struct admin_caller *by, struct buf *out, struct admin_error *e);

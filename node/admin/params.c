@@ -401,7 +401,7 @@ int admin_args_check(const struct admin_param *table, json_t *object, int64_t no
         int err = convert_json(p, v, now_ms, &made, e);
         if (err != 0)
             return err;
-        bool secret = p->type == ADMIN_TYPE_SECRET;
+        bool secret = p->type == ADMIN_TYPE_SECRET || p->type == ADMIN_TYPE_TEXT;
         if (secret)
             explicit_bzero((char *)(uintptr_t)json_string_value(v), json_string_length(v));
         if (json_object_set_new(object, p->name, made) != 0)

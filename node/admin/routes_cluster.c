@@ -117,6 +117,41 @@ const struct admin_param admin_thaw_params[] = {
     END,
 };
 
+#define TIME(n, h)                                                                                           \
+    {                                                                                                        \
+        .name = n, .type = ADMIN_TYPE_TIME, .help = h                                                        \
+    }
+#define DKIM_KEY NEEDED("domain", "the domain that signs"), NEEDED("selector", "the key's name in the DNS")
+#define DKIM_USE                                                                                             \
+    TIME("not_before", "it signs from then on"), TIME("not_after", "it signs until then"),                   \
+        BOOL("subdomains", "also for names below the domain"),                                               \
+        TEXT("tenants", "only these tenants' mail, with blanks between")
+const struct admin_param admin_dkim_params[] = {
+    TEXT("domain", "of this domain"),
+    NUMBER("limit", 1, ADMIN_ROWS_MAX, "rows at most"),
+    TEXT("after", "the last page's next"),
+    END,
+};
+const struct admin_param admin_dkim_generate_params[] = {
+    DKIM_KEY, CHOICE("type", "rsa|ed25519", "what kind; default: rsa"),
+    NUMBER("bits", 1024, 4096, "of an RSA key; default: 2048"), DKIM_USE, END
+};
+const struct admin_param admin_dkim_import_params[] = { DKIM_KEY,
+                                                        { .name = "key",
+                                                          .type = ADMIN_TYPE_TEXT,
+                                                          .required = true,
+                                                          .max = 8192,
+                                                          .help = "the private key, PEM" },
+                                                        DKIM_USE,
+                                                        END };
+const struct admin_param admin_dkim_set_params[] = { DKIM_KEY, TIME("not_before", "it signs from then on"),
+                                                     TIME("not_after", "it signs until then"), END };
+const struct admin_param admin_dkim_remove_params[] = { DKIM_KEY, END };
+const struct admin_param admin_rekey_params[] = {
+    BOOL("lost", "no node has the one in force: what it encrypted stays closed"),
+    END,
+};
+
 const struct admin_param admin_suppression_params[] = {
     TEXT("tenant", "of this tenant; empty: of accounts without one"),
     NUMBER("limit", 1, ADMIN_ROWS_MAX, "rows at most"),

@@ -193,27 +193,17 @@ static bool dkim_usable(const struct config_dkim_key *k, struct span tenant, int
     return k->ntenants == 0;
 }
 
-uint32_t config_dkim_keys(const struct config *c, struct span domain, struct span tenant, int64_t wall_ms,
-                          const struct config_dkim_key *out[DKIM_ALGORITHMS])
+void config_dkim_look(const struct config *c, struct span domain, bool below, struct span tenant, int64_t wall_ms,
+                      const struct config_dkim_key *best[DKIM_ALGORITHMS])
 {
-    const struct config_dkim_key *best[DKIM_ALGORITHMS] = { NULL };
-    uint32_t n = 0;
-    for (struct span d = domain; n == 0 && d.n > 0;) {
-        const struct config_dkim_key *k = map_find(&box_of(c)->dkim, hash_nocase(d), &d);
-        for (; k != NULL; k = k->next) {
-            if ((d.n != domain.n && !k->subdomains) || !dkim_usable(k, tenant, wall_ms))
-                continue;
-            const struct config_dkim_key **of = &best[dkim_key_algorithm(k->key)];
-            if (*of == NULL || k->not_before_ms > (*of)->not_before_ms)
-                *of = k;
-        }
-        for (int i = 0; i < DKIM_ALGORITHMS; i++)
-            if (best[i] != NULL)
-                out[n++] = best[i];
-        const char *dot = memchr(d.p, '.', d.n);
-        d = dot == NULL ? span_sub(d, d.n) : span_sub(d, (size_t)(dot - d.p) + 1);
+    const struct config_dkim_key *k = map_find(&box_of(c)->dkim, hash_nocase(domain), &domain);
+    for (; k != NULL; k = k->next) {
+        if ((below && !k->subdomains) || !dkim_usable(k, tenant, wall_ms))
+            continue;
+        const struct config_dkim_key **of = &best[dkim_key_algorithm(k->key)];
+        if (*of == NULL || k->not_before_ms > (*of)->not_before_ms)
+            *of = k;
     }
-    return n;
 }
 
 struct span config_dkim_default(const struct config *c, struct span tenant)

@@ -369,11 +369,11 @@ uint32_t config_diff_restart_needed(const struct config *was, const struct confi
  * NULL: by its MX. */
 const struct config_route *config_route_find(const struct config *c, struct span domain);
 
-/* What a message of this From domain (lower case, A-labels) is signed with at that time, for a tenant ("" :
- * none): of the keys for the domain, or for one above it that has `subdomains`, the newest of each algorithm.
- * Returns how many. */
-uint32_t config_dkim_keys(const struct config *c, struct span domain, struct span tenant, int64_t wall_ms,
-                          const struct config_dkim_key *out[DKIM_ALGORITHMS]);
+/* Of the keys for this very domain (lower case, A-labels) what a tenant's ("": none) mail is signed with at that time:
+ * the newest of each algorithm, into `best`, which is NULL or has others already. `below`: mail of a domain below it, for
+ * which only keys with `subdomains` are. */
+void config_dkim_look(const struct config *c, struct span domain, bool below, struct span tenant, int64_t wall_ms,
+                      const struct config_dkim_key *best[DKIM_ALGORITHMS]);
 /* The tenant's default domain, else the one for all, else empty. */
 struct span config_dkim_default(const struct config *c, struct span tenant);
 

@@ -92,6 +92,8 @@ void config_dkim_check(struct schema_load *l, const struct config *c)
         }
     if (!signs_from(d))
         schema_fault_at(l, "dkim.headers", "must have From: no signature is valid without it");
+    if (c->cluster.enabled) /* they may be the cluster's */
+        return;
     if (d->default_domain != NULL && !has_domain(d, d->default_domain))
         schema_fault_at(l, "dkim.default_domain", "no key in dkim.keys is for %s", d->default_domain);
     for (uint32_t i = 0; i < d->ntenants; i++)

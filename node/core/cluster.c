@@ -254,6 +254,7 @@ static void cluster_tick_cb(uv_timer_t *tick)
         }
         cluster_pools_tick(c, now);
         suppress_tick(c);
+        cluster_seal_tick(c, now);
         tally_tick(c, now);
         cluster_published_poll(c);
         cluster_refresh(c);
@@ -332,6 +333,8 @@ int cluster_new(struct node *n, struct cluster **out)
         err = cluster_sts_new(c, &c->sts);
     if (err == 0)
         err = cluster_hook_new(c, &c->hook);
+    if (err == 0)
+        err = cluster_seal_new(&c->seal);
     if (err == 0 && ((c->suppress = suppress_new()) == NULL || (c->tally = tally_new()) == NULL))
         err = -ENOMEM;
     if (err != 0) {
@@ -448,6 +451,7 @@ void cluster_free(struct cluster *c)
     cluster_sts_free(c->sts);
     cluster_hook_free(c->hook);
     suppress_free(c->suppress);
+    cluster_seal_free(c->seal);
     tally_free(c->tally);
     if (c->shared_agent != NULL)
         agent_free(c->shared_agent);

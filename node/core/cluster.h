@@ -20,6 +20,7 @@
 
 struct agent;
 struct cluster;
+struct keyring;
 struct machine;
 struct policy;
 struct pool_view;
@@ -53,6 +54,8 @@ uint64_t cluster_self(struct cluster *c);
 /* The policy in force (the built-in one before any): a reference, to be given back with policy_rele. NULL: no
  * member. */
 struct policy *cluster_policy(struct cluster *c);
+/* The cluster's DKIM keys: a reference, to be given back with keyring_rele. NULL: none. */
+struct keyring *cluster_keyring(struct cluster *c);
 /* The frozen list as it was last published: a reference. NULL: no member. */
 struct frozen_view *cluster_frozen(struct cluster *c);
 /* Is mail to wait on this node while it has no session (the policy's when_cut_off)? What was in force when the node last

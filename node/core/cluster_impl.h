@@ -48,6 +48,7 @@ enum cluster_question {
     CLUSTER_ASK_RENEW = 18,     /* a certificate request -> the certificate */
     CLUSTER_ASK_SECRET = 19,    /* -> of the CA's key; voters only */
     CLUSTER_ASK_GET = 20,       /* a path -> u16 status, body */
+    CLUSTER_ASK_SEALING = 24,   /* u64 number, 16 bytes of its id -> the sealing key: members only */
     CLUSTER_ASK_TRANSFER = 21,  /* transfer_question -> transfer_answer, of transfer_wire.h */
     CLUSTER_ASK_STS = 22,       /* sts_share_question -> sts_share_answer: MTA-STS policies */
 };
@@ -126,6 +127,8 @@ struct cluster_auth;    /* cluster_auth.c */
 struct cluster_shaping; /* cluster_shaping.c */
 struct cluster_sts;     /* cluster_sts.c */
 struct cluster_hook;    /* cluster_hook.c */
+struct cluster_seal;    /* cluster_seal.c */
+struct seal_key;
 
 struct suppress;
 struct tally;
@@ -248,6 +251,7 @@ struct cluster {
     struct cluster_shaping *shaping;
     struct cluster_sts *sts;
     struct cluster_hook *hook;
+    struct cluster_seal *seal;
 };
 
 /* ---- cluster.c ----------------------------------------------------------------------------------------- */
@@ -453,6 +457,35 @@ void cluster_on_sts(struct cluster *c, struct gossip_request *r, struct span que
 void cluster_sts_alive(struct cluster *c, uint64_t node);
 /* Each second. */
 void cluster_sts_tick(struct cluster *c);
+
+/* ---- cluster_seal.c ------------------------------------------------------------------------------------ */
+
+int cluster_seal_new(struct cluster_seal **out);
+void cluster_seal_free(struct cluster_seal *s);
+/* The node's sealing keys, from its folder: before the stack runs. */
+int cluster_seal_load(struct cluster *c);
+/* The state's secrets changed, or the stack has just started. */
+void cluster_seal_changed(struct cluster *c);
+void cluster_seal_tick(struct cluster *c, int64_t now);
+void cluster_on_sealing(struct cluster *c, struct gossip_request *r, uint64_t from, struct span question);
+/* Any thread. A copy of the one that the state names, once this node has it. ERR_TIMEOUT. */
+int cluster_seal_await(struct cluster *c, uint64_t number, const uint8_t id[16], int64_t timeout_ms,
+                       struct seal_key *out);
+/* Any thread. One for the next number, on disk. It is kept until the state has that number, with it or with another. */
+int cluster_seal_make(struct cluster *c, uint64_t number, struct seal_key *out, struct buf *why);
+/* Any thread. Until another node has been given it; false: none has in time. */
+bool cluster_seal_await_given(struct cluster *c, uint64_t number, int64_t timeout_ms);
+
+/* ---- cluster_seal_ops.c -------------------------------------------------------------------------------- */
+
+int cluster_dkim_add(void *ctx, const struct admin_caller *by, const struct admin_dkim_key *key, struct buf *record,
+                     struct admin_error *e);
+int cluster_rekey(void *ctx, const struct admin_caller *by, bool lost, uint32_t *done, uint32_t *left,
+                  struct admin_error *e);
+/* What a secret is bound to: its kind, name and selector. */
+#define CLUSTER_SEAL_ABOUT_MAX (2 * COMMAND_NAME_MAX + 2)
+struct span cluster_seal_about(uint8_t kind, struct span name, struct span selector,
+                               char out[CLUSTER_SEAL_ABOUT_MAX]);
 
 /* ---- cluster_transfer.c -------------------------------------------------------------------------------- */
 

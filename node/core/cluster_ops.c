@@ -93,6 +93,12 @@ struct command_by *cluster_command_by(struct command *cmd)
         return &cmd->suppress_add.by;
     case COMMAND_SUPPRESS_REMOVE:
         return &cmd->suppress_remove.by;
+    case COMMAND_SEALING_KEY:
+        return &cmd->sealing_key.by;
+    case COMMAND_SEALED_SET:
+        return &cmd->sealed_set.by;
+    case COMMAND_SEALED_REMOVE:
+        return &cmd->sealed_remove.by;
     default:
         return NULL;
     }
@@ -321,4 +327,6 @@ const struct admin_cluster cluster_admin = {
     .adopt = transfer_op_adopt,
     .ask = cluster_ask,
     .backup = cluster_backup,
+    .dkim_add = cluster_dkim_add,
+    .rekey = cluster_rekey,
 };

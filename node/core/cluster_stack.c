@@ -43,6 +43,8 @@ static void cluster_effects_cb(void *ctx, uint64_t index, const struct machine_e
             if (e->change == MACHINE_CHANGED_ACCOUNT || e->change == MACHINE_CHANGED_ALL)
                 cluster_auth_changed(c,
                                      e->change == MACHINE_CHANGED_ACCOUNT ? e->key : (struct span){ "", 0 });
+            if (e->change == MACHINE_CHANGED_SEALED || e->change == MACHINE_CHANGED_ALL)
+                cluster_seal_changed(c);
             freeze = freeze || e->change == MACHINE_CHANGED_FROZEN;
         } else if (c->ready) {
             cluster_forward_result(c, e);
@@ -190,6 +192,9 @@ static void on_request(void *ctx, struct gossip_request *r, uint64_t from, uint1
     case CLUSTER_ASK_GET:
         cluster_on_get(c, r, payload);
         return;
+    case CLUSTER_ASK_SEALING:
+        cluster_on_sealing(c, r, from, payload);
+        return;
     case CLUSTER_ASK_TRANSFER:
         cluster_on_transfer(c, r, from, payload);
         return;
@@ -317,6 +322,8 @@ int cluster_stack_start(struct cluster *c)
     if (err == 0 && (c->lease = lease_new()) == NULL)
         err = -ENOMEM;
     if (err == 0)
+        err = cluster_seal_load(c);
+    if (err == 0)
         err = open_transport(c, config);
     if (err == 0)
         cluster_address_started(c, config);
@@ -337,6 +344,7 @@ int cluster_stack_start(struct cluster *c)
     c->policy_dirty = c->frozen_dirty = c->members_dirty = c->poll_due = true;
     atomic_store(&c->self, c->id.self.node);
     c->pools_dirty = true;
+    cluster_seal_changed(c);
     atomic_store(&c->machine, c->m);
     atomic_store(&c->shared_agent, c->agent);
     log_info("cluster", "node %llu (%s) of its cluster, at %s and %s", (unsigned long long)c->id.self.node,

@@ -369,7 +369,8 @@ static int sign_start_report(struct dsn_job *job)
                             .may_use_from = true,
                             .tenant = job->a->info->env.tenant };
     buf_init(&job->head, BLOCK_MAX);
-    return sign_new(w, w->config, &who, &job->sign);
+    int err = sign_new(w, w->config, &who, &job->sign);
+    return err == ERR_BUSY ? 0 : err; /* without, rather than not at all */
 }
 
 void dsn_job_start(struct attempt *a, struct dsn_job_rcpt *rcpts, uint32_t n, const char *remote_mta)

@@ -1,4 +1,5 @@
 /* What happened to mail and sessions, told to the event log, the counters, the history and live traces. */
+#include "node/core/sign.h"
 #include "node/core/report.h"
 
 #include "base/clock.h"
@@ -271,7 +272,7 @@ void report_received(struct session *s, const struct envelope *env, struct span 
     e.protocol = env->protocol;
     e.subject = unfold(subject, text, sizeof text);
     e.dkim = dkim;
-    if (dkim.n == 0 && s->config->dkim.nkeys > 0)
+    if (dkim.n == 0 && sign_keys_any(w, s->config))
         count(w, METRICS_DKIM_UNSIGNED, METRICS_NONE, 1);
     char tls[80];
     const struct tls_info *info = s->stream == NULL ? NULL : stream_tls_info(s->stream);

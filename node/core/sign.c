@@ -5,6 +5,7 @@
 #include "base/ensure.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "node/core/cluster.h"
 #include "node/core/node.h"
 #include "node/net/dns.h"
 
@@ -30,17 +31,17 @@ static struct span domain_of(struct span address)
     return at == NULL ? (struct span){ "", 0 } : span_sub(address, (size_t)(at - address.p) + 1);
 }
 
-static uint32_t find_keys(const struct config *c, const struct sign_who *who,
-                          const struct config_dkim_key *keys[DKIM_ALGORITHMS])
+static uint32_t find_keys(const struct config *c, const struct keyring *ring, const struct sign_who *who,
+                          struct keyring_choice keys[DKIM_ALGORITHMS])
 {
     char name[256];
     int64_t now_ms = clock_wall_ms();
     uint32_t n = 0;
     if (who->may_use_from && dns_name_normalise(domain_of(who->from), name) == 0)
-        n = config_dkim_keys(c, span_str(name), who->tenant, now_ms, keys);
+        n = keyring_choose(ring, c, span_str(name), who->tenant, now_ms, keys);
     struct span other = config_dkim_default(c, who->tenant);
     if (n == 0 && other.n > 0)
-        n = config_dkim_keys(c, other, who->tenant, now_ms, keys);
+        n = keyring_choose(ring, c, other, who->tenant, now_ms, keys);
     return n;
 }
 
@@ -49,37 +50,54 @@ static void name_keys(struct sign *s)
     size_t n = 0;
     for (uint32_t i = 0; i < s->nkeys && n < sizeof s->by; i++)
         n += (size_t)snprintf(s->by + n, sizeof s->by - n, "%s%s._domainkey.%s", i == 0 ? "" : " ",
-                              s->keys[i]->selector, s->keys[i]->domain);
+                              s->keys[i].selector, s->keys[i].domain);
+}
+
+static int begin(struct sign *s, const struct sign_who *who)
+{
+    struct dkim_signature with[DKIM_ALGORITHMS];
+    s->nkeys = find_keys(s->config, s->ring, who, s->keys);
+    for (uint32_t i = 0; i < s->nkeys; i++) {
+        if (s->keys[i].key == NULL) {
+            log_warn("dkim", "key %s of %s signs, and this node cannot decrypt it", s->keys[i].selector,
+                     s->keys[i].domain);
+            return ERR_BUSY;
+        }
+        with[i] = (struct dkim_signature){ s->keys[i].key, s->keys[i].domain, s->keys[i].selector };
+    }
+    name_keys(s);
+    return s->nkeys == 0 ? 0 : dkim_signer_new(&s->config->dkim.style, with, s->nkeys, &s->signer);
 }
 
 int sign_new(struct worker *w, struct config *config, const struct sign_who *who, struct sign **out)
 {
-    const struct config_dkim_key *keys[DKIM_ALGORITHMS];
-    struct dkim_signature with[DKIM_ALGORITHMS];
+    struct keyring *ring = w->node->cluster == NULL ? NULL : cluster_keyring(w->node->cluster);
     *out = NULL;
-    uint32_t n = config->dkim.nkeys == 0 ? 0 : find_keys(config, who, keys);
-    if (n == 0)
-        return 0;
-    struct sign *s = calloc(1, sizeof *s);
-    if (s == NULL)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < n; i++) {
-        with[i] = (struct dkim_signature){ keys[i]->key, keys[i]->domain, keys[i]->selector };
-        s->keys[i] = keys[i];
-    }
-    s->nkeys = n;
-    int err = dkim_signer_new(&config->dkim.style, with, n, &s->signer);
-    if (err != 0) {
-        free(s);
-        return err;
+    struct sign *s = config->dkim.nkeys + keyring_count(ring) == 0 ? NULL : calloc(1, sizeof *s);
+    if (s == NULL) {
+        bool none = config->dkim.nkeys + keyring_count(ring) == 0;
+        keyring_rele(ring);
+        return none ? 0 : -ENOMEM;
     }
     s->w = w;
     s->config = config_hold(config);
+    s->ring = ring;
     s->msg.run = run_signed;
     buf_init(&s->fields, DKIM_OUT_MAX);
-    name_keys(s);
-    *out = s;
-    return 0;
+    int err = begin(s, who);
+    if (err == 0 && s->nkeys > 0)
+        *out = s;
+    else
+        sign_free(s);
+    return err;
+}
+
+bool sign_keys_any(struct worker *w, const struct config *config)
+{
+    struct keyring *ring = w->node->cluster == NULL ? NULL : cluster_keyring(w->node->cluster);
+    bool any = config->dkim.nkeys + keyring_count(ring) > 0;
+    keyring_rele(ring);
+    return any;
 }
 
 void sign_free(struct sign *s)
@@ -91,6 +109,7 @@ void sign_free(struct sign *s)
         return;
     }
     dkim_signer_free(s->signer);
+    keyring_rele(s->ring);
     config_rele(s->config);
     buf_fini(&s->fields);
     free(s);
@@ -115,7 +134,7 @@ static void count(struct sign *s)
     struct metrics *m = s->w->node->metrics;
     for (uint32_t i = 0; i < s->nkeys; i++)
         metrics_add(m, s->w->index, s->err == 0 ? METRICS_DKIM_SIGNATURES : METRICS_DKIM_FAILED,
-                    (uint32_t)dkim_key_algorithm(s->keys[i]->key), 1);
+                    (uint32_t)s->keys[i].algorithm, 1);
     if (s->err != 0)
         log_warn("dkim", "a message could not be signed by %s: %s", s->by, err_text(s->err));
     else

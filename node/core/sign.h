@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "node/auth/pool.h"
+#include "node/core/keyring.h"
 #include "node/core/worker.h"
 
 #define SIGN_BY_MAX 640
@@ -18,7 +19,8 @@ struct sign {
     struct worker *w;
     struct config *config; /* held: it has the style */
     struct dkim_signer *signer;
-    const struct config_dkim_key *keys[DKIM_ALGORITHMS];
+    struct keyring *ring;  /* held; NULL: there is none */
+    struct keyring_choice keys[DKIM_ALGORITHMS];
     uint32_t nkeys;
     struct buf fields; /* after sign_finish */
     int err;           /* of it, or of what came before: then nothing is signed */
@@ -37,8 +39,10 @@ struct sign_who {
 };
 
 /* *out NULL: no key is for it. The From domain's, else those of the tenant's default domain. -ENOMEM,
- * ERR_FAILED. */
+ * ERR_FAILED; ERR_BUSY: a key of the cluster is for it, which this node cannot decrypt (yet). */
 int sign_new(struct worker *w, struct config *config, const struct sign_who *who, struct sign **out);
+/* Are there any keys at all? */
+bool sign_keys_any(struct worker *w, const struct config *config);
 /* As the message leaves, complete. */
 void sign_header(struct sign *s, struct span header);
 void sign_body(struct sign *s, struct span bytes);

@@ -274,3 +274,87 @@ def test_commands(make_node, keys, dns, folder):
     lines = node.cli("dkim", "dns", "example.com", "--config", node.config_path).stdout.splitlines()
     assert [line.split(".")[0] for line in lines] == ["a", "b"]
     assert keys.records["b._domainkey.example.com"] in lines[1]
+
+
+# ---- keys of the cluster
+
+def shared(node, count):
+    """The cluster's keys as this node has them, once there are so many."""
+    rows = wait_until("the keys are known", lambda: (r := node.api("GET", "/v1/dkim")["keys"]) and len(r) == count and r)
+    return {row["selector"]: row for row in rows}
+
+
+def on_disk(node):
+    """Everything that a node has written."""
+    return {p: p.read_bytes() for p in [*(node.folder / "data").rglob("*"), node.log_path, node.events_path] if p.is_file()}
+
+
+@pytest.mark.slow(15)
+def test_keys_of_the_cluster(make_cluster, make_sink, dns, keys, folder):
+    """Made on one node, they sign on all, also on one that joins later; no file but the sealing keys' opens them."""
+    cluster = make_cluster(2)
+    first, second = cluster.nodes
+    sink = make_sink()
+    dns.mail_domain("example.net", "127.0.0.1")
+    path, record = make_key(folder, "mine", "rsa")
+
+    def send(node):
+        """Deferred while a node has not been given what opens the keys."""
+        with node.smtp() as client:
+            try:
+                return not client.sendmail("user@example.com", "friend@example.net", TEXT)
+            except smtplib.SMTPDataError as e:
+                assert e.smtp_code == 451, e
+        return False
+
+    def signers(node, number):
+        wait_until("it is accepted", lambda: send(node))
+        return sorted(s[1] for s in keys.signers(received(sink, number)))
+
+    said = first.cli("dkim", "generate", "Example.com", "--selector", "E1", "--type", "ed25519", "--cluster").stdout
+    assert said.startswith("E1._domainkey.Example.com. IN TXT ( \"v=DKIM1; k=ed25519; p="), said
+    said = second.cli("dkim", "import", "example.com", path, "--selector", "r1").stdout
+    assert re.sub(r'" "', "", said).startswith(f'r1._domainkey.example.com. IN TXT ( "{record[:200]}'), said
+    assert "already" in first.fail("POST", "/v1/dkim/generate", {"domain": "example.com", "selector": "r1"})
+    for row in shared(first, 2).values():
+        keys.records[f"{row['selector']}._domainkey.{row['domain']}"] = row["record"]
+    assert signers(first, 0) == ["e1", "r1"] and signers(second, 1) == ["e1", "r1"]
+
+    # one that joins later; in its name, with the others' keys under another sealing key
+    third = cluster.add().start()
+    third.join(first.token())
+    third.wait_ready()
+    assert signers(third, 2) == ["e1", "r1"]
+    before = {n.name: (n.folder / "data/cluster/sealing").read_bytes() for n in cluster.nodes}
+    assert len(set(before.values())) == 1
+    assert json.loads(third.cli("dkim", "rekey", "--json").stdout)["done"] == 2
+    wait_until("the sealing key before is gone", lambda: all(
+        (n.folder / "data/cluster/sealing").read_bytes().splitlines()[0][:2] == b"2 " for n in cluster.nodes))
+    second.kill()
+    second.restart()
+    second.wait_ready()
+    assert signers(second, 3) == ["e1", "r1"]
+
+    # retired and removed
+    first.cli("dkim", "retire", "example.com", "--selector", "r1")
+    wait_until("it signs no more", lambda: shared(third, 2)["r1"]["not_after_ms"])
+    assert signers(third, 4) == ["e1"]
+    third.cli("dkim", "remove", "example.com", "--selector", "e1")
+    shared(second, 1)
+    assert signers(second, 5) == []
+
+    # what is secret is nowhere else: neither the key nor what opens it
+    pem = b"".join(path.read_bytes().splitlines()[1:-1])
+    der = base64.b64decode(pem)
+    secrets = [pem[80:120], path.read_bytes().splitlines()[5], der[200:232], der[600:632]]
+    secrets += [line.split()[1] for text in before.values() for line in text.splitlines()]
+    secrets += [bytes.fromhex(line.split()[1].decode()) for text in before.values() for line in text.splitlines()]
+    for node in cluster.nodes:
+        sealing = node.folder / "data/cluster/sealing"
+        assert sealing.stat().st_mode & 0o777 == 0o600
+        for name, content in on_disk(node).items():
+            for secret in secrets:
+                assert secret not in content, name
+        backup = folder / f"{node.name}.backup"
+        node.cli("cluster", "backup", backup)
+        assert not any(secret in backup.read_bytes() for secret in secrets)

@@ -10,6 +10,7 @@ const uint8_t command_types[] = {
     COMMAND_TENANT_SET,    COMMAND_TENANT_REMOVE, COMMAND_OVERRIDE_SET,    COMMAND_POLICY_CHUNK,
     COMMAND_POLICY_COMMIT, COMMAND_POOL_SET,      COMMAND_POOL_REMOVE,     COMMAND_POOL_ASSIGN,
     COMMAND_IP_SET,        COMMAND_IP_MOVE,       COMMAND_IP_RELEASED,     COMMAND_IP_REMOVE,
+    COMMAND_SEALING_KEY,   COMMAND_SEALED_SET,    COMMAND_SEALED_REMOVE,
     COMMAND_CLUSTER_INIT,  COMMAND_TOKEN_ADD,     COMMAND_MEMBER_JOIN,     COMMAND_MEMBER_SET,
     COMMAND_MEMBER_REPORT, COMMAND_CERT_ISSUED,   COMMAND_FEATURE_RAISE,   COMMAND_TOKEN_REMOVE,
     COMMAND_TRANSFER_OWN,  COMMAND_TRANSFER_END,  COMMAND_TRANSFER_CANCEL, COMMAND_SUPPRESS_ADD,
@@ -268,6 +269,40 @@ static void warmup_fields(struct command *c, struct fields *f)
     }
 }
 
+static void sealed_fields(struct command *c, struct fields *f)
+{
+    switch (c->type) {
+    case COMMAND_SEALING_KEY:
+        by(&c->sealing_key.by, f);
+        NUMBER(c->sealing_key.number);
+        RAW(c->sealing_key.id);
+        BOOL(c->sealing_key.lost);
+        break;
+    case COMMAND_SEALED_SET:
+        by(&c->sealed_set.by, f);
+        CHOICE(c->sealed_set.kind, 1, 2);
+        NAME(c->sealed_set.name);
+        NAME(c->sealed_set.selector);
+        BOOL(c->sealed_set.create);
+        NUMBER(c->sealed_set.number);
+        SPAN(c->sealed_set.sealed, 0, 8192);
+        SPAN(c->sealed_set.public, 0, 2048);
+        NUMBER(c->sealed_set.not_before_ms);
+        NUMBER(c->sealed_set.not_after_ms);
+        BOOL(c->sealed_set.subdomains);
+        SPAN(c->sealed_set.tenants, 0, 1024);
+        break;
+    case COMMAND_SEALED_REMOVE:
+        by(&c->sealed_remove.by, f);
+        CHOICE(c->sealed_remove.kind, 1, 2);
+        NAME(c->sealed_remove.name);
+        NAME(c->sealed_remove.selector);
+        break;
+    default:
+        break;
+    }
+}
+
 static void member_fields(struct command *c, struct fields *f)
 {
     switch (c->type) {
@@ -335,6 +370,7 @@ void fields_of(struct command *c, struct fields *f)
     session_fields(c, f);
     sender_fields(c, f);
     pool_fields(c, f);
+    sealed_fields(c, f);
     member_fields(c, f);
     warmup_fields(c, f);
 }

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "node/config/config.h"
+#include "node/core/keyring.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -129,12 +130,12 @@ static void test_wrong(void **state)
 static void check_found(const struct config *c, const char *domain, const char *tenant, int64_t wall_ms,
                         const char *want)
 {
-    const struct config_dkim_key *keys[DKIM_ALGORITHMS];
+    struct keyring_choice keys[DKIM_ALGORITHMS];
     char got[128] = "";
-    uint32_t n = config_dkim_keys(c, span_str(domain), span_str(tenant), wall_ms, keys);
+    uint32_t n = keyring_choose(NULL, c, span_str(domain), span_str(tenant), wall_ms, keys);
     for (uint32_t i = 0; i < n; i++) {
         strcat(got, i == 0 ? "" : " ");
-        strcat(got, keys[i]->selector);
+        strcat(got, keys[i].selector);
     }
     assert_string_equal(got, want);
 }

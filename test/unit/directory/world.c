@@ -238,6 +238,14 @@ static int on_transfer(void *arg, const struct directory_transfer *t)
                       t->messages, t->sha256[0], t->owned, t->cancelled);
 }
 
+static int on_sealed(void *arg, const struct directory_sealed *s)
+{
+    return buf_printf(arg, "sealed %u|%.*s|%.*s|%llu|%.*s|%.*s|%llu|%llu|%d|%.*s|%.*s|%lld|%llu\n", s->kind,
+                      S(s->name), S(s->selector), U(s->number), S(s->sealed), S(s->public), U(s->not_before_ms),
+                      U(s->not_after_ms), s->subdomains, S(s->tenants), S(s->who), (long long)s->wall_ms,
+                      U(s->version));
+}
+
 static int on_suppressed(void *arg, const struct directory_suppressed *s)
 {
     return buf_printf(arg, "suppressed %.*s|%.*s|%.*s|%.*s|%u|%lld|%llu|%llu\n", S(s->tenant), S(s->address),
@@ -304,6 +312,11 @@ void dump(const struct machine *m, struct buf *out)
                          S(cluster.ca_key), machine_features(m));
     (void)directory_token_each(m, on_token, out);
     (void)directory_transfer_each(m, on_transfer, out);
+    (void)directory_sealed_each(m, str(""), on_sealed, out);
+    struct directory_sealing sealing;
+    if (directory_sealing(m, &sealing))
+        (void)buf_printf(out, "sealing %llu|%02x|%llu|%02x|%llu\n", U(sealing.number), sealing.id[0],
+                         U(sealing.old_number), sealing.old_id[0], U(sealing.version));
     (void)directory_suppressed_each(m, str(""), on_suppressed, out);
     (void)directory_warming_each(m, on_warming, &(struct on_warming){ m, out });
     (void)directory_record_each(m, str(""), on_record, out);
