@@ -14,7 +14,7 @@
 #define RCPT_BYTES_MIN 5   /* two lengths and notify */
 #define CLOSE_BYTES_MIN 15 /* id, rcpt, state, length */
 #define NOTIFY_ALL 15
-#define FLAGS_ALL 63
+#define FLAGS_ALL 127
 
 #define NTEXTS 10
 

@@ -85,6 +85,7 @@ struct config_smtp {
     int64_t session_timeout_ms; /* the whole connection */
     bool smtputf8;
     bool requiretls; /* offered to clients of submission listeners, under TLS */
+    bool tls_required_no; /* "TLS-Required: No" in a header is heeded */
 };
 
 enum config_header_action { CONFIG_HEADER_ADD, CONFIG_HEADER_REMOVE };

@@ -75,7 +75,8 @@ TABLE(
     VALUE(config_smtp, session_timeout_ms, "session_timeout", duration, DEFAULT("2h"),
           RANGE(MINUTE, 7 * DAY)),
     VALUE(config_smtp, smtputf8, "smtputf8", bool, DEFAULT("true")),
-    VALUE(config_smtp, requiretls, "requiretls", bool, DEFAULT("true")));
+    VALUE(config_smtp, requiretls, "requiretls", bool, DEFAULT("true")),
+    VALUE(config_smtp, tls_required_no, "tls_required_no", bool, DEFAULT("true")));
 
 static const struct schema_field header_rule_fields[] = {
     { .key = "add", .type = &type_header_add },

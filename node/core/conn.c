@@ -18,11 +18,11 @@
 
 #define OUT_MAX (512u << 10)
 #define PLAIN_AFTER_TLS_FAILURE_MS 3600000
-#define CLOSE_MS 2000
 #define BOUNCES_PER_TURN 16
 
 static void conn_drive(struct conn *c);
 static bool conn_mail(struct conn *c);
+static void conn_bounce(struct conn *c);
 
 /* ---- its end ------------------------------------------------------------------------------------------- */
 
@@ -43,33 +43,6 @@ static void conn_free(struct conn *c)
     buf_fini(&c->out);
     config_rele(c->config);
     free(c);
-}
-
-static size_t nobody_data_cb(void *ctx, const char *p, size_t n)
-{
-    (void)ctx;
-    (void)p;
-    return n;
-}
-
-static void nobody_closed_cb(void *ctx, int err)
-{
-    (void)ctx;
-    (void)err;
-}
-
-static const struct stream_ops nobody = { .on_data = nobody_data_cb, .on_closed = nobody_closed_cb };
-
-void conn_let_stream_go(struct conn *c)
-{
-    if (c->stream == NULL)
-        return;
-    if (c->out.len > 0)
-        (void)stream_write(c->stream, c->out.data, c->out.len);
-    buf_reset(&c->out);
-    stream_set_ops(c->stream, &nobody, NULL);
-    stream_shutdown_close(c->stream, CLOSE_MS);
-    c->stream = NULL;
 }
 
 static void conn_release_body(struct conn *c)
@@ -230,6 +203,11 @@ static bool conn_mail(struct conn *c)
         report_ready(c);
         conn_policy_ready(c);
         conn_pool_connected(c);
+        if (!conn_policy_suits(c)) { /* another host may (RFC 8689 section 4.2.1) */
+            conn_let_stream_go(c);
+            conn_next_target(c);
+            return false;
+        }
         if (c->site != NULL && site_is_down(c))
             report_site_up(c);
         if (!c->moving)
@@ -495,10 +473,20 @@ void conn_next_target(struct conn *c)
         conn_set_trouble(c, 421, "4.4.1", conn_pool_error(c, err));
         conn_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
     }
-    conn_failed(c);
+    if (!c->moving && conn_policy_hopeless(c))
+        conn_bounce(c);
+    else
+        conn_failed(c);
 }
 
-/* The domain can take no mail at all: what is queued for it bounces, some at a time. */
+static void conn_bounce(struct conn *c)
+{
+    c->state = CONN_BOUNCING;
+    queue_conn_opened(c->e->queue, &c->qc, egress_now_ms(c->e));
+    timer_set(&c->deadline, 0);
+}
+
+/* The domain can take no such mail at all: what is queued for it bounces, some at a time. `trouble` says why. */
 static void conn_bounce_some(struct conn *c)
 {
     struct egress *e = c->e;
@@ -513,8 +501,8 @@ static void conn_bounce_some(struct conn *c)
         struct attempt *a;
         if (attempt_new(e, item, 0, &a) != 0)
             continue;
-        attempt_fail_all(a, SMTP_CLIENT_PERMANENT, SMTP_CLIENT_STAGE_CONNECT, 550, c->found->enhanced,
-                         c->found->reason);
+        struct smtp_client_result why = { .class = SMTP_CLIENT_PERMANENT, .local = true, .reply = c->trouble };
+        attempt_result_all(a, &why);
         queue_conn_success(e->queue, &c->qc, egress_now_ms(e));
         outcome_settle(a, NULL);
     }
@@ -531,9 +519,8 @@ static void conn_start(struct conn *c, struct dns_site *f)
     conn_policy_site(c);
     (void)route_hop_find(c->config, queue_site_key(c->site->qs), &c->hop); /* the look-up found it, too */
     if (f->status == DNS_PERMANENT) {
-        c->state = CONN_BOUNCING;
-        queue_conn_opened(c->e->queue, &c->qc, egress_now_ms(c->e));
-        timer_set(&c->deadline, 0);
+        conn_set_trouble(c, 550, f->enhanced, f->reason);
+        conn_bounce(c);
         return;
     }
     if (f->status == DNS_TEMPORARY) {

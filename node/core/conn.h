@@ -44,6 +44,8 @@ struct conn {
     uint32_t first, tried;  /* targets */
     struct sts_policy *sts; /* of the site's domain, held; NULL: none */
     struct conn_demand demand;
+    enum route_tls wish;    /* of the site's messages */
+    uint32_t lacking;       /* targets that could take mail, but none with that wish */
     bool plain;             /* TLS did not come about with this target: without it */
     uint32_t messages;
     int64_t connecting_ns; /* CLOCK_MONOTONIC; once connected: how long it took */
@@ -90,6 +92,10 @@ void conn_policy_site(struct conn *c);
 bool conn_policy_target(struct conn *c, const struct dns_target *t);
 enum smtp_client_tls conn_policy_tls(const struct conn *c);
 int conn_policy_start_tls(struct conn *c);
+/* The target, which is ready for mail, can take what this site has; false: `trouble` says why not. */
+bool conn_policy_suits(struct conn *c);
+/* Every target was asked, and none can. */
+bool conn_policy_hopeless(const struct conn *c);
 /* The target did what was demanded, or `trouble` says what it did. */
 void conn_policy_ready(struct conn *c);
 void conn_policy_failed(struct conn *c, enum smtp_client_stage stage);

@@ -32,6 +32,7 @@ void conn_policy_site(struct conn *c)
 {
     sts_policy_rele(c->sts);
     c->sts = c->site->sts;
+    c->wish = route_key_tls(queue_site_key(c->site->qs));
     if (c->sts != NULL)
         sts_policy_hold(c->sts);
 }
@@ -82,6 +83,10 @@ static bool sts_target(struct conn *c)
 bool conn_policy_target(struct conn *c, const struct dns_target *t)
 {
     c->demand = (struct conn_demand){ 0 };
+    if (c->tried == 1)
+        c->lacking = 0;
+    if (c->wish == ROUTE_TLS_OPTIONAL)
+        return true; /* RFC 8689 section 5 */
     if (conn_policy_wants_dane(c->config, c->hop.route) &&
         !dane_target(c, c->found->dane == NULL ? NULL : &c->found->dane[t->host]))
         return false;
@@ -95,7 +100,7 @@ enum smtp_client_tls conn_policy_tls(const struct conn *c)
         return SMTP_CLIENT_TLS_NONE;
     if (c->port == 465 && c->hop.route != NULL)
         return SMTP_CLIENT_TLS_WRAPPED;
-    if (policy != CONFIG_TLS_OPPORTUNISTIC || c->demand.dane != NULL || c->demand.sts)
+    if (policy != CONFIG_TLS_OPPORTUNISTIC || c->wish == ROUTE_TLS_REQUIRED || c->demand.dane != NULL || c->demand.sts)
         return SMTP_CLIENT_TLS_REQUIRED;
     return c->plain ? SMTP_CLIENT_TLS_NONE : SMTP_CLIENT_TLS_OPPORTUNISTIC;
 }
@@ -133,13 +138,42 @@ void conn_policy_ready(struct conn *c)
     conn_rpt_ready(c);
 }
 
+static void lacks(struct conn *c, const char *enhanced, const char *text)
+{
+    conn_set_trouble(c, 550, enhanced, text);
+    c->lacking++;
+}
+
+bool conn_policy_suits(struct conn *c)
+{
+    if (c->wish != ROUTE_TLS_REQUIRED)
+        return true;
+    if (!conn_policy_authenticated(c))
+        lacks(c, "5.7.10", "the message needs REQUIRETLS, but this server cannot be authenticated by TLS");
+    else if (!smtp_client_has_requiretls(c->client))
+        lacks(c, "5.7.30", "the message needs REQUIRETLS, which this server does not offer");
+    else
+        return true;
+    report_target_failed(c, SMTP_CLIENT_STAGE_EHLO);
+    smtp_client_quit(c->client);
+    return false;
+}
+
+bool conn_policy_hopeless(const struct conn *c)
+{
+    return c->lacking > 0 && c->lacking >= c->found->ntargets;
+}
+
 void conn_policy_failed(struct conn *c, enum smtp_client_stage stage)
 {
     if (stage != SMTP_CLIENT_STAGE_TLS)
         return;
     conn_rpt_failed(c);
-    if (c->demand.dane == NULL && !c->demand.sts)
+    if (c->demand.dane == NULL && !c->demand.sts) {
+        if (c->wish == ROUTE_TLS_REQUIRED && c->client != NULL && !smtp_client_has_starttls(c->client))
+            lacks(c, "5.7.10", "the message needs REQUIRETLS, but this server offers no TLS");
         return;
+    }
     char said[200], text[512];
     const char *what = c->demand.dane != NULL ? "has TLSA records (DANE)" : "is named by an MTA-STS policy";
     snprintf(said, sizeof said, "%.*s", (int)c->trouble.len, c->trouble.text);
@@ -153,9 +187,13 @@ const char *conn_policy_tls_text(const struct conn *c, char out[128])
 {
     const struct tls_info *info = c->stream == NULL ? NULL : stream_tls_info(c->stream);
     char text[80];
+    bool optional = c->wish == ROUTE_TLS_OPTIONAL;
     if (info == NULL)
-        return "";
-    snprintf(out, 128, "%s%s", tls_info_format(info, text), c->demand.sts ? ", MTA-STS verified" : "");
+        return optional ? "none, TLS-Required: No" : "";
+    snprintf(out, 128, "%s%s", tls_info_format(info, text),
+             optional        ? ", TLS-Required: No"
+             : c->demand.sts ? ", MTA-STS verified"
+                             : "");
     return out;
 }
 

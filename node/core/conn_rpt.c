@@ -33,7 +33,7 @@ void conn_rpt(const struct conn *c, enum rpt_result result, const char *reason)
     const struct config_route *r = c->hop.route;
     bool by_mx = r == NULL || r->hop.kind == CONFIG_HOP_MX_OF_DOMAIN || r->hop.kind == CONFIG_HOP_MX;
     struct span d = c->hop.domain;
-    if (!c->config->tls_reports.send || !by_mx || d.n == 0 || d.n > 253 || d.p[0] == '[')
+    if (!c->config->tls_reports.send || c->wish == ROUTE_TLS_OPTIONAL || !by_mx || d.n == 0 || d.n > 253 || d.p[0] == '[')
         return;
     char domain[256], mx_ip[IP_TEXT_MAX], own_ip[IP_TEXT_MAX] = "";
     snprintf(domain, sizeof domain, "%.*s", (int)d.n, d.p);

@@ -8,6 +8,8 @@
 
 #include "node/smtp/reply_parser.h"
 
+#define CLOSE_MS 2000
+
 void conn_set_trouble(struct conn *c, unsigned code, const char *enhanced, const char *text)
 {
     c->trouble = (struct smtp_reply_text){ .code = (uint16_t)code };
@@ -98,4 +100,31 @@ const struct dns_target *conn_target_at(const struct conn *c, uint32_t i)
     while (best < f->ntargets && f->targets[best].preference == f->targets[0].preference)
         best++;
     return &f->targets[i < best ? (c->first + i) % best : i];
+}
+
+static size_t nobody_data_cb(void *ctx, const char *p, size_t n)
+{
+    (void)ctx;
+    (void)p;
+    return n;
+}
+
+static void nobody_closed_cb(void *ctx, int err)
+{
+    (void)ctx;
+    (void)err;
+}
+
+static const struct stream_ops nobody = { .on_data = nobody_data_cb, .on_closed = nobody_closed_cb };
+
+void conn_let_stream_go(struct conn *c)
+{
+    if (c->stream == NULL)
+        return;
+    if (c->out.len > 0)
+        (void)stream_write(c->stream, c->out.data, c->out.len);
+    buf_reset(&c->out);
+    stream_set_ops(c->stream, &nobody, NULL);
+    stream_shutdown_close(c->stream, CLOSE_MS);
+    c->stream = NULL;
 }

@@ -65,6 +65,13 @@ struct span dispatch_sender(const struct envelope *env)
     return span_of(at + 1, (size_t)(env->mail_from.p + env->mail_from.n - at - 1));
 }
 
+enum route_tls dispatch_tls(const struct envelope *env)
+{
+    if ((env->flags & ENVELOPE_REQUIRETLS) != 0)
+        return ROUTE_TLS_REQUIRED;
+    return (env->flags & ENVELOPE_TLS_OPTIONAL) != 0 ? ROUTE_TLS_OPTIONAL : ROUTE_TLS_USUAL;
+}
+
 static void run_dispatch(struct worker *w, struct worker_msg *msg)
 {
     struct dispatch_item *d = (struct dispatch_item *)msg;
@@ -135,7 +142,8 @@ static int place_all(const struct config *config, const struct pool_view *pools,
             continue;
         struct route_key key;
         struct span site = SPAN_LIT(ROUTE_UNROUTABLE);
-        if (route_pool_key(config, pool, env->rcpts[i].address, &key) == 0)
+        if (route_pool_key(config, pool, env->rcpts[i].address, &key) == 0 &&
+            route_key_put_tls(&key, dispatch_tls(env)) == 0)
             site = span_of(key.text, key.len);
         placed[(*n)++] = (struct placed){
             .key_at = keys->len,

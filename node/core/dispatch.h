@@ -4,6 +4,7 @@
 #ifndef NODE_CORE_DISPATCH_H
 #define NODE_CORE_DISPATCH_H
 
+#include "node/core/route.h"
 #include "node/core/worker.h"
 #include "node/queue/queue.h"
 
@@ -20,6 +21,8 @@ struct dispatch_item {
 int dispatch_message(struct node *node, struct worker *self, const struct config *config,
                      const struct envelope *env, const struct spool_rcpt *rcpts);
 
+/* What a message asks of TLS. */
+enum route_tls dispatch_tls(const struct envelope *env);
 /* Who takes turns with a message: its account, or the reverse-path's domain. Points into the envelope. */
 struct span dispatch_sender(const struct envelope *env);
 

@@ -104,6 +104,7 @@ int egress_site_resolve(struct egress_site *site)
     if (err != 0)
         return err;
     const struct config_route *r = hop.route;
+    bool heed = route_key_tls(queue_site_key(site->qs)) != ROUTE_TLS_OPTIONAL; /* what the domain asks for */
     if (r != NULL && (r->hop.kind == CONFIG_HOP_HOST || r->hop.kind == CONFIG_HOP_ADDRESS)) {
         char text[IP_TEXT_MAX];
         struct span host = hop.domain;
@@ -114,12 +115,12 @@ int egress_site_resolve(struct egress_site *site)
         site->request = dns_host(dns, host, hop.port, egress_site_found_cb, site);
     } else {
         site->request = dns_site(dns, hop.domain, egress_site_found_cb, site);
-        if (site->request != NULL && conn_policy_wants_sts(site->e->w->config, r))
+        if (site->request != NULL && heed && conn_policy_wants_sts(site->e->w->config, r))
             egress_sts_start(site, hop.domain);
         else
             egress_sts_forget(site);
     }
-    if (site->request != NULL && conn_policy_wants_dane(site->e->w->config, r))
+    if (site->request != NULL && heed && conn_policy_wants_dane(site->e->w->config, r))
         dns_want_dane(site->request, hop.port);
     if (site->request != NULL)
         return ERR_BUSY;

@@ -509,6 +509,8 @@ static void envelope_fill(struct receiving *rx)
         env->flags |= ENVELOPE_SMTPUTF8;
     if (mail->requiretls)
         env->flags |= ENVELOPE_REQUIRETLS;
+    else if (mail_header_info(&rx->header)->tls_not_required && s->config->smtp.tls_required_no)
+        env->flags |= ENVELOPE_TLS_OPTIONAL;
     if (rx->charge.hold)
         env->flags |= ENVELOPE_HELD;
 }

@@ -24,6 +24,7 @@ static bool in_place(const struct worker *w, const struct queue_item_view *v, co
         struct route_key key;
         if (v->rcpts[i] < info->env.nrcpts &&
             (route_pool_key(w->config, pool, info->env.rcpts[v->rcpts[i]].address, &key) != 0 ||
+             route_key_put_tls(&key, dispatch_tls(&info->env)) != 0 ||
              !span_eq(span_of(key.text, key.len), site)))
             return false;
     }

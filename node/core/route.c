@@ -11,6 +11,10 @@
 
 #define VIA "via:"
 
+static const char *const tls_marks[] = {
+    [ROUTE_TLS_USUAL] = "", [ROUTE_TLS_REQUIRED] = "+requiretls", [ROUTE_TLS_OPTIONAL] = "+tls-optional"
+};
+
 /* The domain in lower case, U-labels as A-labels (RFC 5890). */
 static int domain_ascii(struct span domain, char out[256], size_t *len)
 {
@@ -42,7 +46,8 @@ static int domain_ascii(struct span domain, char out[256], size_t *len)
 static int key_set(struct route_key *out, const char *fmt, int n, const char *s, unsigned port)
 {
     int len = snprintf(out->text, sizeof out->text, fmt, n, s, port);
-    if (len < 0 || (size_t)len >= sizeof out->text || memchr(s, '/', (size_t)n) != NULL)
+    if (len < 0 || (size_t)len >= sizeof out->text || memchr(s, '/', (size_t)n) != NULL ||
+        memchr(s, '+', (size_t)n) != NULL)
         return ERR_BAD;
     out->len = (size_t)len;
     return 0;
@@ -88,6 +93,26 @@ int route_pool_key(const struct config *c, struct span pool, struct span address
     return 0;
 }
 
+int route_key_put_tls(struct route_key *key, enum route_tls tls)
+{
+    size_t n = strlen(tls_marks[tls]);
+    if (key->len + n >= sizeof key->text)
+        return ERR_BAD;
+    memcpy(key->text + key->len, tls_marks[tls], n);
+    key->len += n;
+    return 0;
+}
+
+enum route_tls route_key_tls(struct span key)
+{
+    for (enum route_tls i = ROUTE_TLS_REQUIRED; i <= ROUTE_TLS_OPTIONAL; i++) {
+        struct span mark = span_str(tls_marks[i]);
+        if (key.n > mark.n && span_eq(span_sub(key, key.n - mark.n), mark))
+            return i;
+    }
+    return ROUTE_TLS_USUAL;
+}
+
 /* Bytes up to the last slash: what comes after it has none (key_set). */
 static size_t pool_part(struct span key)
 {
@@ -103,6 +128,7 @@ struct span route_key_pool(struct span key)
 
 struct span route_key_site(struct span key)
 {
+    key.n -= strlen(tls_marks[route_key_tls(key)]);
     return span_sub(key, pool_part(key));
 }
 

@@ -9,6 +9,9 @@
  * Mail of a sender with a pool of source addresses has the pool's name in front: "newsletters/example.org",
  * so that each pool has its own queue and connections to a destination. No domain and no next hop has a slash
  * in it, but a pool's name may.
+ *
+ * Messages that ask for more or less TLS than others have queues and connections of their own, "+requiretls"
+ * or "+tls-optional" behind the rest: what a server lacks for one of them is no matter to the others.
  */
 #ifndef NODE_CORE_ROUTE_H
 #define NODE_CORE_ROUTE_H
@@ -17,6 +20,13 @@
 #include "node/config/config.h"
 
 #define ROUTE_KEY_MAX 1024
+
+/* What a message asks of TLS (RFC 8689). */
+enum route_tls {
+    ROUTE_TLS_USUAL,    /* what the configuration and the domain ask for */
+    ROUTE_TLS_REQUIRED, /* REQUIRETLS: "+requiretls" behind the key */
+    ROUTE_TLS_OPTIONAL, /* "TLS-Required: No": "+tls-optional" */
+};
 
 struct route_key {
     char text[ROUTE_KEY_MAX];
@@ -29,7 +39,11 @@ struct route_key {
 int route_site_key(const struct config *c, struct span address, struct route_key *out);
 /* The same with the sender's pool (empty: none) in front. */
 int route_pool_key(const struct config *c, struct span pool, struct span address, struct route_key *out);
-/* A key's parts: the pool (empty: none), and the key as it is without one. Functions below take either. */
+/* A message that asks this of TLS goes to this key. 0 or ERR_BAD: too long. */
+int route_key_put_tls(struct route_key *key, enum route_tls tls);
+enum route_tls route_key_tls(struct span key);
+/* A key's parts: the pool (empty: none), and the key as it is without it and what is asked of TLS. Functions
+ * below take either. */
 struct span route_key_pool(struct span key);
 struct span route_key_site(struct span key);
 

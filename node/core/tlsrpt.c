@@ -166,7 +166,7 @@ static int store(struct tlsrpt *t, struct span address)
     j->env.message_id = span_str(j->message_id);
     j->env.nrcpts = 1;
     j->env.rcpts = &j->to;
-    j->env.flags = ENVELOPE_DSN; /* nobody is told when it cannot be delivered */
+    j->env.flags = ENVELOPE_DSN | ENVELOPE_TLS_OPTIONAL; /* RFC 8460 section 3; nobody is told when it cannot be delivered */
     t->e->njobs++;
     if (j->sign == NULL || sign_finish(j->sign, signed_cb, j))
         commit(j);

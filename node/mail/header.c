@@ -103,6 +103,7 @@ static void look_at(struct mail_header *h)
 {
     struct mail_header_info *info = &h->info;
     struct mail_header_field f;
+    uint32_t tls_fields = 0;
     for (size_t at = 0; mail_header_next(h, &at, &f);) {
         if (is(f.name, "date")) {
             info->has_date = true;
@@ -119,6 +120,8 @@ static void look_at(struct mail_header *h)
             keep_first(&info->subject, f.value);
         } else if (is(f.name, "bcc") || is(f.name, "resent-bcc")) {
             info->has_bcc = true;
+        } else if (is(f.name, "tls-required")) {
+            info->tls_not_required = tls_fields++ == 0 && is(span_trim(f.value), "no");
         }
     }
     info->eight_bit = !text_ascii(span_of(h->block.data, h->end));

@@ -34,6 +34,7 @@ struct mail_header_info {
     bool has_date, has_message_id;
     bool has_bcc;           /* or Resent-Bcc */
     bool eight_bit;         /* an octet over 127: not sendable without SMTPUTF8 or luck */
+    bool tls_not_required;  /* "TLS-Required: No", once (RFC 8689 section 5) */
     bool cut;               /* ended by a line that is no header line */
     struct span message_id; /* "<...>" without what stands around it; empty when there is none */
     struct span from, sender, subject;

@@ -325,6 +325,11 @@ bool smtp_client_has_pipelining(const struct smtp_client *c)
     return (c->caps.bits & CAP_PIPELINING) != 0;
 }
 
+bool smtp_client_has_requiretls(const struct smtp_client *c)
+{
+    return (c->caps.bits & CAP_REQUIRETLS) != 0;
+}
+
 bool smtp_client_has_smtputf8(const struct smtp_client *c)
 {
     return (c->caps.bits & CAP_SMTPUTF8) != 0;

@@ -178,6 +178,7 @@ bool smtp_client_has_dsn(const struct smtp_client *c);
 bool smtp_client_has_starttls(const struct smtp_client *c);
 bool smtp_client_has_chunking(const struct smtp_client *c);
 bool smtp_client_has_pipelining(const struct smtp_client *c);
+bool smtp_client_has_requiretls(const struct smtp_client *c);
 bool smtp_client_has_smtputf8(const struct smtp_client *c);
 bool smtp_client_has_8bitmime(const struct smtp_client *c);
 /* 0: not announced, or without limit. */

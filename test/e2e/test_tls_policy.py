@@ -356,10 +356,12 @@ def test_requiretls(signed, make_sink, dns, certificates, mx_port):
     good.extensions.append("REQUIRETLS")
     node = signed(domain("good", mx_port, ("127.0.0.1", [tlsa(alone[0])])) +
                   domain("lacking", mx_port, ("127.0.0.2", [tlsa(alone[0])])) +
-                  domain("anybody", mx_port, ("127.0.0.1", [])))
+                  domain("anybody", mx_port, ("127.0.0.1", [])) +
+                  domain("second", mx_port, ("127.0.0.2", [tlsa(alone[0])]), ("127.0.0.1", [tlsa(alone[0])])) +
+                  domain("half", mx_port, ("127.0.0.2", [tlsa(alone[0])]), ("127.0.0.9", [tlsa(alone[0])])))
     dns.mail_domain("back.test", "127.0.0.1")
     node.add_account()
-    recipients = [f"r@{name}.signed.test" for name in ("good", "lacking", "anybody")]
+    recipients = [f"r@{name}.signed.test" for name in ("good", "lacking", "anybody", "second", "half")]
     with node.smtp("submissions", "user@example.com") as client:
         assert client.has_extn("requiretls")
         client.sendmail("user@back.test", recipients, "From: user@back.test\r\nSubject: top secret\r\n"
@@ -369,7 +371,12 @@ def test_requiretls(signed, make_sink, dns, certificates, mx_port):
         row = wait_until("it is returned", lambda: next((r for r in node.track(recipient=recipient)
                                                          if r["state"] == "bounced"), None))
         assert row["reply"].startswith(code), row
-    wait_until("the reports are there", lambda: sorted(good.recipients()) == ["r@good.signed.test"] + ["user@back.test"] * 2)
+    assert delivered(node, recipients[3])["mx"] == "mx2.second.signed.test"
+    row = wait_until("it waits for the host that cannot be reached", lambda: next((
+        r for r in node.queue() if r["recipient"] == recipients[4] and r["reply"]), None))
+    assert row["reply"].startswith("4"), row
+    wait_until("the reports are there", lambda: sorted(good.recipients()) == [
+        "r@good.signed.test", "r@second.signed.test"] + ["user@back.test"] * 2)
     assert not lacking.messages
     for message in good.messages:
         if message.recipients == ["user@back.test"]:
@@ -377,6 +384,41 @@ def test_requiretls(signed, make_sink, dns, certificates, mx_port):
             assert "REQUIRETLS" not in message.parameters
         else:
             assert "REQUIRETLS" in message.parameters.split() and b"secret words" in message.content
+
+
+def test_tls_required_no(signed, make_sink, dns, policies, authority, certificates, mx_port):
+    """RFC 8689 section 5: what says that it needs no TLS goes although the domain's policy cannot be kept to, and only that."""
+    alone = certificates["alone"]
+    make_sink("127.0.0.1", certificate=alone)
+    plain = make_sink("127.0.0.3")
+    dns.add("plain.mx.test", "A", "127.0.0.3")
+    node = signed(domain("wrong", mx_port, ("127.0.0.1", [WRONG])) +
+                  domain("stripped", mx_port, ("127.0.0.3", [tlsa(alone[0])])) +
+                  domain("dark", mx_port, ("127.0.0.3", [tlsa(alone[0])])),
+                  {"delivery": {"retry": ["1h"], "mta_sts_port": policies.port}},
+                  wrapper=("env", f"SSL_CERT_FILE={authority.file}"))
+    sts = sts_domain(dns, policies, "plain", policy_text("plain.mx.test"), "plain.mx.test")
+    dns.fail[f"_{mx_port}._tcp.mx1.dark.signed.test"] = "SERVFAIL"
+    text = "Subject: it may be read\r\nTLS-Required: No\r\n\r\nno secret\r\n"
+    for name in ("stripped.signed.test", "dark.signed.test", sts):
+        node.send(f"r@{name}", text=text)
+        assert delivered(node, f"r@{name}")["tls"] == "none, TLS-Required: No"
+    node.send("r@wrong.signed.test", text=text)
+    row = delivered(node, "r@wrong.signed.test")
+    assert row["tls"].startswith("TLSv1.3 ") and row["tls"].endswith(", TLS-Required: No"), row
+    assert len(plain.messages) == 3 and all(b"\r\nTLS-Required: No\r\n" in m.content for m in plain.messages)
+    node.add_account()
+    with node.smtp("submissions", "user@example.com") as client: # REQUIRETLS outdoes it
+        client.sendmail("user@example.com", ["q@stripped.signed.test"], text, mail_options=["REQUIRETLS"])
+    node.send("s@stripped.signed.test")
+    node.send("t@stripped.signed.test", text=text.replace("No", "Maybe"))
+    for recipient in ("q", "s", "t"):
+        deferred(node, f"{recipient}@stripped.signed.test", "STARTTLS")
+    node.config["smtp"] = {**node.config.get("smtp", {}), "tls_required_no": False}
+    node.take_config()
+    node.send("u@stripped.signed.test", text=text)
+    deferred(node, "u@stripped.signed.test", "STARTTLS")
+    assert len(plain.messages) == 3
 
 
 # ---- TLS reports ------------------------------------------------------------------------------------------

@@ -116,6 +116,38 @@ static void test_pool_in_front(void **state)
     config_rele(c);
 }
 
+/* What a message asks of TLS gives it a site of its own, which is reached as the other one is. */
+static void test_tls_behind(void **state)
+{
+    (void)state;
+    struct config *c = fixture_config(routes);
+    struct route_hop hop;
+    struct route_key key;
+    assert_int_equal(route_pool_key(c, SPAN_LIT("a+requiretls"), SPAN_LIT("x@port.test"), &key), 0);
+    assert_int_equal(route_key_tls(span_of(key.text, key.len)), ROUTE_TLS_USUAL);
+    assert_int_equal(route_key_put_tls(&key, ROUTE_TLS_REQUIRED), 0);
+    struct span k = span_of(key.text, key.len);
+    assert_true(span_eq(k, SPAN_LIT("a+requiretls/port.test:2525+requiretls")));
+    assert_int_equal(route_key_tls(k), ROUTE_TLS_REQUIRED);
+    assert_true(span_eq(route_key_pool(k), SPAN_LIT("a+requiretls")));
+    assert_true(span_eq(route_key_site(k), SPAN_LIT("port.test:2525")));
+    assert_true(route_key_current(c, k));
+    assert_int_equal(route_hop_find(c, k, &hop), 0);
+    assert_true(span_eq(hop.domain, SPAN_LIT("port.test")));
+    assert_int_equal(hop.port, 2525);
+    k = SPAN_LIT("via:hub.test:587+tls-optional");
+    assert_int_equal(route_key_tls(k), ROUTE_TLS_OPTIONAL);
+    assert_true(route_key_is_hop(k));
+    assert_int_equal(route_hop_find(c, k, &hop), 0);
+    assert_true(span_eq(hop.domain, SPAN_LIT("hub.test")));
+    assert_int_equal(route_key_tls(SPAN_LIT("+requiretls")), ROUTE_TLS_USUAL);
+    assert_int_equal(route_key_tls(SPAN_LIT("")), ROUTE_TLS_USUAL);
+    assert_null(key_of(c, "x@plain.test+requiretls")); /* a recipient cannot choose */
+    key.len = ROUTE_KEY_MAX - 5;
+    assert_int_equal(route_key_put_tls(&key, ROUTE_TLS_OPTIONAL), ERR_BAD);
+    config_rele(c);
+}
+
 /* A recipient cannot choose a pool: what would look like one is no domain. */
 static void test_no_slash_in_a_domain(void **state)
 {
@@ -207,7 +239,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_key_is_the_domain),    cmocka_unit_test(test_key_needs_a_domain),
-        cmocka_unit_test(test_route_names_the_site), cmocka_unit_test(test_pool_in_front),
+        cmocka_unit_test(test_route_names_the_site), cmocka_unit_test(test_pool_in_front), cmocka_unit_test(test_tls_behind),
         cmocka_unit_test(test_no_slash_in_a_domain), cmocka_unit_test(test_longest_pool),
         cmocka_unit_test(test_hop_of_a_key),         cmocka_unit_test(test_keys_grow_old_with_their_routes),
         cmocka_unit_test(test_same_routes),

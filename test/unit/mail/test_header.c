@@ -119,6 +119,34 @@ static void what_is_found(void **state)
     buf_fini(&b);
 }
 
+/* RFC 8689 section 5: "No", once. */
+static void test_tls_required(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool no;
+    } cases[] = {
+        { "TLS-Required: No\r\n\r\n", true },
+        { "tls-required:\tnO \r\nX: y\r\n\r\n", true },
+        { "TLS-Required: Yes\r\n\r\n", false },
+        { "TLS-Required: No, thanks\r\n\r\n", false },
+        { "TLS-Required:\r\n\r\n", false },
+        { "TLS-Required: No\r\nTLS-Required: No\r\n\r\n", false },
+        { "X-TLS-Required: No\r\n\r\nTLS-Required: No\r\n", false },
+    };
+    struct buf b;
+    buf_init(&b, 1000);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct mail_header h;
+        mail_header_init(&h, 0);
+        assert_int_equal(scan(&h, cases[i].text, strlen(cases[i].text), 5, &b), MAIL_HEADER_DONE);
+        assert_int_equal(mail_header_info(&h)->tls_not_required, cases[i].no);
+        mail_header_fini(&h);
+    }
+    buf_fini(&b);
+}
+
 static int count(void *ctx, struct span address)
 {
     (void)address;
@@ -197,7 +225,7 @@ static void limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(where_it_ends), cmocka_unit_test(what_is_no_header),
+        cmocka_unit_test(where_it_ends), cmocka_unit_test(test_tls_required), cmocka_unit_test(what_is_no_header),
         cmocka_unit_test(what_is_found), cmocka_unit_test(addresses_of_all_fields),
         cmocka_unit_test(loops),         cmocka_unit_test(limits),
     };
