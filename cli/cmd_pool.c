@@ -1,6 +1,8 @@
 /* Commands about pools and source addresses: pool ..., ip ... (but ip check). */
 #include "cli/client.h"
 
+#include "base/text.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -195,4 +197,90 @@ int cmd_ip_move(struct cli *c)
 int cmd_ip_remove(struct cli *c)
 {
     return address(c, "/v1/ips/remove", "removed");
+}
+
+/* ---- warm-up ------------------------------------------------------------------------------------------- */
+
+static void put_plan(struct cli *c, const json_t *j)
+{
+    static const char *const titles[] = { "SITE", ">STEP", ">TODAY", ">HANDED OUT", ">DELIVERED", ">DEFERRED",
+                                          ">REFUSED", ">COMPLAINTS", "DAY BEFORE", "DAY ENDS IN" };
+    struct cli_table t;
+    size_t i;
+    json_t *s;
+    char age[32];
+    text_format_duration(cli_int(j, "age_ms"), age, sizeof age);
+    printf("%s warms up since %s: %" PRId64 " messages a day to a site, %" PRId64 " %% of that on the next step, %" PRId64
+           " steps\n",
+           cli_str(j, "address"), age, cli_int(j, "first"), cli_int(j, "growth"), cli_int(j, "days"));
+    cli_table_init(&t, titles, 10);
+    json_array_foreach(json_object_get(j, "sites"), i, s)
+    {
+        static const char *const counts[] = { "delivered", "deferred", "refused", "complaints" };
+        const json_t *today = json_object_get(s, "today");
+        bool warm = json_is_true(json_object_get(s, "warm"));
+        char left[32];
+        text_format_duration(cli_int(s, "left_ms"), left, sizeof left);
+        cli_table_row(&t);
+        cli_table_str(&t, 0, s, "site");
+        cli_table_int(&t, 1, s, "step");
+        if (warm) {
+            cli_table_set(&t, 2, CLI_PLAIN, "warm");
+        } else {
+            cli_table_int(&t, 2, s, "volume");
+            cli_table_int(&t, 3, s, "reserved");
+        }
+        for (int k = 0; k < 4; k++)
+            cli_table_int(&t, 4 + k, today, counts[k]);
+        cli_table_str(&t, 8, s, "verdict");
+        cli_table_set(&t, 9, CLI_PLAIN, "%s", left);
+    }
+    cli_table_end(c, &t);
+}
+
+static int warm_show(struct cli *c)
+{
+    struct client_query q;
+    json_t *j = NULL;
+    client_query_init(&q, "/v1/ips/warm");
+    client_query_add(&q, "address", c->args[0]);
+    int code = client_json(c, q.text.data, NULL, &j);
+    if (code == 0 && c->json)
+        cli_print_json(j);
+    else if (code == 0)
+        put_plan(c, j);
+    client_query_fini(&q);
+    json_decref(j);
+    return code;
+}
+
+static int warm_step(struct cli *c)
+{
+    if (!cli_has(c, "site") || !cli_has(c, "step"))
+        return cli_fail(c, CLI_USAGE, "ip warm ADDRESS step needs --site NAME and --step N");
+    json_t *body = json_object();
+    int code = cli_put_text(c, body, "address", c->args[0]);
+    if (code == 0)
+        code = cli_put_text(c, body, "site", cli_opt(c, "site"));
+    if (code == 0)
+        code = cli_put_number(c, body, "step", cli_opt(c, "step"));
+    if (code == 0)
+        return cli_post(c, "/v1/ips/warm/step", body, "%s to %s is at step %s", c->args[0], cli_opt(c, "site"),
+                        cli_opt(c, "step"));
+    json_decref(body);
+    return code;
+}
+
+int cmd_ip_warm(struct cli *c)
+{
+    const char *what = c->args[1];
+    if (strcmp(what, "start") == 0)
+        return address(c, "/v1/ips/warm/start", "a warm-up plan is in force for");
+    if (strcmp(what, "stop") == 0)
+        return address(c, "/v1/ips/warm/stop", "no warm-up plan any more for");
+    if (strcmp(what, "step") == 0)
+        return warm_step(c);
+    return strcmp(what, "show") == 0
+               ? warm_show(c)
+               : cli_fail(c, CLI_USAGE, "say start, stop, show or step, not %s", what);
 }

@@ -238,6 +238,11 @@ static const struct cli_option sender_top_options[] = {
     { "limit", "N", NULL, "at most so many (default 20)" },
     END,
 };
+static const struct cli_option ip_warm_options[] = {
+    { "site", "NAME", NULL, "with step: of this destination" },
+    { "step", "N", NULL, "with step: where it stands, 0 being the first day" },
+    END,
+};
 static const struct cli_option limit_options[] = { TENANT, END };
 static const struct cli_option cluster_init_options[] = {
     { "name", "NAME", NULL, "this node's name (default: the configured one)" },
@@ -491,6 +496,12 @@ const struct cli_command cli_commands[] = {
     { "ip move", "ADDRESS NODE", 2, 2, NULL, no_options, "give a source address to another node",
       "The owner lets go of it first, or its session ends; so two nodes never send from it at once.",
       "  turnpike ip move 192.0.2.1 node-b\n", cmd_ip_move },
+    { "ip warm", "ADDRESS start|stop|show|step", 2, 2, NULL, ip_warm_options, "warm a new source address up",
+      "So many messages a day to each site, more from day to day, as the policy says (warmup); kept to by the whole "
+      "cluster. What is over goes out from addresses of the pool that are warm.",
+      "  turnpike ip warm 192.0.2.1 start\n  turnpike ip warm 192.0.2.1 show\n"
+      "  turnpike ip warm 192.0.2.1 step --site example.com --step 3\n",
+      cmd_ip_warm },
     { "ip remove", "ADDRESS", 1, 1, NULL, no_options, "remove a source address", NULL,
       "  turnpike ip remove 192.0.2.1\n", cmd_ip_remove },
 

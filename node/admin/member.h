@@ -37,6 +37,10 @@ const char *member_scope_name(uint8_t scope);
 
 /* ---- pages of what the state lists --------------------------------------------------------------------- */
 
+struct policy;
+/* The policy in force; where there is no cluster, the built-in one. */
+int member_policy(struct admin_call *c, struct policy **out);
+
 /* Rows under an array; each row is put by the caller between member_row and json_out_close. */
 struct member_page {
     struct json_out j;

@@ -220,8 +220,7 @@ int admin_on_policy_diff(struct admin_call *c)
 
 /* ---- a server's reply ---------------------------------------------------------------------------------- */
 
-/* The policy in force; where there is no cluster, the built-in one. */
-static int in_force(struct admin_call *c, struct policy **out)
+int member_policy(struct admin_call *c, struct policy **out)
 {
     struct machine *m;
     struct buf text, why;
@@ -263,7 +262,7 @@ int admin_on_policy_test_reply(struct admin_call *c)
     struct shaping_reply about = { .site = span_str(admin_arg_str(c->args, "site")),
                                    .mx = span_str(admin_arg_str(c->args, "mx")),
                                    .pool = span_str(admin_arg_str(c->args, "pool")) };
-    int err = in_force(c, &p);
+    int err = member_policy(c, &p);
     if (err != 0)
         return err;
     json_out_begin(&j, &c->out);

@@ -227,6 +227,13 @@ const struct admin_param admin_ip_set_params[] = {
 };
 const struct admin_param admin_ip_move_params[] = { ADDRESS, NEEDED("node", "the node that gets it"), END };
 
+const struct admin_param admin_ip_warm_step_params[] = {
+    ADDRESS,
+    NEEDED("site", "a destination, or * for those that share one"),
+    { .name = "step", .type = ADMIN_TYPE_INT, .required = true, .max = 365, .help = "0: the first day's" },
+    END,
+};
+
 const struct admin_param admin_policy_params[] = {
     NUMBER("version", 1, VERSION_MAX, "an earlier one"),
     END,

@@ -9,6 +9,7 @@
 #include "node/core/privileges.h"
 #include "node/core/suppress.h"
 #include "node/core/tally.h"
+#include "node/core/warmup.h"
 #include "node/policy/policy.h"
 
 #include <errno.h>
@@ -252,6 +253,7 @@ static void cluster_tick_cb(uv_timer_t *tick)
             cluster_address_tick(c, now);
             cluster_sts_tick(c);
         }
+        warmup_tick(c, now);
         cluster_pools_tick(c, now);
         suppress_tick(c);
         cluster_seal_tick(c, now);
@@ -335,7 +337,8 @@ int cluster_new(struct node *n, struct cluster **out)
         err = cluster_hook_new(c, &c->hook);
     if (err == 0)
         err = cluster_seal_new(&c->seal);
-    if (err == 0 && ((c->suppress = suppress_new()) == NULL || (c->tally = tally_new()) == NULL))
+    if (err == 0 && ((c->suppress = suppress_new()) == NULL || (c->tally = tally_new()) == NULL ||
+                     (c->warmup = warmup_hand_new()) == NULL))
         err = -ENOMEM;
     if (err != 0) {
         log_error("cluster", "cannot start: %s", err_text(err));
@@ -453,6 +456,7 @@ void cluster_free(struct cluster *c)
     suppress_free(c->suppress);
     cluster_seal_free(c->seal);
     tally_free(c->tally);
+    warmup_hand_free(c->warmup);
     if (c->shared_agent != NULL)
         agent_free(c->shared_agent);
     machine_free(c->m);

@@ -132,6 +132,7 @@ struct seal_key;
 
 struct suppress;
 struct tally;
+struct warmup_hand;
 
 struct cluster {
     struct node *node;
@@ -172,6 +173,8 @@ struct cluster {
     struct buf due;                         /* scratch */
     struct suppress *suppress;
     struct tally *tally;
+    struct warmup_hand *warmup;
+    int64_t warmup_ms; /* not scanned before */
     struct cluster_out outs[CLUSTER_MEMBERS_MAX];
     uint32_t nouts;
 

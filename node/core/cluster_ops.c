@@ -66,6 +66,7 @@ struct command_by *cluster_command_by(struct command *cmd)
     case COMMAND_POOL_REMOVE:
     case COMMAND_IP_REMOVE:
     case COMMAND_TOKEN_REMOVE:
+    case COMMAND_WARMUP_STOP:
         return &cmd->name.by;
     case COMMAND_TENANT_SET:
         return &cmd->tenant_set.by;
@@ -99,6 +100,10 @@ struct command_by *cluster_command_by(struct command *cmd)
         return &cmd->sealed_set.by;
     case COMMAND_SEALED_REMOVE:
         return &cmd->sealed_remove.by;
+    case COMMAND_WARMUP_START:
+        return &cmd->warmup_start.by;
+    case COMMAND_WARMUP_STEP:
+        return &cmd->warmup_step.by;
     default:
         return NULL;
     }

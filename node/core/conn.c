@@ -216,7 +216,7 @@ static bool conn_mail(struct conn *c)
     }
     if (c->site == NULL || e->stopping || c->config != e->w->config || !conn_pool_stays(c) ||
         conn_shaping_rests(c) ||
-        c->messages >= c->config->delivery.messages_per_connection) {
+        c->messages >= c->config->delivery.messages_per_connection || !conn_warmup_take(c)) {
         conn_grey_give_back(c);
         conn_quit(&c->qc);
         return false;
@@ -226,6 +226,7 @@ static bool conn_mail(struct conn *c)
         (void)egress_cut_off(e);          /* then there is nothing to take */
         struct queue_item *item = kept ? c->attempt->item : queue_take(e->queue, &c->qc, egress_now_ms(e));
         if (item == NULL) {
+            conn_warmup_untake(c);
             c->state = CONN_IDLE;
             conn_flush(c);
             timer_set(&c->deadline, c->config->delivery.timeouts.idle_ms);
@@ -240,6 +241,7 @@ static bool conn_mail(struct conn *c)
         if (err == 0 && conn_pool_move(c))
             continue;
         if (err == 0 || err == -ENOMEM) {
+            conn_warmup_untake(c);
             conn_quit(&c->qc);
             return false;
         }
@@ -264,6 +266,7 @@ static void conn_settle(struct conn *c)
     struct attempt *a = c->attempt;
     conn_shaping_results(c);
     conn_pool_settled(c);
+    conn_warmup_settled(c);
     c->attempt = NULL;
     conn_release_body(c);
     outcome_settle(a, c);

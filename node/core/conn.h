@@ -6,6 +6,7 @@
 #include "node/core/attempt.h"
 #include "node/core/egress.h"
 #include "node/core/returned.h"
+#include "node/core/warmup.h"
 #include "node/smtp/client.h"
 #include "node/telemetry/trace.h"
 #include "node/tlspolicy/rpt.h"
@@ -55,6 +56,8 @@ struct conn {
     struct ip_addr pin;         /* its address is to be this one; family 0: any */
     bool moving;                /* to that address, with an item in hand */
     bool floating;              /* it may be used with a valid session only */
+    bool warming;               /* the message in hand is one of its address's day: token */
+    struct warmup_token token;
     int64_t cut_ms;             /* loop time: ends by then, the address was taken away; 0: was not */
     char ehlo[256];             /* of that address; "": the node's */
     struct config *config;      /* in force when it was opened */

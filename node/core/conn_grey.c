@@ -46,8 +46,10 @@ static bool usable(struct conn *c, const struct ip_addr *addr)
     if (pool.n == 0)
         return source_of(c->config, addr) != NULL;
     const struct pool_view *v = egress_pools_view(e);
+    struct warmup_rest rest = { .site = c->site, .view = v };
     const struct pool_address *a = pool_view_find(v, addr);
-    return a != NULL && span_eq(a->pool, pool) && pool_address_usable(v, a, egress_pools_session(e));
+    return a != NULL && span_eq(a->pool, pool) && pool_address_usable(v, a, egress_pools_session(e)) &&
+           !warmup_rests(&rest, addr);
 }
 
 /* A target that the address can reach; with the host that is named, if it can be. */
@@ -114,6 +116,7 @@ bool conn_grey_moves(struct conn *c)
     if (ip_addr_eq(&local, &a->pin) || !usable(c, &a->pin) ||
         !target_for(c, a->pin.family, a->pin_host, &first))
         return false;
+    conn_warmup_untake(c); /* of the address that it leaves */
     c->pin = a->pin;
     c->first = first;
     c->tried = c->messages = 0;

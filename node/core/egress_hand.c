@@ -22,13 +22,12 @@ static void hand_cb(void *ctx, struct queue_item *item)
     struct queue_item_view v;
     uint64_t node;
     queue_item_view(s->e->queue, item, &v);
-    const struct egress_site *site = queue_site_data(v.site);
+    struct egress_site *site = queue_site_data(v.site);
     if (s->full || site == NULL || !list_linked(&site->starved) ||
         s->now - site->starved_ms < HAND_AFTER_MS || v.frozen ||
         (v.state != QUEUE_STATE_WAITING && v.state != QUEUE_STATE_READY))
         return;
-    struct span pool = route_key_pool(queue_site_key(v.site));
-    if (pool_view_reach(s->view, pool, v.id, s->session, &node) == POOL_ELSEWHERE)
+    if (egress_pools_reach(site, s->view, s->session, v.id, &node) == POOL_ELSEWHERE)
         s->full = transfer_request(s->e->w->node, v.id, node) != 0; /* full, or no member any more: later */
 }
 

@@ -124,6 +124,36 @@ static bool sweep_conns(struct egress *e)
 
 /* ---- sites without an address -------------------------------------------------------------------------- */
 
+/* Where mail of this site may be sent from now: what an address that warms up has no message left for, it may
+ * not. */
+static enum pool_reach reach(struct egress_site *site, const struct pool_view *v, bool session, uint64_t turn,
+                             uint64_t *node, struct warmup_rest *why)
+{
+    struct warmup_rest rest = { .site = site, .view = v };
+    enum pool_reach r = pool_view_reach_awake(v, route_key_pool(queue_site_key(site->qs)), turn, session,
+                                              warmup_rests, &rest, node);
+    if (why != NULL)
+        *why = rest;
+    return r;
+}
+
+enum pool_reach egress_pools_reach(struct egress_site *site, const struct pool_view *v, bool session, uint64_t turn,
+                                   uint64_t *node)
+{
+    return reach(site, v, session, turn, node, NULL);
+}
+
+static void starve(struct egress_site *site, bool soon)
+{
+    struct egress *e = site->e;
+    if (!list_linked(&site->starved)) {
+        site->starved_ms = timers_now_ms(&e->w->timers);
+        list_push_back(&e->pools.starved, &site->starved);
+    }
+    if (!timer_is_set(&e->pools.timer) || soon)
+        timer_set(&e->pools.timer, soon ? WATCH_MS : STARVED_MS);
+}
+
 static void feed_starved(struct egress *e)
 {
     const struct pool_view *v = egress_pools_view(e);
@@ -132,8 +162,7 @@ static void feed_starved(struct egress *e)
     {
         struct egress_site *site = LIST_ITEM(link, struct egress_site, starved);
         uint64_t node;
-        struct span pool = route_key_pool(queue_site_key(site->qs));
-        if (pool_view_reach(v, pool, e->pools.turn, session, &node) != POOL_HERE)
+        if (reach(site, v, session, e->pools.turn, &node, NULL) != POOL_HERE)
             continue;
         list_remove(&site->starved);
         queue_site_retry_now(e->queue, site->qs, egress_now_ms(e));
@@ -163,18 +192,19 @@ bool egress_pools_ready(struct egress_site *site, char *why, size_t cap)
     uint64_t node;
     if (pool.n == 0)
         return true;
-    const struct pool_view *v = egress_pools_view(e);
-    enum pool_reach reach = pool_view_reach(v, pool, e->pools.turn, egress_pools_session(e), &node);
-    if (reach == POOL_HERE)
+    struct warmup_rest rest;
+    enum pool_reach r = reach(site, egress_pools_view(e), egress_pools_session(e), e->pools.turn, &node, &rest);
+    if (r == POOL_HERE)
         return true;
-    if (!list_linked(&site->starved)) {
-        site->starved_ms = timers_now_ms(&e->w->timers);
-        list_push_back(&e->pools.starved, &site->starved);
-    }
-    if (!timer_is_set(&e->pools.timer))
-        timer_set(&e->pools.timer, STARVED_MS);
-    snprintf(why, cap, "no address of pool %.*s is usable%s", (int)pool.n, pool.p,
-             reach == POOL_ELSEWHERE ? " on this node" : "");
+    starve(site, rest.soon);
+    if (rest.sent || rest.soon)
+        snprintf(why, cap, "pool %.*s warms up: %s%s", (int)pool.n, pool.p,
+                 rest.sent ? "its addresses here have sent their messages of today to this site"
+                           : "the cluster is asked for messages of today",
+                 rest.sent && r == POOL_ELSEWHERE ? ", and its mail moves to a node with one that may" : "");
+    else
+        snprintf(why, cap, "no address of pool %.*s is usable%s", (int)pool.n, pool.p,
+                 r == POOL_ELSEWHERE ? " on this node" : "");
     return false;
 }
 
@@ -210,17 +240,21 @@ void conn_pool_take(struct conn *c, const struct pool_address *a)
 
 static bool rests_cb(void *ctx, const struct ip_addr *addr)
 {
-    const struct conn *c = ctx;
-    return egress_shaping_rests(c->e, queue_site_key(c->site->qs), addr);
+    struct warmup_rest *r = ctx;
+    return egress_shaping_rests(r->site->e, queue_site_key(r->site->qs), addr) || warmup_rests(r, addr);
 }
 
 bool conn_pool_source(struct conn *c, struct span pool, uint8_t family, struct ip_addr *out)
 {
     struct egress *e = c->e;
-    const struct pool_address *a =
-        pool_view_choose_awake(egress_pools_view(e), pool, family, e->pools.turn++, egress_pools_session(e), rests_cb, c);
+    struct warmup_rest rest = { .site = c->site, .view = egress_pools_view(e) };
+    const struct pool_address *a = NULL;
+    for (int i = 0; i < 2 && a == NULL; i++) /* another worker may take the last message while it chooses */
+        a = pool_view_choose_awake(rest.view, pool, family, e->pools.turn++, egress_pools_session(e), rests_cb, &rest);
     if (a == NULL) {
         conn_pool_drop(c);
+        if (rest.soon || rest.sent)
+            starve(c->site, rest.soon);
         return false;
     }
     conn_pool_take(c, a);

@@ -37,6 +37,9 @@ bool egress_pools_session(const struct egress *e);
 /* Whether a connection to the site may be opened: its pool (if it has one) has an address here. If not, the
  * site is tried again once it has, and `why` is said meanwhile. */
 bool egress_pools_ready(struct egress_site *site, char *why, size_t cap);
+/* Where mail of the site may be sent from now. */
+enum pool_reach egress_pools_reach(struct egress_site *site, const struct pool_view *v, bool session, uint64_t turn,
+                                   uint64_t *node);
 /* The site goes. */
 void egress_pools_forget(struct egress_site *site);
 

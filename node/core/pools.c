@@ -365,6 +365,7 @@ struct wanted {
     const struct pool_view *v;
     uint8_t family; /* 0: any */
     bool session, others;
+    bool warm; /* of others: those that do not warm up */
     pool_rests_fn *rests; /* NULL: none does */
     void *rests_ctx;
 };
@@ -375,7 +376,7 @@ static bool fits(const struct wanted *w, const struct pool_address *a)
         return false;
     if (w->rests != NULL && w->rests(w->rests_ctx, &a->addr))
         return false;
-    return w->others ? offered(a) && a->node != w->v->config.self : pool_address_usable(w->v, a, w->session);
+    return w->others ? offered(a) && a->node != w->v->config.self && !(w->warm && a->warming) : pool_address_usable(w->v, a, w->session);
 }
 
 static const struct pool_address *choose(const struct wanted *w, struct span pool, uint64_t turn)
@@ -414,19 +415,33 @@ const struct pool_address *pool_view_choose_awake(const struct pool_view *v, str
     return v == NULL ? NULL : choose(&w, pool, turn);
 }
 
-enum pool_reach pool_view_reach(const struct pool_view *v, struct span pool, uint64_t turn, bool session,
-                                uint64_t *node)
+static enum pool_reach reach(const struct wanted *here, const struct wanted *elsewhere, struct span pool,
+                             uint64_t turn, uint64_t *node)
 {
     *node = 0;
-    if (v == NULL)
+    if (here->v == NULL)
         return POOL_NOWHERE;
-    if (choose(&(struct wanted){ .v = v, .session = session }, pool, turn) != NULL)
+    if (choose(here, pool, turn) != NULL)
         return POOL_HERE;
-    const struct pool_address *a = choose(&(struct wanted){ .v = v, .others = true }, pool, turn);
+    const struct pool_address *a = choose(elsewhere, pool, turn);
     if (a == NULL)
         return POOL_NOWHERE;
     *node = a->node;
     return POOL_ELSEWHERE;
+}
+
+enum pool_reach pool_view_reach(const struct pool_view *v, struct span pool, uint64_t turn, bool session,
+                                uint64_t *node)
+{
+    return reach(&(struct wanted){ .v = v, .session = session }, &(struct wanted){ .v = v, .others = true }, pool,
+                 turn, node);
+}
+
+enum pool_reach pool_view_reach_awake(const struct pool_view *v, struct span pool, uint64_t turn, bool session,
+                                      pool_rests_fn *rests, void *ctx, uint64_t *node)
+{
+    return reach(&(struct wanted){ .v = v, .session = session, .rests = rests, .rests_ctx = ctx },
+                 &(struct wanted){ .v = v, .others = true, .warm = true }, pool, turn, node);
 }
 
 const struct pool_address *pool_view_find(const struct pool_view *v, const struct ip_addr *addr)

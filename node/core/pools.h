@@ -57,6 +57,7 @@ struct pool_address {
     uint32_t weight;
     uint8_t use; /* enum command_use */
     bool floating;
+    bool warming; /* so many messages a day: warmup.h */
     struct pool_meter *meter; /* NULL: another node's */
 };
 
@@ -117,6 +118,9 @@ enum pool_reach {
 };
 enum pool_reach pool_view_reach(const struct pool_view *v, struct span pool, uint64_t turn, bool session,
                                 uint64_t *node);
+/* The same, with addresses here of which `rests` does not say so, and elsewhere such as do not warm up. */
+enum pool_reach pool_view_reach_awake(const struct pool_view *v, struct span pool, uint64_t turn, bool session,
+                                      pool_rests_fn *rests, void *ctx, uint64_t *node);
 
 /* ---- publishing ---------------------------------------------------------------------------------------- */
 

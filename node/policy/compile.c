@@ -186,6 +186,7 @@ void policy_compile(struct policy_doc *doc, struct policy *out)
     out->suppression.expire_ms = doc->suppression.expire_ms;
     out->suppression.max_per_tenant = doc->suppression.max_per_tenant;
     compile_bounces(doc, out);
+    out->warmup = doc->warmup;
     copy(out->hook, sizeof out->hook, doc->hook);
     out->backoff.connections = doc->backoff.connections;
     out->backoff.interval_ms = doc->backoff.interval_ms;

@@ -115,6 +115,18 @@ static void diff_retry(struct buf *out, const struct policy *from, const struct 
     diff_text(out, "backoff.retry", words[0], words[1]);
 }
 
+static void diff_warmup(struct buf *out, const struct policy_warmup *a, const struct policy_warmup *b)
+{
+    diff_number(out, "warmup.first", a->first, b->first);
+    diff_number(out, "warmup.growth", a->growth_pct, b->growth_pct);
+    diff_number(out, "warmup.days", a->days, b->days);
+    diff_number(out, "warmup.fill", a->fill_pct, b->fill_pct);
+    diff_number(out, "warmup.max_deferrals", a->deferral_pct, b->deferral_pct);
+    diff_number(out, "warmup.max_complaints", a->complaint_permille, b->complaint_permille);
+    diff_text(out, "warmup.step_back", a->step_back ? "true" : "false", b->step_back ? "true" : "false");
+    diff_number(out, "warmup.sites", a->sites, b->sites);
+}
+
 int policy_diff(const struct policy *from, const struct policy *to, struct buf *out)
 {
     const struct policy_compiled *a = &from->compiled, *b = &to->compiled;
@@ -155,6 +167,7 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
     diff_duration(out, "bounces.life", from->bounces.life_ms, to->bounces.life_ms);
     if (memcmp(&from->bounces.key, &to->bounces.key, sizeof from->bounces.key) != 0)
         buf_put_str(out, "bounces.key: is another one\n");
+    diff_warmup(out, &from->warmup, &to->warmup);
     diff_text(out, "hook", from->hook, to->hook);
     diff_number(out, "backoff.connections", from->backoff.connections, to->backoff.connections);
     diff_duration(out, "backoff.interval", from->backoff.interval_ms, to->backoff.interval_ms);

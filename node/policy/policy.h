@@ -17,6 +17,12 @@
 #define POLICY_RETRY_MAX 16
 
 /* Everything in the document; `compiled` is the part that the machine has. Immutable. */
+/* Plans of source addresses: docs/warmup.md. */
+struct policy_warmup {
+    uint32_t first, growth_pct, days, fill_pct, deferral_pct, complaint_permille, sites;
+    bool step_back;
+};
+
 struct policy {
     struct policy_compiled compiled;
     struct {
@@ -43,6 +49,7 @@ struct policy {
         int64_t life_ms;         /* of a return path */
         struct bounce_key key;
     } bounces;
+    struct policy_warmup warmup; /* of plans that are begun from now on */
     char hook[256]; /* program that is run when this node starts or stops serving; "": none */
     struct {
         uint32_t connections; /* to a site, from one pool, on each node */

@@ -66,6 +66,7 @@ struct policy_doc {
         uint32_t nclasses; /* 0: bulk */
         int64_t life_ms;
     } bounces;
+    struct policy_warmup warmup;
     char *hook;
     struct policy_doc_rule *rules;
     uint32_t nrules;

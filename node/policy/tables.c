@@ -70,6 +70,15 @@ TABLE(backoff, policy_doc,
       VALUE(policy_doc, backoff.for_ms, "for", duration, DEFAULT("30m"), RANGE(SEC, 7 * DAY)),
       VALUE(policy_doc, backoff.deliveries, "deliveries", u32, DEFAULT("50"), RANGE(0, 1000000)));
 
+TABLE(warmup, policy_doc, VALUE(policy_doc, warmup.first, "first", u32, DEFAULT("50"), RANGE(1, 1000000)),
+      VALUE(policy_doc, warmup.growth_pct, "growth", u32, DEFAULT("140"), RANGE(101, 1000)),
+      VALUE(policy_doc, warmup.days, "days", u32, DEFAULT("30"), RANGE(1, 365)),
+      VALUE(policy_doc, warmup.fill_pct, "fill", u32, DEFAULT("80"), RANGE(0, 100)),
+      VALUE(policy_doc, warmup.deferral_pct, "max_deferrals", u32, DEFAULT("20"), RANGE(0, 100)),
+      VALUE(policy_doc, warmup.complaint_permille, "max_complaints", u32, DEFAULT("3"), RANGE(0, 1000)),
+      VALUE(policy_doc, warmup.step_back, "step_back", bool, DEFAULT("true")),
+      VALUE(policy_doc, warmup.sites, "sites", u32, DEFAULT("200"), RANGE(0, 1000)));
+
 static const struct schema_field policy_fields[] = {
     LIST(policy_doc, limits, "limits", .map = &limit_map, COUNT(0, POLICY_LIMITS_MAX)),
     GROUP("classes", classes_map),
@@ -81,6 +90,7 @@ static const struct schema_field policy_fields[] = {
     GROUP("late_identity", late_identity_map),
     GROUP("suppression", suppression_map),
     GROUP("bounces", bounces_map),
+    GROUP("warmup", warmup_map),
     VALUE(policy_doc, hook, "hook", path),
     LIST(policy_doc, rules, "rules", .map = &policy_rule_map, COUNT(0, POLICY_RULES_MAX)),
     GROUP("backoff", backoff_map),

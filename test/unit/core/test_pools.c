@@ -287,6 +287,32 @@ static void test_where_else(void **state)
     pool_view_rele(v);
 }
 
+static bool warms_cb(void *ctx, const struct ip_addr *addr)
+{
+    const struct pool_address *a = pool_view_find(ctx, addr);
+    return a->warming;
+}
+
+/* What is over goes to a node with an address that does not warm up, never to another's plan. */
+static void test_where_else_than_warming(void **state)
+{
+    (void)state;
+    struct pool_address list[] = { address("192.0.2.1", "p", SELF), address("192.0.2.2", "p", OTHER),
+                                   address("192.0.2.3", "p", THIRD), address("192.0.2.4", "q", SELF),
+                                   address("192.0.2.5", "q", OTHER) };
+    list[0].warming = list[1].warming = list[3].warming = list[4].warming = true;
+    struct pool_view *v = view_with(true, list, 5);
+    uint64_t node;
+    for (uint64_t turn = 0; turn < 50; turn++) {
+        assert_int_equal(pool_view_reach_awake(v, SPAN_LIT("p"), turn, true, warms_cb, v, &node), POOL_ELSEWHERE);
+        assert_int_equal(node, THIRD);
+        assert_int_equal(pool_view_reach_awake(v, SPAN_LIT("q"), turn, true, warms_cb, v, &node), POOL_NOWHERE);
+    }
+    assert_int_equal(pool_view_reach_awake(v, SPAN_LIT("p"), 0, true, NULL, NULL, &node), POOL_HERE);
+    assert_int_equal(pool_view_reach(v, SPAN_LIT("q"), 0, true, &node), POOL_HERE);
+    pool_view_rele(v);
+}
+
 static void test_meters_live_as_long_as_somebody_looks(void **state)
 {
     (void)state;
@@ -317,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_who_may_use_it),
         cmocka_unit_test(test_nothing_before_the_first_session),
         cmocka_unit_test(test_where_else),
+        cmocka_unit_test(test_where_else_than_warming),
         cmocka_unit_test(test_meters_live_as_long_as_somebody_looks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
