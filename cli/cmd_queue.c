@@ -74,16 +74,29 @@ static const char *greylist_text(struct cli *c, const json_t *row, char *out, si
     return out;
 }
 
+static bool any_signed(const json_t *rows)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach(rows, i, row)
+    {
+        if (cli_str(row, "dkim")[0] != '\0')
+            return true;
+    }
+    return false;
+}
+
 static void put_recipients(struct cli *c, const json_t *rows, bool tracked)
 {
     const char *titles[] = { "ID",    ">AGE",   ">SIZE", "SENDER", "RECIPIENT",
-                             "STATE", ">TRIES", "NEXT",  "NODE",   "" };
-    bool nodes = cli_str(json_array_get(rows, 0), "node")[0] != '\0';
-    int reply = nodes ? 9 : 8;
+                             "STATE", ">TRIES", "NEXT",  "NODE",   "", "" };
+    bool nodes = cli_str(json_array_get(rows, 0), "node")[0] != '\0', keys = tracked && any_signed(rows);
+    int key = nodes ? 9 : 8, reply = key + keys;
     struct cli_table t;
     size_t i;
     json_t *row;
     titles[7] = tracked ? "CHANGED" : "NEXT";
+    titles[key] = "SIGNED BY";
     titles[reply] = "LAST REPLY";
     cli_table_init(&t, titles, reply + 1);
     json_array_foreach(rows, i, row)
@@ -106,6 +119,8 @@ static void put_recipients(struct cli *c, const json_t *rows, bool tracked)
         cli_table_set(&t, 7, CLI_PLAIN, "%s", when);
         if (nodes)
             cli_table_str(&t, 8, row, "node");
+        if (keys)
+            cli_table_opt(&t, key, row, "dkim");
         if (tracked && greylist_text(c, row, grey, sizeof(grey))[0] != '\0')
             cli_table_set(&t, reply, CLI_PLAIN, "greylisted by %s", grey);
         else
@@ -197,6 +212,7 @@ static void put_message(struct cli *c, const json_t *j)
     put_field("helo", cli_str(j, "helo"));
     put_field("protocol", cli_str(j, "protocol"));
     put_field("listener", cli_str(j, "listener"));
+    put_field("signed by", cli_str(j, "dkim"));
     json_array_foreach(json_object_get(j, "recipients"), i, r)
     {
         const char *state = cli_str(r, "state");

@@ -113,6 +113,7 @@ static void put_message(struct json_out *j, const struct admin_row *row)
     json_out_opt(j, "helo", row->helo);
     json_out_opt(j, "protocol", row->protocol);
     json_out_opt(j, "listener", row->listener);
+    json_out_opt(j, "dkim", row->dkim);
 }
 
 static int on_row(void *arg, const struct admin_row *row)

@@ -94,6 +94,7 @@ struct admin_row {
     struct span reply;                /* last reply or reason */
     struct span mx, mx_ip, source_ip; /* of the last attempt; empty when not known */
     struct span tls;                  /* likewise; empty: none, or not known */
+    struct span dkim;                 /* keys that signed it, once it has ended; empty: none, or not known */
     uint64_t size;                    /* bytes of the message */
     uint16_t attempts;
     int64_t arrival_ms, next_ms, changed_ms, expires_ms;

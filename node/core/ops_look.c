@@ -137,7 +137,7 @@ static int track_add(struct tracking *t, uint64_t id, const struct admin_row *ro
                              &r->row.site,        &r->row.class,     &r->row.message_id, &r->row.client_ip,
                              &r->row.client_name, &r->row.helo,      &r->row.protocol,   &r->row.listener,
                              &r->row.reply,       &r->row.mx,        &r->row.mx_ip,      &r->row.source_ip,
-                             &r->row.tls };
+                             &r->row.tls,         &r->row.dkim };
     size_t bytes = 1;
     for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
         bytes += spans[i]->n;
@@ -200,6 +200,7 @@ static int track_ended_cb(void *arg, const struct history_row *h)
                              .mx_ip = h->mx_ip,
                              .source_ip = h->source_ip,
                              .tls = h->tls,
+                             .dkim = h->dkim,
                              .size = h->size,
                              .attempts = h->attempts,
                              .arrival_ms = h->arrival_ms,

@@ -272,6 +272,8 @@ void report_received(struct session *s, const struct envelope *env, struct span 
     e.protocol = env->protocol;
     e.subject = unfold(subject, text, sizeof text);
     e.dkim = dkim;
+    if (dkim.n > 0 && w->node->history != NULL)
+        history_signed(w->node->history, env->id, env->arrival_ms, dkim);
     if (dkim.n == 0 && sign_keys_any(w, s->config))
         count(w, METRICS_DKIM_UNSIGNED, METRICS_NONE, 1);
     char tls[80];

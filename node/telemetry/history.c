@@ -20,7 +20,7 @@
 #define IDLE_MS 60000                   /* old rows are looked for this often when nothing happens */
 #define PRUNE_LEAST 200                 /* messages deleted with a batch at least, when there are such */
 
-enum { RECORD_NOTE = 1, RECORD_ENDED = 2 };
+enum { RECORD_NOTE = 1, RECORD_ENDED = 2, RECORD_SIGNED = 3 };
 
 /* One recipient's details, waiting for its ending. */
 struct note {
@@ -115,6 +115,29 @@ void history_note(struct history *h, const struct envelope *env, const struct hi
 {
     pthread_mutex_lock(&h->lock);
     note_locked(h, env, rcpts, n);
+    pthread_mutex_unlock(&h->lock);
+}
+
+static void signed_locked(struct history *h, uint64_t id, int64_t arrival_ms, struct span dkim)
+{
+    size_t before = h->fill.len;
+    bool full = before > h->fill.max / 2;
+    if (!full) {
+        buf_put_u8(&h->fill, RECORD_SIGNED);
+        buf_put_u64(&h->fill, id);
+        buf_put_u64(&h->fill, (uint64_t)arrival_ms);
+        buf_put_counted(&h->fill, dkim);
+    }
+    if (full || taken_back(&h->fill, before))
+        atomic_fetch_add(&h->notes_dropped, 1);
+    else
+        signal_if_due(h, before);
+}
+
+void history_signed(struct history *h, uint64_t id, int64_t arrival_ms, struct span dkim)
+{
+    pthread_mutex_lock(&h->lock);
+    signed_locked(h, id, arrival_ms, dkim);
     pthread_mutex_unlock(&h->lock);
 }
 
@@ -234,6 +257,16 @@ static int on_note(struct history *h, struct cursor *c)
     return history_db_put_message(&h->db, &m);
 }
 
+/* With a row of the message, of which nothing else is known yet: it is deleted with that. */
+static int on_signed(struct history *h, struct cursor *c)
+{
+    struct history_message m = { .id = cursor_u64(c) };
+    m.arrival_ms = (int64_t)cursor_u64(c);
+    struct span dkim = cursor_counted(c);
+    int err = history_db_put_message(&h->db, &m);
+    return err != 0 ? err : history_db_put_signature(&h->db, m.id, dkim);
+}
+
 static int on_ended(struct history *h, struct cursor *c)
 {
     uint64_t id = cursor_u64(c);
@@ -279,8 +312,10 @@ static int batch_write(struct history *h)
     if (err != 0)
         return err;
     cursor_init(&c, h->work.data, h->work.len);
-    while (err == 0 && cursor_left(&c) > 0)
-        err = cursor_u8(&c) == RECORD_NOTE ? on_note(h, &c) : on_ended(h, &c);
+    while (err == 0 && cursor_left(&c) > 0) {
+        uint8_t kind = cursor_u8(&c);
+        err = kind == RECORD_NOTE ? on_note(h, &c) : kind == RECORD_SIGNED ? on_signed(h, &c) : on_ended(h, &c);
+    }
     ensure(cursor_err(&c) == 0);
     if (err == 0) {
         int64_t before = h->config.keep_ms != 0 ? clock_wall_ms() - h->config.keep_ms : 0;

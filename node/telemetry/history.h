@@ -59,6 +59,10 @@ struct history_rcpt {
 void history_note(struct history *h, const struct envelope *env, const struct history_rcpt *rcpts,
                   uint32_t n);
 
+/* A message is accepted, signed by these keys: so its rows say, on this node. Never blocks; at the limit it is not
+ * told (counted as a note). */
+void history_signed(struct history *h, uint64_t id, int64_t arrival_ms, struct span dkim);
+
 /* For spool_on_ended; `history` is a struct history. */
 void history_ended(void *history, uint64_t id, const struct spool_rcpt_update *u, uint32_t n, uint64_t seq);
 /* The same where the envelope is at hand (at start, when the spool tells again what it still holds). */
@@ -101,6 +105,7 @@ struct history_row { /* empty or 0: not known */
     struct span sender, recipient, account, tenant, message_id;
     struct span client_ip, client_name, helo, protocol, listener;
     struct span reply, site, mx, mx_ip, source_ip, tls;
+    struct span dkim; /* the names of the records of the keys that signed it */
 };
 
 /* 0: go on; else: enough. */

@@ -38,7 +38,8 @@ static const char schema[] =
     " attempts INTEGER, ended INTEGER, address TEXT, reply TEXT, site TEXT, mx TEXT, mx_ip TEXT, source_ip "
     "TEXT,"
     " tls TEXT, PRIMARY KEY(id, rcpt)) WITHOUT ROWID;"
-    "CREATE INDEX IF NOT EXISTS recipient_key ON recipient(stretch, key);";
+    "CREATE INDEX IF NOT EXISTS recipient_key ON recipient(stretch, key);"
+    "CREATE TABLE IF NOT EXISTS signature(id INTEGER PRIMARY KEY, dkim TEXT);";
 
 /* ---- keys: FNV-1a, since it must stay the same from one process to the next ---- */
 
@@ -125,6 +126,8 @@ static int prepare_all(struct history_db *db)
         { &db->oldest, "SELECT id, arrival FROM message ORDER BY id LIMIT ?1" },
         { &db->delete_rcpts, "DELETE FROM recipient WHERE id=?1" },
         { &db->delete_message, "DELETE FROM message WHERE id=?1" },
+        { &db->put_signature, "INSERT OR IGNORE INTO signature VALUES(?1,?2)" },
+        { &db->delete_signature, "DELETE FROM signature WHERE id=?1" },
         { &db->put_stretch, "INSERT OR REPLACE INTO stretch VALUES(?1,?2,?3,?4,?5)" },
         { &db->delete_stretch, "DELETE FROM stretch WHERE seq=?1" },
         { &db->size,
@@ -277,7 +280,8 @@ void history_db_close(struct history_db *db)
 {
     sqlite3_stmt **all[] = { &db->begin,       &db->commit,         &db->rollback,     &db->put_message,
                              &db->put_rcpt,    &db->oldest,         &db->delete_rcpts, &db->delete_message,
-                             &db->put_stretch, &db->delete_stretch, &db->size };
+                             &db->put_stretch, &db->delete_stretch, &db->size,         &db->put_signature,
+                             &db->delete_signature };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         sqlite3_finalize(*all[i]);
         *all[i] = NULL;
@@ -427,6 +431,13 @@ int history_db_put_message(struct history_db *db, const struct history_message *
     return err;
 }
 
+int history_db_put_signature(struct history_db *db, uint64_t id, struct span dkim)
+{
+    sqlite3_bind_int64(db->put_signature, 1, (int64_t)id);
+    bind_text(db->put_signature, 2, dkim);
+    return run(db, db->put_signature, "writing");
+}
+
 int history_db_put_end(struct history_db *db, const struct history_end *e)
 {
     struct history_stretch *stretch = stretch_of(db, e->id);
@@ -462,7 +473,10 @@ static int delete_message(struct history_db *db, int64_t id)
 {
     sqlite3_bind_int64(db->delete_rcpts, 1, id);
     sqlite3_bind_int64(db->delete_message, 1, id);
+    sqlite3_bind_int64(db->delete_signature, 1, id);
     int err = run(db, db->delete_rcpts, "deleting");
+    if (err == 0)
+        err = run(db, db->delete_signature, "deleting");
     return err != 0 ? err : run(db, db->delete_message, "deleting");
 }
 

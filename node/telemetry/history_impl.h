@@ -34,7 +34,7 @@ struct history_db {
     uint64_t salt; /* of the keys; of this file */
     sqlite3 *sql;
     sqlite3_stmt *begin, *commit, *rollback, *put_message, *put_rcpt, *oldest, *delete_rcpts, *delete_message,
-        *put_stretch, *delete_stretch, *size;
+        *put_stretch, *delete_stretch, *put_signature, *delete_signature, *size;
     struct history_stretches stretches;
     uint64_t newest;                 /* id */
     uint64_t recent[HISTORY_RECENT]; /* ids of messages that have their row */
@@ -67,6 +67,8 @@ int history_db_recover(struct history_db *db);
 
 int history_db_begin(struct history_db *db);
 int history_db_put_message(struct history_db *db, const struct history_message *m);
+/* The message has its row. */
+int history_db_put_signature(struct history_db *db, uint64_t id, struct span dkim);
 int history_db_put_end(struct history_db *db, const struct history_end *e);
 /* Deletes some of what is too old or too much; at most `max` messages. The number of them, or an error. */
 int history_db_prune(struct history_db *db, int64_t before_ms, uint64_t max_bytes, uint32_t max);

@@ -83,7 +83,7 @@ static enum drive choose(struct query *q)
     "r.source_ip,"                                                                                           \
     " r.tls, m.arrival, m.size, m.class, m.nrcpts, m.sender, m.account, m.tenant, m.message_id, "            \
     "m.client_ip,"                                                                                           \
-    " m.client_name, m.helo, m.protocol, m.listener"
+    " m.client_name, m.helo, m.protocol, m.listener, (SELECT dkim FROM signature s WHERE s.id=r.id)"
 
 /* CROSS JOIN: the left one drives (SQLite keeps its order). A row of a recipient always has its message's. ?1
  * is the stretch, ?2 to ?3 the keys, ?4 to ?5 the ids. */
@@ -134,6 +134,7 @@ static void read_row(sqlite3_stmt *s, struct history_row *row)
         .helo = column_text(s, 22),
         .protocol = column_text(s, 23),
         .listener = column_text(s, 24),
+        .dkim = column_text(s, 25),
     };
 }
 

@@ -119,6 +119,8 @@ def test_both_algorithms(signing, sink, keys):
     assert {len(message.content) > 1400000 for message in sink.messages} == {True, False}
     event = wait_until("the events are written", lambda: node.events("received"))[0]
     assert event["dkim"] == "r1._domainkey.example.com e1._domainkey.example.com"
+    row = wait_until("it has ended", lambda: [r for r in node.track(id=event["id"]) if r["state"] == "delivered"])[0]
+    assert row["dkim"] == event["dkim"] and event["dkim"].split()[0] in node.cli("track", event["id"]).stdout
     metrics = node.metrics()
     assert 'turnpike_dkim_signatures_total{algorithm="rsa"} 3' in metrics
     assert 'turnpike_dkim_signatures_total{algorithm="ed25519"} 3' in metrics

@@ -285,6 +285,34 @@ static void a_note_without_an_ending_claims_nothing(void **state)
     history_close(h);
 }
 
+static int check_signed(void *arg, const struct history_row *row)
+{
+    const uint64_t *k = arg;
+    assert_true(span_eq(row->dkim, *k == 1 ? SPAN_LIT("s1._domainkey.a.example") : SPAN_LIT("")));
+    assert_int_equal(row->nrcpts, 2);
+    return 0;
+}
+
+/* Told when it is accepted, before or after its end. It claims no end, and goes with the rest of the message. */
+static void who_signed(void **state)
+{
+    (void)state;
+    struct history *h = open_plain();
+    uint64_t one = 1, two = 2;
+    history_signed(h, one << 20, T0 + 1000, SPAN_LIT("s1._domainkey.a.example"));
+    history_signed(h, UINT64_C(3) << 20, T0 + 3000, SPAN_LIT("s3._domainkey.a.example"));
+    assert_int_equal(history_flush(h), 0);
+    assert_int_equal(ask(h, (struct history_query){ .limit = 10 })->n, 0);
+    tell(h, one, 1, true);
+    tell(h, two, 2, true);
+    history_signed(h, one << 20, T0 + 1000, SPAN_LIT("told._domainkey.again.example"));
+    assert_int_equal(history_flush(h), 0);
+    assert_int_equal(history_query(h, &(struct history_query){ .id = one << 20 }, check_signed, &one), 0);
+    assert_int_equal(history_query(h, &(struct history_query){ .id = two << 20 }, check_signed, &two), 0);
+    assert_int_equal(ask(h, (struct history_query){ .limit = 10 })->n, 4);
+    history_close(h);
+}
+
 static void the_envelope_alone_gives_the_address(void **state)
 {
     (void)state;
@@ -608,6 +636,7 @@ int main(void)
         TEST(pages_follow_each_other),
         TEST(told_again_it_stays_one),
         TEST(a_note_without_an_ending_claims_nothing),
+        TEST(who_signed),
         TEST(the_envelope_alone_gives_the_address),
         TEST(many_stretches),
         TEST(commits_by_itself),
