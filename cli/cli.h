@@ -209,8 +209,9 @@ int cmd_cluster_init(struct cli *c), cmd_cluster_status(struct cli *c), cmd_node
 int cmd_cluster_backup(struct cli *c), cmd_cluster_restore(struct cli *c), cmd_cluster_recover(struct cli *c),
     cmd_cluster_raise(struct cli *c), cmd_limit_reopen(struct cli *c);
 int cmd_pool_list(struct cli *c), cmd_pool_add(struct cli *c), cmd_pool_remove(struct cli *c),
-    cmd_pool_assign(struct cli *c), cmd_pool_unassign(struct cli *c), cmd_ip_list(struct cli *c),
-    cmd_ip_add(struct cli *c), cmd_ip_set(struct cli *c), cmd_ip_move(struct cli *c), cmd_ip_warm(struct cli *c),
+    cmd_pool_assign(struct cli *c), cmd_pool_float(struct cli *c), cmd_pool_unassign(struct cli *c),
+    cmd_ip_list(struct cli *c), cmd_ip_add(struct cli *c), cmd_ip_set(struct cli *c), cmd_ip_move(struct cli *c),
+    cmd_ip_warm(struct cli *c),
     cmd_ip_remove(struct cli *c);
 int cmd_policy_show(struct cli *c), cmd_policy_apply(struct cli *c), cmd_policy_diff(struct cli *c),
     cmd_policy_history(struct cli *c), cmd_policy_rollback(struct cli *c), cmd_policy_check(struct cli *c),

@@ -30,12 +30,12 @@ static void put_assignees(const json_t *assignments, const char *pool, char *out
 
 static void put_pools(struct cli *c, const json_t *j)
 {
-    static const char *const titles[] = { "NAME", ">ADDRESSES", ">USABLE", "MAIL OF", "NOTE" };
+    static const char *const titles[] = { "NAME", ">ADDRESSES", ">USABLE", "FLOAT", "MAIL OF", "NOTE" };
     const json_t *assignments = json_object_get(j, "assignments");
     struct cli_table t;
     size_t i;
     json_t *p;
-    cli_table_init(&t, titles, 5);
+    cli_table_init(&t, titles, 6);
     json_array_foreach(json_object_get(j, "pools"), i, p)
     {
         char assigned[1024];
@@ -45,9 +45,10 @@ static void put_pools(struct cli *c, const json_t *j)
         cli_table_str(&t, 0, p, "name");
         cli_table_int(&t, 1, p, "addresses");
         cli_table_set(&t, 2, usable == 0 ? CLI_RED : CLI_PLAIN, "%" PRId64, usable);
+        cli_table_str(&t, 3, p, "floating");
         if (assigned[0] != '\0')
-            cli_table_set(&t, 3, CLI_PLAIN, "%s", assigned);
-        cli_table_opt(&t, 4, p, "note");
+            cli_table_set(&t, 4, CLI_PLAIN, "%s", assigned);
+        cli_table_opt(&t, 5, p, "note");
     }
     cli_table_end(c, &t);
 }
@@ -118,17 +119,48 @@ int cmd_pool_unassign(struct cli *c)
     return assign(c, NULL);
 }
 
+int cmd_pool_float(struct cli *c)
+{
+    json_t *body = json_object();
+    int code = cli_put_text(c, body, "name", c->args[0]);
+    if (code == 0)
+        code = cli_put_text(c, body, "mode", c->args[1]);
+    if (code == 0)
+        code = cli_put_text(c, body, "after", cli_opt(c, "after"));
+    if (code == 0)
+        code = cli_put_text(c, body, "nodes", cli_opt(c, "nodes"));
+    if (code == 0)
+        code = cli_put_number(c, body, "per_node", cli_opt(c, "per-node"));
+    if (code == 0 && cli_has(c, "return"))
+        json_object_set_new(body, "return", json_true());
+    if (code == 0)
+        return cli_post(c, "/v1/pools/float", body, "addresses of pool %s go to other nodes: %s", c->args[0],
+                        c->args[1]);
+    json_decref(body);
+    return code;
+}
+
 /* ---- addresses ----------------------------------------------------------------------------------------- */
+
+static void put_address_state(struct cli_table *t, const json_t *a)
+{
+    const char *state = cli_str(a, "state"), *reason = cli_str(a, "reason"), *unsure = cli_str(a, "unsure");
+    if (unsure[0] != '\0' && strcmp(state, "waiting") == 0)
+        cli_table_set(t, 7, CLI_RED, "%s may still send from it", unsure);
+    else if (strcmp(state, "failed") == 0)
+        cli_table_set(t, 7, CLI_RED, "failed: %s", reason);
+    else
+        cli_table_set(t, 7, strcmp(state, "assigned") == 0 ? CLI_PLAIN : CLI_YELLOW, "%s", state);
+}
 
 static void put_addresses(struct cli *c, const json_t *j)
 {
-    static const char *const titles[] = {
-        "ADDRESS", "POOL", "NODE", "USE", ">WEIGHT", "GREETS AS", "MOVES TO"
-    };
+    static const char *const titles[] = { "ADDRESS", "POOL",      "NODE",     "USE",
+                                          ">WEIGHT", "GREETS AS", "MOVES TO", "STATE" };
     struct cli_table t;
     size_t i;
     json_t *a;
-    cli_table_init(&t, titles, 7);
+    cli_table_init(&t, titles, 8);
     json_array_foreach(json_object_get(j, "addresses"), i, a)
     {
         const char *use = cli_str(a, "use"), *node = cli_str(a, "node");
@@ -142,6 +174,7 @@ static void put_addresses(struct cli *c, const json_t *j)
         cli_table_opt(&t, 5, a, "ehlo");
         if (cli_str(a, "next")[0] != '\0')
             cli_table_set(&t, 6, CLI_YELLOW, "%s", cli_str(a, "next"));
+        put_address_state(&t, a);
     }
     cli_table_end(c, &t);
 }
@@ -187,6 +220,8 @@ int cmd_ip_move(struct cli *c)
     int code = cli_put_text(c, body, "address", c->args[0]);
     if (code == 0)
         code = cli_put_text(c, body, "node", c->args[1]);
+    if (code == 0 && cli_has(c, "dead"))
+        json_object_set_new(body, "dead", json_true());
     if (code == 0)
         return cli_post(c, "/v1/ips/move", body, "%s goes to %s once its owner has let go of it", c->args[0],
                         c->args[1]);

@@ -285,6 +285,17 @@ static const struct cli_option ip_set_options[] = {
     { "use", "USE", "used|drained|disabled", "drained: no new connections; disabled: none at all" },
     END,
 };
+static const struct cli_option ip_move_options[] = {
+    { "dead", NULL, NULL, "its owner's machine is off for sure" },
+    END,
+};
+static const struct cli_option pool_float_options[] = {
+    { "after", "TIME", NULL, "automatic: so long after their node was lost (default 30s)" },
+    { "per-node", "N", NULL, "automatic: so many of the pool's on one node at most" },
+    { "nodes", "NAMES", NULL, "automatic: to these nodes before others; with commas" },
+    { "return", NULL, NULL, "automatic: back when their node has been there again for so long" },
+    END,
+};
 static const struct cli_option policy_show_options[] = {
     { "version", "N", NULL, "an earlier one, as policy history lists it" },
     END,
@@ -487,13 +498,16 @@ const struct cli_command cli_commands[] = {
       "  turnpike pool assign newsletters --class bulk\n", cmd_pool_assign },
     { "pool unassign", "", 0, 0, NULL, assign_options, "undo pool assign", NULL,
       "  turnpike pool unassign --account news@example.com\n", cmd_pool_unassign },
+    { "pool float", "POOL MODE", 2, 2, NULL, pool_float_options, "whether a pool's addresses go to other nodes",
+      "MODE is never (they are bound to their machines), operator (ip move says when) or automatic.",
+      "  turnpike pool float newsletters automatic --after 1m --per-node 4\n", cmd_pool_float },
     { "ip list", "", 0, 0, NULL, no_options, "list the cluster's source addresses", NULL,
       "  turnpike ip list\n", cmd_ip_list },
     { "ip add", "ADDRESS", 1, 1, NULL, ip_add_options, "add a source address", NULL,
       "  turnpike ip add 192.0.2.1 --pool newsletters --node node-a --ehlo out1.example.com\n", cmd_ip_add },
     { "ip set", "ADDRESS", 1, 1, NULL, ip_set_options, "change a source address", NULL,
       "  turnpike ip set 192.0.2.1 --use drained\n", cmd_ip_set },
-    { "ip move", "ADDRESS NODE", 2, 2, NULL, no_options, "give a source address to another node",
+    { "ip move", "ADDRESS NODE", 2, 2, NULL, ip_move_options, "give a source address to another node",
       "The owner lets go of it first, or its session ends; so two nodes never send from it at once.",
       "  turnpike ip move 192.0.2.1 node-b\n", cmd_ip_move },
     { "ip warm", "ADDRESS start|stop|show|step", 2, 2, NULL, ip_warm_options, "warm a new source address up",

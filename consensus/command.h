@@ -28,7 +28,7 @@
 /* The largest entry: as many commands as fit below COMMAND_ENTRY_BYTES and a large one. */
 #define COMMAND_ENTRY_BYTES_MAX (COMMAND_ENTRY_BYTES + COMMAND_BYTES_MAX + 32u)
 
-/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: sealed secrets, warm-up, senders' records. An entry names the lowest level that can read it, so that older nodes can follow until the
+/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records. An entry names the lowest level that can read it, so that older nodes can follow until the
  * level is raised (COMMAND_FEATURE_RAISE). */
 #define COMMAND_FEATURES 4        /* highest that this build can do */
 #define COMMAND_FEATURES_NEEDED 1 /* by what it writes, but for commands of a higher command_type_level */
@@ -83,6 +83,11 @@ enum command_type {
     /* addresses that are not sent to */
     COMMAND_SUPPRESS_ADD = 80,
     COMMAND_SUPPRESS_REMOVE = 81,
+    /* addresses that move when their node is lost */
+    COMMAND_POOL_FLOATING = 84, /* whether a pool's addresses do */
+    COMMAND_IP_MOVE_DEAD = 85,  /* an operator's word that its owner's machine is off */
+    COMMAND_IP_FLOAT = 86,      /* the leader's: to another node, or back */
+    COMMAND_IP_HOOK = 87,       /* what the owner's hook has done */
     /* source addresses that warm up */
     COMMAND_WARMUP_START = 100, /* or other settings of a plan that runs */
     COMMAND_WARMUP_STOP = 101,
@@ -250,6 +255,33 @@ struct command_ip_move {
 struct command_ip_released {
     struct span address;
     uint64_t moved; /* the id of the move that asked for it */
+};
+enum command_floating {
+    COMMAND_FLOATING_NEVER = 1, /* bound to their machines */
+    COMMAND_FLOATING_OPERATOR,
+    COMMAND_FLOATING_AUTOMATIC
+};
+struct command_pool_floating {
+    struct command_by by;
+    struct span name;
+    uint8_t mode;      /* enum command_floating */
+    uint64_t after_ms; /* automatic: the owner's session has ended for so long; cluster time */
+    uint32_t per_node; /* automatic: no node gets more of the pool's; 0: any number */
+    bool back;         /* automatic: it goes back when its node has had a session for after_ms */
+    struct span nodes; /* automatic: these are asked first; names with commas between them, or empty */
+};
+struct command_ip_float {
+    struct span address;
+    uint64_t lost; /* names what it answers: the loss of its owner, or (back) the claim of its present one */
+    uint64_t node; /* where it goes */
+};
+enum command_hook_state { COMMAND_HOOK_ADDING = 1, COMMAND_HOOK_DONE, COMMAND_HOOK_FAILED };
+#define COMMAND_HOOK_WORDS_MAX 200
+struct command_ip_hook {
+    struct span address;
+    uint64_t claim; /* of the ownership that it is about */
+    uint8_t state;  /* enum command_hook_state */
+    struct span words;
 };
 
 enum command_member_state {
@@ -426,8 +458,11 @@ struct command {
         struct command_pool_set pool_set;
         struct command_pool_assign pool_assign;
         struct command_ip_set ip_set;
-        struct command_ip_move ip_move;
+        struct command_ip_move ip_move; /* also MOVE_DEAD */
         struct command_ip_released ip_released;
+        struct command_pool_floating pool_floating;
+        struct command_ip_float ip_float;
+        struct command_ip_hook ip_hook;
         struct command_cluster_init cluster_init;
         struct command_token_add token_add;
         struct command_member_join member_join;

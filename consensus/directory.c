@@ -10,6 +10,7 @@ const struct store_type *const directory_types[] = {
     &directory_upload_type,   &directory_chunk_type,   &directory_pool_type,     &directory_assignment_type,
     &directory_ip_type,       &directory_cluster_type, &directory_member_type,   &directory_token_type,
     &directory_transfer_type, &directory_audit_type,  &directory_suppressed_type,
+    &directory_floating_type, &directory_lodging_type,
     &directory_warming_type,  &directory_warming_site_type,
     &directory_record_type,   &directory_reporter_type,
 };
@@ -90,6 +91,7 @@ int directory_restored(struct machine *m)
     directory_policy_restored(m);
     directory_sealed_restored(m);
     directory_audit_restored(m);
+    directory_floating_restored(m);
     int err = directory_suppressed_restored(m);
     if (err == 0)
         err = directory_warmup_restored(m);
@@ -127,6 +129,10 @@ static directory_command_fn *const commands[] = {
     [COMMAND_SEALED_REMOVE] = directory_sealed_remove,
     [COMMAND_SUPPRESS_ADD] = directory_suppress_add,
     [COMMAND_SUPPRESS_REMOVE] = directory_suppress_remove,
+    [COMMAND_POOL_FLOATING] = directory_pool_floating,
+    [COMMAND_IP_MOVE_DEAD] = directory_ip_move,
+    [COMMAND_IP_FLOAT] = directory_ip_float,
+    [COMMAND_IP_HOOK] = directory_ip_hook,
     [COMMAND_WARMUP_START] = directory_warmup_start,
     [COMMAND_WARMUP_STOP] = directory_warmup_stop,
     [COMMAND_WARMUP_STEP] = directory_warmup_step,
@@ -149,6 +155,8 @@ int directory_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t 
     int err = directory_uploads_due(m, now_ms, out, n);
     if (err == 0)
         err = directory_tokens_due(m, now_ms, out, n);
+    if (err == 0)
+        err = directory_floating_due(m, now_ms, out, n);
     if (err == 0)
         err = directory_suppressed_due(m, now_ms, out, n);
     return err != 0 ? err : directory_records_due(m, now_ms, out, n);

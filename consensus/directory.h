@@ -47,9 +47,17 @@ struct directory_policy {
 /* 0: the one in force, 1: the one before it, ...; false: no longer kept. */
 bool directory_policy(const struct machine *m, uint32_t back, struct directory_policy *out);
 
+struct directory_floating {
+    uint8_t mode; /* enum command_floating */
+    bool back;
+    uint32_t per_node;
+    uint64_t after_ms;
+    struct span nodes;
+};
 struct directory_pool {
     struct span name, note;
     uint64_t version;
+    struct directory_floating floating;
 };
 typedef int directory_pool_fn(void *arg, const struct directory_pool *p);
 int directory_pool_each(const struct machine *m, directory_pool_fn *fn, void *arg);
@@ -74,6 +82,13 @@ struct directory_ip {
     uint32_t weight;
     uint8_t use;      /* enum command_use */
     uint64_t version;
+    bool floats;           /* its owner stops using it with its session; what follows is of such ones only */
+    uint64_t unsure;       /* 0, or the node that may not know that it floats, and may send from it without a session */
+    uint64_t home;         /* from where the cluster moved it by itself; 0: it did not */
+    uint64_t lost_ms;      /* its owner's session ended then, by cluster time; 0: it has not */
+    uint64_t claim;        /* id of the command that gave it to its owner: for COMMAND_IP_HOOK */
+    uint8_t hook;          /* enum command_hook_state; 0: nothing is known */
+    struct span hook_words;
 };
 typedef int directory_ip_fn(void *arg, const struct directory_ip *ip);
 int directory_ip_each(const struct machine *m, directory_ip_fn *fn, void *arg);

@@ -44,6 +44,7 @@ struct directory {
     uint64_t suppressed_bytes; /* memory, about */
     struct heap record_ends;
     uint64_t record_bytes; /* memory, about */
+    uint64_t unsure;           /* addresses whose node has not said that it knows that they float */
     struct policy_compiled builtin;
     struct directory_cluster_rec *cluster;             /* NULL: not founded */
     struct directory_policy_rec *policy;               /* in force; NULL: the built-in one */
@@ -60,7 +61,8 @@ extern const struct store_type directory_account_type, directory_tenant_type, di
     directory_sealing_type, directory_sealed_type, directory_policy_type, directory_upload_type, directory_chunk_type, directory_pool_type,
     directory_assignment_type, directory_ip_type, directory_cluster_type, directory_member_type,
     directory_token_type, directory_transfer_type, directory_audit_type, directory_suppressed_type,
-    directory_warming_type, directory_warming_site_type, directory_record_type, directory_reporter_type;
+    directory_warming_type, directory_warming_site_type, directory_record_type, directory_reporter_type,
+    directory_floating_type, directory_lodging_type;
 
 /* ---- records (directory_rec.c) ------------------------------------------------------------------------- */
 
@@ -180,6 +182,14 @@ int directory_records_due(struct machine *m, uint64_t now_ms, struct buf *out, u
 void directory_reporter_drop(struct machine *m, uint64_t node);
 void directory_sealed_restored(struct machine *m);
 void directory_audit_restored(struct machine *m);
+void directory_floating_restored(struct machine *m);
+int directory_floating_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t *n);
+/* Of one that nothing was said about: never. */
+struct directory_floating directory_floating(const struct machine *m, struct span pool);
+/* The pool goes. */
+void directory_floating_drop(struct machine *m, struct span pool);
+/* A node's session began (0: it has none any more). */
+void directory_floating_session(struct machine *m, const struct machine_at *at, uint64_t node, uint64_t session);
 void directory_policy_restored(struct machine *m);
 uint64_t directory_account_bytes(const struct store_rec *rec);
 
@@ -193,6 +203,7 @@ directory_command_fn directory_sealing_key, directory_sealed_set, directory_seal
     directory_cert_issued, directory_feature_raise, directory_transfer_own, directory_transfer_end,
     directory_transfer_cancel, directory_suppress_add, directory_suppress_remove,
     directory_warmup_start, directory_warmup_stop, directory_warmup_step, directory_warmup_reserve,
-    directory_warmup_report, directory_record_report, directory_record_forget;
+    directory_warmup_report, directory_record_report, directory_record_forget, directory_pool_floating,
+    directory_ip_float, directory_ip_hook;
 
 #endif

@@ -7,7 +7,7 @@
  * A session that was opened after the revoke knows of it and never used the address.
  */
 #include "base/ensure.h"
-#include "consensus/directory_impl.h"
+#include "consensus/directory_floating.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -15,16 +15,6 @@
 
 #define WEIGHT_DEFAULT 100
 #define WEIGHT_MAX 10000
-
-struct ip {
-    struct store_rec rec;
-    struct span address, pool, ehlo;
-    uint64_t node, next, move;
-    uint64_t released; /* the session that did, since the move */
-    uint32_t weight;
-    uint8_t use;
-    uint64_t version;
-};
 
 static struct span ip_key(const struct store_rec *rec, char scratch[STORE_KEY_MAX])
 {
@@ -81,7 +71,7 @@ static int ip_decode(struct cursor *c, struct store_rec **out)
 
 const struct store_type directory_ip_type = { 28, "address", ip_key, ip_encode, ip_decode, ip_free };
 
-static struct ip *ip_find(const struct machine *m, struct span address)
+struct ip *directory_ip_find(const struct machine *m, struct span address)
 {
     return (struct ip *)store_find(m->store, &directory_ip_type, address);
 }
@@ -104,7 +94,7 @@ static int holds(void *arg, const struct machine_session *s)
     return s->id < h->ip->move && s->id != h->ip->released;
 }
 
-static void tell(struct machine *m, const struct machine_at *at, const struct ip *ip)
+void directory_ip_tell(struct machine *m, const struct machine_at *at, const struct ip *ip)
 {
     machine_changed(m, MACHINE_CHANGED_POOLS, at->id, ip->address);
 }
@@ -112,12 +102,14 @@ static void tell(struct machine *m, const struct machine_at *at, const struct ip
 /* Nobody owns it from now on. False: it is gone as a whole. */
 static bool vacate(struct machine *m, const struct machine_at *at, struct ip *ip)
 {
-    tell(m, at, ip);
+    directory_ip_tell(m, at, ip);
     if (ip->next == DIRECTORY_NOBODY) {
         directory_warmup_gone(m, at, ip->address);
+        directory_lodging_drop(m, ip);
         directory_drop(m, &m->directory->ips, &ip->rec);
         return false;
     }
+    directory_lodging_vacated(m, at, ip);
     store_touch(m->store, &ip->rec);
     if (ip->next == 0 && directory_member_present(m, ip->node)) {
         ip->next = ip->node;
@@ -127,12 +119,12 @@ static bool vacate(struct machine *m, const struct machine_at *at, struct ip *ip
     return true;
 }
 
-static void settle(struct machine *m, const struct machine_at *at, struct ip *ip, uint64_t ended)
+void directory_ip_settle(struct machine *m, const struct machine_at *at, struct ip *ip, uint64_t ended)
 {
     struct holders h = { ip, ended };
     if (ip->node != 0 && machine_sessions_each(m, holds, &h) == 0 && !vacate(m, at, ip))
         return;
-    if (ip->node != 0 || ip->next == 0)
+    if (ip->node != 0 || ip->next == 0 || directory_lodging_waits_for(m, ip) != 0)
         return;
     const struct directory_member_rec *next = directory_member_get(m, ip->next);
     if (!directory_member_is_present(next) || next->session == 0 || next->session == ended)
@@ -140,13 +132,14 @@ static void settle(struct machine *m, const struct machine_at *at, struct ip *ip
     store_touch(m->store, &ip->rec);
     ip->node = ip->next;
     ip->next = ip->move = ip->released = 0;
-    tell(m, at, ip);
+    directory_lodging_owned(m, at, ip);
+    directory_ip_tell(m, at, ip);
 }
 
 void directory_ips_settle(struct machine *m, const struct machine_at *at, uint64_t ended)
 {
     LIST_EACH_SAFE(link, store_all(m->store, &directory_ip_type))
-    settle(m, at, LIST_ITEM(link, struct ip, rec.link), ended);
+    directory_ip_settle(m, at, LIST_ITEM(link, struct ip, rec.link), ended);
 }
 
 void directory_ips_member_removed(struct machine *m, const struct machine_at *at, uint64_t node)
@@ -158,8 +151,9 @@ void directory_ips_member_removed(struct machine *m, const struct machine_at *at
             continue;
         store_touch(m->store, &ip->rec);
         ip->next = ip->move = ip->released = 0;
-        tell(m, at, ip);
+        directory_ip_tell(m, at, ip);
     }
+    directory_lodgings_member_removed(m, node);
 }
 
 /* ---- commands ------------------------------------------------------------------------------------------ */
@@ -264,9 +258,10 @@ int directory_ip_set(struct machine *m, const struct machine_at *at, const struc
 {
     static const char *const uses[] = { "", ", used", ", drained", ", disabled" };
     const struct command_ip_set *c = &cmd->ip_set;
-    struct ip *ip = ip_find(m, c->address);
+    struct ip *ip = directory_ip_find(m, c->address);
     if (!ip_set_ok(m, c, ip, r))
         return 0;
+    bool fresh = ip == NULL;
     int err = ip == NULL ? ip_new(m, at, c, &ip) : 0;
     if (err != 0)
         return err;
@@ -282,8 +277,11 @@ int directory_ip_set(struct machine *m, const struct machine_at *at, const struc
     if (c->use != 0)
         ip->use = c->use;
     ip->version = r->id = at->id;
-    tell(m, at, ip);
-    settle(m, at, ip, 0);
+    directory_ip_tell(m, at, ip);
+    err = directory_lodging_sync(m, at, ip, fresh);
+    if (err != 0)
+        return err;
+    directory_ip_settle(m, at, ip, 0);
     return directory_audit(m, at, &c->by, "%s address %.*s: pool %.*s, weight %u%s",
                            c->create ? "new" : "changed", S(c->address), S(ip->pool), ip->weight,
                            uses[c->use]);
@@ -293,16 +291,30 @@ int directory_ip_move(struct machine *m, const struct machine_at *at, const stru
                       struct machine_result *r)
 {
     const struct command_ip_move *c = &cmd->ip_move;
-    struct ip *ip = ip_find(m, c->address);
+    char node[DIRECTORY_MEMBER_TEXT];
+    struct ip *ip = directory_ip_find(m, c->address);
     if (ip == NULL)
         return REFUSE(r, ERR_NOT_FOUND, "there is no address %.*s", S(c->address));
+    if (cmd->type == COMMAND_IP_MOVE_DEAD && directory_lodging_find(m, c->address) == NULL)
+        return REFUSE(r, ERR_BAD, "address %.*s is bound to its machine: its pool does not float",
+                      S(c->address));
     if (ip->next == DIRECTORY_NOBODY)
         return being_removed(r, ip);
     if (directory_stale(&c->by, ip->version))
         return stale_ip(m, r, ip);
     if (ip->node != c->node && !node_ok(m, c->node, r))
         return 0;
+    uint64_t unsure = ip->node == 0 ? directory_lodging_unsure(m, ip) : 0;
+    if (cmd->type == COMMAND_IP_MOVE_DEAD)
+        directory_lodging_released(m, ip);
+    else if (unsure != 0 && unsure != c->node)
+        return REFUSE(
+            r, ERR_DENIED,
+            "%s was lost before it knew that address %.*s floats, and may still send from it: bring it "
+            "back, or, if its machine is off for sure, say so with --dead",
+            directory_member_text(m, unsure, node), S(c->address));
     store_touch(m->store, &ip->rec);
+    directory_lodging_placed(m, ip);
     if (ip->node == c->node) {
         /* Back to where it is. Nobody else has had it, so this is safe even if it was released meanwhile. */
         ip->next = ip->move = ip->released = 0;
@@ -316,25 +328,26 @@ int directory_ip_move(struct machine *m, const struct machine_at *at, const stru
     }
     ip->version = at->id;
     r->id = ip->move;
-    tell(m, at, ip);
-    settle(m, at, ip, 0);
-    char node[DIRECTORY_MEMBER_TEXT];
-    return directory_audit(m, at, &c->by, "address %.*s goes to %s", S(c->address),
-                           directory_member_text(m, c->node, node));
+    directory_ip_tell(m, at, ip);
+    directory_ip_settle(m, at, ip, 0);
+    return directory_audit(m, at, &c->by, "address %.*s goes to %s%s", S(c->address),
+                           directory_member_text(m, c->node, node),
+                           cmd->type == COMMAND_IP_MOVE_DEAD ? ": its owner's machine is off" : "");
 }
 
 int directory_ip_released(struct machine *m, const struct machine_at *at, const struct command *cmd,
                           struct machine_result *r)
 {
     const struct command_ip_released *c = &cmd->ip_released;
-    struct ip *ip = ip_find(m, c->address);
+    struct ip *ip = directory_ip_find(m, c->address);
     if (ip == NULL || ip->node == 0 || ip->next == 0 || ip->move != c->moved)
         return REFUSE(r, ERR_NOT_FOUND, "address %.*s is not asked for by that move any more", S(c->address));
     if (directory_asker(m, cmd) != ip->node)
         return REFUSE(r, ERR_DENIED, "address %.*s is another node's", S(c->address));
     store_touch(m->store, &ip->rec);
     ip->released = cmd->origin.session;
-    settle(m, at, ip, 0);
+    directory_lodging_released(m, ip);
+    directory_ip_settle(m, at, ip, 0);
     return 0;
 }
 
@@ -342,16 +355,17 @@ int directory_ip_remove(struct machine *m, const struct machine_at *at, const st
                         struct machine_result *r)
 {
     const struct command_name *c = &cmd->name;
-    struct ip *ip = ip_find(m, c->name);
+    struct ip *ip = directory_ip_find(m, c->name);
     if (ip == NULL)
         return REFUSE(r, ERR_NOT_FOUND, "there is no address %.*s", S(c->name));
     if (directory_stale(&c->by, ip->version))
         return stale_ip(m, r, ip);
     if (ip->next == DIRECTORY_NOBODY)
         return 0;
-    tell(m, at, ip);
+    directory_ip_tell(m, at, ip);
     if (ip->node == 0) {
         directory_warmup_gone(m, at, ip->address);
+        directory_lodging_drop(m, ip);
         directory_drop(m, &m->directory->ips, &ip->rec);
     } else {
         store_touch(m->store, &ip->rec);
@@ -362,7 +376,7 @@ int directory_ip_remove(struct machine *m, const struct machine_at *at, const st
         ip->next = DIRECTORY_NOBODY;
         ip->version = at->id;
         r->id = ip->move;
-        settle(m, at, ip, 0);
+        directory_ip_settle(m, at, ip, 0);
     }
     return directory_audit(m, at, &c->by, "removed address %.*s", S(c->name));
 }
@@ -371,12 +385,12 @@ int directory_ip_remove(struct machine *m, const struct machine_at *at, const st
 
 bool directory_ip_exists(const struct machine *m, struct span address)
 {
-    return ip_find(m, address) != NULL;
+    return directory_ip_find(m, address) != NULL;
 }
 
 bool directory_ip_sends(const struct machine *m, struct span address, uint64_t node)
 {
-    const struct ip *ip = ip_find(m, address);
+    const struct ip *ip = directory_ip_find(m, address);
     return ip != NULL && node != 0 && ip->node == node && ip->next == 0;
 }
 
@@ -392,22 +406,38 @@ uint64_t directory_pool_addresses(const struct machine *m, struct span pool, str
     return n;
 }
 
+static struct directory_ip view(const struct machine *m, const struct ip *ip)
+{
+    struct directory_ip v = { .address = ip->address,
+                              .pool = ip->pool,
+                              .ehlo = ip->ehlo,
+                              .node = ip->node,
+                              .next = ip->next,
+                              .move = ip->move,
+                              .weight = ip->weight,
+                              .use = ip->use,
+                              .version = ip->version };
+    const struct lodging *l = directory_lodging_find(m, ip->address);
+    if (l != NULL) {
+        v.floats = true;
+        v.unsure = l->unsure;
+        v.home = l->home;
+        v.lost_ms = l->lost == 0 ? 0 : l->lost_ms;
+        v.claim = l->claim;
+        v.hook = l->hook;
+        v.hook_words = l->words;
+    }
+    return v;
+}
+
 int directory_ip_each(const struct machine *m, directory_ip_fn *fn, void *arg)
 {
     struct directory_place at = { 0 };
     int stop = 0;
     for (const struct store_rec *rec;
          stop == 0 && (rec = directory_index_next(&m->directory->ips, &at)) != NULL;) {
-        const struct ip *ip = (const struct ip *)rec;
-        stop = fn(arg, &(struct directory_ip){ .address = ip->address,
-                                               .pool = ip->pool,
-                                               .ehlo = ip->ehlo,
-                                               .node = ip->node,
-                                               .next = ip->next,
-                                               .move = ip->move,
-                                               .weight = ip->weight,
-                                               .use = ip->use,
-                                               .version = ip->version });
+        struct directory_ip v = view(m, (const struct ip *)rec);
+        stop = fn(arg, &v);
     }
     return stop;
 }

@@ -256,6 +256,7 @@ void directory_session_current(struct machine *m, const struct machine_at *at, u
         return;
     store_touch(m->store, &mb->rec);
     mb->session = session;
+    directory_floating_session(m, at, node, session);
     directory_ips_settle(m, at, 0);
 }
 

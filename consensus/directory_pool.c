@@ -111,7 +111,7 @@ int directory_pool_each(const struct machine *m, directory_pool_fn *fn, void *ar
     for (const struct store_rec *rec;
          stop == 0 && (rec = directory_index_next(&m->directory->pools, &at)) != NULL;) {
         const struct pool *p = (const struct pool *)rec;
-        stop = fn(arg, &(struct directory_pool){ p->name, p->note, p->version });
+        stop = fn(arg, &(struct directory_pool){ p->name, p->note, p->version, directory_floating(m, p->name) });
     }
     return stop;
 }
@@ -322,6 +322,7 @@ int directory_pool_remove(struct machine *m, const struct machine_at *at, const 
     if (user != NULL)
         return REFUSE(r, ERR_DENIED, "%s %.*s sends from pool %.*s: give it another first", to_name(user->to),
                       S(user->name), S(c->name));
+    directory_floating_drop(m, c->name);
     directory_drop(m, &m->directory->pools, &p->rec);
     machine_changed(m, MACHINE_CHANGED_POOLS, at->id, (struct span){ 0 });
     return directory_audit(m, at, &c->by, "removed pool %.*s", S(c->name));

@@ -79,7 +79,7 @@ int machine_result_encode(const struct machine_result *r, struct buf *out);
 int machine_result_decode(struct cursor *c, struct machine_result *out);
 
 enum machine_change { /* of what others keep copies; the key is a name, or empty */
-    MACHINE_CHANGED_FROZEN = 1,  /* machine_frozen_each */
+    MACHINE_CHANGED_FROZEN = 1,  /* machine_frozen_each; also what else must be obeyed before it is published */
     MACHINE_CHANGED_ACCOUNT,     /* key: its name */
     MACHINE_CHANGED_POLICY,
     MACHINE_CHANGED_POOLS,       /* pools, assignments or addresses; key: the address, or empty */

@@ -72,6 +72,9 @@ bool directory_member_present(const struct machine *m, uint64_t node);
 /* A node's current session changed (0: it has none). Addresses of a session that ended are released. */
 void directory_session_current(struct machine *m, const struct machine_at *at, uint64_t node, uint64_t session);
 void directory_session_ended(struct machine *m, const struct machine_at *at, uint64_t node, uint64_t session);
+/* The node obeys the state up to this index, or (UINT64_MAX) uses nothing that it has not heard of in its present
+ * process. */
+void directory_session_obeys(struct machine *m, uint64_t node, uint64_t index);
 /* For machine_totals. */
 void directory_totals(const struct machine *m, struct machine_totals *out);
 /* A line for the audit trail. */

@@ -282,6 +282,8 @@ static int on_open(struct machine *m, const struct machine_at *at, const struct 
     if (err != 0)
         return err;
     r->id = at->id;
+    if (c->new_process)
+        directory_session_obeys(m, c->node, UINT64_MAX);
     directory_session_current(m, at, c->node, at->id);
     machine_changed(m, MACHINE_CHANGED_SESSIONS, at->id, SPAN_LIT(""));
     return 0;
@@ -303,6 +305,7 @@ static int on_renew(struct machine *m, const struct command *cmd, struct machine
     s->number = c->number;
     if (c->published > s->published)
         s->published = c->published;
+    directory_session_obeys(m, s->node, s->published);
     s->ttl_before_ms = s->ttl_ms;
     s->ttl_ms = (uint32_t)machine_session_ttl_ms(m);
     r->life_ms = s->ttl_ms;

@@ -109,7 +109,7 @@ admin_handler_fn admin_on_ip_warm, admin_on_ip_warm_start, admin_on_ip_warm_stop
 admin_handler_fn admin_on_suppression, admin_on_suppression_add, admin_on_suppression_remove;
 admin_handler_fn admin_on_sender_bounces, admin_on_sender_top;
 admin_handler_fn admin_on_pools, admin_on_pool_add, admin_on_pool_remove, admin_on_pool_assign,
-    admin_on_pool_unassign, admin_on_ips, admin_on_ip_add, admin_on_ip_set, admin_on_ip_move,
+    admin_on_pool_unassign, admin_on_pool_float, admin_on_ips, admin_on_ip_add, admin_on_ip_set, admin_on_ip_move,
     admin_on_ip_remove;
 admin_handler_fn admin_on_policy, admin_on_policy_history, admin_on_policy_diff, admin_on_policy_apply,
     admin_on_policy_rollback, admin_on_policy_test_reply;
@@ -124,7 +124,7 @@ extern const struct admin_param admin_dkim_params[], admin_dkim_generate_params[
     admin_cluster_raise_params[], admin_node_join_params[], admin_node_token_params[],
     admin_node_drain_params[], admin_node_role_params[], admin_node_address_params[], admin_node_params[], admin_freeze_params[],
     admin_thaw_params[], admin_noted_params[], admin_sender_params[], admin_limit_set_params[],
-    admin_limit_clear_params[], admin_pool_assign_params[], admin_pool_unassign_params[],
+    admin_limit_clear_params[], admin_pool_assign_params[], admin_pool_float_params[], admin_pool_unassign_params[],
     admin_ip_add_params[], admin_ip_set_params[], admin_ip_move_params[], admin_ip_params[], admin_ip_warm_step_params[],
     admin_policy_params[], admin_policy_diff_params[], admin_policy_apply_params[],
     admin_policy_rollback_params[], admin_policy_test_reply_params[], admin_suppression_params[], admin_domain_check_params[],

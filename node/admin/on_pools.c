@@ -50,6 +50,20 @@ static int rows_end(struct pool_rows *r)
     return json_out_end(&r->j);
 }
 
+static const char *const modes[] = { "unknown", "never", "operator", "automatic" };
+
+static void put_floating(struct json_out *j, const struct directory_floating *f)
+{
+    json_out_str(j, "floating", f->mode <= COMMAND_FLOATING_AUTOMATIC ? modes[f->mode] : modes[0]);
+    if (f->mode != COMMAND_FLOATING_AUTOMATIC)
+        return;
+    json_out_u64(j, "after_ms", f->after_ms);
+    if (f->per_node != 0)
+        json_out_u64(j, "per_node", f->per_node);
+    json_out_opt(j, "nodes", f->nodes);
+    json_out_bool(j, "return", f->back);
+}
+
 static int on_pool(void *arg, const struct directory_pool *p)
 {
     struct pool_rows *r = arg;
@@ -61,6 +75,7 @@ static int on_pool(void *arg, const struct directory_pool *p)
     json_out_u64(&r->j, "addresses", n.addresses);
     json_out_u64(&r->j, "usable", n.usable);
     json_out_u64(&r->j, "version", p->version);
+    put_floating(&r->j, &p->floating);
     json_out_close(&r->j, '}');
     r->more = r->j.buf->len > ADMIN_PAGE_BYTES;
     return r->more;
@@ -113,6 +128,22 @@ int admin_on_pool_remove(struct admin_call *c)
     return err != 0 ? err : member_do(c, &cmd);
 }
 
+int admin_on_pool_float(struct admin_call *c)
+{
+    struct command cmd = { .type = COMMAND_POOL_FLOATING };
+    struct command_pool_floating *f = &cmd.pool_floating;
+    const char *mode = admin_arg_str(c->args, "mode"), *nodes = admin_arg_str(c->args, "nodes");
+    int err = member_name(c, "name", &f->name);
+    for (uint8_t i = COMMAND_FLOATING_NEVER; i <= COMMAND_FLOATING_AUTOMATIC; i++)
+        if (strcmp(mode, modes[i]) == 0)
+            f->mode = i;
+    f->after_ms = (uint64_t)admin_arg_int(c->args, "after", 30000);
+    f->per_node = (uint32_t)admin_arg_int(c->args, "per_node", 0);
+    f->back = admin_arg_bool(c->args, "return");
+    f->nodes = nodes != NULL ? span_str(nodes) : span_of("", 0);
+    return err != 0 ? err : member_do(c, &cmd);
+}
+
 /* Exactly one of class, tenant and account. */
 static int assign(struct admin_call *c, bool remove)
 {
@@ -150,6 +181,23 @@ int admin_on_pool_unassign(struct admin_call *c)
 
 static const char *const uses[] = { "", "used", "drained", "disabled" };
 
+/* Where it stands: with whom, or what it waits for. */
+static void put_state(struct json_out *j, const struct machine *m, const struct directory_ip *ip)
+{
+    static const char *const hooks[] = { "assigned", "adding", "assigned", "failed" };
+    const char *state = ip->node == 0   ? "waiting"
+                        : ip->next != 0 ? "releasing"
+                        : ip->hook > 3  ? "unknown"
+                                        : hooks[ip->hook];
+    json_out_str(j, "state", state);
+    json_out_opt(j, "reason", ip->hook_words);
+    json_out_bool(j, "floats", ip->floats);
+    if (ip->unsure != 0)
+        member_put_node(j, "unsure", m, ip->unsure);
+    if (ip->home != 0)
+        member_put_node(j, "home", m, ip->home);
+}
+
 static int on_ip(void *arg, const struct directory_ip *ip)
 {
     struct pool_rows *r = arg;
@@ -165,6 +213,7 @@ static int on_ip(void *arg, const struct directory_ip *ip)
     json_out_str(j, "use", ip->use >= 1 && ip->use <= 3 ? uses[ip->use] : "unknown");
     json_out_u64(j, "weight", ip->weight);
     json_out_opt(j, "ehlo", ip->ehlo);
+    put_state(j, r->m, ip);
     json_out_u64(j, "version", ip->version);
     json_out_close(j, '}');
     r->more = j->buf->len > ADMIN_PAGE_BYTES;
@@ -236,6 +285,8 @@ int admin_on_ip_move(struct admin_call *c)
     int err = address_of(c, text, &cmd.ip_move.address);
     if (err == 0)
         err = member_node(c, "node", &cmd.ip_move.node);
+    if (admin_arg_bool(c->args, "dead"))
+        cmd.type = COMMAND_IP_MOVE_DEAD;
     return err != 0 ? err : member_do(c, &cmd);
 }
 

@@ -323,6 +323,8 @@ const struct admin_route admin_routes[] = {
     { "GET", "/v1/pools", admin_on_pools, none, 0, "pools of source addresses" },
     { "POST", "/v1/pools/add", admin_on_pool_add, admin_noted_params, 0, "make a pool" },
     { "POST", "/v1/pools/remove", admin_on_pool_remove, admin_name_params, 0, "remove a pool" },
+    { "POST", "/v1/pools/float", admin_on_pool_float, admin_pool_float_params, 0,
+      "whether a pool's addresses go to other nodes" },
     { "POST", "/v1/pools/assign", admin_on_pool_assign, admin_pool_assign_params, 0, "send from a pool" },
     { "POST", "/v1/pools/unassign", admin_on_pool_unassign, admin_pool_unassign_params, 0,
       "no longer send from a pool of its own" },

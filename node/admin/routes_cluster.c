@@ -205,6 +205,23 @@ const struct admin_param admin_limit_clear_params[] = { SENDER, NEEDED("limit", 
     CHOICE("class", "person|device|bulk", "mail of a class, or"), TEXT("tenant", "a tenant, or"),            \
         TEXT("account", "an account")
 const struct admin_param admin_pool_assign_params[] = { ASSIGNEE, NEEDED("pool", "name of the pool"), END };
+const struct admin_param admin_pool_float_params[] = {
+    NEEDED("name", "name of the pool"),
+    { .name = "mode",
+      .type = ADMIN_TYPE_CHOICE,
+      .required = true,
+      .choices = "never|operator|automatic",
+      .help = "when its addresses go to other nodes" },
+    { .name = "after",
+      .type = ADMIN_TYPE_DURATION,
+      .min = 1000,
+      .max = 7 * DAY_MS,
+      .help = "automatic: so long after their node was lost; default 30s" },
+    NUMBER("per_node", 1, 4096, "automatic: so many of the pool's on one node at most"),
+    TEXT("nodes", "automatic: to these nodes before others; names with commas"),
+    BOOL("return", "automatic: back when their node has been there again for so long"),
+    END,
+};
 const struct admin_param admin_pool_unassign_params[] = { ASSIGNEE, END };
 
 #define ADDRESS NEEDED("address", "source address")
@@ -225,7 +242,8 @@ const struct admin_param admin_ip_set_params[] = {
     CHOICE("use", "used|drained|disabled", "drained: no new connections; disabled: none at all"),
     END,
 };
-const struct admin_param admin_ip_move_params[] = { ADDRESS, NEEDED("node", "the node that gets it"), END };
+const struct admin_param admin_ip_move_params[] = { ADDRESS, NEEDED("node", "the node that gets it"),
+                                                    BOOL("dead", "its owner's machine is off for sure"), END };
 
 const struct admin_param admin_ip_warm_step_params[] = {
     ADDRESS,

@@ -178,12 +178,12 @@ static void cluster_check_cb(uv_check_t *check)
             policy_refresh(c);
             cluster_hold_look(c, true);
         }
-        if (c->frozen_dirty)
+        c->pools_dirty = c->pools_dirty || c->policy_dirty; /* it has the classes' pools */
+        cluster_pools_check(c, clock_boot_ms());
+        if (c->frozen_dirty) /* after the pools: what a worker publishes then, it obeys for both */
             cluster_frozen_publish(c);
         if (c->members_dirty)
             cluster_members_changed(c);
-        c->pools_dirty = c->pools_dirty || c->policy_dirty; /* it has the classes' pools */
-        cluster_pools_check(c, clock_boot_ms());
         c->policy_dirty = c->frozen_dirty = c->members_dirty = false;
     }
     if (!c->poll_due)

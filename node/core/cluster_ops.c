@@ -80,7 +80,10 @@ struct command_by *cluster_command_by(struct command *cmd)
         return &cmd->pool_assign.by;
     case COMMAND_IP_SET:
         return &cmd->ip_set.by;
+    case COMMAND_POOL_FLOATING:
+        return &cmd->pool_floating.by;
     case COMMAND_IP_MOVE:
+    case COMMAND_IP_MOVE_DEAD:
         return &cmd->ip_move.by;
     case COMMAND_TOKEN_ADD:
         return &cmd->token_add.by;

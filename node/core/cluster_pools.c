@@ -72,7 +72,7 @@ static int add_address(void *arg, const struct directory_ip *ip)
     if (ip_addr_parse(ip->address, &a.addr) != 0 || pool_view_find(m->v, &a.addr) != NULL)
         return 0; /* ::ffff:192.0.2.1 is 192.0.2.1, which may have come before it */
     const struct config_delivery *d = &c->pools_config->delivery;
-    a.floating = ip_nets_have(d->floating_networks, d->nfloating_networks, &a.addr);
+    a.floating = ip->floats || ip_nets_have(d->floating_networks, d->nfloating_networks, &a.addr);
     struct directory_warming warming;
     a.warming = directory_warming_find(c->m, ip->address, &warming);
     const struct pool_address *was = pool_view_find(c->pools, &a.addr);

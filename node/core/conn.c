@@ -470,8 +470,10 @@ void conn_next_target(struct conn *c)
                                      .source = source,
                                      .timeout_ms = (uint32_t)c->config->delivery.timeouts.connect_ms };
         int err = stream_connect(&c->e->w->streams, &to, &conn_ops, c, &c->stream);
-        if (err == 0)
+        if (err == 0 && (!c->floating || (err = egress_pools_gate(c->e, c->stream)) == 0))
             return;
+        if (err == -ENOMEM && c->stream != NULL)
+            stream_detach(c->stream);
         c->stream = NULL;
         conn_set_trouble(c, 421, "4.4.1", conn_pool_error(c, err));
         conn_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);

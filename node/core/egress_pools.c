@@ -16,6 +16,33 @@
 
 /* ---- the view in force --------------------------------------------------------------------------------- */
 
+static bool may_send(void *ctx)
+{
+    const struct worker *w = ctx;
+    return w->ledger != NULL && ledger_session_valid(w->ledger);
+}
+
+int egress_pools_gate(struct egress *e, struct stream *s)
+{
+    return stream_set_gate(s, may_send, e->w);
+}
+
+/* (!) Connections that were opened while their address was bound obey from now on, too. */
+static void gate_conns(struct egress *e)
+{
+    LIST_EACH(link, &e->conns)
+    {
+        struct conn *c = LIST_ITEM(link, struct conn, link);
+        const struct pool_address *a =
+            c->meter == NULL || c->floating ? NULL : pool_view_find(e->w->pools, &c->source_addr);
+        if (a == NULL || !a->floating)
+            continue;
+        c->floating = true;
+        if (c->stream != NULL)
+            ensure(egress_pools_gate(e, c->stream) == 0); /* else it could send when another node does */
+    }
+}
+
 /* Takes v. What follows from it is done from the loop: this runs inside of connections' functions, too. */
 static void adopt(struct egress *e, struct pool_view *v)
 {
@@ -26,6 +53,7 @@ static void adopt(struct egress *e, struct pool_view *v)
     }
     struct pool_view *old = w->pools;
     w->pools = v;
+    gate_conns(e);
     pool_view_acted(v);
     if (!e->pools.closed) {
         if (pool_view_senders_differ(old, v))
@@ -71,7 +99,7 @@ const struct pool_view *egress_pools_view(struct egress *e)
 
 bool egress_pools_session(const struct egress *e)
 {
-    return e->w->ledger != NULL && ledger_session_valid(e->w->ledger);
+    return may_send(e->w);
 }
 
 /* ---- connections whose address was taken away ---------------------------------------------------------- */

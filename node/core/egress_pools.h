@@ -11,6 +11,7 @@
 struct conn;
 struct egress;
 struct egress_site;
+struct stream;
 struct worker;
 
 struct egress_pools {
@@ -33,6 +34,9 @@ void pools_post(struct worker *w, struct pool_view *v);
 const struct pool_view *egress_pools_view(struct egress *e);
 /* This node's session is valid: what a floating address needs. Reads CLOCK_BOOTTIME. */
 bool egress_pools_session(const struct egress *e);
+/* (!) Nothing goes out on a connection from a floating address without one: not what was queued before it ended,
+ * nor after the process stood still. 0 or -ENOMEM. */
+int egress_pools_gate(struct egress *e, struct stream *s);
 
 /* Whether a connection to the site may be opened: its pool (if it has one) has an address here. If not, the
  * site is tried again once it has, and `why` is said meanwhile. */

@@ -10,6 +10,8 @@
 #include "base/err.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -66,11 +68,19 @@ static void stream_closed(uv_handle_t *h)
     if (s->ops->on_closed != NULL)
         s->ops->on_closed(s->ctx, s->close_err);
     stream_tls_free(s->tls);
+    if (s->gate != NULL)
+        timer_fini(&s->gate->retry);
+    free(s->gate);
     buf_fini(&s->in);
     buf_fini(&s->out);
     buf_fini(&s->flying);
     free(s);
     stream_loop_wind_up(sl);
+}
+
+static bool gate_is_shut(const struct stream *s)
+{
+    return s->gate != NULL && !s->gate->may_send(s->gate->ctx);
 }
 
 void stream_close(struct stream *s, int err)
@@ -81,7 +91,11 @@ void stream_close(struct stream *s, int err)
     s->close_err = err;
     list_remove(&s->ready);
     timer_stop(&s->timer);
-    uv_close((uv_handle_t *)&s->tcp, stream_closed);
+    if (s->gate != NULL)
+        timer_stop(&s->gate->retry);
+    /* What the kernel still has to send, it must not. */
+    if (!gate_is_shut(s) || uv_tcp_close_reset(&s->tcp, stream_closed) != 0)
+        uv_close((uv_handle_t *)&s->tcp, stream_closed);
 }
 
 void stream_detach(struct stream *s)
@@ -309,9 +323,40 @@ static void write_cb(uv_write_t *req, int status)
     stream_run(s);
 }
 
+static void gate_retry_cb(struct timer *t)
+{
+    struct stream_gate *g = TIMER_ITEM(t, struct stream_gate, retry);
+    g->s->writing = false;
+    stream_ready(g->s);
+}
+
+int stream_set_gate(struct stream *s, stream_gate_fn *may_send, void *ctx)
+{
+    ensure(s->gate == NULL);
+    struct stream_gate *g = calloc(1, sizeof *g);
+    if (g == NULL || timer_init(&g->retry, s->sl->timers, gate_retry_cb) != 0) {
+        free(g);
+        return -ENOMEM;
+    }
+    g->may_send = may_send;
+    g->ctx = ctx;
+    g->s = s;
+    s->gate = g;
+    uv_os_fd_t fd;
+    int unsent = GATE_UNSENT_BYTES;
+    if (uv_fileno((const uv_handle_t *)&s->tcp, &fd) == 0)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
+    return 0;
+}
+
 /* Hands what is in `out` to libuv, which tells when the kernel took it. */
 static void write_later(struct stream *s)
 {
+    if (s->gate != NULL) {
+        s->writing = true;
+        timer_set(&s->gate->retry, GATE_RETRY_MS);
+        return;
+    }
     struct buf empty = s->flying;
     s->flying = s->out;
     s->out = empty;
@@ -374,6 +419,10 @@ static int push(struct stream *s, const char *p, size_t n)
         return 0;
     bool tried = false;
     int err = 0;
+    if (stream_queued(s) + n > 0 && gate_is_shut(s)) {
+        stream_close(s, ERR_DENIED);
+        return 0;
+    }
     if (s->tls != NULL && s->tls->done) {
         if (s->tls->plain.len + n > 0)
             err = push_tls(s, p, n, &tried);

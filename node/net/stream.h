@@ -134,6 +134,13 @@ int stream_tls_server_with(struct stream *s, struct tls_server *tls, uint32_t ti
 int stream_tls_client(struct stream *s, struct tls_client *tls, const struct tls_peer *peer,
                       uint32_t timeout_ms);
 
+/* (!) Of a connection that must say nothing once it is no longer allowed to: asked right before bytes go to the
+ * kernel, and calls nothing of the stream. Once it says no, what is queued is dropped, the connection is reset,
+ * and on_closed gets ERR_DENIED. The kernel is given little ahead of what it has sent. Outlives stream_set_ops;
+ * `ctx` must outlive the stream. 0 or -ENOMEM. */
+typedef bool stream_gate_fn(void *ctx);
+int stream_set_gate(struct stream *s, stream_gate_fn *may_send, void *ctx);
+
 /* Copies p, takes all or nothing: 0, STREAM_FULL (taken; better wait for on_writable), ERR_LIMIT, ERR_CLOSED
  * or -ENOMEM. */
 int stream_write(struct stream *s, const void *p, size_t n);

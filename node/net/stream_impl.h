@@ -18,6 +18,8 @@
 #define END_FLUSH_MS 10000             /* for queued output after the peer's end */
 #define ALERT_FLUSH_MS 1000            /* for the alert after a failed handshake */
 #define BROKEN_READ_MS 5000            /* for the peer's last words after a failed write */
+#define GATE_UNSENT_BYTES (16u << 10)  /* that the kernel takes ahead of a gated connection */
+#define GATE_RETRY_MS 10               /* a gated connection tries again after the kernel was full */
 #define DIRECT_WRITE_BYTES (16u << 10) /* from here on output is not gathered but tried at once */
 
 enum stream_state { STREAM_CONNECTING, STREAM_OPEN, STREAM_LINGER, STREAM_CLOSING };
@@ -33,6 +35,14 @@ struct stream_tls {
     struct tls_info info;
 };
 
+/* libuv would write what it was given without asking: a gated stream gives it nothing, and tries by itself. */
+struct stream_gate {
+    stream_gate_fn *may_send;
+    void *ctx;
+    struct stream *s;
+    struct timer retry;
+};
+
 struct stream {
     uv_tcp_t tcp;
     union {
@@ -45,6 +55,7 @@ struct stream {
     struct list ready;  /* with something to do before the loop waits */
     struct timer timer; /* connecting, handshake, lingering */
     struct stream_tls *tls;
+    struct stream_gate *gate; /* NULL: none */
     enum stream_state state;
     int close_err;
     int write_err; /* sending failed: only reading is left */
@@ -53,7 +64,7 @@ struct stream {
     bool reading; /* libuv reads */
     bool peer_ended;
     bool full;    /* on_writable is owed */
-    bool writing; /* libuv has `flying` */
+    bool writing; /* libuv has `flying`; with a gate: the kernel was full */
     bool fin_sent;
     bool dispatching;  /* on_data is being called */
     bool discard;      /* TLS was started meanwhile: forget what it was given */

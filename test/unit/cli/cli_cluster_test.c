@@ -200,11 +200,12 @@ static void test_pools(void **state)
     expect_out("pool assign news --account anna@example.com",
                "mail of anna@example.com is sent from pool news\n");
     assert_int_equal(run("pool list"), CLI_OK);
-    expect_in(r.out, "news          1       1  class bulk, account anna@example.com  for bulk\n");
+    expect_in(r.out, "news          1       1  never  class bulk, account anna@example.com  for bulk\n");
+    expect_refused("pool float news automatic --after 1m --return", CLI_FAILED, "floating addresses need 4");
     expect_out("ip set 192.0.2.7 --use drained", "changed 192.0.2.7\n");
     expect_out("ip move 192.0.2.7 node-b", "192.0.2.7 goes to node-b once its owner has let go of it\n");
     assert_int_equal(run("ip list"), CLI_OK);
-    expect_in(r.out, "192.0.2.7  news  node-a  drained       5  o.example.com  node-b\n");
+    expect_in(r.out, "192.0.2.7  news  node-a  drained       5  o.example.com  node-b    releasing\n");
     expect_out("pool unassign --class bulk", "mail of bulk has no pool of its own now\n");
     expect_refused("pool assign news", CLI_USAGE, "--class, --tenant or --account, one of them");
     expect_refused("ip add 192.0.2.8 --pool news", CLI_USAGE, "ip add needs --pool NAME and --node NAME");

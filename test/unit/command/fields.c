@@ -16,7 +16,8 @@ const uint8_t command_types[] = {
     COMMAND_TRANSFER_OWN,  COMMAND_TRANSFER_END,  COMMAND_TRANSFER_CANCEL, COMMAND_SUPPRESS_ADD,
     COMMAND_SUPPRESS_REMOVE, COMMAND_WARMUP_START, COMMAND_WARMUP_STOP,    COMMAND_WARMUP_STEP,
     COMMAND_WARMUP_RESERVE, COMMAND_WARMUP_REPORT,
-    COMMAND_RECORD_REPORT, COMMAND_RECORD_FORGET,
+    COMMAND_RECORD_REPORT, COMMAND_RECORD_FORGET, COMMAND_POOL_FLOATING, COMMAND_IP_MOVE_DEAD,
+    COMMAND_IP_FLOAT, COMMAND_IP_HOOK,
 };
 const size_t ncommand_types = sizeof command_types;
 
@@ -153,6 +154,34 @@ static void sender_fields(struct command *c, struct fields *f)
     }
 }
 
+static void floating_fields(struct command *c, struct fields *f)
+{
+    switch (c->type) {
+    case COMMAND_POOL_FLOATING:
+        by(&c->pool_floating.by, f);
+        NAME(c->pool_floating.name);
+        CHOICE(c->pool_floating.mode, 1, 3);
+        NUMBER(c->pool_floating.after_ms);
+        NUMBER(c->pool_floating.per_node);
+        BOOL(c->pool_floating.back);
+        TEXT(c->pool_floating.nodes);
+        break;
+    case COMMAND_IP_FLOAT:
+        NAME(c->ip_float.address);
+        NUMBER(c->ip_float.lost);
+        NUMBER(c->ip_float.node);
+        break;
+    case COMMAND_IP_HOOK:
+        NAME(c->ip_hook.address);
+        NUMBER(c->ip_hook.claim);
+        CHOICE(c->ip_hook.state, 1, 3);
+        SPAN(c->ip_hook.words, 0, 200);
+        break;
+    default:
+        break;
+    }
+}
+
 static void pool_fields(struct command *c, struct fields *f)
 {
     switch (c->type) {
@@ -178,6 +207,7 @@ static void pool_fields(struct command *c, struct fields *f)
         BOOL(c->ip_set.create);
         break;
     case COMMAND_IP_MOVE:
+    case COMMAND_IP_MOVE_DEAD:
         by(&c->ip_move.by, f);
         NAME(c->ip_move.address);
         NUMBER(c->ip_move.node);
@@ -371,6 +401,7 @@ void fields_of(struct command *c, struct fields *f)
     sender_fields(c, f);
     pool_fields(c, f);
     sealed_fields(c, f);
+    floating_fields(c, f);
     member_fields(c, f);
     warmup_fields(c, f);
 }

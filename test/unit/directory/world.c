@@ -199,7 +199,9 @@ static int on_override(void *arg, const struct directory_override *o)
 
 static int on_pool(void *arg, const struct directory_pool *p)
 {
-    return buf_printf(arg, "pool %.*s|%.*s|%llu\n", S(p->name), S(p->note), U(p->version));
+    const struct directory_floating *f = &p->floating;
+    return buf_printf(arg, "pool %.*s|%.*s|%llu|%u|%d|%u|%llu|%.*s\n", S(p->name), S(p->note), U(p->version),
+                      f->mode, f->back, f->per_node, U(f->after_ms), S(f->nodes));
 }
 
 static int on_assignment(void *arg, const struct directory_assignment *a)
@@ -209,6 +211,8 @@ static int on_assignment(void *arg, const struct directory_assignment *a)
 
 static int on_ip(void *arg, const struct directory_ip *ip)
 {
+    (void)buf_printf(arg, "floats %d|%llu|%llu|%llu|%llu|%u|%.*s\n", ip->floats, U(ip->unsure), U(ip->home),
+                     U(ip->lost_ms), U(ip->claim), ip->hook, S(ip->hook_words));
     return buf_printf(arg, "ip %.*s|%.*s|%.*s|%llu|%llu|%llu|%u|%u|%llu\n", S(ip->address), S(ip->pool),
                       S(ip->ehlo), U(ip->node), U(ip->next), U(ip->move), ip->weight, ip->use,
                       U(ip->version));
