@@ -54,6 +54,16 @@ static void put_spool(const json_t *s)
         printf("             STOPPED: %s\n", why);
 }
 
+static void put_greylisting(const json_t *g)
+{
+    char site[300];
+    int64_t endless = cli_int(g, "endless");
+    cli_safe(cli_str(g, "example"), site, sizeof(site));
+    if (cli_int(g, "sites") > 0)
+        printf("greylisting  %" PRId64 " sites%s%s\n", cli_int(g, "sites"),
+               endless > 0 ? "; NEVER ENDS at one or more, such as " : "", endless > 0 ? site : "");
+}
+
 static void put_status(struct cli *c, const json_t *j)
 {
     char up[32], memory[32], node[300], reason[300], loaded[40], path[300];
@@ -75,6 +85,7 @@ static void put_status(struct cli *c, const json_t *j)
            json_array_size(json_object_get(j, "workers")));
     put_queue(c, json_object_get(j, "queue"));
     put_spool(json_object_get(j, "spool"));
+    put_greylisting(json_object_get(j, "greylisting"));
     put_rates(json_object_get(j, "rates"));
     size_t i;
     json_t *l;

@@ -89,6 +89,11 @@ static void put_queue_and_spool(struct json_out *j, const struct admin_status *s
 
 static void put_parts(struct json_out *j, const struct admin_status *s)
 {
+    json_out_open(j, "greylisting", '{');
+    json_out_u64(j, "sites", s->greylist.sites);
+    json_out_u64(j, "endless", s->greylist.endless);
+    json_out_opt(j, "example", span_str(s->greylist.example));
+    json_out_close(j, '}');
     json_out_open(j, "workers", '[');
     for (uint32_t i = 0; i < s->nworkers && i < ADMIN_WORKERS_MAX; i++) {
         json_out_open(j, NULL, '{');

@@ -212,6 +212,10 @@ struct admin_status {
         uint64_t syncs, committed, updates, compacted_segments, corrupt_records, held_by_history;
         char error[128]; /* what stopped it, or empty */
     } spool;
+    struct {
+        uint64_t sites, endless; /* that greylist; of these: what they greylist is never taken */
+        char example[256];       /* one of the endless ones */
+    } greylist;
     struct admin_rate received, rejected, auth_failed, delivered, deferred,
         bounced; /* recipients, except rejected */
     int64_t config_loaded_ms;

@@ -2,8 +2,10 @@
 #include "node/core/conn_grey.h"
 
 #include "node/core/conn.h"
+#include "node/core/greylist.h"
 #include "node/core/node.h"
 #include "node/core/outcome.h"
+#include "node/core/report.h"
 
 #define USUAL_MS 300000 /* the usual delay */
 
@@ -185,17 +187,35 @@ void conn_grey_refused(struct conn *c, uint32_t i, const struct shaping_rule *ru
     struct attempt *a = c->attempt;
     struct attempt_grey *g = &a->grey[i];
     struct grey_mark before;
+    struct grey_verdict verdict;
+    int64_t now = egress_now_ms(c->e), stated = rule == NULL ? 0 : grey_stated_ms(a->results[i].reply.text);
+    bool again = mark_before(a, i, &before) && same_source(a, &before) && before.since_ms < now;
+    struct grey_refusal refusal = { .site = route_key_site(queue_site_key(c->site->qs)),
+                                    .sure = rule != NULL,
+                                    .attempts = a->attempts,
+                                    .waited_ms = again ? now - before.since_ms : 0,
+                                    .stated_ms = stated,
+                                    .usual_ms = rule != NULL && rule->for_ms != 0 ? rule->for_ms : USUAL_MS };
+    grey_refused(c->e->w->node->greylist->known, &refusal, now, &verdict);
+    if (verdict.endless)
+        report_greylist(c, &a->results[i].reply);
+    if (!verdict.greylisted && a->attempts > 1)
+        return;
+    *g = (struct attempt_grey){ .kind = verdict.greylisted ? ATTEMPT_GREY : ATTEMPT_MAYBE_GREY,
+                                .since_ms = again ? before.since_ms : now / GREY_STEP_MS * GREY_STEP_MS };
+    if (verdict.greylisted && a->attempts <= GREY_ATTEMPTS)
+        a->retry_at_ms = now + verdict.wait_ms;
+}
+
+void conn_grey_taken(struct conn *c, uint32_t i)
+{
+    const struct attempt *a = c->attempt;
+    struct grey_mark before;
     int64_t now = egress_now_ms(c->e);
-    if (a->attempts > (rule != NULL ? GREY_ATTEMPTS : 1))
-        return;
-    *g = (struct attempt_grey){ .kind = rule != NULL ? ATTEMPT_GREY : ATTEMPT_MAYBE_GREY,
-                                .since_ms = now / GREY_STEP_MS * GREY_STEP_MS };
-    if (mark_before(a, i, &before) && same_source(a, &before) && before.since_ms <= now)
-        g->since_ms = before.since_ms;
-    if (rule == NULL)
-        return;
-    int64_t stated = grey_stated_ms(a->results[i].reply.text);
-    a->retry_at_ms = now + (stated != 0 ? stated : rule->for_ms != 0 ? rule->for_ms : USUAL_MS);
+    if (mark_before(a, i, &before) && same_source(a, &before) && before.since_ms < now &&
+        grey_passed(c->e->w->node->greylist->known, route_key_site(queue_site_key(c->site->qs)), before.sure,
+                    a->attempts, now - before.since_ms, now))
+        report_greylist(c, NULL);
 }
 
 bool attempt_grey_mark(const struct attempt *a, uint32_t i, const struct conn *c, struct grey_mark *out,

@@ -40,9 +40,11 @@ void conn_grey_lost(struct conn *c);
 /* ---- outcomes -------------------------------------------------------------------------------------------
  */
 
-/* A deferral of the attempt's i-th recipient: by a rule that says greylisting, or (`rule` NULL) by none. May
- * say when it is tried again. */
+/* A deferral of the attempt's i-th recipient: by a rule that says greylisting, or (`rule` NULL) by none. Is
+ * learnt from; may say when it is tried again. */
 void conn_grey_refused(struct conn *c, uint32_t i, const struct shaping_rule *rule);
+/* The site took it. */
+void conn_grey_taken(struct conn *c, uint32_t i);
 /* The mark that the i-th recipient's deferral is recorded with; false: none. `text` has room for an address.
  */
 bool attempt_grey_mark(const struct attempt *a, uint32_t i, const struct conn *c, struct grey_mark *out,

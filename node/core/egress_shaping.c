@@ -243,9 +243,10 @@ static void judge(struct asked *a, struct attempt *attempt, struct smtp_client_r
         return;
     }
     if (rule->action == SHAPING_GREYLIST) {
-        if (attempt == NULL || !temporary || attempt->attempts > GREY_ATTEMPTS)
+        if (attempt == NULL || !temporary)
             return;
-        report_shaping_count(e->w, rule->action);
+        if (attempt->attempts <= GREY_ATTEMPTS)
+            report_shaping_count(e->w, rule->action);
         conn_grey_refused(a->c, (uint32_t)(r - attempt->results), rule);
         return;
     }
@@ -293,6 +294,8 @@ void conn_shaping_results(struct conn *c)
     for (uint32_t i = 0; i < attempt->nrcpts; i++) {
         struct smtp_client_result *r = &attempt->results[i];
         good += r->class == SMTP_CLIENT_OK;
+        if (r->class == SMTP_CLIENT_OK && c->site != NULL)
+            conn_grey_taken(c, i);
         if (r->local || (r->class != SMTP_CLIENT_TEMPORARY && r->class != SMTP_CLIENT_PERMANENT))
             continue;
         if (!begun && !begin(&a, c))

@@ -9,6 +9,7 @@
 #include "node/core/dispatch.h"
 #include "node/core/egress.h"
 #include "node/core/ingress.h"
+#include "node/core/greylist.h"
 #include "node/core/listener.h"
 #include "node/core/privileges.h"
 #include "node/core/service.h"
@@ -278,6 +279,8 @@ int node_start(struct node *n)
     if (err == 0 && (n->rpt = tlsrpt_open(c->data_dir)) == NULL)
         err = -ENOMEM;
     if (err == 0)
+        err = greylist_open(c->data_dir, &n->greylist);
+    if (err == 0)
         err = sign_start(&n->signers, n->nworkers);
     if (err == 0)
         err = start_workers(n);
@@ -425,6 +428,7 @@ void node_stop(struct node *n, int64_t grace_ms)
     tlsrpt_close(n->rpt, n->config->data_dir);
     auth_free(n->auth);
     auth_pool_stop(n->signers);
+    greylist_close(n->greylist);
     service_spool_closing(n);
     spool_close(n->spool);
     transfer_free(n->transfer);

@@ -28,6 +28,7 @@ struct cluster;
 struct transfer;
 struct meters;
 struct rpt;
+struct greylist;
 struct sts;
 struct watch;
 
@@ -52,6 +53,7 @@ struct node {
     struct admin *admin;
     struct meters *meters;
     struct sts *sts;
+    struct greylist *greylist;
     struct rpt *rpt;     /* TLS sessions of the day, counted */
     struct watch *watch; /* NULL until it runs */
     struct cluster *cluster;   /* NULL: standalone */

@@ -7,6 +7,7 @@
 #include "node/core/cluster.h" /* of cluster_pools_metrics */
 #include "node/core/cluster_meters.h"
 #include "node/core/egress.h"
+#include "node/core/greylist.h"
 #include "node/core/ingress.h"
 #include "node/core/listener.h"
 #include "node/core/look.h"
@@ -132,6 +133,11 @@ static int ops_status(void *ctx, struct admin_status *out, struct admin_error *e
     for (uint32_t i = 0; i < n->nworkers; i++)
         worker_call(&n->workers[i], look_at_worker, out);
     (void)node_request(n, look_at_listeners, out);
+    struct grey_counts grey;
+    grey_count(n->greylist->known, &grey);
+    out->greylist.sites = grey.sites;
+    out->greylist.endless = grey.endless;
+    snprintf(out->greylist.example, sizeof out->greylist.example, "%s", grey.example);
     struct look_totals totals;
     look_totals(n, &totals);
     out->queue.recipients = totals.recipients;
@@ -196,8 +202,10 @@ static void set_node_gauges(struct node *n, void *arg)
     (void)arg;
     struct spool_stats s;
     struct events_stats ev;
+    struct grey_counts grey;
     spool_stats(n->spool, &s);
     events_stats(n->events, &ev);
+    grey_count(n->greylist->known, &grey);
     const struct {
         enum metrics_id id;
         uint64_t value;
@@ -219,6 +227,8 @@ static void set_node_gauges(struct node *n, void *arg)
         { METRICS_EVENTS_DROPPED, ev.dropped },
         { METRICS_EVENTS_ERRORS, ev.errors },
         { METRICS_STS_POLICIES, sts_known(n->sts) },
+        { METRICS_GREYLIST_SITES, grey.sites },
+        { METRICS_GREYLIST_ENDLESS, grey.endless },
         { METRICS_READY, node_accepting(n, NULL) && !disk_nearly_full(n, &s) },
     };
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)

@@ -442,6 +442,16 @@ void report_shaping_notice(struct conn *c, const char *rule, const struct smtp_r
     report_shaping_count(c->e->w, SHAPING_NOTIFY);
 }
 
+void report_greylist(struct conn *c, const struct smtp_reply_text *reply)
+{
+    char ip[IP_TEXT_MAX], source[IP_TEXT_MAX];
+    struct event e = EVENT_INIT(EVENT_SHAPING);
+    conn_fill(c, &e, ip, source);
+    shaping_event(c->e->w, &e, reply != NULL ? "greylisting never ends" : "over", 0,
+                  reply != NULL ? span_of(reply->text, reply->len)
+                                : SPAN_LIT("what is greylisted is taken again"));
+}
+
 void report_tls_policy(struct conn *c, enum metrics_tls_policy result)
 {
     count(c->e->w, METRICS_TLS_POLICY, result, 1);

@@ -36,6 +36,8 @@ void report_target_failed(struct conn *c, enum smtp_client_stage stage);
 /* What is in force against a destination from now on, and no longer; a reply of which a rule wants word. */
 void report_shaping(struct worker *w, const struct shaping_hold *hold);
 void report_shaping_ended(struct worker *w, const struct shaping_ended *ended, const char *why);
+/* The greylisting of the connection's site never ends, as this reply says; NULL: it does after all. */
+void report_greylist(struct conn *c, const struct smtp_reply_text *reply);
 void report_shaping_count(struct worker *w, int action); /* of one recipient: bounce, greylist */
 void report_shaping_notice(struct conn *c, const char *rule, const struct smtp_reply_text *reply);
 /* The site went down with this failure; it can be reached again. */

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "node/core/greylist.h"
 #include "node/core/listener.h"
 
 #include <errno.h>
@@ -99,6 +100,7 @@ static void watch_timer_cb(uv_timer_t *timer)
     if (ping_workers(w) && w->watchdog)
         sd_notify(0, "WATCHDOG=1");
     tell_status(w);
+    greylist_tick(w->node->greylist, w->node->signers);
     int64_t now = clock_wall_ms();
     if (now - w->certificates_ms >= DAY_MS || now < w->certificates_ms)
         look_at_certificates(w);

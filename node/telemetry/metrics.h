@@ -103,6 +103,8 @@ enum metrics_id {
     METRICS_TLS_POLICY,       /* counter, enum metrics_tls_policy: connections to hosts that ask for it */
     /* the spool; set from spool_stats before rendering */
     METRICS_STS_POLICIES, /* gauge */
+    METRICS_GREYLIST_SITES,
+    METRICS_GREYLIST_ENDLESS, /* gauges */
     METRICS_SPOOL_MESSAGES,
     METRICS_SPOOL_SEGMENTS,
     METRICS_SPOOL_BYTES,

@@ -112,6 +112,9 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
         "tls_policy_total", "Connections to hosts that ask for TLS, by what came of it.", tls_policies),
     [METRICS_RETURNED] =
         COUNTER("returned_total", "Bounces, by recipient, and complaints that came back.", returned),
+    [METRICS_GREYLIST_SITES] = GAUGE("greylist_sites", "Destinations known to greylist.", NULL),
+    [METRICS_GREYLIST_ENDLESS] =
+        GAUGE("greylist_sites_endless", "Of these: what they greylist is never taken.", NULL),
     [METRICS_STS_POLICIES] = GAUGE("mta_sts_policies", "Domains of which an MTA-STS policy is kept.", NULL),
     [METRICS_BOUNCES] =
         COUNTER("bounces_total", "Recipients that were refused for good, at once or later, by why.", classes),

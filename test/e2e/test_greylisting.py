@@ -45,6 +45,7 @@ def test_postgrey_takes_it_the_second_time(make_node, greylister):
     assert json.loads(node.cli("track", ids["r2@example.net"], "--json").stdout)["recipients"][0]["greylisted_ms"]
     node.stop()
     node.restart()
+    assert node.api("GET", "/v1/status")["greylisting"] == {"sites": 1, "endless": 0, "example": None}
     wait_until("all are taken", lambda: len(greylister.taken()) == 6, 40)
     assert greylister.taken() == first
     assert len(greylister.refused()) == 6, "it came too early"
