@@ -176,6 +176,8 @@ static void read_feedback(struct walk *w, struct span body)
             bounce_copy(w->r->feedback, sizeof w->r->feedback - 1, v);
             for (char *p = w->r->feedback; *p != 0; p++)
                 *p = *p >= 'A' && *p <= 'Z' ? (char)(*p - 'A' + 'a') : *p;
+        } else if (span_eq_nocase(f.name, SPAN_LIT("source-ip"))) {
+            bounce_copy(w->r->source_ip, sizeof w->r->source_ip - 1, v);
         } else if (span_eq_nocase(f.name, SPAN_LIT("original-mail-from")) && bounce_address(v, &address)) {
             bounce_copy(w->r->return_path, BOUNCE_ADDRESS_MAX, address);
         } else if (span_eq_nocase(f.name, SPAN_LIT("original-rcpt-to")) && bounce_address(v, &address)) {

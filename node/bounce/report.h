@@ -38,6 +38,7 @@ struct bounce_report {
     uint32_t nrcpts;
     bool cut;          /* there were more recipients or parts than are taken */
     char feedback[32]; /* of a complaint: "abuse", "not-spam", ...; lower case */
+    char source_ip[64]; /* of a complaint: where the message came from; "": not told */
     /* Of the message that came back, where it is told. */
     char message_id[256];
     char mark[256]; /* the field BOUNCE_MARK_FIELD */

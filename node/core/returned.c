@@ -9,6 +9,7 @@
 #include "node/core/cluster.h"
 #include "node/core/report.h"
 #include "node/core/suppress.h"
+#include "node/core/warmup.h"
 #include "node/policy/policy.h"
 
 #include <stdio.h>
@@ -233,6 +234,9 @@ static void settle_report(struct returned *b, const struct bounce_report *r)
                                                    .kind = REPORT_RETURNED_COMPLAINT,
                                                    .status = none,
                                                    .text = span_of("", 0) });
+    for (uint32_t i = 0; r->kind == BOUNCE_COMPLAINT && i < r->nrcpts; i++)
+        if (is_about(b, &r->rcpts[i]))
+            warmup_complained(b->w, span_str(r->source_ip), span_str(r->rcpts[i].address));
     for (uint32_t i = 0; r->kind == BOUNCE_REPORT && i < r->nrcpts; i++)
         if (r->rcpts[i].action == BOUNCE_FAILED)
             settle_rcpt(b, &r->rcpts[i]);

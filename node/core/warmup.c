@@ -217,3 +217,20 @@ void conn_warmup_settled(struct conn *c)
         warmup_hand_result(hand_of(c->e), &c->source_addr, route_key_site(span_str(a->site)),
                            delivered ? WARMUP_DELIVERED : worst, clock_boot_ms());
 }
+
+void warmup_complained(struct worker *w, struct span source, struct span rcpt)
+{
+    struct cluster *c = w->node->cluster;
+    struct machine *m = c == NULL ? NULL : cluster_machine(c);
+    struct directory_warming warming;
+    struct ip_addr addr;
+    struct route_key key;
+    char text[IP_TEXT_MAX];
+    if (m == NULL || ip_addr_parse(source, &addr) != 0 || route_site_key(w->config, rcpt, &key) != 0)
+        return;
+    machine_read_lock(m);
+    bool warms_up = directory_warming_find(m, span_str(ip_addr_format(&addr, text)), &warming);
+    machine_read_unlock(m);
+    if (warms_up)
+        warmup_hand_result(c->warmup, &addr, span_of(key.text, key.len), WARMUP_COMPLAINED, clock_boot_ms());
+}

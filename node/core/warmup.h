@@ -9,6 +9,7 @@
 struct cluster;
 struct conn;
 struct egress_site;
+struct worker;
 
 /* The cluster thread, every 20 ms: asks for messages of the day's plans and tells what came of them. */
 void warmup_tick(struct cluster *c, int64_t now_ms);
@@ -29,5 +30,8 @@ bool conn_warmup_take(struct conn *c);
 void conn_warmup_untake(struct conn *c);
 /* The attempt in hand has ended. */
 void conn_warmup_settled(struct conn *c);
+
+/* Somebody has complained of a message to him that came from this address. */
+void warmup_complained(struct worker *w, struct span source, struct span rcpt);
 
 #endif

@@ -201,14 +201,23 @@ def test_what_bounces_later_is_counted_and_suppressed(inbound, sink):
     # a complaint that lost the return path: by the field in the message that it quotes
     mark = next(line.split(b":")[1].strip() for line in message.content.split(b"\r\n")
                 if line.lower().startswith(b"x-turnpike-ref:")).decode()
-    text = sample("complaint.eml", abcdef234567=mark, **{"b=token@bounces.example.net": "bounce@example.net"})
+    # It counts for the address that it names, which warms up.
+    one.api("POST", "/v1/pools/add", {"name": "new"})
+    one.api("POST", "/v1/ips/add", {"address": "192.0.2.2", "pool": "new", "node": one.name})
+    one.api("POST", "/v1/ips/warm/start", {"address": "192.0.2.2"})
+    one.api("POST", "/v1/ips/warm/step", {"address": "192.0.2.2", "site": "*", "step": 0})
+    await_applied(inbound.nodes)
+    text = sample("complaint.eml", abcdef234567=mark, **{"b=token@bounces.example.net": "bounce@example.net",
+                                                         "lena@example.com": "bob@example.com"})
     assert give(three, "fbl@bounces.example.org", text, "abusedesk@example.com")[0] == 250
     events = wait_until("it is told", lambda: three.events("complaint"))
-    assert (events[0]["account"], events[0]["rule"], events[0]["recipient"]) == (NEWS, "abuse", "lena@example.com")
+    assert (events[0]["account"], events[0]["rule"], events[0]["recipient"]) == (NEWS, "abuse", "bob@example.com")
     wait_until("all know", lambda: record(one)["complaints"] == 1 and record(one)["bounced"] == 2)
     assert record(one)["classes"] == {"unknown_user": 1, "mailbox_full": 1}
     most = two.api("GET", "/v1/senders/top?by=complaints&window=7d")["senders"]
     assert [(s["account"], s["complaints"]) for s in most] == [(NEWS, 1)], most
+    wait_until("the plan knows", lambda: two.api("GET", "/v1/ips/warm?address=192.0.2.2")["sites"][0]["today"]
+               ["complaints"] == 1)
     wait_until("it is counted", lambda: 'turnpike_returned_total{kind="complaint"} 1' in three.metrics())
 
 

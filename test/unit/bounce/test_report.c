@@ -42,6 +42,8 @@ static void say(const struct bounce_report *r, struct buf *out)
                              t->status[2], bounce_class_name(t->class), t->hard ? " hard" : "",
                              t->dead ? " dead" : "");
     }
+    if (r->source_ip[0] != 0)
+        (void)buf_printf(out, "; from %s", r->source_ip);
     if (r->mark[0] != 0)
         (void)buf_printf(out, "; mark %s", r->mark);
     if (r->message_id[0] != 0)
@@ -118,7 +120,7 @@ static void reports_as_text(void **state)
 static void complaints(void **state)
 {
     (void)state;
-    expect("complaint.eml", "complaint of abuse lena@example.com; mark abcdef234567; id "
+    expect("complaint.eml", "complaint of abuse lena@example.com; from 192.0.2.2; mark abcdef234567; id "
                             "<8787KJKJ3K4J3K4J3K4J3.mail@example.net>");
 }
 
