@@ -1,8 +1,9 @@
-/* Commands about what became of senders' mail, on all nodes together: sender bounces, sender top. */
+/* Commands about what became of senders' mail, on all nodes together: sender bounces, pin, top. */
 #include "cli/client.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 /* "1.2%" of all that ended. */
 static void put_share(struct cli_table *t, int column, int64_t part, int64_t delivered, int64_t bounced)
@@ -46,8 +47,13 @@ static void put_bounces(struct cli *c, const json_t *j)
                                           ">BOUNCED", ">COMPLAINTS", ">BOUNCED/ALL" };
     const json_t *windows = json_object_get(j, "windows");
     struct cli_table t;
+    char since[64] = "";
     size_t i;
     json_t *r;
+    if (json_is_integer(json_object_get(j, "tier_since_ms")))
+        cli_when(c, json_object_get(j, "tier_since_ms"), since, sizeof since);
+    printf("standing: %s%s%s%s\n\n", cli_str(j, "tier"), since[0] != '\0' ? " since " : "", since,
+           json_is_true(json_object_get(j, "pinned")) ? ", pinned" : "");
     cli_table_init(&t, titles, 6);
     json_array_foreach(windows, i, r)
     {
@@ -73,6 +79,21 @@ int cmd_sender_bounces(struct cli *c)
         put_bounces(c, j);
     client_query_fini(&q);
     json_decref(j);
+    return code;
+}
+
+int cmd_sender_pin(struct cli *c)
+{
+    json_t *body = json_object();
+    int code = cli_put_text(c, body, "account", c->args[0]);
+    if (code == 0)
+        code = cli_put_text(c, body, "tier", c->args[1]);
+    if (code == 0)
+        code = cli_put_text(c, body, "reason", cli_opt(c, "reason"));
+    if (code == 0)
+        return cli_post(c, "/v1/senders/pin", body, "%s is %s", c->args[0],
+                        strcmp(c->args[1], "auto") == 0 ? "judged by its record again" : c->args[1]);
+    json_decref(body);
     return code;
 }
 

@@ -232,6 +232,9 @@ static const struct cli_option suppression_add_options[] = {
 static const struct cli_option suppression_remove_options[] = {
     { "tenant", "NAME", NULL, "by this tenant (default: by accounts without one)" }, END
 };
+static const struct cli_option sender_pin_options[] = {
+    { "reason", "TEXT", NULL, "a remark, for the audit trail" }, END
+};
 static const struct cli_option sender_top_options[] = {
     { "by", "WHAT", "bounces|complaints|deferred|delivered", "the most of these first" },
     { "window", "WINDOW", "1h|24h|7d", "counted within (default 24h)" },
@@ -481,8 +484,11 @@ const struct cli_command cli_commands[] = {
       "  turnpike suppression remove bob@example.com --tenant example.org\n", cmd_suppression_remove },
 
     { "sender bounces", "ACCOUNT", 1, 1, NULL, no_options, "show what became of a sender's mail",
-      "Of all nodes together, within the last hour, day and week: recipients, and for DEFERRED attempts.",
+      "The standing, and of all nodes together, within the last hour, day and week: recipients, and for DEFERRED attempts.",
       "  turnpike sender bounces news@example.com\n", cmd_sender_bounces },
+    { "sender pin", "ACCOUNT TIER", 2, 2, NULL, sender_pin_options, "say what a sender's standing is",
+      "TIER is good, neutral or poor; auto ends it, and the policy (reputation) judges again.",
+      "  turnpike sender pin news@example.com good --reason 'list was cleaned'\n", cmd_sender_pin },
     { "sender top", "", 0, 0, NULL, sender_top_options, "show the senders with the most bounces", NULL,
       "  turnpike sender top --by complaints --window 7d\n", cmd_sender_top },
 

@@ -185,6 +185,13 @@ static const struct {
                                        SPAN(record_report.counts, 0, RECORD_COUNTS_BYTES_MAX)) },
     [COMMAND_RECORD_FORGET] = { "record-forget",
                                 FIELDS(NAME(record_forget.account), U64(record_forget.entry)) },
+    [COMMAND_STANDING_SET] = { "standing-set",
+                               FIELDS(BY(standing_set), NAME(standing_set.account),
+                                      U8(standing_set.tier, 0, COMMAND_TIER_POOR), BOOL(standing_set.keep),
+                                      BOOL(standing_set.pinned), BOOL(standing_set.judged),
+                                      SPAN(standing_set.reason, 0, COMMAND_STANDING_REASON_MAX)) },
+    [COMMAND_STANDING_FORGET] = { "standing-forget",
+                                  FIELDS(NAME(record_forget.account), U64(record_forget.entry)) },
 };
 
 static const struct field *fields_of(uint8_t type)

@@ -97,6 +97,8 @@ enum command_type {
     /* senders' records */
     COMMAND_RECORD_REPORT = 120, /* a node's counts since its last report */
     COMMAND_RECORD_FORGET = 121,
+    COMMAND_STANDING_SET = 122, /* good, neutral or poor */
+    COMMAND_STANDING_FORGET = 123, /* as RECORD_FORGET; of one that is neutral, and not pinned */
 };
 
 /* Who asks. A machine answers the same (session, seq) once: a repeat gets the first answer again, as long as
@@ -436,6 +438,17 @@ struct command_record_forget {
     struct span account;
     uint64_t entry; /* its version: a later one stays */
 };
+enum command_tier { COMMAND_TIER_NEUTRAL, COMMAND_TIER_GOOD, COMMAND_TIER_POOR };
+#define COMMAND_STANDING_REASON_MAX 160
+struct command_standing_set {
+    struct command_by by;
+    struct span account;
+    uint8_t tier; /* enum command_tier */
+    bool keep;    /* the tier that there is, whatever `tier` says */
+    bool pinned;
+    bool judged; /* not an operator's: what is pinned stays */
+    struct span reason;
+};
 
 struct command {
     uint8_t type; /* enum command_type */
@@ -483,7 +496,8 @@ struct command {
         struct command_warmup_reserve warmup_reserve;
         struct command_warmup_report warmup_report;
         struct command_record_report record_report;
-        struct command_record_forget record_forget;
+        struct command_record_forget record_forget; /* also of STANDING_FORGET */
+        struct command_standing_set standing_set;
     };
 };
 

@@ -12,7 +12,7 @@ const struct store_type *const directory_types[] = {
     &directory_transfer_type, &directory_audit_type,  &directory_suppressed_type,
     &directory_floating_type, &directory_lodging_type,
     &directory_warming_type,  &directory_warming_site_type,
-    &directory_record_type,   &directory_reporter_type,
+    &directory_record_type,   &directory_reporter_type, &directory_standing_type,
 };
 const uint32_t directory_ntypes = sizeof directory_types / sizeof directory_types[0];
 
@@ -35,6 +35,7 @@ static const struct {
     { offsetof(struct directory, warming), &directory_warming_type },
     { offsetof(struct directory, warming_sites), &directory_warming_site_type },
     { offsetof(struct directory, records), &directory_record_type },
+    { offsetof(struct directory, standings), &directory_standing_type },
 };
 #define NINDEXES (sizeof indexes / sizeof indexes[0])
 
@@ -140,6 +141,8 @@ static directory_command_fn *const commands[] = {
     [COMMAND_WARMUP_REPORT] = directory_warmup_report,
     [COMMAND_RECORD_REPORT] = directory_record_report,
     [COMMAND_RECORD_FORGET] = directory_record_forget,
+    [COMMAND_STANDING_SET] = directory_standing_set,
+    [COMMAND_STANDING_FORGET] = directory_standing_forget,
 };
 
 int directory_apply(struct machine *m, const struct machine_at *at, const struct command *cmd,
@@ -181,5 +184,5 @@ void directory_totals(const struct machine *m, struct machine_totals *out)
     out->bytes += d->sealed_bytes + d->account_bytes + d->policy_bytes + d->audit_bytes + d->suppressed_bytes + d->record_bytes +
                   SMALL * (d->tenants.len + d->overrides.len + d->pools.len + d->assignments.len +
                            d->ips.len + d->members.len + d->tokens.len + d->transfers.len +
-                           d->warming.len + d->warming_sites.len);
+                           d->warming.len + d->warming_sites.len + d->standings.len);
 }

@@ -246,6 +246,20 @@ int directory_record_each(const struct machine *m, struct span after, directory_
 uint64_t directory_record_sum(const struct directory_record *r, enum directory_record_window w, uint8_t from,
                               uint8_t to);
 
+/* A sender's standing; who has none is neutral. */
+struct directory_standing {
+    struct span account;
+    uint8_t tier; /* enum command_tier */
+    bool pinned;
+    uint64_t since_ms; /* cluster time */
+    int64_t wall_ms;   /* the same by the clock of who said so */
+    uint64_t version;
+};
+const char *directory_tier_name(uint8_t tier);
+bool directory_standing_find(const struct machine *m, struct span account, struct directory_standing *out);
+typedef int directory_standing_fn(void *arg, const struct directory_standing *s);
+int directory_standing_each(const struct machine *m, struct span after, directory_standing_fn *fn, void *arg);
+
 struct directory_audit {
     uint64_t id; /* ascending */
     int64_t wall_ms;

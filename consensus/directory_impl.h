@@ -27,6 +27,7 @@
 #define DIRECTORY_SUPPRESSED_MAX 1000000
 #define DIRECTORY_WARMING_SITES_MAX 100000 /* over it a new site shares its address's last record */
 #define DIRECTORY_RECORDS_MAX 250000
+#define DIRECTORY_STANDINGS_MAX 250000
 #define DIRECTORY_UPLOADS_MAX 8
 #define DIRECTORY_UPLOAD_BYTES (5u << 20)
 #define DIRECTORY_UPLOAD_STALE_MS 300000 /* since its last chunk */
@@ -37,7 +38,7 @@
 /* Records of one type that are listed in order. */
 struct directory {
     struct directory_index accounts, tenants, overrides, chunks, pools, assignments, ips, members, tokens, sealed,
-        transfers, suppressed, warming, warming_sites, records;
+        transfers, suppressed, warming, warming_sites, records, standings;
     uint64_t sealed_bytes; /* memory, about */
     struct map suppressed_tenants; /* how many each tenant has */
     struct heap suppressed_ends;
@@ -62,7 +63,7 @@ extern const struct store_type directory_account_type, directory_tenant_type, di
     directory_assignment_type, directory_ip_type, directory_cluster_type, directory_member_type,
     directory_token_type, directory_transfer_type, directory_audit_type, directory_suppressed_type,
     directory_warming_type, directory_warming_site_type, directory_record_type, directory_reporter_type,
-    directory_floating_type, directory_lodging_type;
+    directory_floating_type, directory_lodging_type, directory_standing_type;
 
 /* ---- records (directory_rec.c) ------------------------------------------------------------------------- */
 
@@ -204,6 +205,6 @@ directory_command_fn directory_sealing_key, directory_sealed_set, directory_seal
     directory_transfer_cancel, directory_suppress_add, directory_suppress_remove,
     directory_warmup_start, directory_warmup_stop, directory_warmup_step, directory_warmup_reserve,
     directory_warmup_report, directory_record_report, directory_record_forget, directory_pool_floating,
-    directory_ip_float, directory_ip_hook;
+    directory_ip_float, directory_ip_hook, directory_standing_set, directory_standing_forget;
 
 #endif

@@ -107,7 +107,7 @@ admin_handler_fn admin_on_dkim, admin_on_dkim_generate, admin_on_dkim_import, ad
 admin_handler_fn admin_on_domain_check;
 admin_handler_fn admin_on_ip_warm, admin_on_ip_warm_start, admin_on_ip_warm_stop, admin_on_ip_warm_step;
 admin_handler_fn admin_on_suppression, admin_on_suppression_add, admin_on_suppression_remove;
-admin_handler_fn admin_on_sender_bounces, admin_on_sender_top;
+admin_handler_fn admin_on_sender_bounces, admin_on_sender_top, admin_on_sender_pin;
 admin_handler_fn admin_on_pools, admin_on_pool_add, admin_on_pool_remove, admin_on_pool_assign,
     admin_on_pool_unassign, admin_on_pool_float, admin_on_ips, admin_on_ip_add, admin_on_ip_set, admin_on_ip_move,
     admin_on_ip_remove;
@@ -129,7 +129,7 @@ extern const struct admin_param admin_dkim_params[], admin_dkim_generate_params[
     admin_policy_params[], admin_policy_diff_params[], admin_policy_apply_params[],
     admin_policy_rollback_params[], admin_policy_test_reply_params[], admin_suppression_params[], admin_domain_check_params[],
     admin_suppression_add_params[], admin_suppression_remove_params[], admin_sender_bounces_params[],
-    admin_sender_top_params[];
+    admin_sender_top_params[], admin_sender_pin_params[];
 
 /* ERR for a function that the node does not have. */
 int admin_missing(struct admin_call *c);

@@ -56,18 +56,48 @@ int admin_on_sender_bounces(struct admin_call *c)
         err = member_machine(c, &m);
     if (err != 0)
         return err;
+    struct directory_standing s = { 0 };
     machine_read_lock(m);
     bool found = directory_record_find(m, account, &r);
+    bool stands = directory_standing_find(m, account, &s);
     machine_read_unlock(m);
     if (!found)
         r = (struct directory_record){ 0 };
     json_out_begin(&j, &c->out);
     json_out_span(&j, "account", account);
+    json_out_str(&j, "tier", directory_tier_name(s.tier));
+    json_out_bool(&j, "pinned", s.pinned);
+    if (stands)
+        json_out_u64(&j, "tier_since_ms", s.wall_ms > 0 ? (uint64_t)s.wall_ms : 0);
+    else
+        json_out_null(&j, "tier_since_ms");
     json_out_open(&j, "windows", '[');
     for (int w = 0; w < DIRECTORY_RECORD_WINDOWS; w++)
         put_window(&j, &r, (enum directory_record_window)w);
     json_out_close(&j, ']');
     return json_out_end(&j);
+}
+
+int admin_on_sender_pin(struct admin_call *c)
+{
+    static const char *const tiers[] = { "neutral", "good", "poor" };
+    const char *tier = admin_arg_str(c->args, "tier");
+    const char *reason = admin_arg_str(c->args, "reason");
+    char text[COMMAND_NAME_MAX + 1];
+    struct command cmd = { .type = COMMAND_STANDING_SET };
+    struct command_standing_set *set = &cmd.standing_set;
+    int err = member_account(c, "account", text, &set->account);
+    if (err != 0)
+        return err;
+    set->reason = reason != NULL ? span_str(reason) : span_of("", 0);
+    if (set->reason.n > COMMAND_STANDING_REASON_MAX)
+        return admin_fail(&c->e, ERR_BAD, "reason: longer than %d bytes", COMMAND_STANDING_REASON_MAX);
+    set->keep = strcmp(tier, "auto") == 0;
+    set->pinned = !set->keep;
+    for (uint8_t i = 0; i < sizeof tiers / sizeof tiers[0]; i++)
+        if (strcmp(tier, tiers[i]) == 0)
+            set->tier = i;
+    return member_do(c, &cmd);
 }
 
 /* ---- the senders with the most ------------------------------------------------------------------------- */

@@ -314,6 +314,8 @@ const struct admin_route admin_routes[] = {
       "what became of a sender's mail" },
     { "GET", "/v1/senders/top", admin_on_sender_top, admin_sender_top_params, 0,
       "senders with the most bounces or complaints" },
+    { "POST", "/v1/senders/pin", admin_on_sender_pin, admin_sender_pin_params, 0,
+      "say what a sender's standing is" },
     { "GET", "/v1/limits", admin_on_limits, admin_sender_params, 0, "a sender's limits and their use" },
     { "POST", "/v1/limits/set", admin_on_limit_set, admin_limit_set_params, 0,
       "give a sender another count" },

@@ -176,6 +176,16 @@ const struct admin_param admin_suppression_remove_params[] = {
 };
 
 const struct admin_param admin_sender_bounces_params[] = { NEEDED("account", "whose mail"), END };
+const struct admin_param admin_sender_pin_params[] = {
+    NEEDED("account", "whose"),
+    { .name = "tier",
+      .type = ADMIN_TYPE_CHOICE,
+      .choices = "good|neutral|poor|auto",
+      .required = true,
+      .help = "until it is auto again" },
+    TEXT("reason", "a remark, for the audit trail"),
+    END,
+};
 const struct admin_param admin_sender_top_params[] = {
     CHOICE("by", "bounces|complaints|deferred|delivered", "the most of these first; default: bounces"),
     CHOICE("window", "1h|24h|7d", "counted within; default: 24h"),

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "node/core/cluster_impl.h"
 #include "node/core/privileges.h"
+#include "node/core/reputation.h"
 #include "node/core/suppress.h"
 #include "node/core/tally.h"
 #include "node/core/warmup.h"
@@ -179,6 +180,7 @@ static void cluster_check_cb(uv_check_t *check)
             cluster_hold_look(c, true);
         }
         c->pools_dirty = c->pools_dirty || c->policy_dirty; /* it has the classes' pools */
+        c->senders_dirty = c->senders_dirty || c->policy_dirty; /* and those by senders' standing */
         cluster_pools_check(c, clock_boot_ms());
         if (c->frozen_dirty) /* after the pools: what a worker publishes then, it obeys for both */
             cluster_frozen_publish(c);
@@ -225,6 +227,8 @@ static void lead(struct cluster *c, int64_t now)
         if (err != 0 && err != ERR_LIMIT && err != ERR_CLOSED)
             log_warn("cluster", "what is due cannot be proposed: %s", err_text(err));
     }
+    if (c->agent != NULL)
+        reputation_tick(c, now);
     if (now - c->members_ms >= CLUSTER_MEMBERS_MS) {
         c->members_ms = now;
         cluster_members_step(c);

@@ -175,6 +175,11 @@ struct cluster {
     struct tally *tally;
     struct warmup_hand *warmup;
     int64_t warmup_ms; /* not scanned before */
+    struct { /* reputation.c */
+        bool busy, standings; /* a look at all is under way; at standings, behind records */
+        int64_t begun_ms;
+        char at[COMMAND_NAME_MAX + 1]; /* the last one that was looked at */
+    } reputation;
     struct cluster_out outs[CLUSTER_MEMBERS_MAX];
     uint32_t nouts;
 

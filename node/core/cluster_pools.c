@@ -37,10 +37,37 @@ static int add_assignment(void *arg, const struct directory_assignment *a)
     return pool_senders_add(arg, a->to, a->name, a->pool);
 }
 
+struct standings {
+    struct pool_senders *s;
+    const struct policy *policy;
+};
+
+static int add_standing(void *arg, const struct directory_standing *d)
+{
+    const struct standings *st = arg;
+    const char *pool = d->tier == COMMAND_TIER_GOOD   ? st->policy->reputation.good_pool
+                       : d->tier == COMMAND_TIER_POOR ? st->policy->reputation.poor_pool
+                                                      : "";
+    return pool[0] == '\0' ? 0 : pool_senders_add(st->s, POOLS_STANDING, d->account, span_str(pool));
+}
+
+static int read_standings(struct cluster *c, struct pool_senders *s)
+{
+    struct policy *policy = cluster_policy(c);
+    struct standings st = { s, policy };
+    int err = policy == NULL || !policy->reputation.enabled
+                  ? 0
+                  : directory_standing_each(c->m, (struct span){ "", 0 }, add_standing, &st);
+    policy_rele(policy);
+    return err;
+}
+
 static int read_senders(struct cluster *c, int64_t now)
 {
     struct pool_senders *s = pool_senders_new();
     int err = s == NULL ? -ENOMEM : directory_assignment_each(c->m, add_assignment, s);
+    if (err == 0)
+        err = read_standings(c, s);
     if (err != 0) {
         pool_senders_rele(s);
         return err;

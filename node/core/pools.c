@@ -280,6 +280,8 @@ struct span pool_view_of(const struct pool_view *v, struct span account, struct 
     const struct assigned *a = assigned_find(v->config.senders, COMMAND_ASSIGN_ACCOUNT, account);
     if (a == NULL)
         a = assigned_find(v->config.senders, COMMAND_ASSIGN_TENANT, tenant);
+    if (a == NULL)
+        a = assigned_find(v->config.senders, POOLS_STANDING, account);
     return a != NULL ? a->pool : of_class(v, class);
 }
 
@@ -295,7 +297,8 @@ bool pool_view_of_sender(const struct pool_view *v, struct span account, uint8_t
     }
     if (v->config.senders != NULL && v->config.senders->tenants > 0)
         return false;
-    *out = of_class(v, class);
+    a = assigned_find(v->config.senders, POOLS_STANDING, account);
+    *out = a != NULL ? a->pool : of_class(v, class);
     /* mail without an account is queued under its reverse-path's domain, and has no pool */
     return out->n == 0 || (account.n > 0 && memchr(account.p, '@', account.n) != NULL);
 }

@@ -126,6 +126,10 @@ void policy_check(struct schema_load *l, const struct policy_doc *doc)
         schema_fault_at(l, "hook", "is longer than %zu bytes", sizeof((struct policy *)0)->hook - 1);
     check_late_identity(l, doc);
     check_bounces(l, doc);
+    if (doc->reputation.good_bounces > doc->reputation.poor_bounces)
+        schema_fault_at(l, "reputation.good_bounces", "must not be more than poor_bounces");
+    if (doc->reputation.good_complaints > doc->reputation.poor_complaints)
+        schema_fault_at(l, "reputation.good_complaints", "must not be more than poor_complaints");
     policy_check_rules(l, doc);
 }
 
@@ -148,6 +152,20 @@ static void compile_bounces(const struct policy_doc *doc, struct policy *out)
     copy(out->bounces.complaints, sizeof out->bounces.complaints, doc->bounces.complaints);
     if (doc->bounces.key != NULL)
         ensure(bounce_key_derive(span_str(doc->bounces.key), &out->bounces.key) == 0);
+}
+
+static void compile_reputation(const struct policy_doc *doc, struct policy *out)
+{
+    out->reputation.enabled = doc->reputation.enabled;
+    out->reputation.window = (uint8_t)doc->reputation.window;
+    copy(out->reputation.good_pool, sizeof out->reputation.good_pool, doc->reputation.good_pool);
+    copy(out->reputation.poor_pool, sizeof out->reputation.poor_pool, doc->reputation.poor_pool);
+    out->reputation.rules = (struct reputation_rules){ .minimum = doc->reputation.minimum,
+                                                       .good_bounces = doc->reputation.good_bounces,
+                                                       .good_complaints = doc->reputation.good_complaints,
+                                                       .poor_bounces = doc->reputation.poor_bounces,
+                                                       .poor_complaints = doc->reputation.poor_complaints,
+                                                       .hold_ms = doc->reputation.hold_ms };
 }
 
 void policy_compile(struct policy_doc *doc, struct policy *out)
@@ -187,6 +205,7 @@ void policy_compile(struct policy_doc *doc, struct policy *out)
     out->suppression.max_per_tenant = doc->suppression.max_per_tenant;
     compile_bounces(doc, out);
     out->warmup = doc->warmup;
+    compile_reputation(doc, out);
     copy(out->hook, sizeof out->hook, doc->hook);
     out->backoff.connections = doc->backoff.connections;
     out->backoff.interval_ms = doc->backoff.interval_ms;

@@ -127,6 +127,23 @@ static void diff_warmup(struct buf *out, const struct policy_warmup *a, const st
     diff_number(out, "warmup.sites", a->sites, b->sites);
 }
 
+static void diff_reputation(struct buf *out, const struct policy *from, const struct policy *to)
+{
+    static const char *const windows[] = { "1h", "24h", "7d" };
+    const struct reputation_rules *a = &from->reputation.rules, *b = &to->reputation.rules;
+    diff_text(out, "reputation.enabled", from->reputation.enabled ? "true" : "false",
+              to->reputation.enabled ? "true" : "false");
+    diff_text(out, "reputation.window", windows[from->reputation.window], windows[to->reputation.window]);
+    diff_number(out, "reputation.minimum", a->minimum, b->minimum);
+    diff_duration(out, "reputation.hold", a->hold_ms, b->hold_ms);
+    diff_text(out, "reputation.good_pool", from->reputation.good_pool, to->reputation.good_pool);
+    diff_text(out, "reputation.poor_pool", from->reputation.poor_pool, to->reputation.poor_pool);
+    diff_number(out, "reputation.good_bounces", a->good_bounces, b->good_bounces);
+    diff_number(out, "reputation.good_complaints", a->good_complaints, b->good_complaints);
+    diff_number(out, "reputation.poor_bounces", a->poor_bounces, b->poor_bounces);
+    diff_number(out, "reputation.poor_complaints", a->poor_complaints, b->poor_complaints);
+}
+
 int policy_diff(const struct policy *from, const struct policy *to, struct buf *out)
 {
     const struct policy_compiled *a = &from->compiled, *b = &to->compiled;
@@ -168,6 +185,7 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
     if (memcmp(&from->bounces.key, &to->bounces.key, sizeof from->bounces.key) != 0)
         buf_put_str(out, "bounces.key: is another one\n");
     diff_warmup(out, &from->warmup, &to->warmup);
+    diff_reputation(out, from, to);
     diff_text(out, "hook", from->hook, to->hook);
     diff_number(out, "backoff.connections", from->backoff.connections, to->backoff.connections);
     diff_duration(out, "backoff.interval", from->backoff.interval_ms, to->backoff.interval_ms);

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/span.h"
 #include "consensus/policy.h"
+#include "node/bounce/reputation.h"
 #include "node/bounce/token.h"
 #include "node/shaping/rules.h"
 
@@ -50,6 +51,13 @@ struct policy {
         struct bounce_key key;
     } bounces;
     struct policy_warmup warmup; /* of plans that are begun from now on */
+    struct {
+        bool enabled;
+        uint8_t window;                    /* enum directory_record_window */
+        char good_pool[POLICY_LIMIT_NAME]; /* in place of the class's; "": that */
+        char poor_pool[POLICY_LIMIT_NAME];
+        struct reputation_rules rules;
+    } reputation;
     char hook[256]; /* program that is run when this node starts or stops serving; "": none */
     struct {
         uint32_t connections; /* to a site, from one pool, on each node */

@@ -67,6 +67,13 @@ struct policy_doc {
         int64_t life_ms;
     } bounces;
     struct policy_warmup warmup;
+    struct {
+        bool enabled;
+        int window;
+        char *good_pool, *poor_pool;
+        uint32_t minimum, good_bounces, good_complaints, poor_bounces, poor_complaints;
+        int64_t hold_ms;
+    } reputation;
     char *hook;
     struct policy_doc_rule *rules;
     uint32_t nrules;

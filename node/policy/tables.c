@@ -62,6 +62,19 @@ TABLE(bounces, policy_doc, VALUE(policy_doc, bounces.domain, "domain", host),
               COUNT(1, POLICY_CLASSES)),
       VALUE(policy_doc, bounces.life_ms, "life", duration, DEFAULT("30d"), RANGE(DAY, 365 * DAY)));
 
+static const char *const windows[] = { "1h", "24h", "7d", NULL };
+
+TABLE(reputation, policy_doc, VALUE(policy_doc, reputation.enabled, "enabled", bool, DEFAULT("false")),
+      VALUE(policy_doc, reputation.window, "window", enum, .names = windows, DEFAULT("24h")),
+      VALUE(policy_doc, reputation.minimum, "minimum", u32, DEFAULT("200"), RANGE(1, 1000000)),
+      VALUE(policy_doc, reputation.hold_ms, "hold", duration, DEFAULT("12h"), RANGE(SEC, 7 * DAY)),
+      VALUE(policy_doc, reputation.good_pool, "good_pool", word),
+      VALUE(policy_doc, reputation.poor_pool, "poor_pool", word),
+      VALUE(policy_doc, reputation.good_bounces, "good_bounces", u32, DEFAULT("10"), RANGE(0, 1000)),
+      VALUE(policy_doc, reputation.good_complaints, "good_complaints", u32, DEFAULT("1"), RANGE(0, 1000)),
+      VALUE(policy_doc, reputation.poor_bounces, "poor_bounces", u32, DEFAULT("100"), RANGE(0, 1000)),
+      VALUE(policy_doc, reputation.poor_complaints, "poor_complaints", u32, DEFAULT("5"), RANGE(0, 1000)));
+
 TABLE(backoff, policy_doc,
       VALUE(policy_doc, backoff.connections, "connections", u32, DEFAULT("1"), RANGE(1, 1000)),
       VALUE(policy_doc, backoff.interval_ms, "interval", duration, DEFAULT("1s"), RANGE(0, HOUR)),
@@ -91,6 +104,7 @@ static const struct schema_field policy_fields[] = {
     GROUP("suppression", suppression_map),
     GROUP("bounces", bounces_map),
     GROUP("warmup", warmup_map),
+    GROUP("reputation", reputation_map),
     VALUE(policy_doc, hook, "hook", path),
     LIST(policy_doc, rules, "rules", .map = &policy_rule_map, COUNT(0, POLICY_RULES_MAX)),
     GROUP("backoff", backoff_map),

@@ -35,6 +35,10 @@ def record(node, window="1h", login=NEWS):
     return next(row for row in rows if row["window"] == window)
 
 
+def judged(node, login=NEWS):
+    return node.api("GET", f"/v1/senders/bounces?account={login}")
+
+
 def started(made):
     apply_policy(made.nodes[0], POLICY)
     for name, kind in ((NEWS, "bulk"), ("anna@shop.example", "person"), ("other@mall.example", "bulk")):
@@ -90,6 +94,18 @@ def test_what_does_not_exist_is_not_sent_to_again(cluster, sink):
     assert "unknown_user" in shown and "33.3%" in shown, shown
     top = one.cli("sender", "top").stdout
     assert NEWS in top and "anna@shop.example" not in top, top
+    # the policy judges by it, and the sender's mail leaves from another pool
+    two.cli("pool", "add", "doubtful")
+    apply_policy(one, POLICY + "reputation: {enabled: true, minimum: 3, hold: 1s, poor_pool: doubtful}\n")
+    for node in cluster.nodes:
+        wait_until("he is judged", lambda: judged(node)["tier"] == "poor")
+    audit = [line["what"] for line in two.api("GET", "/v1/audit")["audit"]]
+    assert any(line.startswith(f"sender {NEWS}: neutral -> poor: 33.3% of 3 bounced") for line in audit), audit
+    two.send("three@example.net", sender=NEWS, kind="submission", login=NEWS)
+    wait_until("it waits for that pool", lambda: any("doubtful" in row["site"] for row in two.queue()))
+    three.cli("sender", "pin", NEWS, "neutral", "--reason", "his list is new")
+    wait_until("it left", lambda: two.queue_length() == 0)
+    assert judged(one)["pinned"] and "pinned" in one.cli("sender", "bounces", NEWS).stdout
 
 
 def test_what_is_no_word_on_the_address_adds_nothing(single, sink):

@@ -18,6 +18,7 @@ const uint8_t command_types[] = {
     COMMAND_WARMUP_RESERVE, COMMAND_WARMUP_REPORT,
     COMMAND_RECORD_REPORT, COMMAND_RECORD_FORGET, COMMAND_POOL_FLOATING, COMMAND_IP_MOVE_DEAD,
     COMMAND_IP_FLOAT, COMMAND_IP_HOOK,
+    COMMAND_STANDING_SET,  COMMAND_STANDING_FORGET,
 };
 const size_t ncommand_types = sizeof command_types;
 
@@ -248,6 +249,16 @@ static void pool_fields(struct command *c, struct fields *f)
         NUMBER(c->record_report.number);
         SPAN(c->record_report.counts, 0, 16384);
         break;
+    case COMMAND_STANDING_SET:
+        by(&c->standing_set.by, f);
+        NAME(c->standing_set.account);
+        CHOICE(c->standing_set.tier, 0, 2);
+        BOOL(c->standing_set.keep);
+        BOOL(c->standing_set.pinned);
+        BOOL(c->standing_set.judged);
+        SPAN(c->standing_set.reason, 0, 160);
+        break;
+    case COMMAND_STANDING_FORGET:
     case COMMAND_RECORD_FORGET:
         NAME(c->record_forget.account);
         NUMBER(c->record_forget.entry);

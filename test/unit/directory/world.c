@@ -290,6 +290,12 @@ static int on_record(void *arg, const struct directory_record *r)
     return buf_put_char(arg, '\n');
 }
 
+static int on_standing(void *arg, const struct directory_standing *s)
+{
+    return buf_printf(arg, "standing %.*s|%u|%d|%llu|%lld|%llu\n", S(s->account), s->tier, s->pinned,
+                      U(s->since_ms), (long long)s->wall_ms, U(s->version));
+}
+
 static int on_audit(void *arg, const struct directory_audit *a)
 {
     return buf_printf(arg, "audit %llu|%lld|%.*s|%.*s\n", U(a->id), (long long)a->wall_ms, S(a->who),
@@ -324,6 +330,7 @@ void dump(const struct machine *m, struct buf *out)
     (void)directory_suppressed_each(m, str(""), on_suppressed, out);
     (void)directory_warming_each(m, on_warming, &(struct on_warming){ m, out });
     (void)directory_record_each(m, str(""), on_record, out);
+    (void)directory_standing_each(m, str(""), on_standing, out);
     (void)directory_audit_each(m, 0, on_audit, out);
     machine_totals(m, &t);
     (void)buf_printf(out, "totals %llu %llu %llu %llu %llu %llu %llu\n", U(t.accounts), U(t.tenants),

@@ -34,13 +34,15 @@ static const struct {
     { "voters: caf\351\n", "p.yaml: not UTF-8 text: incomplete UTF-8 octet sequence at byte 11\n" },
     { "votes: 3\n", "p.yaml:1: unknown key \"votes\"; did you mean \"voters\"?\n" },
     { "colour: red\n", "p.yaml:1: unknown key \"colour\"; known here: limits, classes, session, voters, "
-                       "when_cut_off, freeze, auth_guard, late_identity, suppression, bounces, warmup, hook, rules, backoff, default_rules\n" },
+                       "when_cut_off, freeze, auth_guard, late_identity, suppression, bounces, warmup, reputation, hook, rules, backoff, default_rules\n" },
     { "voters: 3\nvoters: 5\n", "p.yaml:2: \"voters\" is given twice; the first one is on line 1\n" },
     { "[a]: 3\n", "p.yaml:1: a key must be a single word\n" },
     { "voters:\n", "p.yaml:1: voters: has no value; give one or remove the key\n" },
     { "voters: many\n", "p.yaml:1: voters: expected a whole number from 1 to 5, got \"many\"\n" },
     { "voters: 0\n", "p.yaml:1: voters: expected a whole number from 1 to 5, got \"0\"\n" },
     { "voters: 7\n", "p.yaml:1: voters: expected a whole number from 1 to 5, got \"7\"\n" },
+    { "reputation: {good_bounces: 200}\n",
+      "p.yaml:1: reputation.good_bounces: must not be more than poor_bounces\n" },
     { "voters: 2\n",
       "p.yaml:1: voters: must be 1, 3 or 5: an even number stands no more failures than the one below it\n" },
     { "voters: 4\n",
@@ -504,6 +506,11 @@ static void test_diff(void **state)
         "auth_guard.failures_per_network: 50 -> 2\nauth_guard.window: 10m -> 1h\n"
         "auth_guard.block: 15m -> 2h\nlate_identity.header: (none) -> X-A\n"
         "late_identity.accounts: r is new\nhook: (none) -> /h\n");
+    expect_diff("voters: 3\n",
+                "reputation: {enabled: true, window: 7d, hold: 1h, good_pool: clean, poor_bounces: 50}\n",
+                "reputation.enabled: false -> true\nreputation.window: 24h -> 7d\n"
+                "reputation.hold: 12h -> 1h\nreputation.good_pool: (none) -> clean\n"
+                "reputation.poor_bounces: 100 -> 50\n");
     expect_diff("late_identity: {header: X-A, accounts: [r, s]}\n",
                 "late_identity: {header: X-A, accounts: s}\n", "late_identity.accounts: r -> (none)\n");
 }
