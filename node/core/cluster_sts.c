@@ -135,7 +135,6 @@ static uint64_t in_turn(struct cluster_sts *s)
 void cluster_sts_tick(struct cluster *c)
 {
     struct cluster_sts *s = c->sts;
-    sts_keep(c->node->sts);
     if (s->asked != 0 || c->gossip == NULL)
         return;
     uint64_t node = 0;

@@ -10,6 +10,7 @@
 #include "node/core/node.h"
 #include "node/core/worker.h"
 #include "node/net/dns.h"
+#include "node/tlspolicy/https.h"
 #include "node/tlspolicy/rpt.h"
 #include "node/tlspolicy/sts_fetch.h"
 #include "node/tlspolicy/sts_share.h"
@@ -24,7 +25,6 @@
 #define THREADS 4
 #define QUEUE_MAX 1024
 #define LOOKUP_TIMEOUT_MS 60000 /* as a whole; then what is known counts */
-#define ADDRESSES_MAX 8         /* of a policy host, that are tried */
 #define SAVE_MS 10000           /* at least between two writings of the file */
 
 struct sts {
@@ -47,7 +47,7 @@ struct job {
     uint16_t port;
     bool fetched;
     bool report; /* failures are counted for the domain's TLS report */
-    char addresses[ADDRESSES_MAX * (IP_TEXT_MAX + 3)];
+    char addresses[HTTPS_ADDRESSES_TEXT];
 };
 
 struct sts_lookup {
@@ -91,6 +91,16 @@ void sts_keep(struct sts *s)
     s->keep.run = keep_run;
     if (auth_pool_push(s->pool, &s->keep) != 0)
         atomic_store(&s->keeping, false);
+}
+
+int sts_push(struct sts *s, struct auth_job *job)
+{
+    return auth_pool_push(s->pool, job);
+}
+
+atomic_bool *sts_stopping(struct sts *s)
+{
+    return &s->stop;
 }
 
 struct sts_store *sts_store_of(struct sts *s)
@@ -197,13 +207,14 @@ static void lookup_timer_cb(struct timer *t)
     lookup_finish(l);
 }
 
-static void put_addresses(struct job *j, const struct dns_site *found)
+void sts_put_addresses(char *out, const struct dns_site *found)
 {
     size_t at = 0;
-    for (uint32_t i = 0; i < found->ntargets && i < ADDRESSES_MAX; i++) {
+    out[0] = '\0';
+    for (uint32_t i = 0; i < found->ntargets && i < HTTPS_ADDRESSES_MAX; i++) {
         char text[IP_TEXT_MAX];
         const struct ip_addr *a = &found->targets[i].addr;
-        int n = snprintf(j->addresses + at, sizeof j->addresses - at, a->family == 4 ? "%s%s" : "%s[%s]",
+        int n = snprintf(out + at, HTTPS_ADDRESSES_TEXT - at, a->family == 4 ? "%s%s" : "%s[%s]",
                          i == 0 ? "" : ",", ip_addr_format(a, text));
         at += n > 0 ? (size_t)n : 0;
     }
@@ -232,7 +243,7 @@ static void found_host_cb(void *ctx, struct dns_site *found)
     j->report = l->w->config->tls_reports.send;
     memcpy(j->domain, l->domain, sizeof j->domain);
     memcpy(j->id, l->id, sizeof j->id);
-    put_addresses(j, found);
+    sts_put_addresses(j->addresses, found);
     j->lookup = l;
     l->job = j;
     if (auth_pool_push(s->pool, &j->job) == 0)

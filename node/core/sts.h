@@ -13,6 +13,8 @@
 #include "base/span.h"
 #include "node/tlspolicy/sts.h"
 
+#include <stdatomic.h>
+
 struct worker;
 struct sts;
 
@@ -27,6 +29,15 @@ uint32_t sts_known(struct sts *s);
 void sts_keep(struct sts *s);
 struct sts_store;
 struct sts_store *sts_store_of(struct sts *s);
+
+/* Its threads, for others who talk to web servers. As auth_pool_push. */
+struct auth_job;
+int sts_push(struct sts *s, struct auth_job *job);
+/* Set when they are to end. */
+atomic_bool *sts_stopping(struct sts *s);
+/* Of a web server, as libcurl wants them; HTTPS_ADDRESSES_TEXT octets. */
+struct dns_site;
+void sts_put_addresses(char *out, const struct dns_site *found);
 
 struct sts_lookup;
 /* `policy` is borrowed for the call; NULL: none is in force. */

@@ -10,7 +10,7 @@
 
 #define LINE_BYTES 57 /* 76 characters of base64 */
 
-static int compress_json(struct span json, struct buf *out)
+int tlsrpt_gzip(struct span json, struct buf *out)
 {
     struct isal_zstream z;
     size_t room = json.n + json.n / 1000 * 5 + 1024;
@@ -45,7 +45,7 @@ int tlsrpt_mail_put(const struct tlsrpt_mail *m, struct buf *out, uint32_t *head
     char date[MAIL_DATE_TEXT];
     struct buf gz;
     buf_init(&gz, m->json.n + m->json.n / 1000 * 5 + 1024);
-    int err = compress_json(m->json, &gz);
+    int err = tlsrpt_gzip(m->json, &gz);
     if (err != 0) {
         buf_fini(&gz);
         return err;

@@ -13,6 +13,8 @@ struct tlsrpt_mail {
     struct span json;
 };
 
+/* Appends the report as a gzip file. 0 or an error. */
+int tlsrpt_gzip(struct span json, struct buf *out);
 /* Appends the whole message, the report compressed in it. 0, or an error; header_bytes is of its header. */
 int tlsrpt_mail_put(const struct tlsrpt_mail *m, struct buf *out, uint32_t *header_bytes);
 

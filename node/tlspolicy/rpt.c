@@ -4,8 +4,10 @@
 
 #include "base/err.h"
 #include "base/hash.h"
+#include "base/text.h"
 
 #include <errno.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +43,8 @@ struct rpt *rpt_new(uint32_t domains_max)
     pthread_mutex_init(&r->lock, NULL);
     map_init(&r->map, domain_hash, domain_match);
     list_init(&r->domains);
+    list_init(&r->changed);
+    buf_init(&r->gone, 1u << 20);
     r->max = domains_max;
     return r;
 }
@@ -49,6 +53,13 @@ static void domain_drop(struct rpt *r, struct rpt_domain *d)
 {
     map_remove(&r->map, domain_hash(d), d);
     list_remove(&d->link);
+    list_remove(&d->changed);
+    if (d->written) {
+        buf_printf(&r->gone, "{\"day\":%lld,\"done\":true,\"domain\":", (long long)d->day);
+        text_put_json(&r->gone, span_str(d->name));
+        buf_put_str(&r->gone, "}\n");
+        r->rewrite = r->rewrite || buf_err(&r->gone) != 0;
+    }
     for (uint32_t i = 0; i < d->n; i++) {
         struct rpt_entry *e = d->entries[i];
         r->bytes -= sizeof *e + strlen(e->text) + e->n * sizeof *e->failures;
@@ -65,6 +76,7 @@ void rpt_free(struct rpt *r)
     for (struct list *l; (l = list_first(&r->domains)) != NULL;)
         domain_drop(r, LIST_ITEM(l, struct rpt_domain, link));
     map_fini(&r->map);
+    buf_fini(&r->gone);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }
@@ -83,8 +95,17 @@ struct rpt_domain *rpt_domain_get(struct rpt *r, const char *name, int64_t day)
         free(d);
         return NULL;
     }
-    list_push_back(&r->domains, &d->link);
+    struct list *at = &r->domains; /* behind those of its day, and of earlier ones */
+    while (at->prev != &r->domains && LIST_ITEM(at->prev, struct rpt_domain, link)->day > day)
+        at = at->prev;
+    list_push_back(at, &d->link);
     return d;
+}
+
+void rpt_domain_changed(struct rpt *r, struct rpt_domain *d)
+{
+    if (!list_linked(&d->changed))
+        list_push_back(&r->changed, &d->changed);
 }
 
 struct rpt_entry *rpt_entry_get(struct rpt *r, struct rpt_domain *d, enum rpt_policy policy, struct span text)
@@ -143,6 +164,8 @@ void rpt_count(struct rpt *r, int64_t now_ms, const struct rpt_session *s)
     pthread_mutex_lock(&r->lock);
     struct rpt_domain *d = rpt_domain_get(r, s->domain, now_ms / RPT_DAY_MS);
     struct rpt_entry *e = d == NULL ? NULL : rpt_entry_get(r, d, s->policy, s->policy_text);
+    if (e != NULL)
+        rpt_domain_changed(r, d);
     if (e != NULL && s->result == RPT_SUCCESS) {
         e->good++;
     } else if (e != NULL) {
@@ -162,31 +185,95 @@ uint32_t rpt_domains(struct rpt *r)
     return n;
 }
 
+/* The first one of a day that is over, unless it waits. */
+static struct rpt_domain *find_due(const struct rpt *r, int64_t now_ms)
+{
+    LIST_EACH(link, &r->domains)
+    {
+        struct rpt_domain *d = LIST_ITEM(link, struct rpt_domain, link);
+        if (d->day >= now_ms / RPT_DAY_MS)
+            break; /* they are in the order of their days */
+        if (d->next_ms <= now_ms)
+            return d;
+    }
+    return NULL;
+}
+
+static void report_id(const struct rpt_domain *d, const struct rpt_sender *sender, char out[64])
+{
+    unsigned char sum[SHA256_DIGEST_LENGTH];
+    char text[1024];
+    uint64_t v;
+    int n = snprintf(text, sizeof text, "%s %s %.500s", d->name, sender->node == NULL ? "" : sender->node,
+                     sender->host);
+    SHA256((const unsigned char *)text, (size_t)n, sum);
+    memcpy(&v, sum, sizeof v);
+    snprintf(out, 64, "%lld.%016llx@%.24s", (long long)d->day, (unsigned long long)v, sender->host);
+}
+
 int rpt_next(struct rpt *r, int64_t now_ms, const struct rpt_sender *sender, struct rpt_due *out)
 {
     int err = ERR_NOT_FOUND;
     pthread_mutex_lock(&r->lock);
-    struct list *l = list_first(&r->domains);
-    struct rpt_domain *d = l == NULL ? NULL : LIST_ITEM(l, struct rpt_domain, link);
-    if (d != NULL && d->day < now_ms / RPT_DAY_MS) { /* they are in the order of their days */
+    const struct rpt_domain *d = find_due(r, now_ms);
+    if (d != NULL) {
         snprintf(out->domain, sizeof out->domain, "%s", d->name);
         out->day = d->day;
-        snprintf(out->id, sizeof out->id, "%lld.%016llx@%.24s", (long long)d->day,
-                 (unsigned long long)hash_bytes(d->name, strlen(d->name)), sender->host);
+        out->sent = d->sent;
+        report_id(d, sender, out->id);
         err = rpt_domain_render(d, sender, out->id, &out->json);
     }
     pthread_mutex_unlock(&r->lock);
     return err;
 }
 
-void rpt_done(struct rpt *r, const struct rpt_due *due)
+void rpt_domain_forget(struct rpt *r, const char *name, int64_t day)
 {
-    struct key key = { due->domain, due->day };
-    pthread_mutex_lock(&r->lock);
-    struct rpt_domain *d = map_find(&r->map, key_hash(due->domain, due->day), &key);
+    struct key key = { name, day };
+    struct rpt_domain *d = map_find(&r->map, key_hash(name, day), &key);
     if (d != NULL)
         domain_drop(r, d);
+}
+
+void rpt_done(struct rpt *r, const struct rpt_due *due)
+{
+    pthread_mutex_lock(&r->lock);
+    rpt_domain_forget(r, due->domain, due->day);
     pthread_mutex_unlock(&r->lock);
+}
+
+bool rpt_later(struct rpt *r, const struct rpt_due *due, int64_t now_ms)
+{
+    struct key key = { due->domain, due->day };
+    bool again = false;
+    pthread_mutex_lock(&r->lock);
+    struct rpt_domain *d = map_find(&r->map, key_hash(due->domain, due->day), &key);
+    if (d != NULL) {
+        if (d->tries++ == 0)
+            d->first_ms = now_ms;
+        int64_t wait_ms = (int64_t)RPT_RETRY_MS << (d->tries < 10 ? d->tries - 1 : 9);
+        d->sent = due->sent;
+        d->next_ms = now_ms + wait_ms;
+        again = d->next_ms - d->first_ms < RPT_GIVE_UP_MS && now_ms >= d->first_ms;
+        if (!again)
+            domain_drop(r, d);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return again;
+}
+
+int64_t rpt_waits_until(struct rpt *r)
+{
+    int64_t first = INT64_MAX;
+    pthread_mutex_lock(&r->lock);
+    LIST_EACH(link, &r->domains)
+    {
+        const struct rpt_domain *d = LIST_ITEM(link, struct rpt_domain, link);
+        if (d->next_ms != 0 && d->next_ms < first)
+            first = d->next_ms;
+    }
+    pthread_mutex_unlock(&r->lock);
+    return first;
 }
 
 /* ---- who wants reports ---- */

@@ -52,20 +52,34 @@ uint32_t rpt_domains(struct rpt *r);
 
 struct rpt_sender {
     const char *organization, *contact, *host;
+    const char *node; /* tells this node's reports from those of others with its host's name */
 };
 struct rpt_due {
     char domain[256];
     int64_t day;     /* since 1970 */
-    char id[64];     /* of the report; the same whenever it is asked for */
+    uint32_t sent;   /* addresses that have it, by their places in the record, for the caller to add to */
+    char id[64];     /* of the report; the same whenever it is asked for, over restarts, too */
     struct buf json; /* the caller's to init */
 };
-/* The report about one domain, of a day that is over. ERR_NOT_FOUND: none is left; -ENOMEM. */
+/* The report about one domain, of a day that is over. ERR_NOT_FOUND: none is due; -ENOMEM. */
 int rpt_next(struct rpt *r, int64_t now_ms, const struct rpt_sender *sender, struct rpt_due *out);
 /* It was sent, or nobody wants it. */
 void rpt_done(struct rpt *r, const struct rpt_due *due);
+/* Not all of `due->sent` could be reached: again after RPT_RETRY_MS, then after twice as long each time.
+ * False: RPT_GIVE_UP_MS have passed since the first time, and it is done with (RFC 8460 section 5.4). */
+#define RPT_RETRY_MS 300000
+#define RPT_GIVE_UP_MS RPT_DAY_MS
+bool rpt_later(struct rpt *r, const struct rpt_due *due, int64_t now_ms);
+/* When the next one that waits is due, wall; INT64_MAX: none waits. */
+int64_t rpt_waits_until(struct rpt *r);
 
-/* What is counted, over restarts. 0 or an error; what cannot be read is left out. */
-int rpt_save(struct rpt *r, const char *file);
+/* What is counted, over restarts and crashes. One thread at a time for each file. 0 or an error; what cannot
+ * be read is left out.
+ *
+ * rpt_keep appends what changed since, and writes the file as a whole when it has become much longer than it
+ * need be; both are synced. */
+int rpt_keep(struct rpt *r, const char *file);
+int rpt_save(struct rpt *r, const char *file); /* as a whole */
 int rpt_load(struct rpt *r, const char *file, int64_t now_ms);
 
 #define RPT_TXT "_smtp._tls." /* in front of the domain */

@@ -1,19 +1,15 @@
-/* TLS reports as JSON (RFC 8460 section 4.4), and what is counted as a file. Under the caller's lock, or with
- * its own. */
+/* TLS reports as JSON (RFC 8460 section 4.4), and the lines of the file of what is counted. Under the
+ * caller's lock. */
 #include "node/tlspolicy/rpt_impl.h"
 
 #include "base/err.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
-
-#define FILE_MAX_DAYS 3 /* what is older was never sent, and is of no use any more */
 
 static const char *const policies[] = {
     [RPT_NO_POLICY] = "no-policy-found", [RPT_TLSA] = "tlsa", [RPT_STS] = "sts"
@@ -142,9 +138,9 @@ int rpt_domain_render(const struct rpt_domain *d, const struct rpt_sender *sende
     return err;
 }
 
-/* ---- the file: a line for each domain and day, in the form of a report --------------------------------- */
+/* ---- a line of the file ---- */
 
-static int line_put(const struct rpt_domain *d, FILE *f)
+int rpt_domain_line(const struct rpt_domain *d, struct buf *out)
 {
     json_t *line = json_object(), *list = json_array();
     json_object_set_new(line, "day", json_integer((json_int_t)d->day));
@@ -152,37 +148,9 @@ static int line_put(const struct rpt_domain *d, FILE *f)
     for (uint32_t i = 0; i < d->n; i++)
         json_array_append_new(list, entry_json(d, d->entries[i]));
     json_object_set_new(line, "policies", list);
-    char *text = json_dumps(line, JSON_COMPACT);
+    int err = dump(line, out);
     json_decref(line);
-    int err = text == NULL ? -ENOMEM : fprintf(f, "%s\n", text) < 0 ? -EIO : 0;
-    free(text);
-    return err;
-}
-
-int rpt_save(struct rpt *r, const char *file)
-{
-    char fresh[4096];
-    if (snprintf(fresh, sizeof fresh, "%s.new", file) >= (int)sizeof fresh)
-        return ERR_LIMIT;
-    int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
-    if (f == NULL) {
-        int err = -errno;
-        if (fd >= 0)
-            close(fd);
-        return err;
-    }
-    int err = 0;
-    pthread_mutex_lock(&r->lock);
-    LIST_EACH_SAFE(link, &r->domains)
-    {
-        if (err == 0)
-            err = line_put(LIST_ITEM(link, struct rpt_domain, link), f);
-    }
-    pthread_mutex_unlock(&r->lock);
-    if (fclose(f) != 0 && err == 0)
-        err = -errno;
-    return err == 0 && rename(fresh, file) != 0 ? -errno : err;
+    return err != 0 ? err : buf_put_char(out, '\n');
 }
 
 static const char *text_of(const json_t *j, const char *key)
@@ -231,30 +199,21 @@ static void entry_take(struct rpt *r, struct rpt_domain *d, const json_t *j)
     }
 }
 
-int rpt_load(struct rpt *r, const char *file, int64_t now_ms)
+void rpt_line_take(struct rpt *r, const char *line, int64_t from_day, int64_t to_day)
 {
-    FILE *f = fopen(file, "re");
-    if (f == NULL)
-        return errno == ENOENT ? 0 : -errno;
-    char *line = NULL;
-    size_t cap = 0, i;
-    pthread_mutex_lock(&r->lock);
-    while (getline(&line, &cap, f) >= 0) {
-        json_t *j = json_loads(line, 0, NULL), *item;
-        int64_t day = json_integer_value(json_object_get(j, "day"));
-        const char *name = text_of(j, "domain");
-        bool good =
-            name[0] != '\0' && day <= now_ms / RPT_DAY_MS && day >= now_ms / RPT_DAY_MS - FILE_MAX_DAYS;
-        struct rpt_domain *d = good ? rpt_domain_get(r, name, day) : NULL;
+    json_t *j = json_loads(line, 0, NULL), *item;
+    int64_t day = json_integer_value(json_object_get(j, "day"));
+    const char *name = text_of(j, "domain");
+    size_t i;
+    if (name[0] != '\0' && day >= from_day && day <= to_day) {
+        rpt_domain_forget(r, name, day); /* a later line says all anew */
+        bool done = json_is_true(json_object_get(j, "done"));
+        struct rpt_domain *d = done ? NULL : rpt_domain_get(r, name, day);
         json_array_foreach(json_object_get(j, "policies"), i, item)
         {
             if (d != NULL)
                 entry_take(r, d, item);
         }
-        json_decref(j);
     }
-    pthread_mutex_unlock(&r->lock);
-    free(line);
-    fclose(f);
-    return 0;
+    json_decref(j);
 }

@@ -5,8 +5,6 @@
 
 #include "node/tlspolicy/sts.h"
 
-#define STS_FETCH_TIMEOUT_MS 30000
-
 struct sts_fetch {
     const char *domain;
     uint16_t port;         /* 443, but in tests */

@@ -424,8 +424,10 @@ def test_tls_required_no(signed, make_sink, dns, policies, authority, certificat
 # ---- TLS reports ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow(15)
 def test_tls_reports(signed, make_sink, dns, folder, policies, authority, certificates, mx_port):
-    """What went well and what did not, by policy, goes the next day to the domains that ask for it, and to no others."""
+    """What went well and what did not, by policy, goes the next day to the domains that ask for it, and to no others: by
+    mail and to web servers. A crash between loses nothing."""
     alone = certificates["alone"]
     sink, plain = make_sink("127.0.0.1", certificate=alone), make_sink("127.0.0.3")
     dns.add("plain.mx.test", "A", "127.0.0.3")
@@ -439,22 +441,28 @@ def test_tls_reports(signed, make_sink, dns, folder, policies, authority, certif
                    "tls_reports": {"send": "on", "delay": "0", "organization": "Relay Inc."}, "dkim": {"keys": keys.config}},
                   wrapper=("env", f"SSL_CERT_FILE={authority.file}"))
     sts = sts_domain(dns, policies, "testing", policy_text("b.mx.test", mode="testing"), "plain.mx.test")
-    dns.add(f"_smtp._tls.{sts}", "TXT", '"v=TLSRPTv1;rua=mailto:sts@reports.test"')
+    web = f"https://mta-sts.good.web.test:{policies.port}"
+    dns.add("mta-sts.good.web.test", "A", "127.0.0.1")
+    dns.add(f"_smtp._tls.{sts}", "TXT", f'"v=TLSRPTv1;rua=mailto:sts@reports.test,{web}/tlsrpt"')
+    dns.add("moved.test", "MX", "10 plain.mx.test")
+    dns.add("_smtp._tls.moved.test", "TXT", f'"v=TLSRPTv1;rua={web}/moved,https://127.0.0.1:{policies.port}/x"')
+    policies.post_answers["/moved"] = (307, {"Location": f"{web}/elsewhere"})
     dns.mail_domain("reports.test", "127.0.0.3")
-    for name in ("good.signed.test", "silent.signed.test", sts):
+    for name in ("good.signed.test", "silent.signed.test", sts, "moved.test"):
         node.send(f"r@{name}")
         delivered(node, f"r@{name}")
     node.send("r@wrong.signed.test")
     deferred(node, "r@wrong.signed.test", "TLSA")
-    node.stop()
     counted = node.folder / "data/tls-reports"
+    wait_until("it is on disk", lambda: counted.exists() and "wrong.signed.test" in counted.read_text(), 30)
+    node.kill()
     lines = [json.loads(line) for line in counted.read_text().splitlines()]
-    assert len({line["domain"] for line in lines}) == 4
+    assert len({line["domain"] for line in lines}) == 5
     today = lines[0]["day"]
     counted.write_text("".join(json.dumps({**line, "day": today - 1}) + "\n" for line in lines)) # it was yesterday
     del plain.messages[:]
     node.restart()
-    wait_until("the reports come", lambda: len(plain.messages) == 3)
+    wait_until("the reports come", lambda: len(plain.messages) == 3 and len(policies.posts) == 2)
     reports = {}
     for message in plain.messages:
         mail = email.message_from_bytes(message.content)
@@ -481,6 +489,12 @@ def test_tls_reports(signed, make_sink, dns, folder, policies, authority, certif
     assert testing["policy"]["policy-type"] == "sts" and testing["policy"]["mx-host"] == ["b.mx.test"]
     assert "mode: testing" in testing["policy"]["policy-string"]
     assert testing["failure-details"][0]["result-type"] == "starttls-not-supported"
+    posts = {path: (kind, json.loads(gzip.decompress(body))) for path, kind, body in policies.posts}
+    assert sorted(posts) == ["/moved", "/tlsrpt"]
+    kind, report = posts["/tlsrpt"]
+    assert kind == "application/tlsrpt+gzip" and report["policies"] == [testing]
+    wait_until("the other one is not reached", lambda: "/moved: HTTP status 307" in node.log_text())
     node.stop()
-    assert not any(json.loads(line)["day"] < today for line in counted.read_text().splitlines())
+    left = [line["domain"] for line in map(json.loads, counted.read_text().splitlines()) if line["day"] < today]
+    assert left == ["moved.test"] # to be tried again
     assert sink.messages

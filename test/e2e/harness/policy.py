@@ -31,10 +31,12 @@ class Authority:
 
 
 class Policies:
-    """answers[host] is a policy's text, or (status, headers, body); requests has (host, path) of each that came."""
+    """answers[host] is a policy's text, or (status, headers, body); requests has (host, path) of each that came.
+    What is posted is in posts: (path, type, body); post_answers[path] is (status, headers) if not 201."""
 
     def __init__(self, certificate):
         self.answers, self.requests = {}, []
+        self.post_answers, self.posts = {}, []
         policies = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -53,6 +55,15 @@ class Policies:
                     self.wfile.write(body)
                 except OSError:
                     pass
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                policies.posts.append((self.path, self.headers["Content-Type"], body))
+                status, headers = policies.post_answers.get(self.path, (201, {}))
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
 
             def log_message(self, *_):
                 pass

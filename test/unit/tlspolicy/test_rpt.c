@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define DAY0 (INT64_C(19000) * RPT_DAY_MS)
@@ -174,6 +175,153 @@ static void test_restart(void **state)
     rmdir(dir);
 }
 
+static uint64_t good_sessions(struct rpt *r, int64_t now_ms)
+{
+    json_t *j = next(r, now_ms);
+    uint64_t n = j == NULL ? 0
+                           : (uint64_t)summary(json_array_get(json_object_get(j, "policies"), 0),
+                                               "total-successful-session-count");
+    json_decref(j);
+    return n;
+}
+
+static size_t file_bytes(const char *file)
+{
+    struct stat st;
+    return stat(file, &st) == 0 ? (size_t)st.st_size : 0;
+}
+
+/* What was kept is there after a crash, the last word about each domain; what was sent is not. */
+static void test_crash(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/test-rpt-XXXXXX", file[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(file, sizeof file, "%s/f", dir);
+    struct rpt *r = rpt_new(100);
+    assert_int_equal(rpt_keep(r, file), 0);
+    assert_int_equal(file_bytes(file), 0); /* nothing to say */
+    for (int i = 0; i < 5; i++) {
+        count(r, DAY0, "a.test", RPT_NO_POLICY, "", RPT_SUCCESS, "");
+        assert_int_equal(rpt_keep(r, file), 0);
+    }
+    count(r, DAY0, "b.test", RPT_NO_POLICY, "", RPT_SUCCESS, "");
+    count(r, DAY0 + RPT_DAY_MS, "c.test", RPT_NO_POLICY, "", RPT_SUCCESS, "");
+    count(r, DAY0, "d.test", RPT_NO_POLICY, "", RPT_SUCCESS, ""); /* the clock was set back */
+    assert_int_equal(rpt_keep(r, file), 0);
+    size_t bytes = file_bytes(file);
+    assert_int_equal(rpt_keep(r, file), 0);
+    assert_int_equal(file_bytes(file), bytes);                       /* nothing has changed */
+    count(r, DAY0, "lost.test", RPT_NO_POLICY, "", RPT_SUCCESS, ""); /* it crashes before this is kept */
+    FILE *f = fopen(file, "a");                                      /* in the middle of a line */
+    fputs("{\"day\":19000,\"domain\":\"a.test\",\"pol", f);
+    fclose(f);
+    rpt_free(r);
+
+    r = rpt_new(100);
+    assert_int_equal(rpt_load(r, file, DAY0 + RPT_DAY_MS), 0);
+    assert_int_equal(rpt_domains(r), 4);
+    assert_int_equal(rpt_keep(r, file), 0); /* as a whole */
+    assert_true(file_bytes(file) < bytes);
+    assert_int_equal(good_sessions(r, DAY0 + RPT_DAY_MS), 5); /* a.test: done */
+    assert_int_equal(rpt_keep(r, file), 0);
+    rpt_free(r);
+
+    r = rpt_new(100);
+    assert_int_equal(rpt_load(r, file, DAY0 + RPT_DAY_MS), 0);
+    assert_int_equal(rpt_domains(r), 3);
+    assert_int_equal(good_sessions(r, DAY0 + RPT_DAY_MS), 1); /* b.test */
+    assert_int_equal(good_sessions(r, DAY0 + RPT_DAY_MS), 1); /* d.test, though it came later than c.test */
+    assert_int_equal(good_sessions(r, DAY0 + RPT_DAY_MS), 0);
+    rpt_free(r);
+    unlink(file);
+    rmdir(dir);
+}
+
+/* The file doesn't grow for ever, and a disk that fails costs nothing but the time until it works. */
+static void test_file_bounds(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/test-rpt-XXXXXX", file[64], name[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(file, sizeof file, "%s/f", dir);
+    struct rpt *r = rpt_new(2000);
+    for (int round = 0; round < 40; round++) {
+        for (int i = 0; i < 1000; i++) {
+            snprintf(name, sizeof name, "d%d.test", i);
+            count(r, DAY0, name, RPT_NO_POLICY, "", RPT_VALIDATION_FAILURE, "mx.test");
+        }
+        assert_int_equal(rpt_keep(r, file), 0);
+        assert_true(file_bytes(file) < 6u << 20);
+    }
+    unlink(file);
+    rmdir(dir);
+    count(r, DAY0, "d0.test", RPT_NO_POLICY, "", RPT_VALIDATION_FAILURE, "mx.test");
+    assert_int_not_equal(rpt_keep(r, file), 0);
+    assert_int_not_equal(rpt_keep(r, file), 0); /* still owed */
+    assert_int_equal(mkdir(dir, 0700), 0);
+    assert_int_equal(rpt_keep(r, file), 0);
+    rpt_free(r);
+    r = rpt_new(2000);
+    assert_int_equal(rpt_load(r, file, DAY0), 0);
+    assert_int_equal(rpt_domains(r), 1000);
+    rpt_free(r);
+    unlink(file);
+    rmdir(dir);
+}
+
+/* An address that cannot be reached is tried again for a day; the others go on, and have it once. */
+static void test_later(void **state)
+{
+    (void)state;
+    struct rpt *r = rpt_new(10);
+    struct rpt_due due;
+    int64_t now = DAY0 + RPT_DAY_MS;
+    char id[64] = "";
+    uint32_t tries = 0;
+    count(r, DAY0, "a.test", RPT_NO_POLICY, "", RPT_SUCCESS, "");
+    count(r, DAY0, "b.test", RPT_NO_POLICY, "", RPT_SUCCESS, "");
+    assert_int_equal(rpt_waits_until(r), INT64_MAX);
+    for (bool again = true; again; tries++) {
+        buf_init(&due.json, 1u << 20);
+        assert_int_equal(rpt_next(r, now, &sender, &due), 0);
+        assert_string_equal(due.domain, "a.test");
+        assert_true(tries == 0 || strcmp(due.id, id) == 0);
+        assert_int_equal(due.sent, tries == 0 ? 0 : 5);
+        snprintf(id, sizeof id, "%s", due.id);
+        buf_fini(&due.json);
+        due.sent = 5;
+        again = rpt_later(r, &due, now);
+        if (tries == 0) {
+            json_t *j = next(r, now); /* b.test need not wait */
+            assert_non_null(j);
+            json_decref(j);
+        }
+        if (again) {
+            assert_null(next(r, now));
+            int64_t then = rpt_waits_until(r);
+            assert_int_equal(then, now + ((int64_t)RPT_RETRY_MS << tries));
+            assert_null(next(r, then - 1));
+            now = then;
+        }
+    }
+    assert_in_range(tries, 7, 12);
+    assert_true(now < DAY0 + 2 * RPT_DAY_MS);
+    assert_int_equal(rpt_domains(r), 0);
+    /* nodes with one host's name, and restarts */
+    struct rpt_sender other = sender;
+    other.node = "b";
+    count(r, DAY0, "a.test", RPT_NO_POLICY, "", RPT_SUCCESS, "");
+    buf_init(&due.json, 1u << 20);
+    assert_int_equal(rpt_next(r, now, &sender, &due), 0);
+    assert_string_equal(due.id, id);
+    buf_reset(&due.json);
+    assert_int_equal(rpt_next(r, now, &other, &due), 0);
+    assert_string_not_equal(due.id, id);
+    buf_fini(&due.json);
+    rpt_free(r);
+}
+
 static void test_txt(void **state)
 {
     (void)state;
@@ -215,7 +363,9 @@ static void test_txt(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_report), cmocka_unit_test(test_bounds),
-                                        cmocka_unit_test(test_restart), cmocka_unit_test(test_txt) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_report),      cmocka_unit_test(test_bounds),
+                                        cmocka_unit_test(test_restart),     cmocka_unit_test(test_crash),
+                                        cmocka_unit_test(test_file_bounds), cmocka_unit_test(test_later),
+                                        cmocka_unit_test(test_txt) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
