@@ -60,8 +60,8 @@ def signed(folder, dns, make_node):
     """A node that trusts the key of a zone made of the lines."""
     zones = []
 
-    def make(lines, config=None, **more):
-        zone = SignedZone(folder, "signed.test", lines)
+    def make(lines, config=None, ended=(), **more):
+        zone = SignedZone(folder, "signed.test", lines, ended)
         zones.append(zone.__enter__())
         dns.behind["signed.test"] = zone.port
         config = {"resolver": {"trust_anchor_file": zone.anchor, "timeout": "3s"}, "delivery": {"retry": ["1h"]},
@@ -87,7 +87,8 @@ def delivered(node, recipient):
 
 
 def test_dane_known_by_its_records(signed, make_sink, certificates, mx_port):
-    """DANE-EE whatever its names; DANE-TA by a name below its CA; SNI and name are those at the end of an alias."""
+    """DANE-EE whatever its names; DANE-TA by a name below its CA; SNI and name are those at the end of an alias; the
+    records may be an alias's end."""
     alone, ta = certificates["alone"], certificates["ta"]
     names = []
     sinks = {"ee": make_sink("127.0.0.1", certificate=alone), "ta": make_sink("127.0.0.2", certificate=ta[:2])}
@@ -98,9 +99,12 @@ def test_dane_known_by_its_records(signed, make_sink, certificates, mx_port):
                   domain("full", mx_port, ("127.0.0.1", [tlsa(alone[0], 3, 1, 0)])) +
                   domain("ta", mx_port, ("127.0.0.2", [tlsa(ta[2], 2, 0, 1)])) +
                   domain("alias", mx_port, ("mx1.ta", [])) +
-                  domain("alias2", mx_port, ("plain", [tlsa(alone[0])])) + ["plain IN A 127.0.0.1"])
+                  domain("alias2", mx_port, ("plain", [tlsa(alone[0])])) + ["plain IN A 127.0.0.1"] +
+                  domain("cname", mx_port, ("127.0.0.1", [])) +
+                  [f"_{mx_port}._tcp.mx1.cname IN CNAME _dane", f"_dane IN TLSA {tlsa(alone[0])}"])
     expected = {"ee": ("DANE-EE", "mx1.ee"), "ee512": ("DANE-EE", "mx1.ee512"), "full": ("DANE-EE", "mx1.full"),
-                "ta": ("DANE-TA", "mx1.ta"), "alias": ("DANE-TA", "mx1.ta"), "alias2": ("DANE-EE", "mx1.alias2")}
+                "ta": ("DANE-TA", "mx1.ta"), "alias": ("DANE-TA", "mx1.ta"), "alias2": ("DANE-EE", "mx1.alias2"),
+                "cname": ("DANE-EE", "mx1.cname")}
     for name, (how, base) in expected.items():
         names.clear()
         node.send(f"r@{name}.signed.test")
@@ -109,7 +113,7 @@ def test_dane_known_by_its_records(signed, make_sink, certificates, mx_port):
         assert names == [base + ".signed.test"], name
     metrics = node.http("GET", "/metrics")[1]
     metrics = metrics if isinstance(metrics, str) else metrics.decode()
-    assert 'turnpike_tls_policy_total{policy="dane",result="verified"} 6' in metrics
+    assert 'turnpike_tls_policy_total{policy="dane",result="verified"} 7' in metrics
 
 
 def test_dane_another_server_than_the_records_say(signed, make_sink, certificates, mx_port):
@@ -141,23 +145,24 @@ def test_dane_another_server_than_the_records_say(signed, make_sink, certificate
                    for side, line in s.transcript if side == "C")
 
 
-@pytest.mark.parametrize("how", ["SERVFAIL", "timeout", "REFUSED", "bogus"])
+@pytest.mark.parametrize("how", ["SERVFAIL", "timeout", "REFUSED", "bogus", "ended"])
 def test_dane_records_that_cannot_be_learnt(signed, make_sink, dns, certificates, mx_port, how):
     """The host is not connected to, not even with TLS; the next one is."""
     alone = certificates["alone"]
+    records = [f"_{mx_port}._tcp.mx1.{name}.signed.test" for name in ("dark", "half")]
     sink, second = make_sink("127.0.0.1", certificate=alone), make_sink("127.0.0.2", certificate=alone)
     node = signed(domain("dark", mx_port, ("127.0.0.1", [tlsa(alone[0])])) +
-                  domain("half", mx_port, ("127.0.0.1", [tlsa(alone[0])]), ("127.0.0.2", [tlsa(alone[0])])))
-    for name in ("dark", "half"):
-        record = f"_{mx_port}._tcp.mx1.{name}.signed.test"
+                  domain("half", mx_port, ("127.0.0.1", [tlsa(alone[0])]), ("127.0.0.2", [tlsa(alone[0])])),
+                  ended=records if how == "ended" else ())
+    for record in records:
         if how == "bogus":
             dns.add(record, "TLSA", WRONG)
-        else:
+        elif how != "ended":
             dns.fail[record] = how
     node.send("r@dark.signed.test")
     node.send("r@half.signed.test")
     deferred(node, "r@dark.signed.test", f"TLSA records of mx1.dark.signed.test: "
-             f"{'they fail DNSSEC validation' if how == 'bogus' else ''}")
+             f"{'they fail DNSSEC validation' if how in ('bogus', 'ended') else ''}")
     assert delivered(node, "r@half.signed.test")["mx"] == "mx2.half.signed.test"
     assert not sink.sessions
 
@@ -214,10 +219,12 @@ def authority(tmp_path_factory):
     ca = Authority(tmp_path_factory.mktemp("ca"))
     ca.web = ca.certificate("web", "mta-sts.good.signed.test", *(f"mta-sts.{n}.web.test" for n in STS_DOMAINS))
     ca.mx = ca.certificate("mx", "a.mx.test", "b.mx.test")
+    ca.ended = ca.certificate("ended", "mta-sts.ended.web.test", "ended.mx.test", days=-1)
     return ca
 
 
-STS_DOMAINS = ("good", "wild", "unlisted", "self", "plain", "testing", "none", "redirect", "html", "huge", "missing", "broken")
+STS_DOMAINS = ("good", "wild", "unlisted", "self", "plain", "testing", "none", "redirect", "html", "huge", "missing", "broken",
+               "late")
 
 
 @pytest.fixture
@@ -255,7 +262,9 @@ def test_sts_modes(sts_node, make_sink, dns, policies, authority, certificates):
     good = make_sink("127.0.0.1", certificate=authority.mx)
     own = make_sink("127.0.0.2", certificate=certificates["alone"])
     plain = make_sink("127.0.0.3")
-    for host, address in (("a.mx.test", "127.0.0.1"), ("self.mx.test", "127.0.0.2"), ("plain.mx.test", "127.0.0.3")):
+    late = make_sink("127.0.0.4", certificate=authority.ended)
+    for host, address in (("a.mx.test", "127.0.0.1"), ("self.mx.test", "127.0.0.2"), ("plain.mx.test", "127.0.0.3"),
+                          ("ended.mx.test", "127.0.0.4")):
         dns.add(host, "A", address)
     node = sts_node()
     fine = [sts_domain(dns, policies, "good", policy_text("other.test", "a.mx.test")),
@@ -263,7 +272,8 @@ def test_sts_modes(sts_node, make_sink, dns, policies, authority, certificates):
     waiting = {sts_domain(dns, policies, "unlisted", policy_text("*.a.mx.test", "b.mx.test")):
                "a.mx.test is none of the hosts that the MTA-STS policy of unlisted.web.test names",
                sts_domain(dns, policies, "self", policy_text("self.mx.test"), "self.mx.test"): "not trusted",
-               sts_domain(dns, policies, "plain", policy_text("plain.mx.test"), "plain.mx.test"): "STARTTLS"}
+               sts_domain(dns, policies, "plain", policy_text("plain.mx.test"), "plain.mx.test"): "STARTTLS",
+               sts_domain(dns, policies, "late", policy_text("ended.mx.test"), "ended.mx.test"): "expired"}
     free = [sts_domain(dns, policies, "testing", policy_text("b.mx.test", mode="testing"), "plain.mx.test"),
             sts_domain(dns, policies, "none", policy_text(mode="none"), "plain.mx.test")]
     for name in fine + list(waiting) + free:
@@ -274,16 +284,17 @@ def test_sts_modes(sts_node, make_sink, dns, policies, authority, certificates):
         assert not delivered(node, f"r@{name}")["tls"]
     for name, text in waiting.items():
         deferred(node, f"r@{name}", text)
-    assert sorted(good.recipients()) == sorted(f"r@{n}" for n in fine) and not own.messages
+    assert sorted(good.recipients()) == sorted(f"r@{n}" for n in fine) and not own.messages + late.messages
     assert sorted(plain.recipients()) == sorted(f"r@{n}" for n in free)
-    assert len(policies.requests) == len(set(policies.requests)) == 7
+    assert len(policies.requests) == len(set(policies.requests)) == 8
     metrics = node.http("GET", "/metrics")[1]
     metrics = metrics if isinstance(metrics, str) else metrics.decode()
     assert 'turnpike_tls_policy_total{policy="mta_sts",result="verified"} 2' in metrics
 
 
-def test_sts_policies_that_are_none(sts_node, make_sink, dns, policies):
-    """A redirect, another type, too much, nothing, nonsense, a certificate for another name: there is no policy then."""
+def test_sts_policies_that_are_none(sts_node, make_sink, dns, policies, authority):
+    """A redirect, another type, too much, nothing, nonsense, a certificate for another name or that has ended: there is no
+    policy then."""
     sink = make_sink("127.0.0.3")
     dns.add("plain.mx.test", "A", "127.0.0.3")
     good = policy_text("b.mx.test")
@@ -300,12 +311,16 @@ def test_sts_policies_that_are_none(sts_node, make_sink, dns, policies):
     dns.add("_mta-sts.elsewhere.test", "TXT", '"v=STSv1; id=1;"')
     dns.add("mta-sts.elsewhere.test", "A", "127.0.0.1")
     policies.answers["mta-sts.elsewhere.test"] = good
+    domains.append(sts_domain(dns, policies, "ended", good, "plain.mx.test"))
+    policies.use("mta-sts.ended.web.test", authority.ended)
     for name in (*domains, "elsewhere.test"):
         node.send(f"r@{name}")
         delivered(node, f"r@{name}")
-    assert len(sink.messages) == 6
+    assert len(sink.messages) == 7
+    assert "expired" in node.log_text()
     asked = [host for host, _path in policies.requests]
     assert "mta-sts.good.web.test" not in asked and "mta-sts.elsewhere.test" not in asked
+    assert "mta-sts.ended.web.test" not in asked
 
 
 @pytest.mark.parametrize("gone", ["record", "server", "both"])
@@ -330,6 +345,24 @@ def test_sts_what_was_learnt_stays(sts_node, make_sink, dns, policies, authority
     assert sink.recipients() == [f"r@{name}"]
     if gone == "server":
         assert len(policies.requests) == 2
+
+
+def test_sts_another_id(sts_node, make_sink, dns, policies):
+    """A new id has the policy fetched anew, though the old one would last, and mail waits for it."""
+    sink = make_sink("127.0.0.3")
+    dns.add("plain.mx.test", "A", "127.0.0.3")
+    name = sts_domain(dns, policies, "good", policy_text(mode="none"), "plain.mx.test")
+    node = sts_node()
+    node.send(f"r@{name}")
+    delivered(node, f"r@{name}")
+    dns.clear(f"_mta-sts.{name}")
+    dns.add(f"_mta-sts.{name}", "TXT", '"v=STSv1; id=2;"')
+    policies.answers[f"mta-sts.{name}"] = policy_text("b.mx.test")
+    node.stop()
+    node.restart() # its resolver remembers nothing
+    node.send(f"s@{name}")
+    deferred(node, f"s@{name}", "is none of the hosts")
+    assert sink.recipients() == [f"r@{name}"] and len(policies.requests) == 2
 
 
 def test_sts_is_outranked_by_dane(signed, make_sink, dns, policies, authority, certificates, mx_port):

@@ -37,6 +37,7 @@ class Policies:
     def __init__(self, certificate):
         self.answers, self.requests = {}, []
         self.post_answers, self.posts = {}, []
+        self.contexts = {}
         policies = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -79,8 +80,18 @@ class Policies:
         self.server = Server(("127.0.0.1", self.port), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)
+        context.sni_callback = self.choose
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
+
+    def use(self, host, certificate):
+        """Another certificate for this host."""
+        self.contexts[host] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.contexts[host].load_cert_chain(*certificate)
+
+    def choose(self, socket, name, _context):
+        if name in self.contexts:
+            socket.context = self.contexts[name]
 
     def close(self):
         self.server.shutdown()

@@ -24,13 +24,16 @@ def tlsa(certificate, usage=3, selector=1, matching=1):
 
 
 class SignedZone:
-    def __init__(self, folder, name, lines):
+    """The signatures of TLSA records at the names in `ended` ended long ago."""
+
+    def __init__(self, folder, name, lines, ended=()):
         where = self.where = pathlib.Path(folder) / f"zone-{name}"
         where.mkdir()
         (where / "zone").write_text("\n".join([
             f"$ORIGIN {name}.", "$TTL 60", "@ IN SOA ns hostmaster 1 3600 600 86400 60", "@ IN NS ns", "ns IN A 127.0.0.1",
             *lines]) + "\n")
         self.name = name
+        self.ended = ended
         self.port = free_port()
 
     def run(self, *command):
@@ -39,6 +42,9 @@ class SignedZone:
     def __enter__(self):
         key = self.run("ldns-keygen", "-k", "-a", "ECDSAP256SHA256", "-r", "/dev/urandom", self.name).strip()
         self.run("ldns-signzone", "-f", "signed", "zone", key)
+        if self.ended:
+            self.run("ldns-signzone", "-i", "20200101", "-e", "20200201", "-f", "old", "zone", key)
+            self.mix()
         self.anchor = str(self.where / f"{key}.key")
         (self.where / "nsd.conf").write_text(
             f"server:\n  ip-address: 127.0.0.1@{self.port}\n  username: \"\"\n  chroot: \"\"\n  zonesdir: \"{self.where}\"\n"
@@ -48,6 +54,15 @@ class SignedZone:
             self.nsd = subprocess.Popen(["/usr/sbin/nsd", "-d", "-c", self.where / "nsd.conf"], stdout=log, stderr=log)
         wait_until("nsd answers", self.answers)
         return self
+
+    def mix(self):
+        def is_ended(line):
+            words = line.split()
+            return words[3:5] == ["RRSIG", "TLSA"] and words[0].rstrip(".") in self.ended
+        new, old = [(self.where / name).read_text().splitlines() for name in ("signed", "old")]
+        lines = [line for line in new if not is_ended(line)] + [line for line in old if is_ended(line)]
+        assert sum(map(is_ended, lines)) == len(self.ended)
+        (self.where / "signed").write_text("\n".join(lines) + "\n")
 
     def __exit__(self, *_):
         self.nsd.terminate()
