@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "node/core/cluster_impl.h"
+#include "node/core/suppress.h"
 #include "node/core/tally.h"
 #include "spool/spool.h"
 
@@ -40,6 +41,8 @@ static void cluster_effects_cb(void *ctx, uint64_t index, const struct machine_e
             changed(c, e->change);
             if (e->change == MACHINE_CHANGED_POOLS || e->change == MACHINE_CHANGED_ALL)
                 cluster_pools_changed(c, e->change == MACHINE_CHANGED_POOLS ? e->key : (struct span){ "", 0 });
+            if (e->change == MACHINE_CHANGED_SUPPRESSED || e->change == MACHINE_CHANGED_ALL)
+                suppress_changed(c);
             if (e->change == MACHINE_CHANGED_ACCOUNT || e->change == MACHINE_CHANGED_ALL)
                 cluster_auth_changed(c,
                                      e->change == MACHINE_CHANGED_ACCOUNT ? e->key : (struct span){ "", 0 });

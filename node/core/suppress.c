@@ -238,13 +238,18 @@ static bool propose(struct cluster *c, const struct policy *policy, struct waiti
     return err == 0;
 }
 
+void suppress_changed(struct cluster *c)
+{
+    atomic_store(&c->suppress->any, directory_suppressed_count(c->m) > 0);
+}
+
 void suppress_tick(struct cluster *c)
 {
     struct suppress *sp = c->suppress;
     struct policy *policy = cluster_policy(c);
     uint64_t forgotten = 0;
     bool goes_on = policy != NULL;
-    atomic_store(&sp->any, directory_suppressed_count(c->m) > 0);
+    suppress_changed(c);
     for (unsigned i = 0; i < SUPPRESS_TURN_MAX && goes_on; i++) {
         struct waiting *w = take(sp, &forgotten);
         if (forgotten > 0)

@@ -37,7 +37,8 @@ struct suppress_bounce {
 };
 void suppress_bounced(struct cluster *c, const struct suppress_bounce *b);
 
-/* The cluster thread, every 100 ms. */
+/* The cluster thread: an entry came or went; and every 100 ms. */
+void suppress_changed(struct cluster *c);
 void suppress_tick(struct cluster *c);
 
 #endif
