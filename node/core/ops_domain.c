@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "consensus/command.h"
 #include "node/core/cluster.h"
+#include "node/core/keyring.h"
 #include "node/core/node.h"
 #include "node/core/pools.h"
 #include "node/domain/check.h"
@@ -82,6 +83,7 @@ struct subject {
     struct ip_addr sources[DOMAIN_CHECK_SOURCES_MAX];
     size_t nsources;
     struct config *config;                      /* a reference: names and keys are in it */
+    struct keyring *ring;                       /* likewise, of the cluster; NULL: none */
     char selectors[DOMAIN_CHECK_KEYS_MAX][256]; /* those that were asked for */
     struct domain_check_key keys[DOMAIN_CHECK_KEYS_MAX];
     size_t nkeys;
@@ -136,7 +138,7 @@ static int read_selectors(struct subject *s, const char *list, struct admin_erro
     return 0;
 }
 
-/* What this node signs the domain's mail with, now or later. */
+/* What this node signs the domain's mail with, now or later: keys of its file and of the cluster. */
 static void read_keys(struct subject *s)
 {
     int64_t now_ms = clock_wall_ms();
@@ -148,6 +150,14 @@ static void read_keys(struct subject *s)
             continue;
         s->keys[s->nkeys++] =
             (struct domain_check_key){ .selector = k->selector, .domain = k->domain, .key = k->key };
+    }
+    for (uint32_t i = 0; i < keyring_count(s->ring) && s->nkeys < DOMAIN_CHECK_KEYS_MAX; i++) {
+        const struct keyring_key *k = keyring_at(s->ring, i);
+        struct span domain = span_str(s->domain), d = span_str(k->domain);
+        if ((k->not_after_ms == 0 || k->not_after_ms > now_ms) &&
+            (k->subdomains ? domain_name_within(domain, d) : span_eq_nocase(domain, d)))
+            s->keys[s->nkeys++] =
+                (struct domain_check_key){ .selector = k->selector, .domain = k->domain, .key = k->key };
     }
 }
 
@@ -190,6 +200,7 @@ static int read_subject(struct node *n, const struct admin_domain_check *q, stru
     if (dns_name_normalise(span_str(path), s->return_path) != 0)
         return admin_fail(e, ERR_BAD, "%s is no domain name", path);
     s->config = node_config(n);
+    s->ring = n->cluster == NULL ? NULL : cluster_keyring(n->cluster);
     int err = read_selectors(s, q->selectors, e);
     if (err == 0 && s->nkeys == 0)
         read_keys(s);
@@ -253,6 +264,7 @@ int ops_domain_check(void *ctx, const struct admin_domain_check *q, admin_domain
         err = check(ctx, s, fn, arg, e);
     if (s->config != NULL)
         config_rele(s->config);
+    keyring_rele(s->ring);
     free(s);
     return err;
 }

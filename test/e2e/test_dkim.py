@@ -322,6 +322,9 @@ def test_keys_of_the_cluster(make_cluster, make_sink, dns, keys, folder):
         keys.records[f"{row['selector']}._domainkey.{row['domain']}"] = row["record"]
     assert signers(first, 0) == ["e1", "r1"] and signers(second, 1) == ["e1", "r1"]
 
+    found = second.api("GET", "/v1/domain/check?domain=example.com&ips=127.0.0.1")["findings"]
+    assert {f["subject"] for f in found if f["what"] == "dkim"} == {"e1", "r1"}, found
+
     # one that joins later; in its name, with the others' keys under another sealing key
     third = cluster.add().start()
     third.join(first.token())

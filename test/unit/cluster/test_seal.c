@@ -75,7 +75,8 @@ static void keys_of_a_file(void **state)
     assert_int_equal(keys.n, SEAL_KEYS_MAX);
     assert_int_equal(seal_keys_format(&keys, &text), 0);
     assert_int_equal(seal_keys_parse(buf_span(&text), &back), 0);
-    assert_memory_equal(&keys, &back, sizeof keys);
+    assert_int_equal(back.n, keys.n);
+    assert_memory_equal(keys.key, back.key, sizeof keys.key);
     assert_non_null(seal_keys_find(&back, 8, key.id));
     assert_null(seal_keys_find(&back, 7, key.id));
     key.number++;
@@ -108,7 +109,8 @@ static void saved_and_loaded(void **state)
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     assert_int_equal(seal_keys_load(dir, &back, &why), 0);
-    assert_memory_equal(&keys, &back, sizeof keys);
+    assert_int_equal(back.n, keys.n);
+    assert_memory_equal(keys.key, back.key, sizeof keys.key);
     /* whoever else may read it has it already */
     assert_int_equal(chmod(path, 0640), 0);
     assert_int_equal(seal_keys_load(dir, &back, &why), ERR_DENIED);
