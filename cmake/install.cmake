@@ -16,5 +16,5 @@ install(FILES deploy/turnpike.example.yaml deploy/logrotate.turnpike CHANGELOG.m
   DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR}
   FILES_MATCHING PATTERN "*.md" PATTERN "openapi.json" PATTERN "man" EXCLUDE)
-install(FILES deploy/policy/rules.yaml DESTINATION ${CMAKE_INSTALL_DOCDIR}/policy)
+install(FILES deploy/policy/rules.yaml deploy/policy/sites.yaml DESTINATION ${CMAKE_INSTALL_DOCDIR}/policy)
 install(DIRECTORY deploy/prometheus DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.yaml")

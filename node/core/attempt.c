@@ -109,6 +109,16 @@ int attempt_new(struct egress *e, struct queue_item *item, uint32_t max, struct 
     return err;
 }
 
+void attempt_results(struct attempt *a, const struct smtp_client_result *results)
+{
+    for (uint32_t i = 0; i < a->nrcpts; i++) {
+        a->results[i].class = results[i].class;
+        a->results[i].stage = results[i].stage;
+        a->results[i].local = results[i].local;
+        smtp_reply_text_copy(&a->results[i].reply, &results[i].reply);
+    }
+}
+
 void attempt_result_all(struct attempt *a, const struct smtp_client_result *result)
 {
     for (uint32_t i = 0; i < a->nrcpts; i++)

@@ -49,6 +49,8 @@ void attempt_free(struct attempt *a);
 /* One result for all recipients: class, stage, and a reply of our own. */
 void attempt_fail_all(struct attempt *a, enum smtp_client_class class, enum smtp_client_stage stage,
                       unsigned code, const char *enhanced, const char *text);
+/* What the client says of each recipient. */
+void attempt_results(struct attempt *a, const struct smtp_client_result *results);
 /* As attempt_fail_all with a reply that was read. */
 void attempt_result_all(struct attempt *a, const struct smtp_client_result *result);
 

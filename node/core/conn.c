@@ -30,6 +30,7 @@ static void conn_free(struct conn *c)
 {
     ensure(c->site == NULL && c->stream == NULL);
     conn_pool_drop(c);
+    conn_site_drop(c);
     timer_fini(&c->deadline);
     list_remove(&c->link);
     list_remove(&c->wait);
@@ -56,6 +57,8 @@ static void conn_release_body(struct conn *c)
 static void conn_over(struct conn *c, struct span trouble)
 {
     conn_release_body(c);
+    if (trouble.n > 0 && c->share != NULL)
+        sites_trouble(c->share, clock_mono_ns());
     if (c->site != NULL) {
         c->site = NULL;
         queue_conn_closed(c->e->queue, &c->qc, trouble, egress_now_ms(c->e));
@@ -83,6 +86,8 @@ static void conn_failed(struct conn *c)
     }
     buf_init(&why, 1024);
     (void)smtp_reply_text_put(&why, &c->trouble);
+    if (c->share != NULL)
+        sites_trouble(c->share, clock_mono_ns());
     egress_site_forget(c->site); /* ask the DNS again next time */
     bool was_down = site_is_down(c);
     queue_conn_failed(c->e->queue, &c->qc, buf_span(&why), egress_now_ms(c->e));
@@ -195,6 +200,19 @@ static bool conn_body(struct conn *c)
 
 /* ---- transactions -------------------------------------------------------------------------------------- */
 
+/* There is nothing to send: it is kept, unless another destination of the site could use its place. */
+static void conn_rest(struct conn *c)
+{
+    c->state = CONN_IDLE;
+    if (conn_site_wanted(c)) {
+        conn_quit(&c->qc);
+        return;
+    }
+    conn_site_idle(c, true);
+    conn_flush(c);
+    timer_set(&c->deadline, c->config->delivery.timeouts.idle_ms);
+}
+
 /* The server is ready for mail: the next item, or idle. False: nothing to do now. */
 static bool conn_mail(struct conn *c)
 {
@@ -215,29 +233,32 @@ static bool conn_mail(struct conn *c)
         c->moving = false;
     }
     if (c->site == NULL || e->stopping || c->config != e->w->config || !conn_pool_stays(c) ||
-        conn_shaping_rests(c) ||
-        c->messages >= c->config->delivery.messages_per_connection || !conn_warmup_take(c)) {
+        conn_shaping_rests(c) || !conn_site_stays(c) || !conn_warmup_take(c)) {
         conn_grey_give_back(c);
         conn_quit(&c->qc);
         return false;
     }
     for (;;) {
+        bool now = conn_site_paced(c);
+        if (!now)
+            conn_grey_give_back(c);
         bool kept = conn_grey_arrived(c); /* the item for which it changed its address */
-        (void)egress_cut_off(e);          /* then there is nothing to take */
+        (void)egress_cut_off(e);          /* then there is nothing to take; likewise if a message may not go now */
         struct queue_item *item = kept ? c->attempt->item : queue_take(e->queue, &c->qc, egress_now_ms(e));
         if (item == NULL) {
             conn_warmup_untake(c);
-            c->state = CONN_IDLE;
-            conn_flush(c);
-            timer_set(&c->deadline, c->config->delivery.timeouts.idle_ms);
+            if (now)
+                conn_site_unsent(c);
+            conn_rest(c);
             return false;
         }
-        int err = kept ? 0 : attempt_new(e, item, c->config->delivery.max_rcpts, &c->attempt);
+        int err = kept ? 0 : attempt_new(e, item, conn_site_recipients(c), &c->attempt);
         if (err == 0 && !conn_pool_misplaced(c)) {
             if (!kept && conn_grey_moves(c))
                 return false;
             break;
         }
+        conn_site_unsent(c);
         if (err == 0 && conn_pool_move(c))
             continue;
         if (err == 0 || err == -ENOMEM) {
@@ -250,21 +271,11 @@ static bool conn_mail(struct conn *c)
     return true;
 }
 
-static void copy_results(struct conn *c, const struct smtp_client_result *results)
-{
-    struct attempt *a = c->attempt;
-    for (uint32_t i = 0; i < a->nrcpts; i++) {
-        a->results[i].class = results[i].class;
-        a->results[i].stage = results[i].stage;
-        a->results[i].local = results[i].local;
-        smtp_reply_text_copy(&a->results[i].reply, &results[i].reply);
-    }
-}
-
 static void conn_settle(struct conn *c)
 {
     struct attempt *a = c->attempt;
     conn_shaping_results(c);
+    conn_site_retry(c);
     conn_pool_settled(c);
     conn_warmup_settled(c);
     c->attempt = NULL;
@@ -277,10 +288,12 @@ static void conn_result(struct conn *c)
 {
     const struct smtp_client_result *results = smtp_client_results(c->client);
     ensure(results != NULL);
-    copy_results(c, results);
+    attempt_results(c->attempt, results);
     report_attempt(c->e->w, c->attempt);
     if (c->site != NULL)
         queue_conn_success(c->e->queue, &c->qc, egress_now_ms(c->e));
+    if (c->share != NULL)
+        sites_success(c->e->w->node->sites, c->share);
     conn_settle(c);
     smtp_client_next(c->client);
 }
@@ -316,7 +329,7 @@ static void conn_end(struct conn *c)
     buf_init(&trouble, 1024);
     if (c->attempt != NULL) {
         if (results != NULL) {
-            copy_results(c, results);
+            attempt_results(c->attempt, results);
             why = &c->attempt->results[0];
         } else {
             attempt_fail_all(c->attempt, SMTP_CLIENT_TEMPORARY, SMTP_CLIENT_STAGE_MAIL, 421, "4.4.2",
@@ -462,6 +475,8 @@ void conn_next_target(struct conn *c)
             conn_set_trouble(c, 451, "4.4.1", "no source address of the next hop's family");
             continue;
         }
+        if (!conn_site_take(c, &source))
+            continue;
         c->plain = timers_now_ms(&c->e->w->timers) < c->site->plain_until_ms;
         c->state = CONN_CONNECTING;
         c->connecting_ns = clock_mono_ns();
@@ -478,7 +493,9 @@ void conn_next_target(struct conn *c)
         conn_set_trouble(c, 421, "4.4.1", conn_pool_error(c, err));
         conn_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
     }
-    if (!c->moving && conn_policy_hopeless(c))
+    if (c->crowded)
+        conn_site_crowded(c);
+    else if (!c->moving && conn_policy_hopeless(c))
         conn_bounce(c);
     else
         conn_failed(c);
@@ -534,6 +551,12 @@ static void conn_start(struct conn *c, struct dns_site *f)
         conn_failed(c);
         return;
     }
+    egress_sites_join(c->site, &c->hop, f);
+    c->site_tls = c->site->entry == NULL ? -1 : c->site->entry->limits.tls;
+    if (queue_site_paused(c->site->qs, egress_now_ms(c->e))) {
+        conn_cancel(c); /* what is in force for the site that it turned out to be */
+        return;
+    }
     c->first = c->site->next_target++;
     conn_grey_expect(c);
     conn_next_target(c);
@@ -550,6 +573,7 @@ void conn_open(struct egress_site *site)
     c->e = e;
     c->site = site;
     c->config = config_hold(e->w->config);
+    c->site_tls = -1;
     c->id = atomic_fetch_add(&e->w->node->next_session, 1);
     buf_init(&c->out, OUT_MAX);
     list_push_back(&e->conns, &c->link);
@@ -614,6 +638,7 @@ void conn_use(struct queue_conn *qc)
 {
     struct conn *c = LIST_ITEM(qc, struct conn, qc);
     ensure(c->state == CONN_IDLE);
+    conn_site_idle(c, false);
     if (conn_mail(c))
         conn_drive(c);
 }
@@ -621,6 +646,7 @@ void conn_use(struct queue_conn *qc)
 void conn_quit(struct queue_conn *qc)
 {
     struct conn *c = LIST_ITEM(qc, struct conn, qc);
+    conn_site_idle(c, false);
     if (c->site != NULL) {
         c->site = NULL;
         queue_conn_closed(c->e->queue, qc, (struct span){ "", 0 }, egress_now_ms(c->e));
@@ -636,18 +662,6 @@ void conn_quit(struct queue_conn *qc)
 }
 
 /* ---- reload and stop ----------------------------------------------------------------------------------- */
-
-void conn_quit_idle(struct egress *e)
-{
-    LIST_EACH_SAFE(link, &e->conns)
-    {
-        struct conn *c = LIST_ITEM(link, struct conn, link);
-        if (c->state == CONN_IDLE)
-            conn_quit(&c->qc);
-        else if (c->state == CONN_RESOLVING || c->state == CONN_CONNECTING || c->state == CONN_GREETING)
-            conn_cancel(c);
-    }
-}
 
 void conn_drop_all(struct egress *e)
 {

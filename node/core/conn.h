@@ -47,10 +47,16 @@ struct conn {
     struct conn_demand demand;
     enum route_tls wish;    /* of the site's messages */
     uint32_t lacking;       /* targets that could take mail, but none with that wish */
+    int site_tls;           /* enum shaping_tls: what the policy's entry for its site says; -1: nothing */
     bool plain;             /* TLS did not come about with this target: without it */
     uint32_t messages;
     int64_t connecting_ns; /* CLOCK_MONOTONIC; once connected: how long it took */
     const struct config_source *source;
+    struct site_share *share;   /* in which it has a place, held; NULL: none */
+    uint32_t share_source;
+    struct ip_addr share_addr;
+    bool share_left, share_idle; /* as sites.h was told */
+    bool crowded;                /* a target could not be tried because its site had no place */
     struct pool_meter *meter;   /* of its pool's address, while it counts as that one's; NULL: no pool */
     struct ip_addr source_addr; /* that address */
     struct ip_addr pin;         /* its address is to be this one; family 0: any */

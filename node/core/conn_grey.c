@@ -42,8 +42,8 @@ static const struct config_source *source_of(const struct config *config, const 
 static bool usable(struct conn *c, const struct ip_addr *addr)
 {
     struct egress *e = c->e;
-    struct span key = queue_site_key(c->site->qs), pool = route_key_pool(key);
-    if (addr->family == 0 || egress_shaping_rests(e, key, addr))
+    struct span pool = route_key_pool(queue_site_key(c->site->qs));
+    if (addr->family == 0 || egress_shaping_rests(e, c->site->qs, addr))
         return false;
     if (pool.n == 0)
         return source_of(c->config, addr) != NULL;
@@ -119,6 +119,7 @@ bool conn_grey_moves(struct conn *c)
         !target_for(c, a->pin.family, a->pin_host, &first))
         return false;
     conn_warmup_untake(c); /* of the address that it leaves */
+    conn_site_unsent(c);
     c->pin = a->pin;
     c->first = first;
     c->tried = c->messages = 0;

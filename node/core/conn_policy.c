@@ -93,14 +93,30 @@ bool conn_policy_target(struct conn *c, const struct dns_target *t)
     return sts_target(c);
 }
 
-enum smtp_client_tls conn_policy_tls(const struct conn *c)
+/* What the route or the node asks for, and the policy's entry for the site: the stricter of both; but an
+ * entry may say that a site is better off without TLS, where nothing else demands it. */
+static int site_tls(const struct conn *c, bool demanded)
 {
     int policy = route_tls(c->config, c->hop.route);
+    if (c->site_tls == SHAPING_TLS_NONE && policy == CONFIG_TLS_OPPORTUNISTIC && !demanded)
+        return CONFIG_TLS_NONE;
+    if (c->site_tls == SHAPING_TLS_REQUIRED &&
+        (policy == CONFIG_TLS_NONE || policy == CONFIG_TLS_OPPORTUNISTIC))
+        return CONFIG_TLS_REQUIRED;
+    if (c->site_tls == SHAPING_TLS_OPPORTUNISTIC && policy == CONFIG_TLS_NONE)
+        return CONFIG_TLS_OPPORTUNISTIC;
+    return policy;
+}
+
+enum smtp_client_tls conn_policy_tls(const struct conn *c)
+{
+    bool demanded = c->wish == ROUTE_TLS_REQUIRED || c->demand.dane != NULL || c->demand.sts;
+    int policy = site_tls(c, demanded);
     if (policy == CONFIG_TLS_NONE)
         return SMTP_CLIENT_TLS_NONE;
     if (c->port == 465 && c->hop.route != NULL)
         return SMTP_CLIENT_TLS_WRAPPED;
-    if (policy != CONFIG_TLS_OPPORTUNISTIC || c->wish == ROUTE_TLS_REQUIRED || c->demand.dane != NULL || c->demand.sts)
+    if (policy != CONFIG_TLS_OPPORTUNISTIC || demanded)
         return SMTP_CLIENT_TLS_REQUIRED;
     return c->plain ? SMTP_CLIENT_TLS_NONE : SMTP_CLIENT_TLS_OPPORTUNISTIC;
 }

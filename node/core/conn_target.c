@@ -72,7 +72,7 @@ bool conn_choose_source(struct conn *c, uint8_t family, struct ip_addr *out)
     *out = (struct ip_addr){ 0 };
     c->source = NULL;
     const struct config *config = c->config;
-    struct span key = queue_site_key(c->site->qs), pool = route_key_pool(key);
+    struct span pool = route_key_pool(queue_site_key(c->site->qs));
     if (conn_grey_source(c, family, out))
         return true;
     if (c->moving)
@@ -83,7 +83,7 @@ bool conn_choose_source(struct conn *c, uint8_t family, struct ip_addr *out)
         const struct config_source *s = &config->sources[(c->e->next_source + i) % config->nsources];
         struct ip_addr a;
         if (ip_from_sockaddr((const struct sockaddr *)&s->address, &a, NULL) == 0 && a.family == family &&
-            !egress_shaping_rests(c->e, key, &a)) {
+            !egress_shaping_rests(c->e, c->site->qs, &a) && conn_site_room(c, &a)) {
             c->e->next_source += i + 1;
             c->source = s;
             *out = a;

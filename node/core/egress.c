@@ -70,6 +70,7 @@ static void egress_site_gone_cb(void *ctx, struct queue_site *qs, void *data)
     egress_sts_forget(site);
     egress_pools_forget(site);
     egress_site_forget(site);
+    egress_sites_leave(site);
     free(site);
 }
 
@@ -82,6 +83,7 @@ static void egress_site_found_cb(void *ctx, struct dns_site *found)
         dns_site_rele(site->found);
     dns_site_hold(found);
     site->found = found;
+    site->joined_by = NULL;
     site->found_until_ms = timers_now_ms(&site->e->w->timers) + (int64_t)found->ttl_s * 1000;
     if (found->status != DNS_OK)
         egress_sts_forget(site);
@@ -428,7 +430,7 @@ int egress_new(struct worker *w, struct egress **out)
         (err = timer_init(&e->cut_off_timer, &w->timers, egress_cut_off_timer_cb)) != 0)
         goto fail;
     if ((err = reroute_init(&e->reroute, e)) != 0 || (err = egress_pools_init(e)) != 0 ||
-        (err = egress_shaping_init(e)) != 0)
+        (err = egress_shaping_init(e)) != 0 || (err = egress_sites_init(e)) != 0)
         goto fail;
     if ((err = tls_new(e)) != 0 || (err = resolver_new(w, &w->dns)) != 0)
         goto fail;
@@ -443,6 +445,18 @@ fail:
     queue_free(e->queue);
     free(e);
     return err;
+}
+
+void conn_quit_idle(struct egress *e)
+{
+    LIST_EACH_SAFE(link, &e->conns)
+    {
+        struct conn *c = LIST_ITEM(link, struct conn, link);
+        if (c->state == CONN_IDLE)
+            conn_quit(&c->qc);
+        else if (c->state == CONN_RESOLVING || c->state == CONN_CONNECTING || c->state == CONN_GREETING)
+            conn_cancel(c);
+    }
 }
 
 /* What was found may have changed with the resolver or the routes; what is asked now dies with the old one.
@@ -537,6 +551,7 @@ void egress_stop(struct egress *e)
 {
     e->stopping = true;
     timer_stop(&e->poll_timer);
+    timer_stop(&e->sites.timer);
     timer_stop(&e->cut_off_timer);
     reroute_stop(&e->reroute);
     tlsrpt_stop(e->tlsrpt);
@@ -558,6 +573,7 @@ void egress_close(struct egress *e)
         resolver_close(LIST_ITEM(link, struct resolver, link));
     egress_pools_fini(e);
     egress_shaping_fini(e);
+    egress_sites_fini(e);
     tlsrpt_free(e->tlsrpt);
     e->tlsrpt = NULL;
     reroute_fini(&e->reroute);

@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "node/core/egress_pools.h"
 #include "node/core/egress_shaping.h"
+#include "node/core/egress_sites.h"
 #include "node/core/reroute.h"
 #include "node/core/route.h"
 #include "node/core/sts.h"
@@ -36,6 +37,7 @@ struct egress {
     uint32_t next_source;
     struct egress_pools pools;
     struct egress_shaping shaping;
+    struct egress_sites sites;
     struct reroute reroute;
     struct tlsrpt *tlsrpt;      /* worker 0's */
     struct timespec hosts_time; /* of /etc/hosts when the resolver read it */
@@ -55,6 +57,13 @@ struct egress_site {
     int64_t plain_until_ms;      /* opportunistic TLS failed here: not tried before */
     uint32_t next_target;
     struct list waiting; /* conns that wait for the answer */
+    struct egress_group *group; /* the site that it belongs to; NULL: not known yet */
+    struct list member;         /* of group */
+    struct list crowded;        /* of group, while it waits for a place */
+    struct policy *policy;      /* by which it joined, held; NULL: it did not yet */
+    const struct shaping_site *entry; /* of that policy; NULL: none is about it */
+    const struct dns_site *joined_by; /* compared only */
+    const struct config *joined_config; /* likewise */
     struct list starved; /* of egress_pools, if its pool has no address here */
     int64_t starved_ms;  /* loop time: since when */
 };

@@ -266,23 +266,31 @@ void conn_pool_take(struct conn *c, const struct pool_address *a)
         timer_set(&c->e->pools.timer, WATCH_MS);
 }
 
+struct choice {
+    struct conn *c;
+    struct warmup_rest rest;
+};
+
 static bool rests_cb(void *ctx, const struct ip_addr *addr)
 {
-    struct warmup_rest *r = ctx;
-    return egress_shaping_rests(r->site->e, queue_site_key(r->site->qs), addr) || warmup_rests(r, addr);
+    struct choice *choice = ctx;
+    struct conn *c = choice->c;
+    return egress_shaping_rests(c->e, c->site->qs, addr) || !conn_site_room(c, addr) ||
+           warmup_rests(&choice->rest, addr);
 }
 
 bool conn_pool_source(struct conn *c, struct span pool, uint8_t family, struct ip_addr *out)
 {
     struct egress *e = c->e;
-    struct warmup_rest rest = { .site = c->site, .view = egress_pools_view(e) };
+    struct choice choice = { c, { .site = c->site, .view = egress_pools_view(e) } };
     const struct pool_address *a = NULL;
     for (int i = 0; i < 2 && a == NULL; i++) /* another worker may take the last message while it chooses */
-        a = pool_view_choose_awake(rest.view, pool, family, e->pools.turn++, egress_pools_session(e), rests_cb, &rest);
+        a = pool_view_choose_awake(choice.rest.view, pool, family, e->pools.turn++, egress_pools_session(e), rests_cb,
+                                   &choice);
     if (a == NULL) {
         conn_pool_drop(c);
-        if (rest.soon || rest.sent)
-            starve(c->site, rest.soon);
+        if (choice.rest.soon || choice.rest.sent)
+            starve(c->site, choice.rest.soon);
         return false;
     }
     conn_pool_take(c, a);

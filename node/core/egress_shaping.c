@@ -14,50 +14,95 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static void changed(struct egress *e, struct span key);
+
 #define LOOK_MS 1000        /* while something is in force */
 
-static struct policy *policy_now(struct egress *e)
+/* ---- the node's holds ---------------------------------------------------------------------------------- */
+
+static struct shaping_holds *holds_lock(const struct egress *e)
 {
-    struct cluster *c = e->w->node->cluster;
-    struct policy *p = c != NULL ? cluster_policy(c) : NULL;
-    if (p != NULL)
-        return p;
-    if (e->shaping.builtin == NULL) {
-        struct buf why;
-        buf_init(&why, 4096);
-        (void)policy_parse("built-in", policy_builtin(), &e->shaping.builtin, &why);
-        buf_fini(&why);
+    struct node *n = e->w->node;
+    uv_mutex_lock(&n->holds.lock);
+    return n->holds.v;
+}
+
+static void holds_unlock(const struct egress *e)
+{
+    struct node *n = e->w->node;
+    atomic_store(&n->holds.n, shaping_holds_count(n->holds.v));
+    uv_mutex_unlock(&n->holds.lock);
+}
+
+static bool holds_any(const struct egress *e)
+{
+    return atomic_load(&e->w->node->holds.n) > 0;
+}
+
+int shaping_node_init(struct node *n)
+{
+    n->holds.v = shaping_holds_new();
+    if (n->holds.v == NULL || uv_mutex_init(&n->holds.lock) != 0) {
+        shaping_holds_free(n->holds.v);
+        n->holds.v = NULL;
+        return -ENOMEM;
     }
-    return e->shaping.builtin == NULL ? NULL : policy_hold(e->shaping.builtin);
+    return 0;
+}
+
+void shaping_node_fini(struct node *n)
+{
+    if (n->holds.v == NULL)
+        return;
+    shaping_holds_free(n->holds.v);
+    n->holds.v = NULL;
+    uv_mutex_destroy(&n->holds.lock);
 }
 
 /* ---- what is in force, for the queue ------------------------------------------------------------------- */
 
-bool egress_shaping_rests(const struct egress *e, struct span key, const struct ip_addr *source)
+/* The keys under which something may be in force for a queue: its own, and its site's (empty: not known). */
+struct keys {
+    struct span own, shared;
+};
+
+static struct keys keys_of(const struct queue_site *qs)
+{
+    return (struct keys){ queue_site_key(qs), egress_sites_key(queue_site_data(qs)) };
+}
+
+bool egress_shaping_rests(const struct egress *e, const struct queue_site *qs, const struct ip_addr *source)
 {
     char text[IP_TEXT_MAX];
-    if (shaping_holds_count(e->shaping.holds) == 0 || source->family == 0)
+    if (!holds_any(e) || source->family == 0)
         return false;
-    return shaping_hold_find(e->shaping.holds, key, SHAPING_DISABLE_SOURCE,
-                             span_str(ip_addr_format(source, text)), egress_now_ms(e)) != NULL;
+    struct keys keys = keys_of(qs);
+    struct span addr = span_str(ip_addr_format(source, text));
+    int64_t now = egress_now_ms(e);
+    const struct shaping_holds *h = holds_lock(e);
+    bool rests =
+        shaping_hold_find(h, keys.own, SHAPING_DISABLE_SOURCE, addr, now) != NULL ||
+        (keys.shared.n > 0 && shaping_hold_find(h, keys.shared, SHAPING_DISABLE_SOURCE, addr, now) != NULL);
+    holds_unlock(e);
+    return rests;
 }
 
 struct resting {
     const struct egress *e;
-    struct span key;
+    const struct queue_site *qs;
 };
 
 static bool rests_cb(void *ctx, const struct ip_addr *addr)
 {
     const struct resting *r = ctx;
-    return egress_shaping_rests(r->e, r->key, addr);
+    return egress_shaping_rests(r->e, r->qs, addr);
 }
 
 /* No address that this node could send from is awake for the site. */
-static bool all_rest(struct egress *e, struct span key)
+static bool all_rest(struct egress *e, const struct queue_site *qs)
 {
-    struct resting r = { e, key };
-    struct span pool = route_key_pool(key);
+    struct resting r = { e, qs };
+    struct span pool = route_key_pool(queue_site_key(qs));
     const struct config *config = e->w->config;
     if (pool.n > 0) {
         const struct pool_view *v = egress_pools_view(e);
@@ -68,50 +113,102 @@ static bool all_rest(struct egress *e, struct span key)
     for (uint32_t i = 0; i < config->nsources; i++) {
         struct ip_addr a;
         if (ip_from_sockaddr((const struct sockaddr *)&config->sources[i].address, &a, NULL) == 0 &&
-            !egress_shaping_rests(e, key, &a))
+            !egress_shaping_rests(e, qs, &a))
             return false;
     }
     return true;
 }
 
-static void apply(struct egress *e, struct span key)
+struct in_force {
+    bool backoff;
+    int64_t suspend_ms; /* 0: it is not */
+    int64_t awake_ms;   /* when the first address wakes; INT64_MAX: none rests */
+};
+
+static void look(const struct egress *e, struct span key, int64_t now, struct in_force *f)
 {
-    struct queue_site *site = queue_site_find(e->queue, key);
-    struct queue_shape shape = { .conns_max = 0 };
-    int64_t now = egress_now_ms(e), awake_ms = INT64_MAX;
-    if (site == NULL)
+    const struct shaping_hold *x;
+    if (key.n == 0)
         return;
-    const struct shaping_hold *x =
-        shaping_hold_find(e->shaping.holds, key, SHAPING_BACKOFF, (struct span){ "", 0 }, now);
-    struct policy *p = x == NULL ? NULL : policy_now(e);
+    const struct shaping_holds *h = holds_lock(e);
+    f->backoff =
+        f->backoff || shaping_hold_find(h, key, SHAPING_BACKOFF, (struct span){ "", 0 }, now) != NULL;
+    x = shaping_hold_find(h, key, SHAPING_SUSPEND, (struct span){ "", 0 }, now);
+    if (x != NULL && x->until_ms > f->suspend_ms)
+        f->suspend_ms = x->until_ms;
+    for (uint32_t at = 0; (x = shaping_hold_next(h, &at)) != NULL;)
+        if (x->kind == SHAPING_DISABLE_SOURCE && x->until_ms > now && x->until_ms < f->awake_ms &&
+            span_eq(x->key, key))
+            f->awake_ms = x->until_ms;
+    holds_unlock(e);
+}
+
+static void apply_queue(struct egress *e, struct queue_site *qs)
+{
+    const struct egress_site *site = queue_site_data(qs);
+    struct queue_shape shape = { .conns_max = 0 };
+    int64_t now = egress_now_ms(e);
+    struct keys keys = keys_of(qs);
+    struct in_force f = { .awake_ms = INT64_MAX };
+    look(e, keys.own, now, &f);
+    look(e, keys.shared, now, &f);
+    struct policy *p = f.backoff ? egress_policy(e) : NULL;
     if (p != NULL) {
         shape.conns_max = p->backoff.connections;
         shape.interval_ms = p->backoff.interval_ms;
+    } else if (site != NULL && site->entry != NULL && site->entry->limits.connections > 0) {
+        shape.conns_max = SITES_CONNS_MAX; /* its addresses are bounded one by one */
     }
     policy_rele(p);
-    x = shaping_hold_find(e->shaping.holds, key, SHAPING_SUSPEND, (struct span){ "", 0 }, now);
-    if (x != NULL)
-        shape.paused_until_ms = x->until_ms;
-    for (uint32_t at = 0; (x = shaping_hold_next(e->shaping.holds, &at)) != NULL;)
-        if (x->kind == SHAPING_DISABLE_SOURCE && x->until_ms > now && x->until_ms < awake_ms &&
-            span_eq(x->key, key))
-            awake_ms = x->until_ms;
-    if (awake_ms != INT64_MAX && awake_ms > shape.paused_until_ms && all_rest(e, key))
-        shape.paused_until_ms = awake_ms;
+    shape.paused_until_ms = f.suspend_ms;
+    if (f.awake_ms != INT64_MAX && f.awake_ms > shape.paused_until_ms && all_rest(e, qs))
+        shape.paused_until_ms = f.awake_ms;
     struct queue_site_state state;
-    queue_site_state(e->queue, site, &state);
+    queue_site_state(e->queue, qs, &state);
     /* the pause between two messages, which the queue keeps itself */
     if (shape.paused_until_ms == 0 && shape.interval_ms > 0 &&
         state.paused_until_ms <= now + shape.interval_ms)
         shape.paused_until_ms = state.paused_until_ms;
-    queue_site_set_shape(e->queue, site, &shape, now);
+    queue_site_set_shape(e->queue, qs, &shape, now);
     egress_kick(e);
+}
+
+/* The site's connections together, not each queue's alone. */
+static void apply_share(struct egress *e, struct egress_group *g)
+{
+    struct in_force f = { .awake_ms = INT64_MAX };
+    look(e, sites_key(g->share), egress_now_ms(e), &f);
+    struct policy *p = f.backoff ? egress_policy(e) : NULL;
+    sites_set_backoff(e->w->node->sites, g->share, p == NULL ? 0 : p->backoff.connections,
+                      p == NULL ? 0 : p->backoff.interval_ms);
+    policy_rele(p);
+}
+
+static void apply(struct egress *e, struct span key)
+{
+    struct queue_site *qs = queue_site_find(e->queue, key);
+    struct egress_group *g = egress_sites_group(e, key);
+    if (qs != NULL)
+        apply_queue(e, qs);
+    if (g == NULL)
+        return;
+    apply_share(e, g);
+    LIST_EACH(link, &g->members)
+    apply_queue(e, LIST_ITEM(link, struct egress_site, member)->qs);
 }
 
 void egress_shaping_added(struct egress *e, struct span key)
 {
-    if (shaping_holds_count(e->shaping.holds) > 0)
-        apply(e, key);
+    struct queue_site *qs = holds_any(e) ? queue_site_find(e->queue, key) : NULL;
+    if (qs != NULL)
+        apply_queue(e, qs);
+}
+
+void egress_shaping_joined(struct egress_site *site)
+{
+    if (site->group != NULL && holds_any(site->e))
+        apply_share(site->e, site->group);
+    apply_queue(site->e, site->qs);
 }
 
 static void shaping_timer_cb(struct timer *t)
@@ -119,28 +216,79 @@ static void shaping_timer_cb(struct timer *t)
     struct egress_shaping *s = TIMER_ITEM(t, struct egress_shaping, timer);
     struct egress *e = (struct egress *)((char *)s - offsetof(struct egress, shaping));
     struct shaping_ended ended;
-    const struct shaping_hold *x;
     if (e->stopping)
         return;
-    while (shaping_hold_expire(s->holds, egress_now_ms(e), &ended)) {
+    for (;;) {
+        bool over = shaping_hold_expire(holds_lock(e), egress_now_ms(e), &ended);
+        holds_unlock(e);
+        if (!over)
+            break;
         report_shaping_ended(e->w, &ended, "its time is over");
-        apply(e, span_str(ended.key));
+        changed(e, span_str(ended.key));
     }
     /* Addresses come and go meanwhile, and the policy may be another one. */
-    for (uint32_t at = 0; (x = shaping_hold_next(s->holds, &at)) != NULL;)
-        apply(e, x->key);
-    if (shaping_holds_count(s->holds) > 0)
+    for (uint32_t at = 0;;) {
+        char key[SHAPING_KEY_MAX];
+        const struct shaping_hold *x = shaping_hold_next(holds_lock(e), &at);
+        size_t n = x == NULL ? 0 : x->key.n;
+        if (x != NULL)
+            memcpy(key, x->key.p, n);
+        holds_unlock(e);
+        if (x == NULL)
+            break;
+        apply(e, span_of(key, n));
+    }
+    if (holds_any(e))
         timer_set(t, LOOK_MS);
+}
+
+static void watch(struct egress *e)
+{
+    if (!timer_is_set(&e->shaping.timer) && holds_any(e))
+        timer_set(&e->shaping.timer, LOOK_MS);
+}
+
+struct change {
+    struct worker_msg msg;
+    size_t n;
+    char key[];
+};
+
+static void run_changed(struct worker *w, struct worker_msg *msg)
+{
+    struct change *m = (struct change *)msg;
+    if (!w->egress->stopping) {
+        apply(w->egress, span_of(m->key, m->n));
+        watch(w->egress);
+    }
+    free(m);
+}
+
+/* What is in force for the key is another thing now: on all workers that have queues of that site. */
+static void changed(struct egress *e, struct span key)
+{
+    struct node *n = e->w->node;
+    apply(e, key);
+    watch(e);
+    for (uint32_t i = 0; i < n->nworkers; i++) {
+        struct change *m = i == e->w->index ? NULL : malloc(sizeof *m + key.n);
+        if (m == NULL)
+            continue; /* itself; or no memory, and the worker looks in a second */
+        *m = (struct change){ .msg.run = run_changed, .n = key.n };
+        memcpy(m->key, key.p, key.n);
+        if (worker_post(&n->workers[i], &m->msg) != 0)
+            free(m);
+    }
 }
 
 static bool put(struct egress *e, const struct shaping_hold *hold)
 {
-    if (!shaping_hold_put(e->shaping.holds, hold, egress_now_ms(e)))
+    bool fresh = shaping_hold_put(holds_lock(e), hold, egress_now_ms(e));
+    holds_unlock(e);
+    if (!fresh)
         return false;
     report_shaping(e->w, hold);
-    apply(e, hold->key);
-    if (!timer_is_set(&e->shaping.timer))
-        timer_set(&e->shaping.timer, LOOK_MS);
+    changed(e, hold->key);
     return true;
 }
 
@@ -149,7 +297,8 @@ static bool put(struct egress *e, const struct shaping_hold *hold)
 struct asked {
     struct conn *c;
     struct policy *policy;
-    struct span key;
+    struct span key;          /* what is brought about is in force for this */
+    struct span own;          /* the queue's */
     char source[IP_TEXT_MAX]; /* "": not known */
     const struct smtp_reply_text *last;
     bool again; /* the same reply as the one before: counted already */
@@ -159,9 +308,12 @@ static bool begin(struct asked *a, struct conn *c)
 {
     struct ip_addr local = { 0 };
     *a = (struct asked){ .c = c };
-    if (c->site == NULL || (a->policy = policy_now(c->e)) == NULL)
+    if (c->site == NULL || (a->policy = egress_policy(c->e)) == NULL)
         return false;
-    a->key = queue_site_key(c->site->qs);
+    a->own = queue_site_key(c->site->qs);
+    a->key = egress_sites_key(c->site);
+    if (a->key.n == 0)
+        a->key = a->own;
     if (c->meter != NULL)
         local = c->source_addr;
     else if (c->source != NULL)
@@ -184,9 +336,9 @@ static int stage_of(enum smtp_client_stage stage)
 
 static const struct shaping_rule *rule_of(struct asked *a, const struct smtp_client_result *r)
 {
-    struct shaping_reply reply = { .site = route_key_site(a->key),
+    struct shaping_reply reply = { .site = route_key_site(a->own),
                                    .mx = span_str(a->c->host),
-                                   .pool = route_key_pool(a->key),
+                                   .pool = route_key_pool(a->own),
                                    .stage = stage_of(r->stage),
                                    .code = r->reply.code,
                                    .text = span_of(r->reply.text, r->reply.len) };
@@ -250,9 +402,12 @@ static void judge(struct asked *a, struct attempt *attempt, struct smtp_client_r
         conn_grey_refused(a->c, (uint32_t)(r - attempt->results), rule);
         return;
     }
+    struct shaping_holds *h = holds_lock(e);
     if (rule->action == SHAPING_BACKOFF)
-        shaping_hold_refused(e->shaping.holds, a->key);
-    if (a->again || !shaping_threshold(e->shaping.holds, a->key, rule, now))
+        shaping_hold_refused(h, a->key);
+    bool enough = !a->again && shaping_threshold(h, a->key, rule, now);
+    holds_unlock(e);
+    if (!enough)
         return;
     if (rule->action == SHAPING_NOTIFY)
         report_shaping_notice(a->c, rule->name, &r->reply);
@@ -267,22 +422,35 @@ static void retry_later(struct asked *a, struct attempt *attempt)
 {
     struct egress *e = a->c->e;
     int64_t now = egress_now_ms(e);
+    struct in_force f = { .awake_ms = INT64_MAX };
     uint32_t n = a->policy->backoff.nretry, i = attempt->attempts > n ? n : attempt->attempts;
-    if (n > 0 &&
-        shaping_hold_find(e->shaping.holds, a->key, SHAPING_BACKOFF, (struct span){ "", 0 }, now) != NULL)
+    if (n == 0)
+        return;
+    look(e, a->key, now, &f);
+    look(e, a->own, now, &f);
+    if (f.backoff)
         attempt->not_before_ms = now + a->policy->backoff.retry_ms[i > 0 ? i - 1 : 0];
+}
+
+static void delivered_to(struct egress *e, struct span key)
+{
+    struct shaping_ended ended = { .kind = SHAPING_BACKOFF };
+    bool over = key.n > 0 && shaping_hold_delivered(holds_lock(e), key);
+    if (key.n > 0)
+        holds_unlock(e);
+    if (!over)
+        return;
+    snprintf(ended.key, sizeof ended.key, "%.*s", (int)key.n, key.p);
+    report_shaping_ended(e->w, &ended, "the site takes mail again");
+    changed(e, span_str(ended.key));
 }
 
 static void delivered(struct conn *c)
 {
-    struct egress *e = c->e;
-    struct span key = queue_site_key(c->site->qs);
-    struct shaping_ended ended = { .kind = SHAPING_BACKOFF };
-    if (!shaping_hold_delivered(e->shaping.holds, key))
+    if (!holds_any(c->e))
         return;
-    snprintf(ended.key, sizeof ended.key, "%.*s", (int)key.n, key.p);
-    report_shaping_ended(e->w, &ended, "the site takes mail again");
-    apply(e, key);
+    delivered_to(c->e, queue_site_key(c->site->qs));
+    delivered_to(c->e, egress_sites_key(c->site));
 }
 
 void conn_shaping_results(struct conn *c)
@@ -324,7 +492,7 @@ void conn_shaping_refused(struct conn *c, const struct smtp_client_result *why)
 bool conn_shaping_rests(const struct conn *c)
 {
     struct ip_addr addr = { 0 };
-    if (c->site == NULL || shaping_holds_count(c->e->shaping.holds) == 0)
+    if (c->site == NULL || !holds_any(c->e))
         return false;
     if (c->meter != NULL)
         addr = c->source_addr;
@@ -332,7 +500,7 @@ bool conn_shaping_rests(const struct conn *c)
         (void)ip_from_sockaddr((const struct sockaddr *)&c->source->address, &addr, NULL);
     else if (c->stream != NULL)
         stream_local(c->stream, &addr, NULL);
-    return egress_shaping_rests(c->e, queue_site_key(c->site->qs), &addr);
+    return egress_shaping_rests(c->e, c->site->qs, &addr);
 }
 
 /* ---- from elsewhere ------------------------------------------------------------------------------------ */
@@ -343,6 +511,19 @@ struct heard {
     char bytes[]; /* an encoded hold */
 };
 
+static void end(struct egress *e, const struct shaping_hold *hold)
+{
+    struct shaping_ended ended = { .kind = SHAPING_NONE };
+    uint32_t n = shaping_hold_end(holds_lock(e), hold->key, -1, hold->source);
+    holds_unlock(e);
+    if (n == 0)
+        return;
+    snprintf(ended.key, sizeof ended.key, "%.*s", (int)hold->key.n, hold->key.p);
+    snprintf(ended.source, sizeof ended.source, "%.*s", (int)hold->source.n, hold->source.p);
+    report_shaping_ended(e->w, &ended, "ended by an operator");
+    changed(e, hold->key);
+}
+
 static void run_heard(struct worker *w, struct worker_msg *msg)
 {
     struct heard *m = (struct heard *)msg;
@@ -351,13 +532,8 @@ static void run_heard(struct worker *w, struct worker_msg *msg)
     if (shaping_hold_decode(span_of(m->bytes, m->n), egress_now_ms(e), &hold) == 0 && !e->stopping) {
         if (hold.kind != SHAPING_NONE)
             (void)put(e, &hold);
-        else if (shaping_hold_end(e->shaping.holds, hold.key, -1, hold.source) > 0) {
-            struct shaping_ended ended = { .kind = SHAPING_NONE };
-            snprintf(ended.key, sizeof ended.key, "%.*s", (int)hold.key.n, hold.key.p);
-            snprintf(ended.source, sizeof ended.source, "%.*s", (int)hold.source.n, hold.source.p);
-            report_shaping_ended(w, &ended, "ended by an operator");
-            apply(e, hold.key);
-        }
+        else
+            end(e, &hold);
     }
     free(m);
 }
@@ -383,10 +559,8 @@ void egress_shaping_hear(struct node *n, const struct shaping_hold *hold)
 int egress_shaping_init(struct egress *e)
 {
     struct egress_shaping *s = &e->shaping;
-    s->holds = shaping_holds_new();
     s->matcher = shaping_matcher_new();
-    int err = s->holds == NULL || s->matcher == NULL ? -ENOMEM
-                                                     : timer_init(&s->timer, &e->w->timers, shaping_timer_cb);
+    int err = s->matcher == NULL ? -ENOMEM : timer_init(&s->timer, &e->w->timers, shaping_timer_cb);
     if (err != 0)
         egress_shaping_free(e);
     return err;
@@ -399,10 +573,8 @@ void egress_shaping_fini(struct egress *e)
 
 void egress_shaping_free(struct egress *e)
 {
-    shaping_holds_free(e->shaping.holds);
     shaping_matcher_free(e->shaping.matcher);
     policy_rele(e->shaping.builtin);
-    e->shaping.holds = NULL;
     e->shaping.matcher = NULL;
     e->shaping.builtin = NULL;
 }

@@ -1,6 +1,7 @@
-/* What remote servers' replies do to a worker's queues: the policy's rules are asked, and what they say is in
- * force for the worker's sites: back-off, suspension, source addresses that rest. Other nodes are told. The
- * worker's thread, but for the functions that take a node.
+/* What remote servers' replies do to queues: the policy's rules are asked, and what they say is in force for the
+ * site that met the reply, which is all of its queues on all workers (or for one queue, if an operator named
+ * one): back-off, suspension, source addresses that rest. Other nodes are told. The worker's thread, but for the
+ * functions that take a node.
  */
 #ifndef NODE_CORE_EGRESS_SHAPING_H
 #define NODE_CORE_EGRESS_SHAPING_H
@@ -11,13 +12,13 @@
 
 struct conn;
 struct egress;
+struct egress_site;
 struct node;
 struct policy;
 struct queue_site;
 struct smtp_client_result;
 
 struct egress_shaping {
-    struct shaping_holds *holds;
     struct shaping_matcher *matcher;
     struct policy *builtin; /* of a node without a cluster; NULL: not needed yet */
     struct timer timer;     /* while something is in force */
@@ -31,8 +32,10 @@ void egress_shaping_free(struct egress *e);
 
 /* An item came to this site: what is in force for it holds for the queue's site, which may be new. */
 void egress_shaping_added(struct egress *e, struct span key);
-/* Does this source address rest for the site? */
-bool egress_shaping_rests(const struct egress *e, struct span key, const struct ip_addr *source);
+/* The queue has joined a site, and has another policy's limits: what is in force for that holds for it. */
+void egress_shaping_joined(struct egress_site *site);
+/* Does this source address rest for the queue's site? */
+bool egress_shaping_rests(const struct egress *e, const struct queue_site *qs, const struct ip_addr *source);
 
 /* The attempt in hand has its results: rules are asked about each refusal. May make one of them final, and
  * say when the message is tried again. */
@@ -41,6 +44,10 @@ void conn_shaping_results(struct conn *c);
 void conn_shaping_refused(struct conn *c, const struct smtp_client_result *why);
 /* Its source address rests for its site by now. */
 bool conn_shaping_rests(const struct conn *c);
+
+/* Before there are workers, and after. 0 or -ENOMEM. */
+int shaping_node_init(struct node *n);
+void shaping_node_fini(struct node *n);
 
 /* Another node's, or an operator's: goes to the worker that has the site. `hold` of kind SHAPING_NONE ends
  * what is in force for its key (and its source, if it has one). Any thread. */

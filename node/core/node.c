@@ -283,6 +283,10 @@ int node_start(struct node *n)
     if (err == 0)
         err = sign_start(&n->signers, n->nworkers);
     if (err == 0)
+        err = shaping_node_init(n);
+    if (err == 0 && (n->sites = sites_new(n->nworkers, sites_wake_cb, n)) == NULL)
+        err = -ENOMEM;
+    if (err == 0)
         err = start_workers(n);
     if (err == 0)
         err = open_spool(n);
@@ -434,6 +438,8 @@ void node_stop(struct node *n, int64_t grace_ms)
     transfer_free(n->transfer);
     for (uint32_t i = 0; i < n->nworkers; i++)
         worker_fini(&n->workers[i]);
+    sites_free(n->sites);
+    shaping_node_fini(n);
     cluster_free(n->cluster);
     free(n->workers);
     watch_free(n->watch);

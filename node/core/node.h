@@ -29,6 +29,8 @@ struct transfer;
 struct meters;
 struct rpt;
 struct greylist;
+struct shaping_holds;
+struct sites;
 struct sts;
 struct watch;
 
@@ -54,6 +56,12 @@ struct node {
     struct meters *meters;
     struct sts *sts;
     struct greylist *greylist;
+    struct sites *sites; /* what destinations of one site share */
+    struct {
+        uv_mutex_t lock;
+        struct shaping_holds *v; /* under the lock: what is in force against destinations */
+        atomic_uint n;           /* so many of them */
+    } holds;
     struct rpt *rpt;     /* TLS sessions of the day, counted */
     struct watch *watch; /* NULL until it runs */
     struct cluster *cluster;   /* NULL: standalone */

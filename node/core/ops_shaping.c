@@ -61,14 +61,15 @@ static void add(struct walk *walk, const struct shaping_hold *x)
                                         .until_ms = x->until_ms };
 }
 
-static void walk_holds(struct worker *w, void *arg)
+static void walk_holds(struct node *n, struct walk *walk)
 {
-    struct walk *walk = arg;
     const struct shaping_hold *x;
     int64_t now = clock_wall_ms();
-    for (uint32_t at = 0; walk->err == 0 && (x = shaping_hold_next(w->egress->shaping.holds, &at)) != NULL;)
+    uv_mutex_lock(&n->holds.lock);
+    for (uint32_t at = 0; walk->err == 0 && (x = shaping_hold_next(n->holds.v, &at)) != NULL;)
         if (x->until_ms > now && (walk->site == NULL || span_eq_nocase(x->key, span_str(walk->site))))
             add(walk, x);
+    uv_mutex_unlock(&n->holds.lock);
 }
 
 static int compare(const void *a, const void *b)
@@ -85,8 +86,7 @@ int ops_site_holds(void *ctx, const char *site, uint32_t limit, admin_hold_fn *f
     struct node *n = ctx;
     struct walk walk = { .site = site };
     int enough = 0;
-    for (uint32_t i = 0; i < n->nworkers && walk.err == 0; i++)
-        worker_call(&n->workers[i], walk_holds, &walk);
+    walk_holds(n, &walk);
     if (walk.n > 0)
         qsort(walk.rows, walk.n, sizeof *walk.rows, compare);
     for (size_t i = 0; i < walk.n; i++) {

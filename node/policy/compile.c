@@ -131,6 +131,7 @@ void policy_check(struct schema_load *l, const struct policy_doc *doc)
     if (doc->reputation.good_complaints > doc->reputation.poor_complaints)
         schema_fault_at(l, "reputation.good_complaints", "must not be more than poor_complaints");
     policy_check_rules(l, doc);
+    policy_check_sites(l, doc);
 }
 
 static void copy(char *to, size_t cap, const char *from)

@@ -193,5 +193,6 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
     diff_duration(out, "backoff.for", from->backoff.for_ms, to->backoff.for_ms);
     diff_number(out, "backoff.deliveries", from->backoff.deliveries, to->backoff.deliveries);
     policy_diff_rules(out, from->rules, to->rules);
+    policy_diff_sites(out, from->sites, to->sites);
     return buf_err(out);
 }

@@ -65,6 +65,7 @@ void policy_rele(struct policy *p)
         free(p->late_identity_accounts[i]);
     free(p->late_identity_accounts);
     shaping_rules_rele(p->rules);
+    shaping_sites_free(p->sites);
     free(box_of(p));
 }
 
@@ -83,7 +84,8 @@ int policy_parse(const char *name, struct span text, struct policy **out, struct
             atomic_init(&box->refs, 1);
             policy_compile(&doc, &box->policy);
             box->policy.rules = policy_compile_rules(&doc);
-            if (box->policy.rules != NULL) {
+            box->policy.sites = policy_compile_sites(&doc);
+            if (box->policy.rules != NULL && box->policy.sites != NULL) {
                 *out = &box->policy;
             } else {
                 policy_rele(&box->policy);

@@ -11,6 +11,7 @@
 #include "node/bounce/reputation.h"
 #include "node/bounce/token.h"
 #include "node/shaping/rules.h"
+#include "node/shaping/sites.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -67,6 +68,7 @@ struct policy {
         int64_t for_ms;      /* where a rule doesn't say; of other actions too */
         uint32_t deliveries; /* in a row end it; 0: only time does */
     } backoff;
+    struct shaping_sites *sites; /* the operators' and the built-in ones */
     struct shaping_rules *rules; /* about remote servers' replies: the operators' and the built-in ones */
 };
 
@@ -75,6 +77,8 @@ struct span policy_builtin(void);
 /* The rules that hold in every policy unless it changes them: a YAML document of its own,
  * deploy/policy/rules.yaml. */
 struct span policy_builtin_rules(void);
+/* Likewise the sites: deploy/policy/sites.yaml. */
+struct span policy_builtin_sites(void);
 /* `name` is what faults call it. ERR_BAD, and `why` has "name:line: reason" lines. */
 int policy_parse(const char *name, struct span text, struct policy **out, struct buf *why);
 int policy_load_file(const char *path, struct policy **out, struct buf *text, struct buf *why);
@@ -87,6 +91,9 @@ int policy_test_reply(const struct policy *p, const struct shaping_reply *about,
                       const struct shaping_rule **out);
 /* "backoff for 30m", and the conditions; for people. */
 void policy_put_rule(struct buf *out, const struct shaping_rule *rule);
+
+/* "connections 5; mx *.google.com", for people. */
+void policy_put_site(struct buf *out, const struct shaping_site *site);
 
 /* What differs, for people: "limits.account-hour.count: 200 -> 100", a line each; empty when nothing does. */
 int policy_diff(const struct policy *from, const struct policy *to, struct buf *out);

@@ -8,6 +8,7 @@
 #define POLICY_FILE_MAX (1u << 20) /* bytes of a document */
 #define POLICY_IDENTITIES_MAX 10000
 #define POLICY_RULES_MAX 1000 /* besides the built-in ones */
+#define POLICY_SITES_MAX 900  /* likewise */
 #define POLICY_SUPPRESSED_CLASSES (1u << 2) /* bulk, when none are named; of bounces likewise */
 
 struct policy_doc_limit {
@@ -33,6 +34,20 @@ struct policy_doc_rule {
     int action;
     int64_t for_ms;
     uint32_t attempts;
+};
+/* Likewise. */
+struct policy_doc_site {
+    char *name;
+    char **mx, **domains;
+    uint32_t nmx, ndomains;
+    uint32_t connections, messages_per_connection, recipients;
+    struct policy_rate {
+        uint32_t count; /* 0: left out */
+        int64_t within_ms;
+    } rate;
+    int64_t *retry;
+    uint32_t nretry;
+    int tls;
 };
 struct policy_doc_class {
     uint32_t max_rcpts;
@@ -78,6 +93,9 @@ struct policy_doc {
     struct policy_doc_rule *rules;
     uint32_t nrules;
     bool default_rules;
+    struct policy_doc_site *sites;
+    uint32_t nsites;
+    bool default_sites;
     struct {
         uint32_t connections, deliveries;
         int64_t interval_ms, for_ms;
@@ -88,6 +106,9 @@ struct policy_doc {
 
 extern const struct schema_map policy_map;      /* of struct policy_doc */
 extern const struct schema_map policy_rule_map; /* of struct policy_doc_rule; rules_table.c */
+extern const struct schema_map policy_site_map; /* of struct policy_doc_site; sites_table.c */
+extern const struct schema_type type_choice; /* int: one of `names`, and one more; 0: was left out */
+extern const struct schema_type type_site;   /* char *: of shaping_site_match */
 extern const char *const policy_class_names[POLICY_CLASSES + 1];
 extern const char *const policy_scope_names[3];
 extern const char *const policy_mode_names[5];
@@ -103,6 +124,10 @@ void policy_check_rules(struct schema_load *l, const struct policy_doc *doc);
 void policy_compile(struct policy_doc *doc, struct policy *out);
 /* Its rules, and the built-in ones that it does not replace or switch off. NULL: no memory. */
 struct shaping_rules *policy_compile_rules(const struct policy_doc *doc);
+void policy_check_sites(struct schema_load *l, const struct policy_doc *doc);
+/* Likewise its sites. */
+struct shaping_sites *policy_compile_sites(const struct policy_doc *doc);
+void policy_diff_sites(struct buf *out, const struct shaping_sites *from, const struct shaping_sites *to);
 void policy_diff_rules(struct buf *out, const struct shaping_rules *from, const struct shaping_rules *to);
 
 #endif

@@ -70,7 +70,7 @@ static bool choice_format(const struct schema_field *f, const void *in, struct b
     return v > 0 && buf_put_str(out, f->names[v - 1]) == 0;
 }
 
-static const struct schema_type type_choice = { sizeof(int), choice_parse, choice_format, NULL };
+const struct schema_type type_choice = { sizeof(int), choice_parse, choice_format, NULL };
 
 /* ---- patterns, each with its check ---- */
 
@@ -122,7 +122,7 @@ static void pattern_fini(void *value)
     free(*(char **)value);
 }
 
-static const struct schema_type type_site = { sizeof(char *), site_parse, pattern_format, pattern_fini };
+const struct schema_type type_site = { sizeof(char *), site_parse, pattern_format, pattern_fini };
 static const struct schema_type type_code = { sizeof(char *), code_parse, pattern_format, pattern_fini };
 static const struct schema_type type_reply = { sizeof(char *), match_parse, pattern_format, pattern_fini };
 

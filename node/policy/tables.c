@@ -107,8 +107,10 @@ static const struct schema_field policy_fields[] = {
     GROUP("reputation", reputation_map),
     VALUE(policy_doc, hook, "hook", path),
     LIST(policy_doc, rules, "rules", .map = &policy_rule_map, COUNT(0, POLICY_RULES_MAX)),
+    LIST(policy_doc, sites, "sites", .map = &policy_site_map, COUNT(0, POLICY_SITES_MAX)),
     GROUP("backoff", backoff_map),
     VALUE(policy_doc, default_rules, "default_rules", bool, DEFAULT("true")),
+    VALUE(policy_doc, default_sites, "default_sites", bool, DEFAULT("true")),
     END,
 };
 const struct schema_map policy_map = { sizeof(struct policy_doc), policy_fields };

@@ -244,7 +244,7 @@ struct queue_item *queue_take(struct queue *q, struct queue_conn *conn, int64_t 
         queue_site_update(q, site);
         return NULL;
     }
-    if (site_offered(site) == 0 || site->paused_ms > now_ms) {
+    if (site_offered(site) == 0 || site_paused_ms(site) > now_ms) {
         conn_idle(q, conn);
         queue_site_update(q, site);
         return NULL;

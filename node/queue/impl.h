@@ -80,6 +80,7 @@ struct queue_site {
     struct list idle_conns;
     uint32_t limit, conns_max; /* conns_max 0: the default */
     int64_t paused_ms, interval_ms; /* of its shape; while paused_ms has not come nothing is taken */
+    int64_t paced_ms;               /* likewise, by queue_site_pace */
     uint32_t credit;           /* successes since the limit grew */
     uint32_t failures;
     uint32_t probes; /* while down: failed ones, for the schedule */
@@ -87,6 +88,7 @@ struct queue_site {
     char *error; /* own memory */
     bool down;
     bool probing;  /* its one opening connection is counted in queue.probing */
+    bool blocked;  /* no connection is opened for it: queue_site_block */
     bool in_probe; /* `open` is a link of queue.probe */
     uint8_t rest;  /* enum site_rest */
     int64_t down_since_ms, not_before_ms, trouble_ms, error_ms, success_ms;
@@ -173,6 +175,12 @@ void queue_item_enter(struct queue *q, struct queue_item *item, enum queue_state
 static inline bool item_frozen(const struct queue *q, const struct queue_item *item)
 {
     return sender_at(q, lane_at(q, item->lane)->sender)->frozen;
+}
+
+/* Until then nothing is taken for it. */
+static inline int64_t site_paused_ms(const struct queue_site *site)
+{
+    return site->paused_ms > site->paced_ms ? site->paused_ms : site->paced_ms;
 }
 
 /* Items that a connection could be given. */

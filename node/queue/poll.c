@@ -29,6 +29,8 @@ static void clock_jumped(struct queue *q, int64_t now_ms)
             site->not_before_ms = latest_ms;
         if (site->paused_ms > latest_ms)
             site->paused_ms = latest_ms;
+        if (site->paced_ms > latest_ms)
+            site->paced_ms = latest_ms;
         queue_site_update(q, site);
     }
 }

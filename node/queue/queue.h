@@ -310,6 +310,12 @@ struct queue_shape {
     int64_t interval_ms;     /* between two items that are taken for it; 0: none */
 };
 void queue_site_set_shape(struct queue *q, struct queue_site *site, const struct queue_shape *shape, int64_t now_ms);
+/* While blocked, no connection is opened for it, whatever waits; those that there are go on. */
+void queue_site_block(struct queue *q, struct queue_site *site, bool blocked, int64_t now_ms);
+/* Nothing is taken for it before then, unless a later time was given already. */
+void queue_site_pace(struct queue *q, struct queue_site *site, int64_t until_ms, int64_t now_ms);
+/* Its shape has it pause now. */
+bool queue_site_paused(const struct queue_site *site, int64_t now_ms);
 /* If it is down or pausing after a failure, it is tried now; a shape's pause goes on. */
 void queue_site_retry_now(struct queue *q, struct queue_site *site, int64_t now_ms);
 

@@ -162,12 +162,12 @@ void queue_site_update(struct queue *q, struct queue_site *site)
         site_rest(q, site);
 
     uint32_t ready = site_offered(site);
-    bool paused = site->paused_ms > q->now_ms;
+    bool paused = site_paused_ms(site) > q->now_ms;
     bool use = ready > site->taking && site->nidle > 0 && !paused;
-    bool more = ready > site->taking + site->opening && site->nidle == 0 &&
+    bool more = ready > site->taking + site->opening && site->nidle == 0 && !site->blocked &&
                 site->conns + site->opening < queue_site_cap(q, site);
     bool wait = paused ? ready > 0 : more && site->not_before_ms > q->now_ms;
-    int64_t until_ms = paused ? site->paused_ms : site->not_before_ms;
+    int64_t until_ms = paused ? site_paused_ms(site) : site->not_before_ms;
     ring_set(&q->use, &site->use, use);
     struct list *ring = queue_site_failing(site) ? &q->probe : &q->open;
     if (list_linked(&site->open) && site->in_probe != (ring == &q->probe))
@@ -212,6 +212,26 @@ void queue_site_set_shape(struct queue *q, struct queue_site *site, const struct
     site->interval_ms = shape->interval_ms;
     site->paused_ms = shape->paused_until_ms;
     queue_site_set_conns_max(q, site, shape->conns_max, now_ms);
+}
+
+void queue_site_block(struct queue *q, struct queue_site *site, bool blocked, int64_t now_ms)
+{
+    q->now_ms = now_ms;
+    site->blocked = blocked;
+    queue_site_update(q, site);
+}
+
+void queue_site_pace(struct queue *q, struct queue_site *site, int64_t until_ms, int64_t now_ms)
+{
+    q->now_ms = now_ms;
+    if (site->paced_ms < until_ms)
+        site->paced_ms = until_ms;
+    queue_site_update(q, site);
+}
+
+bool queue_site_paused(const struct queue_site *site, int64_t now_ms)
+{
+    return site->paused_ms > now_ms;
 }
 
 void queue_site_retry_now(struct queue *q, struct queue_site *site, int64_t now_ms)

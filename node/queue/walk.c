@@ -138,7 +138,7 @@ void queue_site_state(const struct queue *q, const struct queue_site *site, stru
         .down = site->down,
         .down_since_ms = site->down_since_ms,
         .next_try_ms = site->not_before_ms > q->now_ms ? site->not_before_ms : 0,
-        .shaped = site->conns_max != 0 || site->interval_ms != 0 || site->paused_ms > q->now_ms,
+        .shaped = (site->conns_max != 0 && site->conns_max < q->config.conns_max) || site->interval_ms != 0 || site->paused_ms > q->now_ms,
         .paused_until_ms = site->paused_ms > q->now_ms ? site->paused_ms : 0,
         .last_error = span_of(site->error, site->error_bytes),
         .last_error_ms = site->error_ms,

@@ -45,9 +45,10 @@ def test_back_off_on_all_nodes(make_cluster, sink):
     start = time.monotonic()
     site = f"example.net:{sink.port}"
     for node in cluster.nodes:
-        wait_until(f"{node.name} backs off", lambda: holds(node, action="backoff", site=site), 5 * STRETCH)
+        wait_until(f"{node.name} backs off", lambda: holds(node, action="backoff"), 5 * STRETCH)
     assert time.monotonic() - start <= 5 * STRETCH
     learnt = holds(others[0])[0]
+    assert learnt["site"].startswith("mx:") and learnt["site"].endswith(f":{sink.port}"), learnt
     assert learnt["by"] == first.name and learnt["rule"] == "too-many-connections", learnt
     assert "too many connections" in learnt["reply"]
     row = wait_until("one connection", lambda: next((r for r in first.api("GET", "/v1/sites")["sites"]
@@ -101,7 +102,7 @@ def test_a_blocked_address_rests_for_that_site_only(make_cluster, make_sink, dns
     for number in range(30):
         node.send(f"r{number}@blocking.test")
     held = wait_until("the address rests", lambda: holds(node, action="disable_source", source="127.0.0.21"), 20)
-    assert held[0]["site"].startswith("news/blocking.test") and held[0]["rule"] == "source-blocked"
+    assert held[0]["site"].startswith("news/mx:mx1.blocking.test") and held[0]["rule"] == "source-blocked"
     wait_until("the other one carries on", lambda: len(bad.messages) == 30, 30)
     refused = seen["blocking.test", "127.0.0.21"]
     for number in range(20):
@@ -120,7 +121,8 @@ def test_a_blocked_address_rests_for_that_site_only(make_cluster, make_sink, dns
     before = len(bad.messages)
     node.send("u@blocking.test")
     row = wait_until("mail waits", lambda: next((r for r in node.api("GET", "/v1/sites")["sites"]
-                                                 if r["site"] == site and r["queued"] == 1), None))
+                                                 if r["site"].startswith("news/blocking.test") and r["queued"] == 1),
+                                                None))
     assert row["state"] == "backoff" and row["next_ms"] > time.time() * 1000 + 1800000, row
     assert len(bad.messages) <= before + 1  # t@friendly.test may still come
     node.cli("site", "resume", site)

@@ -34,7 +34,8 @@ static const struct {
     { "voters: caf\351\n", "p.yaml: not UTF-8 text: incomplete UTF-8 octet sequence at byte 11\n" },
     { "votes: 3\n", "p.yaml:1: unknown key \"votes\"; did you mean \"voters\"?\n" },
     { "colour: red\n", "p.yaml:1: unknown key \"colour\"; known here: limits, classes, session, voters, "
-                       "when_cut_off, freeze, auth_guard, late_identity, suppression, bounces, warmup, reputation, hook, rules, backoff, default_rules\n" },
+                       "when_cut_off, freeze, auth_guard, late_identity, suppression, bounces, warmup, reputation, hook, rules, "
+                       "sites, backoff, default_rules, default_sites\n" },
     { "voters: 3\nvoters: 5\n", "p.yaml:2: \"voters\" is given twice; the first one is on line 1\n" },
     { "[a]: 3\n", "p.yaml:1: a key must be a single word\n" },
     { "voters:\n", "p.yaml:1: voters: has no value; give one or remove the key\n" },
@@ -200,6 +201,26 @@ static const struct {
       "expected a whole number from 0 to 1000000000, got \"x\"\np.yaml:2: limits[0].window: must be from 5s "
       "to 31d, got \"1s\"\np.yaml:3: voters: expected a whole number from 1 to 5, got \"9\"\np.yaml:4: "
       "unknown key \"hooks\"; did you mean \"hook\"?\n" },
+    { "sites:\n  - {connections: 5}\n",
+      "p.yaml:2: sites[0].name: is required: what reports and other entries call the site\n" },
+    { "sites:\n  - {name: a, connections: 5}\n",
+      "p.yaml:2: sites[0].mx: is required, or domain: which destinations the site has\n" },
+    { "sites:\n  - {name: a, mx: 'x.*', rate: 5}\n",
+      "p.yaml:2: sites[0].mx: expected a domain or host, or *. and the end of its name, got \"x.*\"\n"
+      "p.yaml:2: sites[0].rate: expected how many in which time, such as 100/1m, got \"5\"\n" },
+    { "sites:\n  - {name: a, mx: x.example, connections: 0, rate: 0/1m, tls: maybe}\n",
+      "p.yaml:2: sites[0].connections: expected a whole number from 1 to 1000, got \"0\"\np.yaml:2: "
+      "sites[0].rate: expected 1 to 1000000 in 1s to 1d, got \"0/1m\"\np.yaml:2: sites[0].tls: expected "
+      "none, opportunistic or required, got \"maybe\"\n" },
+    { "sites:\n  - {name: b.example, domain: b.example}\n  - {name: a, mx: a.example}\n  - {name: a, retry: "
+      "[0s], domain: c.example}\n",
+      "p.yaml:4: sites[2].retry[0]: must be from 1s to 1d, got \"0s\"\n" },
+    { "sites:\n  - {name: b.example, domain: b.example}\n  - {name: a, mx: a.example}\n  - {name: a, domain: "
+      "c.example}\n",
+      "p.yaml:2: sites[0].name: looks like a domain: give it a name without a dot\np.yaml:4: sites[2].name: "
+      "is another site's already: give each site its own name\n" },
+    { "default_sites: false\nsites:\n  - {name: google, connections: 3}\n",
+      "p.yaml:3: sites[0].mx: is required, or domain: which destinations the site has\n" },
 };
 
 static struct policy *parse(const char *text)
@@ -444,6 +465,65 @@ static void test_rules(void **state)
 }
 
 /* Whatever can be written is taken by the machine. */
+static const struct shaping_site *site_named(const struct policy *p, const char *name)
+{
+    for (uint32_t i = 0; i < shaping_sites_count(p->sites); i++)
+        if (strcmp(shaping_sites_at(p->sites, i)->name, name) == 0)
+            return shaping_sites_at(p->sites, i);
+    return NULL;
+}
+
+static const char *site_of(const struct policy *p, const char *domain, const char *a, const char *b)
+{
+    const char *hosts[] = { a, b };
+    uint32_t n = a == NULL ? 0 : b == NULL ? 1 : 2;
+    const struct shaping_site *s = shaping_sites_find(p->sites, span_str(domain), hosts, n);
+    return s == NULL ? "" : s->name;
+}
+
+static void test_sites(void **state)
+{
+    (void)state;
+    struct policy *builtin = parse("voters: 3\n");
+    struct policy *p = parse("sites:\n"
+                             "  - {name: google, messages_per_connection: 7, rate: 100/1m, retry: [5m, 1h]}\n"
+                             "  - {name: yahoo, tls: required, domain: yahoo.example}\n"
+                             "  - {name: partner, mx: ['*.partner.example', mx.other.example], connections: "
+                             "2, recipients_per_message: 3, tls: none}\n");
+    const struct shaping_site *was = site_named(builtin, "google"), *s = site_named(p, "google");
+    assert_non_null(was);
+    assert_int_equal(was->limits.connections, 5);
+    assert_int_equal(was->limits.messages_per_connection, 50);
+    assert_int_equal(was->limits.tls, -1);
+    assert_int_equal(s->limits.connections, 5); /* what is left out stays */
+    assert_int_equal(s->limits.messages_per_connection, 7);
+    assert_int_equal(s->limits.rate_count, 100);
+    assert_int_equal(s->limits.rate_ms, 60000);
+    assert_int_equal(s->limits.nretry, 2);
+    assert_int_equal(s->limits.retry_ms[1], 3600000);
+    assert_int_equal(s->nmx, was->nmx);
+    assert_int_equal(site_named(p, "yahoo")->limits.tls, SHAPING_TLS_REQUIRED);
+    assert_int_equal(site_named(p, "yahoo")->limits.messages_per_connection, 20);
+    s = shaping_sites_at(p->sites, 0);
+    assert_string_equal(s->name, "partner");
+    assert_int_equal(s->limits.recipients, 3);
+    assert_int_equal(s->limits.tls, SHAPING_TLS_NONE);
+
+    assert_string_equal(site_of(p, "x.example", "aspmx.l.google.com", "alt1.aspmx.l.google.com"), "google");
+    /* a host of somebody's own beside a provider's doesn't make him part of it */
+    assert_string_equal(site_of(p, "x.example", "aspmx.l.google.com", "mx.evil.example"), "");
+    assert_string_equal(site_of(p, "x.example", "A.Partner.Example", "mx.other.example"), "partner");
+    assert_string_equal(site_of(p, "yahoo.example", "mx.yahoo.example", NULL), "yahoo");
+    assert_string_equal(site_of(p, "x.example", "x-example.mail.protection.outlook.com", NULL), "office365");
+    assert_string_equal(site_of(p, "x.example", "x.olc.protection.outlook.com", NULL), "outlook");
+    assert_string_equal(site_of(p, "google.com", NULL, NULL), "");
+    struct policy *none = parse("default_sites: false\n");
+    assert_int_equal(shaping_sites_count(none->sites), 0);
+    policy_rele(none);
+    policy_rele(p);
+    policy_rele(builtin);
+}
+
 static void test_extremes_encode(void **state)
 {
     (void)state;
@@ -511,6 +591,13 @@ static void test_diff(void **state)
                 "reputation.enabled: false -> true\nreputation.window: 24h -> 7d\n"
                 "reputation.hold: 12h -> 1h\nreputation.good_pool: (none) -> clean\n"
                 "reputation.poor_bounces: 100 -> 50\n");
+    expect_diff(
+        "default_sites: false\nsites:\n  - {name: a, mx: a.example, connections: 2}\n",
+        "default_sites: false\nsites:\n  - {name: a, mx: [a.example, b.example], rate: 9/1m, retry: [1m, "
+        "1h], tls: "
+        "none}\n  - {name: b, domain: b.example}\n",
+        "sites.a: connections 2; mx a.example -> rate 9/1m; retry 1m, 1h; tls none; mx a.example, b.example\n"
+        "sites.b: (none) -> domain b.example\n");
     expect_diff("late_identity: {header: X-A, accounts: [r, s]}\n",
                 "late_identity: {header: X-A, accounts: s}\n", "late_identity.accounts: r -> (none)\n");
 }
@@ -600,6 +687,7 @@ int main(void)
         cmocka_unit_test(test_everything_is_read),
         cmocka_unit_test(test_builtin_is_the_machines),
         cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_sites),
         cmocka_unit_test(test_extremes_encode),
         cmocka_unit_test(test_diff),
         cmocka_unit_test(test_files),
