@@ -396,3 +396,42 @@ def test_cut_off(make_cluster, sink):
         node.go_on()
     pools.arrived(3)
     assert sink.messages[2].session.peer[0] == "127.0.0.66"
+
+
+@pytest.mark.slow
+def test_it_floats_by_itself(make_cluster, sink):
+    """(!) The owner stands still within a transaction, and wakes when the address is another node's: it sends nothing
+    more from there. Then the other one is killed."""
+    pools = Pools(named(make_cluster), sink)
+    a = pools.cluster.followers()[0]
+    rest = [node for node in pools.nodes if node is not a]
+    pools.nodes = rest
+    pools.pool()
+    pools.do("pools/float", name=NEWS, mode="automatic", after="1s")
+    pools.address("127.0.0.66", a)
+    sink.held.add("rcpt")
+    pools.send(a)
+    wait_until("it waits for an answer", lambda: sink.sessions and any(
+        line.startswith(b"RCPT") for side, line in sink.sessions[0].transcript if side == "C"))
+    a.pause()
+    wait_until("it has another owner", lambda: pools.row("127.0.0.66").get("node") in [node.name for node in rest], 60)
+    b = next(node for node in rest if node.name == pools.row("127.0.0.66")["node"])
+    first = sink.sessions[0]
+    sink.held.clear()
+    wait_until("it has its answer", lambda: first.transcript[-1][0] == "S")
+    pools.send(b)
+    pools.arrived(1)
+    said = len([line for side, line in first.transcript if side != "S"])
+    a.go_on()
+    wait_until("it has a session again", a.is_ready)
+    pools.arrived(2)
+    assert [line for side, line in first.transcript if side != "S"][said:] == []
+    assert {m.session.helo for m in sink.messages} == {f"{b.name}.example.com"}
+    pools.nodes = [node for node in pools.cluster.nodes if node is not b]
+    b.kill()
+    wait_until("it has a third owner", lambda: pools.row("127.0.0.66").get("node") in [n.name for n in pools.nodes], 60)
+    c = next(node for node in pools.nodes if node.name == pools.row("127.0.0.66")["node"])
+    pools.send(c)
+    pools.arrived(3)
+    assert sink.messages[2].session.helo == f"{c.name}.example.com"
+    assert sink.messages[2].session.peer[0] == "127.0.0.66"
