@@ -8,6 +8,7 @@
 #include "node/core/cluster_impl.h"
 #include "node/core/privileges.h"
 #include "node/core/reputation.h"
+#include "node/core/returned.h"
 #include "node/core/suppress.h"
 #include "node/core/tally.h"
 #include "node/core/warmup.h"
@@ -342,7 +343,7 @@ int cluster_new(struct node *n, struct cluster **out)
     if (err == 0)
         err = cluster_seal_new(&c->seal);
     if (err == 0 && ((c->suppress = suppress_new()) == NULL || (c->tally = tally_new()) == NULL ||
-                     (c->warmup = warmup_hand_new()) == NULL))
+                     (c->owners = returned_owners_new()) == NULL || (c->warmup = warmup_hand_new()) == NULL))
         err = -ENOMEM;
     if (err != 0) {
         log_error("cluster", "cannot start: %s", err_text(err));
@@ -460,6 +461,7 @@ void cluster_free(struct cluster *c)
     suppress_free(c->suppress);
     cluster_seal_free(c->seal);
     tally_free(c->tally);
+    returned_owners_free(c->owners);
     warmup_hand_free(c->warmup);
     if (c->shared_agent != NULL)
         agent_free(c->shared_agent);

@@ -132,6 +132,7 @@ struct seal_key;
 
 struct suppress;
 struct tally;
+struct returned_owners;
 struct warmup_hand;
 
 struct cluster {
@@ -173,6 +174,7 @@ struct cluster {
     struct buf due;                         /* scratch */
     struct suppress *suppress;
     struct tally *tally;
+    struct returned_owners *owners;
     struct warmup_hand *warmup;
     int64_t warmup_ms; /* not scanned before */
     struct { /* reputation.c */

@@ -6,16 +6,18 @@
 #include "base/log.h"
 #include "consensus/directory.h"
 #include "node/bounce/report.h"
-#include "node/core/cluster.h"
+#include "node/core/cluster_impl.h"
 #include "node/core/report.h"
 #include "node/core/suppress.h"
 #include "node/core/warmup.h"
 #include "node/policy/policy.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define OWNERS 1024
 #define PAGE 256 /* accounts looked at under one lock */
 
 struct returned {
@@ -142,6 +144,49 @@ void returned_content(struct returned *b, struct span bytes)
         (void)buf_put(&b->head, bytes.p, bytes.n < room ? bytes.n : room);
 }
 
+/* Whose the last ones were, since all accounts are looked at to find one: each in its place by its hash. */
+struct returned_owners {
+    pthread_mutex_t lock;
+    struct {
+        uint64_t hash; /* 0: none */
+        char name[COMMAND_NAME_MAX + 1];
+    } items[OWNERS];
+};
+
+struct returned_owners *returned_owners_new(void)
+{
+    struct returned_owners *o = calloc(1, sizeof *o);
+    if (o != NULL)
+        pthread_mutex_init(&o->lock, NULL);
+    return o;
+}
+
+void returned_owners_free(struct returned_owners *o)
+{
+    if (o == NULL)
+        return;
+    pthread_mutex_destroy(&o->lock);
+    free(o);
+}
+
+static bool owner_known(struct returned_owners *o, uint64_t hash, char out[COMMAND_NAME_MAX + 1])
+{
+    pthread_mutex_lock(&o->lock);
+    bool known = o->items[hash % OWNERS].hash == hash;
+    if (known)
+        memcpy(out, o->items[hash % OWNERS].name, COMMAND_NAME_MAX + 1);
+    pthread_mutex_unlock(&o->lock);
+    return known;
+}
+
+static void owner_note(struct returned_owners *o, uint64_t hash, const char name[COMMAND_NAME_MAX + 1])
+{
+    pthread_mutex_lock(&o->lock);
+    o->items[hash % OWNERS].hash = hash;
+    memcpy(o->items[hash % OWNERS].name, name, COMMAND_NAME_MAX + 1);
+    pthread_mutex_unlock(&o->lock);
+}
+
 struct search {
     struct returned *b;
     uint32_t seen;
@@ -158,16 +203,35 @@ static int match_account(void *arg, const struct directory_account *a)
         snprintf(s->b->tenant, sizeof s->b->tenant, "%.*s", (int)a->tenant.n, a->tenant.p);
         return 1;
     }
+    if (++s->seen % PAGE != 0)
+        return 0;
     snprintf(s->last, sizeof s->last, "%.*s", (int)a->name.n, a->name.p);
-    return ++s->seen % PAGE == 0;
+    return 1;
+}
+
+/* It may have been removed since, or be another tenant's. */
+static bool find_known(struct returned *b, struct machine *m, const char *name)
+{
+    struct search s = { .b = b };
+    struct directory_account a;
+    machine_read_lock(m);
+    bool found = directory_account_find(m, span_str(name), &a);
+    if (found)
+        (void)match_account(&s, &a);
+    machine_read_unlock(m);
+    return s.found;
 }
 
 /* Whose it is: an account of the cluster, by its name's hash. */
 static bool find_account(struct returned *b)
 {
     struct machine *m = cluster_machine(b->w->node->cluster);
+    struct returned_owners *owners = b->w->node->cluster->owners;
     struct search s = { .b = b };
+    char name[COMMAND_NAME_MAX + 1];
     uint32_t before;
+    if (owner_known(owners, b->ref.account, name) && find_known(b, m, name))
+        return true;
     do {
         before = s.seen;
         char after[COMMAND_NAME_MAX + 1];
@@ -176,6 +240,8 @@ static bool find_account(struct returned *b)
         (void)directory_account_each(m, span_str(after), match_account, &s);
         machine_read_unlock(m);
     } while (!s.found && s.seen != before && s.seen % PAGE == 0);
+    if (s.found)
+        owner_note(owners, b->ref.account, b->account);
     return s.found;
 }
 

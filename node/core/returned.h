@@ -29,6 +29,11 @@ bool returned_mark(const struct policy *policy, const struct envelope *env, stru
 
 struct returned;
 
+/* Whose return paths were, as far as known; one for all workers. NULL: no memory. */
+struct returned_owners;
+struct returned_owners *returned_owners_new(void);
+void returned_owners_free(struct returned_owners *o);
+
 /* One transaction of an inbound listener. NULL: no memory. */
 struct returned *returned_new(struct worker *w);
 void returned_free(struct returned *b);

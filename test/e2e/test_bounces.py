@@ -230,6 +230,9 @@ def test_what_bounces_later_is_counted_and_suppressed(inbound, sink):
     assert (events[0]["account"], events[0]["rule"], events[0]["recipient"]) == (NEWS, "abuse", "bob@example.com")
     wait_until("all know", lambda: record(one)["complaints"] == 1 and record(one)["bounced"] == 2)
     assert record(one)["classes"] == {"unknown_user": 1, "mailbox_full": 1}
+    # once more, where it is known by now whose it is
+    assert give(two, path, sample("postfix.eml"))[0] == 250
+    wait_until("it counts again", lambda: record(one)["bounced"] == 4)
     most = two.api("GET", "/v1/senders/top?by=complaints&window=7d")["senders"]
     assert [(s["account"], s["complaints"]) for s in most] == [(NEWS, 1)], most
     wait_until("the plan knows", lambda: two.api("GET", "/v1/ips/warm?address=192.0.2.2")["sites"][0]["today"]
