@@ -477,6 +477,8 @@ int cluster_seal_load(struct cluster *c);
 /* The state's secrets changed, or the stack has just started. */
 void cluster_seal_changed(struct cluster *c);
 void cluster_seal_tick(struct cluster *c, int64_t now);
+/* Cluster thread. The number of the sealing key that no node has given to this one for a while; 0: it has what it needs. */
+uint64_t cluster_seal_missing(const struct cluster *c, int64_t now);
 void cluster_on_sealing(struct cluster *c, struct gossip_request *r, uint64_t from, struct span question);
 /* Any thread. A copy of the one that the state names, once this node has it. ERR_TIMEOUT. */
 int cluster_seal_await(struct cluster *c, uint64_t number, const uint8_t id[16], int64_t timeout_ms,

@@ -25,6 +25,7 @@
 #define ASK_AGAIN_MS 200
 #define SAY_AGAIN_MS 60000
 #define TIDY_MS 1000
+#define MISSING_MS 3000   /* that long it may be on its way */
 #define OPENED_AT_ONCE 64 /* keys: about 5 ms */
 
 struct cluster_seal {
@@ -36,6 +37,7 @@ struct cluster_seal {
     bool dirty;            /* the rest: the cluster thread's */
     bool asking;
     int64_t asked_ms, said_ms, tidied_ms;
+    int64_t lacks_ms; /* since when it lacks `wanted`; 0: it does not */
     uint32_t turn;
     uint64_t wanted;
     uint8_t wanted_id[SEAL_ID_BYTES];
@@ -476,13 +478,21 @@ void cluster_seal_tick(struct cluster *c, int64_t now)
     if (s->dirty)
         build(c);
     if (!s->asking && now - s->asked_ms >= ASK_AGAIN_MS) {
-        if (lacks(c, &is))
+        if (lacks(c, &is)) {
+            s->lacks_ms = s->lacks_ms == 0 ? now : s->lacks_ms;
             ask(c, now);
-        else
-            s->said_ms = 0;
+        } else {
+            s->said_ms = s->lacks_ms = 0;
+        }
     }
     if (now - s->tidied_ms >= TIDY_MS) {
         s->tidied_ms = now;
         tidy(c, &is);
     }
+}
+
+uint64_t cluster_seal_missing(const struct cluster *c, int64_t now)
+{
+    const struct cluster_seal *s = c->seal;
+    return s->lacks_ms != 0 && now - s->lacks_ms >= MISSING_MS ? s->wanted : 0;
 }

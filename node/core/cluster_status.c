@@ -201,6 +201,12 @@ static void find_trouble(struct look *l)
     if (!out->session_usable && out->quorum && !out->joining && !c->fenced)
         say(l, "this node has no session with the cluster: it takes no mail until the leader answers it; see "
                "the log");
+    uint64_t sealing = cluster_seal_missing(c, clock_boot_ms());
+    if (sealing != 0)
+        say(l,
+            "this node lacks sealing key %llu, and no node that answers has it: mail that a DKIM key of the cluster "
+            "should sign is deferred; put the file 'sealing' back (docs/dkim.md), or turnpike dkim rekey --lost",
+            (unsigned long long)sealing);
     if (out->totals.counters * 100 >= out->totals.counters_max * COUNTERS_HIGH_PERCENT)
         say(l,
             "the cluster keeps %llu counters of senders' limits, of at most %llu: then senders that have "

@@ -363,3 +363,28 @@ def test_keys_of_the_cluster(make_cluster, make_sink, dns, keys, folder):
         backup = folder / f"{node.name}.backup"
         node.cli("cluster", "backup", backup)
         assert not any(secret in backup.read_bytes() for secret in secrets)
+
+
+@pytest.mark.slow(8)
+def test_a_sealing_key_that_is_lost(make_cluster, make_sink, dns, keys):
+    """What should be signed is deferred, not sent unsigned, and the operator hears what to do."""
+    node = make_cluster(1).nodes[0]
+    sink = make_sink()
+    dns.mail_domain("example.net", "127.0.0.1")
+    node.cli("dkim", "generate", "example.com", "--selector", "e1", "--type", "ed25519", "--cluster")
+    node.stop()
+    (node.folder / "data/cluster/sealing").unlink()
+    node.restart()
+    node.wait_ready()
+    with node.smtp() as client, pytest.raises(smtplib.SMTPDataError) as deferred:
+        client.sendmail("user@example.com", "friend@example.net", TEXT)
+    assert deferred.value.smtp_code == 451
+    wait_until("it is said", lambda: any("sealing key 1" in p for p in node.cluster()["problems"]))
+    assert "sealing key 1" in node.fail("POST", "/v1/dkim/generate", {"domain": "example.org", "selector": "e1"})
+    assert json.loads(node.cli("dkim", "rekey", "--lost", "--json").stdout) == {"ok": True, "done": 0, "left": 1}
+    node.cli("dkim", "remove", "example.com", "--selector", "e1")
+    node.cli("dkim", "generate", "example.com", "--selector", "e2", "--type", "ed25519", "--cluster")
+    keys.records["e2._domainkey.example.com"] = shared(node, 1)["e2"]["record"]
+    wait_until("nothing is wrong", lambda: not any("sealing" in p for p in node.cluster()["problems"]))
+    node.send("friend@example.net", TEXT)
+    assert [s[1] for s in keys.signers(received(sink))] == ["e2"]
