@@ -229,11 +229,12 @@ int cmd_top(struct cli *c)
 static void put_sites(struct cli *c, const json_t *rows)
 {
     static const char *const titles[] = { "SITE",  "STATE",    ">CONNS", ">QUEUED",     ">ACTIVE",
-                                          ">HELD", ">SENDERS", "NEXT",   "LAST FAILURE" };
+                                          ">HELD", ">SENDERS", "NEXT",   "OF SITE",
+                                          ">DOMAINS", "LAST FAILURE" };
     struct cli_table t;
     size_t i;
     json_t *r;
-    cli_table_init(&t, titles, 9);
+    cli_table_init(&t, titles, 11);
     json_array_foreach(rows, i, r)
     {
         char next[40];
@@ -249,7 +250,9 @@ static void put_sites(struct cli *c, const json_t *rows)
         cli_table_int(&t, 5, r, "held");
         cli_table_int(&t, 6, r, "senders");
         cli_table_set(&t, 7, CLI_PLAIN, "%s", next);
-        cli_table_opt(&t, 8, r, "last_reply");
+        cli_table_opt(&t, 8, r, "of");
+        cli_table_int(&t, 9, r, "domains");
+        cli_table_opt(&t, 10, r, "last_reply");
     }
     cli_table_end(c, &t);
 }

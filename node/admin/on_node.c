@@ -234,6 +234,9 @@ static int on_site_row(void *arg, const struct admin_site_row *row)
     json_out_span(j, "site", row->site);
     json_out_span(j, "state", row->state);
     json_out_opt(j, "last_reply", row->last_reply);
+    json_out_opt(j, "of", row->of);
+    json_out_u64(j, "domains", row->domains);
+    json_out_u64(j, "of_conns", row->of_conns);
     json_out_u64(j, "worker", row->worker);
     json_out_u64(j, "conns", row->conns);
     json_out_u64(j, "conns_limit", row->conns_limit);

@@ -235,6 +235,9 @@ struct admin_site_row {
     struct span site;
     struct span state;      /* up, down, backoff */
     struct span last_reply; /* the last failure's words */
+    struct span of;         /* the site that it shares limits with others in; empty: not known yet */
+    uint32_t domains;       /* of that site, on this node, queued or remembered */
+    uint32_t of_conns;      /* that it has */
     uint32_t worker, conns, conns_limit;
     uint64_t queued, active, held, senders;
     int64_t next_ms; /* when a down site is probed, or the first item is due */

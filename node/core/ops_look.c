@@ -416,7 +416,8 @@ int ops_top(void *ctx, uint32_t limit, admin_top_fn *fn, void *arg, struct admin
  */
 
 struct site_entry {
-    char *key, *error;
+    char *key, *error, *of;
+    uint32_t domains, of_conns;
     uint32_t worker;
     struct queue_site_state state;
 };
@@ -435,6 +436,14 @@ struct site_walk {
 static const char *site_state_name(const struct queue_site_state *s)
 {
     return s->down ? "down" : s->shaped ? "backoff" : "up";
+}
+
+static int of_site_cb(void *ctx, const struct sites_view *view)
+{
+    struct site_entry *entry = ctx;
+    entry->domains = view->domains;
+    entry->of_conns = view->conns;
+    return 1;
 }
 
 static void site_walk_cb(void *ctx, struct queue_site *site)
@@ -459,11 +468,16 @@ static void site_walk_cb(void *ctx, struct queue_site *site)
     *entry = (struct site_entry){ .worker = walk->w->index, .state = state };
     entry->key = strndup(key.p, key.n);
     entry->error = strndup(state.last_error.n == 0 ? "" : state.last_error.p, state.last_error.n);
-    if (entry->key == NULL || entry->error == NULL ||
+    struct span of = egress_sites_key(queue_site_data(site));
+    entry->of = strndup(of.p, of.n);
+    if (of.n > 0)
+        sites_each(walk->w->node->sites, of, of_site_cb, entry);
+    if (entry->key == NULL || entry->error == NULL || entry->of == NULL ||
         (walk->after != NULL && strcmp(entry->key, walk->after) <= 0)) {
-        if (entry->key == NULL || entry->error == NULL)
+        if (entry->key == NULL || entry->error == NULL || entry->of == NULL)
             walk->err = -ENOMEM;
         free(entry->key);
+        free(entry->of);
         free(entry->error);
         return;
     }
@@ -502,6 +516,9 @@ int ops_site_list(void *ctx, const char *state, const char *after, uint32_t limi
         struct admin_site_row row = { .site = span_str(s->key),
                                       .state = span_str(site_state_name(&s->state)),
                                       .last_reply = span_str(s->error),
+                                      .of = span_str(s->of),
+                                      .domains = s->domains,
+                                      .of_conns = s->of_conns,
                                       .worker = s->worker,
                                       .conns = s->state.conns,
                                       .conns_limit = s->state.conns_limit,
@@ -519,6 +536,7 @@ int ops_site_list(void *ctx, const char *state, const char *after, uint32_t limi
             enough = fn(arg, &row);
         free(s->key);
         free(s->error);
+        free(s->of);
     }
     free(walk.entries);
     return walk.err == 0 ? 0 : admin_fail(e, walk.err, "%s", err_text(walk.err));

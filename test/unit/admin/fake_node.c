@@ -326,6 +326,7 @@ static int on_sites(void *ctx, const char *state, const char *after, uint32_t li
         { .site = SPAN_LIT("slow.test"),
           .state = SPAN_LIT("down"),
           .last_reply = SPAN_LIT("connect: refused"),
+          .of = SPAN_LIT("mx:mx.example.net"),
           .conns_limit = 1,
           .queued = 4 },
     };
