@@ -81,8 +81,9 @@ static struct site *get(struct grey *g, struct span name, int64_t now_ms)
             free(s);
             return NULL;
         }
-        if (g->map.len > GREY_SITES_MAX)
-            drop(g, LIST_ITEM(list_first(&g->by_use), struct site, link));
+        struct list *oldest = list_first(&g->by_use);
+        if (g->map.len > GREY_SITES_MAX && oldest != NULL)
+            drop(g, LIST_ITEM(oldest, struct site, link));
     }
     list_remove(&s->link);
     list_push_back(&g->by_use, &s->link);
