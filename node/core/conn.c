@@ -485,7 +485,7 @@ void conn_next_target(struct conn *c)
                                      .source = source,
                                      .timeout_ms = (uint32_t)c->config->delivery.timeouts.connect_ms };
         int err = stream_connect(&c->e->w->streams, &to, &conn_ops, c, &c->stream);
-        if (err == 0 && (!c->floating || (err = egress_pools_gate(c->e, c->stream)) == 0))
+        if (err == 0 && (!c->floating || (err = egress_pools_gate(c->e, c->stream, c->session)) == 0))
             return;
         if (err == -ENOMEM && c->stream != NULL)
             stream_detach(c->stream);

@@ -16,15 +16,21 @@
 
 /* ---- the view in force --------------------------------------------------------------------------------- */
 
-static bool may_send(void *ctx)
+static uint64_t session_of(const struct worker *w)
 {
-    const struct worker *w = ctx;
-    return w->ledger != NULL && ledger_session_valid(w->ledger);
+    return w->ledger == NULL ? 0 : ledger_session_id(w->ledger);
 }
 
-int egress_pools_gate(struct egress *e, struct stream *s)
+/* A later session says nothing of what was connected in an earlier one: in between another node may have had the
+ * address. */
+static bool may_send(void *ctx, uint64_t session)
 {
-    return stream_set_gate(s, may_send, e->w);
+    return session != 0 && session_of(ctx) == session;
+}
+
+int egress_pools_gate(struct egress *e, struct stream *s, uint64_t session)
+{
+    return stream_set_gate(s, may_send, e->w, session);
 }
 
 /* (!) Connections that were opened while their address was bound obey from now on, too. */
@@ -39,7 +45,7 @@ static void gate_conns(struct egress *e)
             continue;
         c->floating = true;
         if (c->stream != NULL)
-            ensure(egress_pools_gate(e, c->stream) == 0); /* else it could send when another node does */
+            ensure(egress_pools_gate(e, c->stream, session_of(e->w)) == 0); /* else it could send when another node does */
     }
 }
 
@@ -99,7 +105,7 @@ const struct pool_view *egress_pools_view(struct egress *e)
 
 bool egress_pools_session(const struct egress *e)
 {
-    return may_send(e->w);
+    return e->w->ledger != NULL && ledger_session_valid(e->w->ledger);
 }
 
 /* ---- connections whose address was taken away ---------------------------------------------------------- */
@@ -282,6 +288,7 @@ static bool rests_cb(void *ctx, const struct ip_addr *addr)
 bool conn_pool_source(struct conn *c, struct span pool, uint8_t family, struct ip_addr *out)
 {
     struct egress *e = c->e;
+    c->session = session_of(e->w); /* before the view is looked at */
     struct choice choice = { c, { .site = c->site, .view = egress_pools_view(e) } };
     const struct pool_address *a = NULL;
     for (int i = 0; i < 2 && a == NULL; i++) /* another worker may take the last message while it chooses */

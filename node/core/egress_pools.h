@@ -34,9 +34,9 @@ void pools_post(struct worker *w, struct pool_view *v);
 const struct pool_view *egress_pools_view(struct egress *e);
 /* This node's session is valid: what a floating address needs. Reads CLOCK_BOOTTIME. */
 bool egress_pools_session(const struct egress *e);
-/* (!) Nothing goes out on a connection from a floating address without one: not what was queued before it ended,
- * nor after the process stood still. 0 or -ENOMEM. */
-int egress_pools_gate(struct egress *e, struct stream *s);
+/* (!) Nothing goes out on a connection from a floating address but in the session in which it was opened: not what
+ * was queued before that ended, nor after the process stood still. 0 or -ENOMEM. */
+int egress_pools_gate(struct egress *e, struct stream *s, uint64_t session);
 
 /* Whether a connection to the site may be opened: its pool (if it has one) has an address here. If not, the
  * site is tried again once it has, and `why` is said meanwhile. */

@@ -337,6 +337,13 @@ bool ledger_session_valid(const struct ledger_worker *w)
     return acts(w, &s, &now);
 }
 
+uint64_t ledger_session_id(const struct ledger_worker *w)
+{
+    struct ledger_session s;
+    struct ledger_now now;
+    return w->view != NULL && acts(w, &s, &now) ? s.id : 0;
+}
+
 bool ledger_usable(const struct ledger_worker *w)
 {
     if (w->view == NULL)

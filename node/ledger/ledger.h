@@ -94,6 +94,8 @@ void ledger_spend(struct ledger_hold *h);
 /* May this node admit mail now? Reads CLOCK_BOOTTIME (!): call it after the MAIL line was read. Without a
  * cluster: always. */
 bool ledger_session_valid(const struct ledger_worker *w);
+/* The same: which one; 0: none that is valid, or no cluster. */
+uint64_t ledger_session_id(const struct ledger_worker *w);
 /* Should this worker greet a client? The session is valid, and there are tokens in hand or its last renewals
  * were answered: a node that is cut off and has no token greets with 421. */
 bool ledger_usable(const struct ledger_worker *w);

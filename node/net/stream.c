@@ -80,7 +80,7 @@ static void stream_closed(uv_handle_t *h)
 
 static bool gate_is_shut(const struct stream *s)
 {
-    return s->gate != NULL && !s->gate->may_send(s->gate->ctx);
+    return s->gate != NULL && !s->gate->may_send(s->gate->ctx, s->gate->mark);
 }
 
 void stream_close(struct stream *s, int err)
@@ -330,7 +330,7 @@ static void gate_retry_cb(struct timer *t)
     stream_ready(g->s);
 }
 
-int stream_set_gate(struct stream *s, stream_gate_fn *may_send, void *ctx)
+int stream_set_gate(struct stream *s, stream_gate_fn *may_send, void *ctx, uint64_t mark)
 {
     ensure(s->gate == NULL);
     struct stream_gate *g = calloc(1, sizeof *g);
@@ -340,6 +340,7 @@ int stream_set_gate(struct stream *s, stream_gate_fn *may_send, void *ctx)
     }
     g->may_send = may_send;
     g->ctx = ctx;
+    g->mark = mark;
     g->s = s;
     s->gate = g;
     uv_os_fd_t fd;

@@ -138,8 +138,8 @@ int stream_tls_client(struct stream *s, struct tls_client *tls, const struct tls
  * kernel, and calls nothing of the stream. Once it says no, what is queued is dropped, the connection is reset,
  * and on_closed gets ERR_DENIED. The kernel is given little ahead of what it has sent. Outlives stream_set_ops;
  * `ctx` must outlive the stream. 0 or -ENOMEM. */
-typedef bool stream_gate_fn(void *ctx);
-int stream_set_gate(struct stream *s, stream_gate_fn *may_send, void *ctx);
+typedef bool stream_gate_fn(void *ctx, uint64_t mark);
+int stream_set_gate(struct stream *s, stream_gate_fn *may_send, void *ctx, uint64_t mark);
 
 /* Copies p, takes all or nothing: 0, STREAM_FULL (taken; better wait for on_writable), ERR_LIMIT, ERR_CLOSED
  * or -ENOMEM. */

@@ -39,6 +39,7 @@ struct stream_tls {
 struct stream_gate {
     stream_gate_fn *may_send;
     void *ctx;
+    uint64_t mark;
     struct stream *s;
     struct timer retry;
 };

@@ -245,9 +245,9 @@ static void test_back_pressure(void **state)
 
 static bool may_send_now;
 
-static bool may_send(void *ctx)
+static bool may_send(void *ctx, uint64_t mark)
 {
-    return *(bool *)ctx;
+    return *(bool *)ctx && mark == 7;
 }
 
 /* (!) What was not allowed any more when its turn came is never sent, although it was written before. */
@@ -256,7 +256,7 @@ static void test_gate(void **state)
     (void)state;
     begin();
     may_send_now = true;
-    assert_int_equal(stream_set_gate(c.s, may_send, &may_send_now), 0);
+    assert_int_equal(stream_set_gate(c.s, may_send, &may_send_now, 7), 0);
     end_write(&c, "EHLO me\r\n");
     end_expect(&s, "EHLO me\r\n");
     end_write(&c, "MAIL FROM:<>\r\n");
@@ -275,7 +275,7 @@ static void test_gate_full(void **state)
     for (int shut = 0; shut < 3; shut++) {
         begin();
         may_send_now = true;
-        assert_int_equal(stream_set_gate(c.s, may_send, &may_send_now), 0);
+        assert_int_equal(stream_set_gate(c.s, may_send, &may_send_now, 7), 0);
         pattern_sent = 0;
         c.in_writable = pattern_more;
         stream_pause(s.s);
