@@ -38,8 +38,6 @@ struct tlsrpt {
     uint32_t at;          /* the address in hand */
     bool missed;          /* one of them could not be reached */
     struct tlsrpt_post *post;
-    struct auth_job keep; /* on the pool's threads while `keeping` */
-    atomic_bool keeping;
     char file[4096];
 };
 
@@ -283,24 +281,42 @@ static void txt_cb(void *ctx, const struct dns_answer *answer)
 
 /* ---- what is counted, on disk ---- */
 
+/* It may outlast the worker. */
+struct keep {
+    struct auth_job job;
+    struct rpt *rpt;
+    char file[4096];
+};
+
 static void keep_run(struct auth_job *job, int stopping)
 {
-    struct tlsrpt *t = LIST_ITEM(job, struct tlsrpt, keep);
-    int err = stopping ? 0 : rpt_keep(t->e->w->node->rpt, t->file);
+    struct keep *k = LIST_ITEM(job, struct keep, job);
+    int err = stopping ? 0 : rpt_keep(k->rpt, k->file); /* the end of the process writes all of it */
     if (err != 0)
         log_warn("tls-report", "what is counted is not written: %s", err_text(err));
-    atomic_store(&t->keeping, false);
+    free(k);
+}
+
+static void keep(const struct tlsrpt *t)
+{
+    struct node *n = t->e->w->node;
+    struct keep *k = calloc(1, sizeof *k);
+    if (k == NULL)
+        return;
+    k->job.run = keep_run;
+    k->rpt = n->rpt;
+    memcpy(k->file, t->file, sizeof k->file);
+    if (sts_push(n->sts, &k->job) != 0)
+        free(k);
 }
 
 static void keep_timer_cb(struct timer *timer)
 {
     struct tlsrpt *t = TIMER_ITEM(timer, struct tlsrpt, keep_timer);
-    struct sts *sts = t->e->w->node->sts;
     if (t->stopping)
         return;
-    sts_keep(sts);
-    if (!atomic_exchange(&t->keeping, true) && sts_push(sts, &t->keep) != 0)
-        atomic_store(&t->keeping, false);
+    sts_keep(t->e->w->node->sts);
+    keep(t);
     timer_set(timer, KEEP_MS);
 }
 
@@ -365,7 +381,6 @@ int tlsrpt_new(struct egress *e, struct tlsrpt **out)
         return -ENOMEM;
     }
     t->e = e;
-    t->keep.run = keep_run;
     timer_set(&t->keep_timer, KEEP_MS);
     t->again_ms = INT64_MAX;
     plan(t, false);

@@ -40,6 +40,7 @@ struct rpt *rpt_new(uint32_t domains_max)
     struct rpt *r = calloc(1, sizeof *r);
     if (r == NULL)
         return NULL;
+    pthread_mutex_init(&r->file_lock, NULL);
     pthread_mutex_init(&r->lock, NULL);
     map_init(&r->map, domain_hash, domain_match);
     list_init(&r->domains);
@@ -78,6 +79,7 @@ void rpt_free(struct rpt *r)
     map_fini(&r->map);
     buf_fini(&r->gone);
     pthread_mutex_destroy(&r->lock);
+    pthread_mutex_destroy(&r->file_lock);
     free(r);
 }
 

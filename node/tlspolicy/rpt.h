@@ -73,8 +73,7 @@ bool rpt_later(struct rpt *r, const struct rpt_due *due, int64_t now_ms);
 /* When the next one that waits is due, wall; INT64_MAX: none waits. */
 int64_t rpt_waits_until(struct rpt *r);
 
-/* What is counted, over restarts and crashes. One thread at a time for each file. 0 or an error; what cannot
- * be read is left out.
+/* What is counted, over restarts and crashes. 0 or an error; what cannot be read is left out.
  *
  * rpt_keep appends what changed since, and writes the file as a whole when it has become much longer than it
  * need be; both are synced. */

@@ -67,7 +67,7 @@ static int finish(struct rpt *r, int fd, int err, struct buf *b)
     return err;
 }
 
-int rpt_save(struct rpt *r, const char *file)
+static int save(struct rpt *r, const char *file)
 {
     char fresh[4096];
     if (snprintf(fresh, sizeof fresh, "%s.new", file) >= (int)sizeof fresh)
@@ -94,7 +94,7 @@ int rpt_save(struct rpt *r, const char *file)
     return err;
 }
 
-int rpt_keep(struct rpt *r, const char *file)
+static int keep(struct rpt *r, const char *file)
 {
     struct buf b;
     buf_init(&b, LINE_BYTES + PIECE_BYTES);
@@ -110,13 +110,29 @@ int rpt_keep(struct rpt *r, const char *file)
         buf_fini(&b);
         if (fd >= 0)
             close(fd);
-        return nothing ? 0 : rpt_save(r, file);
+        return nothing ? 0 : save(r, file);
     }
     uint64_t bytes = 0;
     err = finish(r, fd, put_changed(r, fd, &b, &bytes), &b);
     pthread_mutex_lock(&r->lock);
     r->file_bytes += bytes;
     pthread_mutex_unlock(&r->lock);
+    return err;
+}
+
+int rpt_save(struct rpt *r, const char *file)
+{
+    pthread_mutex_lock(&r->file_lock);
+    int err = save(r, file);
+    pthread_mutex_unlock(&r->file_lock);
+    return err;
+}
+
+int rpt_keep(struct rpt *r, const char *file)
+{
+    pthread_mutex_lock(&r->file_lock);
+    int err = keep(r, file);
+    pthread_mutex_unlock(&r->file_lock);
     return err;
 }
 

@@ -36,6 +36,7 @@ struct rpt_domain {
 };
 
 struct rpt {
+    pthread_mutex_t file_lock; /* held while the file is written; taken before `lock` */
     pthread_mutex_t lock;
     struct map map; /* by name and day; this and the rest: under the lock */
     struct list domains;
