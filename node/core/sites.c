@@ -187,7 +187,7 @@ void sites_rele(struct sites *s, struct site_share *share)
     if (last) {
         bool known = map_remove(&s->shares, share_hash(share), share);
         ensure(known);
-        s->bytes -= share_bytes(share) + share->nsources * sizeof *share->sources;
+        s->bytes -= share_bytes(share);
     }
     uv_mutex_unlock(&s->lock);
     if (last) {

@@ -102,6 +102,6 @@ struct sites_view {
 typedef int sites_view_fn(void *ctx, const struct sites_view *view);
 /* All of them (key empty) or one; the callback must not call back. Non-zero ends. */
 void sites_each(struct sites *s, struct span key, sites_view_fn *fn, void *ctx);
-uint64_t sites_bytes(struct sites *s); /* memory, without malloc's own */
+uint64_t sites_bytes(struct sites *s); /* memory, without malloc's own and what is kept of addresses */
 
 #endif

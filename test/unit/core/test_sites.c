@@ -78,9 +78,14 @@ static void test_one_share_for_one_key(void **state)
     assert_null(sites_find(*state, SPAN_LIT("mx:b")));
     assert_ptr_not_equal(a, b);
     assert_true(sites_bytes(*state) > 0);
+    uint32_t at;
+    uint64_t bytes = sites_bytes(*state);
+    assert_true(take(a, 0, 1, 0, &at));
+    sites_give(*state, a, at, false);
     for (int i = 0; i < 3; i++)
         sites_rele(*state, a);
     assert_null(sites_find(*state, SPAN_LIT("mx:a")));
+    assert_true(sites_bytes(*state) < bytes);
     sites_rele(*state, b);
 }
 
