@@ -79,6 +79,8 @@ bool cluster_account_find(struct cluster *c, struct span name, struct account *o
  * ends. Any thread; at most so many at a time, more are not told. */
 struct shaping_hold;
 void cluster_shaping_tell(struct cluster *c, const struct shaping_hold *hold);
+/* The same to one node, which asked for what is in force. */
+void cluster_shaping_answer(struct cluster *c, uint64_t node, const struct shaping_hold *hold);
 
 /* Tells all other nodes the MTA-STS policy that was fetched for a domain. Any thread; likewise. */
 void cluster_sts_tell(struct cluster *c, const char *domain);

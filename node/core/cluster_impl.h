@@ -41,6 +41,8 @@ enum cluster_message {
     CLUSTER_MESSAGE_AUTH_FAILED = 4, /* account, client network: a login failed */
     CLUSTER_MESSAGE_SHAPING = 5,     /* shaping_hold_encode: what a destination asks for */
     CLUSTER_MESSAGE_STS = 6,         /* sts_share_tell: an MTA-STS policy that was fetched */
+    CLUSTER_MESSAGE_SHAPING_ASK = 7, /* what destinations ask for, as far as you know: you may not have told me */
+    CLUSTER_MESSAGE_SHAPING_AGAIN = 8, /* as SHAPING: an answer to that */
 };
 enum cluster_question {
     CLUSTER_ASK_INDEX = 16, /* -> u64: what was acknowledged before the question is in the state up to it */
@@ -453,7 +455,10 @@ int cluster_shaping_new(struct cluster *c, struct cluster_shaping **out);
 /* With the loop's other handles. */
 void cluster_shaping_close(struct cluster_shaping *s);
 void cluster_shaping_free(struct cluster_shaping *s);
-void cluster_shaping_heard(struct cluster *c, struct span payload);
+void cluster_shaping_heard(struct cluster *c, struct span payload, bool again);
+/* A node is there, for the first time or again: what is in force by what it knows is asked for. */
+void cluster_shaping_alive(struct cluster *c, uint64_t node);
+void cluster_shaping_asked(struct cluster *c, uint64_t node);
 
 /* ---- cluster_sts.c ------------------------------------------------------------------------------------- */
 

@@ -132,7 +132,11 @@ static void on_message(void *ctx, uint64_t from, uint16_t type, struct span payl
     else if (type == CLUSTER_MESSAGE_AUTH_FAILED)
         cluster_auth_heard(c, payload);
     else if (type == CLUSTER_MESSAGE_SHAPING)
-        cluster_shaping_heard(c, payload);
+        cluster_shaping_heard(c, payload, false);
+    else if (type == CLUSTER_MESSAGE_SHAPING_AGAIN)
+        cluster_shaping_heard(c, payload, true);
+    else if (type == CLUSTER_MESSAGE_SHAPING_ASK)
+        cluster_shaping_asked(c, from);
     else if (type == CLUSTER_MESSAGE_STS)
         cluster_sts_heard(c, payload);
     else if (type == CLUSTER_MESSAGE_REMOVED && from == c->leader) {
@@ -217,8 +221,10 @@ static void on_health(void *ctx, uint64_t node, enum gossip_health health)
     bool known = directory_member_find(c->m, node, &mb);
     log_line(health == GOSSIP_ALIVE ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "cluster", "node %llu (%.*s) %s",
              (unsigned long long)node, known ? (int)mb.name.n : 1, known ? mb.name.p : "?", names[health]);
-    if (health == GOSSIP_ALIVE)
-        cluster_sts_alive(c, node);
+    if (health != GOSSIP_ALIVE)
+        return;
+    cluster_sts_alive(c, node);
+    cluster_shaping_alive(c, node);
 }
 
 const struct gossip_ops cluster_gossip_ops = {

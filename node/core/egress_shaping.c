@@ -2,6 +2,7 @@
 #include "node/core/egress_shaping.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "node/core/cluster.h"
 #include "node/core/conn.h"
 #include "node/core/conn_grey.h"
@@ -16,6 +17,10 @@
 
 static void changed(struct egress *e, struct span key);
 
+#define BLOCKED_ATTEMPTS 8    /* from addresses that may be blocked, before a refusal for good counts as one */
+#define BLOCKED_RETRY_MS 1000 /* until the next of them */
+#define ANSWER_MAX 512        /* of what is in force, that another node is told */
+#define RESUMED_MS 3600000
 #define LOOK_MS 1000        /* while something is in force */
 
 /* ---- the node's holds ---------------------------------------------------------------------------------- */
@@ -90,18 +95,19 @@ bool egress_shaping_rests(const struct egress *e, const struct queue_site *qs, c
 struct resting {
     const struct egress *e;
     const struct queue_site *qs;
+    const struct ip_addr *but; /* counts as if it rested; NULL: none does */
 };
 
 static bool rests_cb(void *ctx, const struct ip_addr *addr)
 {
     const struct resting *r = ctx;
-    return egress_shaping_rests(r->e, r->qs, addr);
+    return (r->but != NULL && ip_addr_eq(addr, r->but)) || egress_shaping_rests(r->e, r->qs, addr);
 }
 
-/* No address that this node could send from is awake for the site. */
-static bool all_rest(struct egress *e, const struct queue_site *qs)
+/* No address that this node could send from is awake for the site, or none but this one. */
+static bool all_rest(struct egress *e, const struct queue_site *qs, const struct ip_addr *but)
 {
-    struct resting r = { e, qs };
+    struct resting r = { e, qs, but };
     struct span pool = route_key_pool(queue_site_key(qs));
     const struct config *config = e->w->config;
     if (pool.n > 0) {
@@ -113,7 +119,7 @@ static bool all_rest(struct egress *e, const struct queue_site *qs)
     for (uint32_t i = 0; i < config->nsources; i++) {
         struct ip_addr a;
         if (ip_from_sockaddr((const struct sockaddr *)&config->sources[i].address, &a, NULL) == 0 &&
-            !egress_shaping_rests(e, qs, &a))
+            !rests_cb(&r, &a))
             return false;
     }
     return true;
@@ -161,7 +167,7 @@ static void apply_queue(struct egress *e, struct queue_site *qs)
     }
     policy_rele(p);
     shape.paused_until_ms = f.suspend_ms;
-    if (f.awake_ms != INT64_MAX && f.awake_ms > shape.paused_until_ms && all_rest(e, qs))
+    if (f.awake_ms != INT64_MAX && f.awake_ms > shape.paused_until_ms && all_rest(e, qs, NULL))
         shape.paused_until_ms = f.awake_ms;
     struct queue_site_state state;
     queue_site_state(e->queue, qs, &state);
@@ -348,6 +354,12 @@ static const struct shaping_rule *rule_of(struct asked *a, const struct smtp_cli
     return found < 0 ? NULL : shaping_rules_at(a->policy->rules, (uint32_t)found);
 }
 
+static struct span by_us(const struct worker *w)
+{
+    struct span name = span_str(w->config->name);
+    return span_of(name.p, name.n > SHAPING_BY_MAX ? SHAPING_BY_MAX : name.n);
+}
+
 static void hold_site(struct asked *a, const struct shaping_rule *rule, const struct smtp_client_result *r)
 {
     struct egress *e = a->c->e;
@@ -365,12 +377,25 @@ static void hold_site(struct asked *a, const struct shaping_rule *rule, const st
     else if (rule->action == SHAPING_BACKOFF)
         hold.deliveries = a->policy->backoff.deliveries;
     bool fresh = put(e, &hold);
-    hold.by = span_str(e->w->config->name);
-    if (hold.by.n > SHAPING_BY_MAX)
-        hold.by.n = SHAPING_BY_MAX;
+    hold.by = by_us(e->w);
     if (fresh && e->w->node->cluster != NULL)
         cluster_shaping_tell(e->w->node->cluster, &hold);
     buf_fini(&reply);
+}
+
+/* A refusal for good that is about the address that it came from: the message is tried again, as long as there is
+ * another one that is not known to be blocked. */
+static void try_elsewhere(struct asked *a, struct attempt *attempt, struct smtp_client_result *r)
+{
+    struct egress *e = a->c->e;
+    struct ip_addr source;
+    bool early = r->stage == SMTP_CLIENT_STAGE_MAIL || r->stage == SMTP_CLIENT_STAGE_RCPT;
+    if (!early || attempt->attempts > BLOCKED_ATTEMPTS || ip_addr_parse(span_str(a->source), &source) != 0 ||
+        all_rest(e, a->c->site->qs, &source))
+        return;
+    r->class = SMTP_CLIENT_TEMPORARY;
+    if (attempt->retry_at_ms == 0)
+        attempt->retry_at_ms = egress_now_ms(e) + BLOCKED_RETRY_MS;
 }
 
 /* A refusal: `attempt` NULL when it came before any message. */
@@ -402,6 +427,8 @@ static void judge(struct asked *a, struct attempt *attempt, struct smtp_client_r
         conn_grey_refused(a->c, (uint32_t)(r - attempt->results), rule);
         return;
     }
+    if (rule->action == SHAPING_DISABLE_SOURCE && attempt != NULL && !temporary)
+        try_elsewhere(a, attempt, r);
     struct shaping_holds *h = holds_lock(e);
     if (rule->action == SHAPING_BACKOFF)
         shaping_hold_refused(h, a->key);
@@ -507,6 +534,7 @@ bool conn_shaping_rests(const struct conn *c)
 
 struct heard {
     struct worker_msg msg;
+    bool again;
     size_t n;
     char bytes[]; /* an encoded hold */
 };
@@ -514,6 +542,9 @@ struct heard {
 static void end(struct egress *e, const struct shaping_hold *hold)
 {
     struct shaping_ended ended = { .kind = SHAPING_NONE };
+    uint32_t at = e->shaping.nresumed++ % EGRESS_SHAPING_RESUMED;
+    e->shaping.resumed[at].key = hash_bytes(hold->key.p, hold->key.n);
+    e->shaping.resumed[at].at_ms = egress_now_ms(e);
     uint32_t n = shaping_hold_end(holds_lock(e), hold->key, -1, hold->source);
     holds_unlock(e);
     if (n == 0)
@@ -524,21 +555,72 @@ static void end(struct egress *e, const struct shaping_hold *hold)
     changed(e, hold->key);
 }
 
+/* What another node still has in force is not ours: we have it in another way, or an operator has ended it, who could
+ * not reach that node. */
+static bool outdated(const struct egress *e, const struct shaping_hold *hold)
+{
+    const struct egress_shaping *s = &e->shaping;
+    int64_t now = egress_now_ms(e);
+    uint64_t key = hash_bytes(hold->key.p, hold->key.n);
+    for (uint32_t i = 0; i < EGRESS_SHAPING_RESUMED && i < s->nresumed; i++)
+        if (s->resumed[i].key == key && now - s->resumed[i].at_ms < RESUMED_MS)
+            return true;
+    bool known = shaping_hold_find(holds_lock(e), hold->key, hold->kind, hold->source, now) != NULL;
+    holds_unlock(e);
+    return known;
+}
+
 static void run_heard(struct worker *w, struct worker_msg *msg)
 {
     struct heard *m = (struct heard *)msg;
     struct egress *e = w->egress;
     struct shaping_hold hold;
     if (shaping_hold_decode(span_of(m->bytes, m->n), egress_now_ms(e), &hold) == 0 && !e->stopping) {
-        if (hold.kind != SHAPING_NONE)
-            (void)put(e, &hold);
-        else
+        if (hold.kind == SHAPING_NONE)
             end(e, &hold);
+        else if (!m->again || !outdated(e, &hold))
+            (void)put(e, &hold);
     }
     free(m);
 }
 
-void egress_shaping_hear(struct node *n, const struct shaping_hold *hold)
+struct question {
+    struct worker_msg msg;
+    uint64_t node;
+};
+
+static void run_answer(struct worker *w, struct worker_msg *msg)
+{
+    struct question *m = (struct question *)msg;
+    const struct egress *e = w->egress;
+    const struct shaping_hold *x;
+    int64_t now = egress_now_ms(e);
+    uint32_t told = 0;
+    const struct shaping_holds *h = holds_lock(e);
+    for (uint32_t at = 0; told < ANSWER_MAX && (x = shaping_hold_next(h, &at)) != NULL;) {
+        struct shaping_hold hold = *x;
+        if (hold.until_ms <= now)
+            continue;
+        if (hold.by.n == 0)
+            hold.by = by_us(w);
+        cluster_shaping_answer(w->node->cluster, m->node, &hold);
+        told++;
+    }
+    holds_unlock(e);
+    free(m);
+}
+
+void egress_shaping_answer(struct node *n, uint64_t node)
+{
+    struct question *m = malloc(sizeof *m);
+    if (m == NULL)
+        return;
+    *m = (struct question){ .msg.run = run_answer, .node = node };
+    if (worker_post(&n->workers[0], &m->msg) != 0)
+        free(m);
+}
+
+void egress_shaping_hear(struct node *n, const struct shaping_hold *hold, bool again)
 {
     struct buf out;
     struct worker *w = dispatch_owner(n, hold->key);
@@ -546,7 +628,7 @@ void egress_shaping_hear(struct node *n, const struct shaping_hold *hold)
     int err = shaping_hold_encode(hold, clock_wall_ms(), &out);
     struct heard *m = err == 0 ? malloc(sizeof *m + out.len) : NULL;
     if (m != NULL) {
-        *m = (struct heard){ .msg.run = run_heard, .n = out.len };
+        *m = (struct heard){ .msg.run = run_heard, .again = again, .n = out.len };
         memcpy(m->bytes, out.data, out.len);
         if (worker_post(w, &m->msg) != 0)
             free(m); /* so many at a time: the site will say it again */

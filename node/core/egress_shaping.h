@@ -18,10 +18,17 @@ struct policy;
 struct queue_site;
 struct smtp_client_result;
 
+#define EGRESS_SHAPING_RESUMED 64
+
 struct egress_shaping {
     struct shaping_matcher *matcher;
     struct policy *builtin; /* of a node without a cluster; NULL: not needed yet */
     struct timer timer;     /* while something is in force */
+    struct {
+        uint64_t key; /* hash */
+        int64_t at_ms;
+    } resumed[EGRESS_SHAPING_RESUMED]; /* what operators ended last */
+    uint32_t nresumed;                 /* ever; the newest is at the one before, modulo their number */
 };
 
 /* 0 or -ENOMEM, with nothing left behind. */
@@ -50,7 +57,10 @@ int shaping_node_init(struct node *n);
 void shaping_node_fini(struct node *n);
 
 /* Another node's, or an operator's: goes to the worker that has the site. `hold` of kind SHAPING_NONE ends
- * what is in force for its key (and its source, if it has one). Any thread. */
-void egress_shaping_hear(struct node *n, const struct shaping_hold *hold);
+ * what is in force for its key (and its source, if it has one). `again`: it may be old, and counts only where
+ * nothing of its kind is in force, nor was ended by an operator within the hour. Any thread. */
+void egress_shaping_hear(struct node *n, const struct shaping_hold *hold, bool again);
+/* A node of the cluster is told what is in force here, some of it if it is very much. Any thread. */
+void egress_shaping_answer(struct node *n, uint64_t node);
 
 #endif

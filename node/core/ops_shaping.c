@@ -135,7 +135,7 @@ int ops_site_hold(void *ctx, const struct admin_caller *by, const char *site, co
                                  .by = span_str(by->text) };
     if (hold.by.n > SHAPING_BY_MAX)
         hold.by.n = SHAPING_BY_MAX;
-    egress_shaping_hear(n, &hold);
+    egress_shaping_hear(n, &hold, false);
     if (n->cluster != NULL)
         cluster_shaping_tell(n->cluster, &hold);
     return 0;

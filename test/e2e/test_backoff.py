@@ -71,6 +71,16 @@ def test_back_off_on_all_nodes(make_cluster, sink):
         first.send(f"b{number}@example.net")
     wait_until("full rate again", lambda: len(sink.messages) == 58, 20)
 
+    # A node that starts learns from the others what is in force; it is ended for all.
+    first.cli("site", "backoff", "later.test", "--suspend", "--for", "1h")
+    for node in cluster.nodes:
+        wait_until("it is in force", lambda: holds(node, action="suspend", site="later.test"), 20)
+    others[0].stop()
+    others[0].restart()
+    wait_until("it is told again", lambda: holds(others[0], action="suspend", site="later.test"), 60)
+    wait_until("it is over", lambda: first.cli("site", "resume", "later.test") and
+               not any(holds(node) for node in cluster.nodes), 30, 0.5)  # a node is told only once it is heard
+
 
 @pytest.mark.slow(12)
 def test_a_blocked_address_rests_for_that_site_only(make_cluster, make_sink, dns):
@@ -146,6 +156,29 @@ def test_greylisting_is_waited_out(make_node, hop):
     node.send("r@hop.test")
     wait_until("it is delivered", lambda: hop.messages, 40)
     assert 10.8 <= times[1] - times[0] <= 14 * STRETCH
+
+
+def test_a_blocked_address_costs_no_mail(make_node, hop):
+    """A refusal for good that is about our address: another one is tried; without another one the message bounces."""
+    seen = collections.Counter()
+
+    def rcpt(session, argument):
+        seen[session.peer[0]] += 1
+        blocked = session.peer[0] == "127.0.0.31" or "all@" in argument
+        return "550 5.7.1 Service unavailable; client host is blocked using our blocklist" if blocked else None
+
+    hop.hooks["rcpt"] = rcpt
+    node = make_node({"sources": [{"address": f"127.0.0.{n}", "ehlo": "relay.example.com"} for n in (31, 32)],
+                      "delivery": {"retry": ["10m"], "messages_per_connection": 1}})
+    sent = [node.send(f"r{number}@hop.test") for number in range(6)]
+    wait_until("the address rests", lambda: holds(node, action="disable_source", source="127.0.0.31") or
+               sent.append(node.send(f"r{len(sent)}@hop.test")), 40)
+    wait_until("all arrive", lambda: len(hop.messages) == len(sent), 40)
+    assert {m.session.peer[0] for m in hop.messages} == {"127.0.0.32"}
+    assert seen["127.0.0.31"] >= 3
+    node.send("all@hop.test", sender="")
+    wait_until("no other address is left", lambda: node.queue_length() == 0 and node.events("bounced"), 40)
+    assert {e["recipient"] for e in node.events("bounced")} == {"all@hop.test"}
 
 
 def test_a_full_mailbox_ends_after_some_attempts(make_node, hop):
