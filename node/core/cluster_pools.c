@@ -11,6 +11,7 @@
 #include "node/policy/policy.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define RELEASE_MS 5000 /* for an answer to a release */
@@ -274,6 +275,21 @@ static void put_value(struct buf *out, const char *name, const struct pool_addre
     buf_printf(out, "\"%s} %llu\n", label, (unsigned long long)value);
 }
 
+/* Only what there was: most addresses meet few kinds of refusal. */
+static void put_refusals(struct buf *out, const struct pool_address *a)
+{
+    static const char *const outcomes[] = { "deferred", "refused" };
+    char label[96];
+    for (int i = 0; i < 2; i++)
+        for (int k = 0; k < BOUNCE_CLASSES; k++) {
+            uint64_t n = atomic_load(&a->meter->meant[i][k]);
+            snprintf(label, sizeof label, ",outcome=\"%s\",class=\"%s\"", outcomes[i],
+                     bounce_class_name((enum bounce_class)k));
+            if (n > 0)
+                put_value(out, "turnpike_source_refusals_total", a, label, n);
+        }
+}
+
 int cluster_pools_metrics(struct cluster *c, struct buf *out)
 {
     static const char *const heads[] = {
@@ -285,10 +301,13 @@ int cluster_pools_metrics(struct cluster *c, struct buf *out)
         "# HELP turnpike_source_recipients_total Recipients tried from a source address, by what came of "
         "it.\n"
         "# TYPE turnpike_source_recipients_total counter\n",
+        "# HELP turnpike_source_refusals_total Recipients that a next hop refused from a source address, by "
+        "what its answer meant.\n"
+        "# TYPE turnpike_source_refusals_total counter\n",
     };
     struct pool_view *v = cluster_pools(c);
     const struct pool_address *a;
-    for (int head = 0; head < 3; head++) {
+    for (int head = 0; head < 4; head++) {
         bool first = true;
         for (uint32_t i = 0; (a = pool_view_at(v, i)) != NULL; i++) {
             const struct pool_meter *m = a->meter;
@@ -304,6 +323,8 @@ int cluster_pools_metrics(struct cluster *c, struct buf *out)
                           atomic_load(&m->connected));
                 put_value(out, "turnpike_source_connections_total", a, ",result=\"failed\"",
                           atomic_load(&m->failed));
+            } else if (head == 3) {
+                put_refusals(out, a);
             } else {
                 put_value(out, "turnpike_source_recipients_total", a, ",outcome=\"delivered\"",
                           atomic_load(&m->delivered));

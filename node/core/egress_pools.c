@@ -9,6 +9,7 @@
 #include "node/ledger/ledger.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define FINISH_MS 60000 /* for the transaction in hand, when the address was taken away */
 #define WATCH_MS 100    /* while a connection's right to its address may end by itself */
@@ -341,14 +342,30 @@ void conn_pool_failed(const struct conn *c)
         atomic_fetch_add(&c->meter->failed, 1);
 }
 
+static enum bounce_class meaning(const struct smtp_client_result *r)
+{
+    struct bounce_reply reply;
+    bounce_reply_read(span_of(r->reply.text, r->reply.len), &reply);
+    reply.code = r->reply.code;
+    memcpy(reply.status, r->reply.enhanced, sizeof reply.status);
+    return bounce_classify(&reply);
+}
+
 void conn_pool_settled(const struct conn *c)
 {
     const struct attempt *a = c->attempt;
-    for (uint32_t i = 0; c->meter != NULL && i < a->nrcpts; i++)
-        atomic_fetch_add(a->results[i].class == SMTP_CLIENT_OK          ? &c->meter->delivered
-                         : a->results[i].class == SMTP_CLIENT_TEMPORARY ? &c->meter->deferred
-                                                                        : &c->meter->refused,
-                         1);
+    struct pool_meter *m = c->meter;
+    for (uint32_t i = 0; m != NULL && i < a->nrcpts; i++) {
+        const struct smtp_client_result *r = &a->results[i];
+        bool deferred = r->class == SMTP_CLIENT_TEMPORARY;
+        if (r->class == SMTP_CLIENT_OK) {
+            atomic_fetch_add(&m->delivered, 1);
+            continue;
+        }
+        atomic_fetch_add(deferred ? &m->deferred : &m->refused, 1);
+        if (!r->local)
+            atomic_fetch_add(&m->meant[deferred ? 0 : 1][meaning(r)], 1);
+    }
 }
 
 /* ---- begin and end ------------------------------------------------------------------------------------- */

@@ -15,6 +15,7 @@
 #define NODE_CORE_POOLS_H
 
 #include "base/span.h"
+#include "node/bounce/class.h"
 #include "node/net/ip.h"
 
 #include <stdatomic.h>
@@ -44,6 +45,8 @@ struct pool_meter {
     atomic_uint conns; /* open or opening */
     atomic_uint_fast64_t connected, failed;
     atomic_uint_fast64_t delivered, deferred, refused; /* recipients, by the next hop's answer */
+    /* Of these, by what the answer meant: deferred, refused. */
+    atomic_uint_fast64_t meant[2][BOUNCE_CLASSES];
     uint64_t asked;   /* cluster thread: the move for which the release was submitted */
     int64_t again_ms; /* cluster thread: not submitted again before */
 };

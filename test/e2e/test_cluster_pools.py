@@ -87,6 +87,10 @@ def test_the_address_and_its_name(single):
     delivered = wait_until("the events are written", lambda: node.events("delivered"))
     assert {e["source_ip"] for e in delivered} == {"127.0.0.2"}
     assert {e["site"] for e in delivered} == {single.site()}
+    single.sink.hooks["rcpt"] = lambda _s, _a: "550 5.7.1 127.0.0.2 is on our blocklist"
+    single.send(node)
+    wait_until("the refusal is counted", lambda: metric(node, "turnpike_source_refusals_total", address="127.0.0.2",
+                                                        pool=NEWS, outcome="refused", **{"class": "block"}) == 1)
 
 
 def test_senders_without_a_pool_are_apart(single):
