@@ -48,7 +48,7 @@ static bool usable(struct conn *c, const struct ip_addr *addr)
     if (pool.n == 0)
         return source_of(c->config, addr) != NULL;
     const struct pool_view *v = egress_pools_view(e);
-    struct warmup_rest rest = { .site = c->site, .view = v };
+    struct warmup_rest rest = { .site = c->site, .view = v, .choosing = true };
     const struct pool_address *a = pool_view_find(v, addr);
     return a != NULL && span_eq(a->pool, pool) && pool_address_usable(v, a, egress_pools_session(e)) &&
            !warmup_rests(&rest, addr);

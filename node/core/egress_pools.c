@@ -290,7 +290,7 @@ bool conn_pool_source(struct conn *c, struct span pool, uint8_t family, struct i
 {
     struct egress *e = c->e;
     c->session = session_of(e->w); /* before the view is looked at */
-    struct choice choice = { c, { .site = c->site, .view = egress_pools_view(e) } };
+    struct choice choice = { c, { .site = c->site, .view = egress_pools_view(e), .choosing = true } };
     const struct pool_address *a = NULL;
     for (int i = 0; i < 2 && a == NULL; i++) /* another worker may take the last message while it chooses */
         a = pool_view_choose_awake(choice.rest.view, pool, family, e->pools.turn++, egress_pools_session(e), rests_cb,

@@ -140,9 +140,11 @@ static struct warmup_hand *hand_of(const struct egress *e)
     return c == NULL ? NULL : c->warmup;
 }
 
+/* Of the site that the queue has joined; else the destination's own. */
 static struct span site_name(const struct egress_site *site)
 {
-    return route_key_site(queue_site_key(site->qs));
+    struct span key = egress_sites_key(site);
+    return route_key_site(key.n > 0 ? key : queue_site_key(site->qs));
 }
 
 static bool warms(const struct pool_view *v, const struct ip_addr *addr)
@@ -157,6 +159,8 @@ bool warmup_rests(void *ctx, const struct ip_addr *addr)
     struct warmup_hand *h = hand_of(r->site->e);
     if (h == NULL || !warms(r->view, addr))
         return false;
+    if (!r->choosing && egress_sites_key(r->site).n == 0)
+        return false; /* which site it is will be known with its hosts */
     enum warmup_answer answer = warmup_hand_look(h, addr, site_name(r->site), clock_boot_ms());
     r->soon |= answer == WARMUP_SOON;
     r->sent |= answer == WARMUP_NO;
@@ -214,7 +218,8 @@ void conn_warmup_settled(struct conn *c)
         worst = !greylisted && o == WARMUP_DEFERRED ? o : worst;
     }
     if (delivered || !nothing)
-        warmup_hand_result(hand_of(c->e), &c->source_addr, route_key_site(span_str(a->site)),
+        warmup_hand_result(hand_of(c->e), &c->source_addr,
+                           c->site != NULL ? site_name(c->site) : route_key_site(span_str(a->site)),
                            delivered ? WARMUP_DELIVERED : worst, clock_boot_ms());
 }
 

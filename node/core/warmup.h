@@ -20,6 +20,7 @@ void warmup_tick(struct cluster *c, int64_t now_ms);
 struct warmup_rest {
     struct egress_site *site;
     const struct pool_view *view;
+    bool choosing; /* an address for a connection: the site's hosts are known */
     bool soon, sent; /* some address did, and: the cluster is asked; today's are sent */
 };
 bool warmup_rests(void *ctx, const struct ip_addr *addr);
