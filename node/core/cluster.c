@@ -194,6 +194,7 @@ static void cluster_check_cb(uv_check_t *check)
     c->poll_due = false;
     if (c->state == CLUSTER_RUNNING) {
         cluster_published_poll(c);
+        cluster_seal_check(c);
         cluster_refresh(c);
     }
     cluster_calls_poll(c, false);

@@ -481,6 +481,8 @@ void cluster_seal_free(struct cluster_seal *s);
 int cluster_seal_load(struct cluster *c);
 /* The state's secrets changed, or the stack has just started. */
 void cluster_seal_changed(struct cluster *c);
+/* After each turn: a few keys are known at once, and all of them before mail is accepted, lest it goes unsigned. */
+void cluster_seal_check(struct cluster *c);
 void cluster_seal_tick(struct cluster *c, int64_t now);
 /* Cluster thread. The number of the sealing key that no node has given to this one for a while; 0: it has what it needs. */
 uint64_t cluster_seal_missing(const struct cluster *c, int64_t now);

@@ -27,6 +27,7 @@
 #define TIDY_MS 1000
 #define MISSING_MS 3000   /* that long it may be on its way */
 #define OPENED_AT_ONCE 64 /* keys: about 5 ms */
+#define QUICKLY_BUILT 256 /* a ring of so many takes less than 1 ms: it need not wait for the next tick */
 
 struct cluster_seal {
     pthread_mutex_t lock;
@@ -467,6 +468,14 @@ static void build(struct cluster *c)
 void cluster_seal_changed(struct cluster *c)
 {
     c->seal->dirty = true;
+}
+
+void cluster_seal_check(struct cluster *c)
+{
+    struct directory_sealing is;
+    if (c->seal->dirty && directory_sealing(c->m, &is) &&
+        (atomic_load(&c->refusal) != NULL || directory_sealed_count(c->m) <= QUICKLY_BUILT))
+        build(c);
 }
 
 void cluster_seal_tick(struct cluster *c, int64_t now)

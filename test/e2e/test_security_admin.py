@@ -197,7 +197,7 @@ def text_parameters(node):
         schema = body.get("application/json", {}).get("schema", {})
         for name, one in schema.get("properties", {}).items():
             many = one["type"] == "array" and one["items"]["type"] == "string"
-            if (one["type"] == "string" or many) and one.get("maxLength", 0) < 1 << 20:
+            if (one["type"] == "string" or many) and one.get("maxLength", 0) < 8192: # longer ones are documents, of several lines
                 others = {n: plausible(schema["properties"][n]) for n in schema.get("required", []) if n != name}
                 yield path, others, name, many, False
 
