@@ -17,7 +17,7 @@
 
 #define SNAPSHOT_MAGIC 0x6d707474u
 #define SNAPSHOT_FORMAT 1
-#define SNAPSHOT_STEP_BYTES (256u << 10)
+#define SNAPSHOT_STEP_BYTES (64u << 10)
 #define NOW_MAX_MS (UINT64_C(1) << 60) /* so that adding windows to it never wraps */
 #define INDEX_MAX (UINT64_C(1) << 57)  /* ids are index * 64 + place */
 #define DIGEST_KEEP 512 /* records left to be hashed with the digest: a fraction of a millisecond */
@@ -73,6 +73,7 @@ struct machine *machine_new(const struct machine_config *config)
         return NULL;
     m->config = with_defaults(config);
     buf_init(&m->snapshot_part, SIZE_MAX);
+    buf_init(&m->snapshot_copies, SIZE_MAX);
     if (pthread_mutex_init(&m->lock, NULL) != 0) {
         free(m);
         return NULL;
@@ -103,6 +104,7 @@ void machine_free(struct machine *m)
     sessions_free(m->sessions);
     store_free(m->store);
     buf_fini(&m->snapshot_part);
+    buf_fini(&m->snapshot_copies);
     pthread_mutex_destroy(&m->lock);
     free(m);
 }
@@ -294,12 +296,19 @@ int machine_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t *n
 
 void machine_read_lock(struct machine *m)
 {
+    atomic_fetch_add(&m->waiting, 1);
     ensure(pthread_mutex_lock(&m->lock) == 0);
+    atomic_fetch_sub(&m->waiting, 1);
 }
 
 void machine_read_unlock(struct machine *m)
 {
     ensure(pthread_mutex_unlock(&m->lock) == 0);
+}
+
+bool machine_wanted(struct machine *m)
+{
+    return atomic_load(&m->waiting) > 0;
 }
 
 uint64_t machine_applied(const struct machine *m)
@@ -369,10 +378,13 @@ int machine_snapshot_begin(struct machine *m)
 
 int machine_snapshot_step(struct machine *m, struct buf *out)
 {
-    struct buf *part = &m->snapshot_part;
+    struct buf *part = &m->snapshot_part, *copies = &m->snapshot_copies;
     buf_reset(part);
-    machine_read_lock(m);
-    if (!m->snapshot_begun) {
+    buf_reset(copies);
+    ensure(pthread_mutex_lock(&m->lock) == 0);
+    if (m->snapshot_begun) {
+        store_snapshot_copies(m->store, copies);
+    } else {
         buf_put_u32(part, SNAPSHOT_MAGIC);
         buf_put_u32(part, SNAPSHOT_FORMAT);
         buf_put_u64(part, m->snapshot_applied);
@@ -381,7 +393,11 @@ int machine_snapshot_step(struct machine *m, struct buf *out)
     }
     int more = store_snapshot_step(m->store, part, SNAPSHOT_STEP_BYTES);
     machine_read_unlock(m);
-    int err = buf_put_span(out, buf_span(part));
+    int err = buf_put_span(out, buf_span(copies));
+    buf_reset(copies);
+    buf_shrink(copies, 1u << 20);
+    if (err == 0)
+        err = buf_put_span(out, buf_span(part));
     return err != 0 ? err : more;
 }
 
@@ -390,6 +406,7 @@ void machine_snapshot_end(struct machine *m)
     machine_read_lock(m);
     store_snapshot_end(m->store);
     buf_fini(&m->snapshot_part);
+    buf_fini(&m->snapshot_copies);
     machine_read_unlock(m);
 }
 

@@ -150,6 +150,10 @@ int64_t machine_session_margin_ms(const struct machine *m);
 
 void machine_read_lock(struct machine *m);
 void machine_read_unlock(struct machine *m);
+/* Does a thread wait for the lock? It goes to whoever is first, and that is a thread which has just let it go: one
+ * that takes a snapshot would keep it from the others, step after step, to its end. So between steps it waits
+ * while they want it, though not for ever. Any thread. */
+bool machine_wanted(struct machine *m);
 
 struct machine_frozen {
     uint64_t id;

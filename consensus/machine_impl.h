@@ -9,6 +9,7 @@
 #include "consensus/store.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 struct directory;
 struct sessions;
@@ -18,6 +19,7 @@ struct freezes;
 struct machine {
     struct machine_config config;
     pthread_mutex_t lock;
+    atomic_uint waiting; /* for the lock: a snapshot lets them go first */
     struct store *store;
     uint64_t applied, now_ms;
     struct directory *directory;
@@ -29,6 +31,7 @@ struct machine {
     uint64_t snapshot_applied, snapshot_now_ms; /* at the mark */
     bool snapshot_begun;                        /* the head was written */
     struct buf snapshot_part;                   /* of one step: what grows without bound grows outside of the lock */
+    struct buf snapshot_copies;                 /* of what changed meanwhile: likewise */
 };
 
 /* Where in the log a command is. Its id, index * 64 + place, names what it makes. */

@@ -18,9 +18,11 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define TRAILER_BYTES 24
 #define TRAILER_FORMAT 1
+#define ENCODE_PATIENCE 50 /* times 20 us and what the system adds */
 static const char trailer_magic[8] = "TPSNAP\r\n";
 
 struct replica_encode {
@@ -235,6 +237,14 @@ static int trailer_add(struct replica_encode *job, struct buf *b)
     return err != 0 ? err : chunk_add(job, b);
 }
 
+/* Those who wait for the machine go first: the loop, which applies entries, and readers. */
+static void let_others(struct machine *m)
+{
+    const struct timespec moment = { .tv_nsec = 20000 };
+    for (int i = 0; i < ENCODE_PATIENCE && machine_wanted(m); i++)
+        (void)nanosleep(&moment, NULL);
+}
+
 /* In libuv's pool. */
 static void encode_work(uv_work_t *work)
 {
@@ -247,6 +257,7 @@ static void encode_work(uv_work_t *work)
             job->err = ERR_CLOSED;
             break;
         }
+        let_others(job->machine);
         more = machine_snapshot_step(job->machine, &b);
         if (more < 0)
             job->err = more;

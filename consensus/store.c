@@ -404,6 +404,14 @@ int store_snapshot_step(struct store *st, struct buf *out, size_t bytes)
     return sn->err = buf_err(out);
 }
 
+void store_snapshot_copies(struct store *st, struct buf *out)
+{
+    ensure(st->snap.on && st->snap.begun && out->len == 0);
+    struct buf copies = st->snap.copies;
+    st->snap.copies = *out;
+    *out = copies;
+}
+
 void store_snapshot_end(struct store *st)
 {
     st->snap.on = false;

@@ -98,6 +98,9 @@ int store_snapshot_begin(struct store *st);
 /* Appends about `bytes` more to `out`; 1: there is more, 0: that was all, or an error (-ENOMEM, ERR_LIMIT of
  * `out`), after which only store_snapshot_end may follow. */
 int store_snapshot_step(struct store *st, struct buf *out, size_t bytes);
+/* Swaps `out`, which must be empty, with the copies made since the last step: their place is before what the
+ * next step writes, which need not copy them then. Only after the first step. */
+void store_snapshot_copies(struct store *st, struct buf *out);
 /* After the last step, or to give up. */
 void store_snapshot_end(struct store *st);
 /* Replaces the content by a snapshot's. After an error the store is empty. ERR_CORRUPT, ERR_TORN, -ENOMEM;

@@ -5,8 +5,10 @@
 #include "base/ensure.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 static void time_only_grows(void **state)
 {
@@ -198,13 +200,20 @@ struct taker {
     struct machine *m;
     struct buf out;
     int err;
+    unsigned steps;
+    atomic_bool done;
 };
 
 static void *take(void *arg)
 {
+    const struct timespec moment = { .tv_nsec = 20000 };
     struct taker *t = arg;
-    while ((t->err = machine_snapshot_step(t->m, &t->out)) == 1)
-        ;
+    while ((t->err = machine_snapshot_step(t->m, &t->out)) == 1) {
+        t->steps++;
+        for (int i = 0; i < 50 && machine_wanted(t->m); i++)
+            (void)nanosleep(&moment, NULL);
+    }
+    atomic_store(&t->done, true);
     return NULL;
 }
 
@@ -249,6 +258,43 @@ static void taken_on_another_thread(void **state)
     buf_fini(&f.log);
 }
 
+/* Who wants the lock again and again gets it, though the snapshot's thread is always the faster one. */
+static void a_snapshot_lets_others_in(void **state)
+{
+    (void)state;
+    struct fix f;
+    fix_init(&f);
+    uint64_t session = fix_open(&f, 1, 0, true, 1);
+    char name[32];
+    for (uint32_t i = 0; i < 20000; i++) {
+        snprintf(name, sizeof name, "user%u@example.org", i);
+        (void)fix_grant(&f, session, name, "", 1, 3);
+    }
+    struct taker t = { .m = f.m };
+    buf_init(&t.out, SIZE_MAX);
+    assert_int_equal(machine_snapshot_begin(f.m), 0);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, take, &t), 0);
+    const struct timespec moment = { .tv_nsec = 1000 };
+    unsigned turns = 0;
+    for (; !atomic_load(&t.done); turns++) {
+        machine_read_lock(f.m);
+        machine_read_unlock(f.m);
+        (void)nanosleep(&moment, NULL);
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(t.err, 0);
+    print_message("%u steps, %u turns of another\n", t.steps, turns);
+    assert_true(t.steps > 20);
+    assert_true(turns >= t.steps / 2);
+    machine_snapshot_end(f.m);
+    buf_fini(&t.out);
+    machine_free(f.m);
+    machine_effects_fini(&f.fx);
+    buf_fini(&f.entry);
+    buf_fini(&f.log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +305,7 @@ int main(void)
         cmocka_unit_test(a_restored_machine_goes_on_alike),
         cmocka_unit_test(a_damaged_snapshot_leaves_nothing),
         cmocka_unit_test(taken_on_another_thread),
+        cmocka_unit_test(a_snapshot_lets_others_in),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
