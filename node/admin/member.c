@@ -5,9 +5,21 @@
 #include "base/text.h"
 #include "node/auth/accounts.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+
+int member_address(struct admin_call *c, char text[INET6_ADDRSTRLEN], struct span *out)
+{
+    const char *given = admin_arg_str(c->args, "address");
+    unsigned char raw[16];
+    int family = strchr(given, ':') != NULL ? AF_INET6 : AF_INET;
+    if (inet_pton(family, given, raw) != 1 || inet_ntop(family, raw, text, INET6_ADDRSTRLEN) == NULL)
+        return admin_fail(&c->e, ERR_BAD, "address is no IP address: give 192.0.2.1 or 2001:db8::1");
+    *out = span_str(text);
+    return 0;
+}
 
 bool member_is(const struct admin_call *c)
 {

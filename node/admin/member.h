@@ -6,6 +6,8 @@
 
 #include "node/admin/call.h"
 
+#include <netinet/in.h>
+
 /* Is this node in a cluster? */
 bool member_is(const struct admin_call *c);
 /* The replicated state; an error that says what to do when this node is in no cluster. */
@@ -36,6 +38,9 @@ int member_class(struct admin_call *c, const char *arg, uint8_t otherwise, uint8
 const char *member_scope_name(uint8_t scope);
 
 /* ---- pages of what the state lists --------------------------------------------------------------------- */
+
+/* The parameter "address" as inet_ntop writes it, so that one address has one name: `out` is in `text`. ERR_BAD */
+int member_address(struct admin_call *c, char text[INET6_ADDRSTRLEN], struct span *out);
 
 struct policy;
 /* The policy in force; where there is no cluster, the built-in one. */

@@ -3,8 +3,6 @@
 
 #include "base/err.h"
 
-#include <arpa/inet.h>
-
 /* ---- pools --------------------------------------------------------------------------------------------- */
 
 static const char *const assignees[] = {
@@ -235,25 +233,13 @@ int admin_on_ips(struct admin_call *c)
     return rows_end(&r);
 }
 
-/* As inet_ntop writes it, so that one address has one name. */
-static int address_of(struct admin_call *c, char text[INET6_ADDRSTRLEN], struct span *out)
-{
-    const char *given = admin_arg_str(c->args, "address");
-    unsigned char raw[16];
-    int family = strchr(given, ':') != NULL ? AF_INET6 : AF_INET;
-    if (inet_pton(family, given, raw) != 1 || inet_ntop(family, raw, text, INET6_ADDRSTRLEN) == NULL)
-        return admin_fail(&c->e, ERR_BAD, "address is no IP address: give 192.0.2.1 or 2001:db8::1");
-    *out = span_str(text);
-    return 0;
-}
-
 static int ip_set(struct admin_call *c, bool create)
 {
     struct command cmd = { .type = COMMAND_IP_SET };
     struct command_ip_set *s = &cmd.ip_set;
     char text[INET6_ADDRSTRLEN];
     const char *use = admin_arg_str(c->args, "use");
-    int err = address_of(c, text, &s->address);
+    int err = member_address(c, text, &s->address);
     if (err == 0)
         err = member_name(c, "pool", &s->pool);
     if (err == 0)
@@ -282,7 +268,7 @@ int admin_on_ip_move(struct admin_call *c)
 {
     struct command cmd = { .type = COMMAND_IP_MOVE };
     char text[INET6_ADDRSTRLEN];
-    int err = address_of(c, text, &cmd.ip_move.address);
+    int err = member_address(c, text, &cmd.ip_move.address);
     if (err == 0)
         err = member_node(c, "node", &cmd.ip_move.node);
     if (admin_arg_bool(c->args, "dead"))
@@ -294,6 +280,6 @@ int admin_on_ip_remove(struct admin_call *c)
 {
     struct command cmd = { .type = COMMAND_IP_REMOVE };
     char text[INET6_ADDRSTRLEN];
-    int err = address_of(c, text, &cmd.name.name);
+    int err = member_address(c, text, &cmd.name.name);
     return err != 0 ? err : member_do(c, &cmd);
 }

@@ -4,27 +4,13 @@
 #include "base/err.h"
 #include "node/policy/policy.h"
 
-#include <arpa/inet.h>
-
-/* As inet_ntop writes it. */
-static int address_of(struct admin_call *c, char text[INET6_ADDRSTRLEN], struct span *out)
-{
-    const char *given = admin_arg_str(c->args, "address");
-    unsigned char raw[16];
-    int family = strchr(given, ':') != NULL ? AF_INET6 : AF_INET;
-    if (inet_pton(family, given, raw) != 1 || inet_ntop(family, raw, text, INET6_ADDRSTRLEN) == NULL)
-        return admin_fail(&c->e, ERR_BAD, "address is no IP address: give 192.0.2.1 or 2001:db8::1");
-    *out = span_str(text);
-    return 0;
-}
-
 int admin_on_ip_warm_start(struct admin_call *c)
 {
     struct command cmd = { .type = COMMAND_WARMUP_START };
     struct command_warmup_start *s = &cmd.warmup_start;
     char text[INET6_ADDRSTRLEN];
     struct policy *policy;
-    int err = address_of(c, text, &s->address);
+    int err = member_address(c, text, &s->address);
     if (err == 0)
         err = member_policy(c, &policy);
     if (err != 0)
@@ -46,7 +32,7 @@ int admin_on_ip_warm_stop(struct admin_call *c)
 {
     struct command cmd = { .type = COMMAND_WARMUP_STOP };
     char text[INET6_ADDRSTRLEN];
-    int err = address_of(c, text, &cmd.name.name);
+    int err = member_address(c, text, &cmd.name.name);
     return err != 0 ? err : member_do(c, &cmd);
 }
 
@@ -54,7 +40,7 @@ int admin_on_ip_warm_step(struct admin_call *c)
 {
     struct command cmd = { .type = COMMAND_WARMUP_STEP };
     char text[INET6_ADDRSTRLEN];
-    int err = address_of(c, text, &cmd.warmup_step.address);
+    int err = member_address(c, text, &cmd.warmup_step.address);
     if (err == 0)
         err = member_name(c, "site", &cmd.warmup_step.site);
     if (err == 0 && cmd.warmup_step.site.n > COMMAND_WARMUP_SITE_MAX)
@@ -109,7 +95,7 @@ int admin_on_ip_warm(struct admin_call *c)
     char text[INET6_ADDRSTRLEN];
     struct span address;
     struct machine *m;
-    int err = address_of(c, text, &address);
+    int err = member_address(c, text, &address);
     if (err == 0)
         err = member_fresh(c, &m);
     if (err != 0)

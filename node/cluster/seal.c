@@ -2,6 +2,7 @@
 #include "node/cluster/seal.h"
 
 #include "base/err.h"
+#include "base/file.h"
 #include "base/text.h"
 #include "node/cluster/identity_impl.h"
 
@@ -202,24 +203,6 @@ int seal_keys_load(const char *dir, struct seal_keys *out, struct buf *why)
     return err == ERR_NOT_FOUND ? 0 : err;
 }
 
-static int write_synced(int dir, const char *name, struct span text)
-{
-    int fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return -errno;
-    int err = 0;
-    while (err == 0 && text.n > 0) {
-        ssize_t n = write(fd, text.p, text.n);
-        if (n < 0 && errno != EINTR)
-            err = -errno;
-        text = span_sub(text, n > 0 ? (size_t)n : 0);
-    }
-    if (err == 0 && fsync(fd) != 0)
-        err = -errno;
-    close(fd);
-    return err;
-}
-
 int seal_keys_save(const char *dir, const struct seal_keys *keys, struct buf *why)
 {
     struct buf text;
@@ -233,7 +216,7 @@ int seal_keys_save(const char *dir, const struct seal_keys *keys, struct buf *wh
     if (err == 0)
         err = seal_keys_format(keys, &text);
     if (err == 0)
-        err = write_synced(fd, SEAL_FILE ".new", buf_span(&text));
+        err = file_write_synced(fd, SEAL_FILE ".new", buf_span(&text));
     if (err == 0 && (renameat(fd, SEAL_FILE ".new", fd, SEAL_FILE) != 0 || fsync(fd) != 0))
         err = -errno;
     if (err != 0)

@@ -117,6 +117,9 @@ extern const char *const policy_mode_names[5];
 int policy_document_read(const char *name, struct span text, struct policy_doc *out,
                          struct config_errors *errors);
 
+/* The built-in document of that name: by its tables, without faults. */
+void policy_builtin_read(const char *name, struct span text, const struct schema_map *map, void *out);
+
 /* What the tables cannot say: rules between keys. */
 void policy_check(struct schema_load *l, const struct policy_doc *doc);
 void policy_check_rules(struct schema_load *l, const struct policy_doc *doc);

@@ -4,11 +4,9 @@
  * An operator's rule with a name of its own comes before all built-in ones; one with a built-in rule's name
  * takes its place, and what it leaves out is the built-in one's.
  */
-#include "base/ensure.h"
 #include "base/err.h"
 #include "base/text.h"
 #include "builtin_rules.h"
-#include "node/config/document.h"
 #include "node/policy/policy_impl.h"
 
 #include <errno.h>
@@ -34,24 +32,6 @@ static const struct schema_map rules_doc_map = { sizeof(struct rules_doc), rules
 struct span policy_builtin_rules(void)
 {
     return span_of(builtin_rules, sizeof builtin_rules);
-}
-
-/* Ours: a fault in it would be found by every test. */
-static void read_builtin(struct rules_doc *out)
-{
-    static const struct config_document_kind kind = { .max_bytes = POLICY_FILE_MAX,
-                                                      .max_nesting = 50,
-                                                      .page = "docs/policy.md" };
-    struct config_errors errors;
-    yaml_document_t doc;
-    config_errors_init(&errors);
-    int err = config_document_open(&kind, "built-in rules", policy_builtin_rules(), &doc, &errors);
-    ensure(err == 0);
-    struct schema_load l = { .file = "built-in rules", .doc = &doc, .errors = &errors };
-    bool good = schema_read(&l, &rules_doc_map, out);
-    ensure(good);
-    yaml_document_delete(&doc);
-    config_errors_fini(&errors);
 }
 
 static const struct policy_doc_rule *find(const struct policy_doc_rule *rules, uint32_t n, const char *name)
@@ -115,7 +95,7 @@ static void check_rule(struct schema_load *l, uint32_t at, const struct shaping_
 void policy_check_rules(struct schema_load *l, const struct policy_doc *doc)
 {
     struct rules_doc builtin;
-    read_builtin(&builtin);
+    policy_builtin_read("built-in rules", policy_builtin_rules(), &rules_doc_map, &builtin);
     for (uint32_t i = 0; i < doc->nrules; i++) {
         const struct policy_doc_rule *base = find(builtin.rules, builtin.nrules, doc->rules[i].name);
         const struct policy_doc_rule *twin = find(doc->rules, i, doc->rules[i].name);
@@ -131,7 +111,7 @@ void policy_check_rules(struct schema_load *l, const struct policy_doc *doc)
 struct shaping_rules *policy_compile_rules(const struct policy_doc *doc)
 {
     struct rules_doc builtin;
-    read_builtin(&builtin);
+    policy_builtin_read("built-in rules", policy_builtin_rules(), &rules_doc_map, &builtin);
     uint32_t nbase = doc->default_rules ? builtin.nrules : 0, n = 0;
     struct shaping_rule *all = calloc(doc->nrules + nbase + 1, sizeof *all);
     struct shaping_rules *made = NULL;

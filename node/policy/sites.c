@@ -4,10 +4,8 @@
  * An operator's entry with a name of its own comes before all built-in ones; one with a built-in entry's name
  * takes its place, and what it leaves out is the built-in one's.
  */
-#include "base/ensure.h"
 #include "base/text.h"
 #include "builtin_sites.h"
-#include "node/config/document.h"
 #include "node/policy/policy_impl.h"
 
 #include <stdio.h>
@@ -32,24 +30,6 @@ static const struct schema_map sites_doc_map = { sizeof(struct sites_doc), sites
 struct span policy_builtin_sites(void)
 {
     return span_of(builtin_sites, sizeof builtin_sites);
-}
-
-/* Ours: a fault in it would be found by every test. */
-static void read_builtin(struct sites_doc *out)
-{
-    static const struct config_document_kind kind = { .max_bytes = POLICY_FILE_MAX,
-                                                      .max_nesting = 50,
-                                                      .page = "docs/policy.md" };
-    struct config_errors errors;
-    yaml_document_t doc;
-    config_errors_init(&errors);
-    int err = config_document_open(&kind, "built-in sites", policy_builtin_sites(), &doc, &errors);
-    ensure(err == 0);
-    struct schema_load l = { .file = "built-in sites", .doc = &doc, .errors = &errors };
-    bool good = schema_read(&l, &sites_doc_map, out);
-    ensure(good);
-    yaml_document_delete(&doc);
-    config_errors_fini(&errors);
 }
 
 static const struct policy_doc_site *find(const struct policy_doc_site *sites, uint32_t n, const char *name)
@@ -102,7 +82,7 @@ static void fault(struct schema_load *l, uint32_t at, const char *key, const cha
 void policy_check_sites(struct schema_load *l, const struct policy_doc *doc)
 {
     struct sites_doc builtin;
-    read_builtin(&builtin);
+    policy_builtin_read("built-in sites", policy_builtin_sites(), &sites_doc_map, &builtin);
     for (uint32_t i = 0; i < doc->nsites; i++) {
         const struct policy_doc_site *base = find(builtin.sites, builtin.nsites, doc->sites[i].name);
         struct shaping_site s;
@@ -120,7 +100,7 @@ void policy_check_sites(struct schema_load *l, const struct policy_doc *doc)
 struct shaping_sites *policy_compile_sites(const struct policy_doc *doc)
 {
     struct sites_doc builtin;
-    read_builtin(&builtin);
+    policy_builtin_read("built-in sites", policy_builtin_sites(), &sites_doc_map, &builtin);
     uint32_t nbase = doc->default_sites ? builtin.nsites : 0, n = 0;
     struct shaping_site *all = calloc(doc->nsites + nbase + 1, sizeof *all);
     struct shaping_sites *made = NULL;

@@ -6,6 +6,7 @@
 #include "node/shaping/grey.h"
 
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/list.h"
 #include "base/map.h"
@@ -18,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define KEPT_MS (INT64_C(90) * 86400000) /* what was not met for so long is not read again */
 #define LINE_BYTES 512
@@ -191,28 +191,8 @@ bool grey_changed(struct grey *g)
     return changed;
 }
 
-static int write_synced(const char *path, const struct buf *b)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return -errno;
-    int err = 0;
-    for (size_t at = 0; at < b->len && err == 0;) {
-        ssize_t n = write(fd, b->data + at, b->len - at);
-        if (n < 0 && errno != EINTR)
-            err = -errno;
-        at += n > 0 ? (size_t)n : 0;
-    }
-    if (err == 0 && fsync(fd) != 0)
-        err = -errno;
-    if (close(fd) != 0 && err == 0)
-        err = -errno;
-    return err;
-}
-
 int grey_save(struct grey *g)
 {
-    char fresh[4096];
     struct buf b;
     if (!grey_changed(g))
         return 0;
@@ -228,14 +208,13 @@ int grey_save(struct grey *g)
                          s->met_ms, s->endless_ms, s->name);
     }
     pthread_mutex_unlock(&g->lock);
-    int err = buf_err(&b);
-    if (err == 0 && snprintf(fresh, sizeof fresh, "%s.new", g->file) >= (int)sizeof fresh)
-        err = -ENAMETOOLONG;
-    if (err == 0)
-        err = write_synced(fresh, &b);
-    if (err == 0 && rename(fresh, g->file) != 0)
-        err = -errno;
+    int err = buf_err(&b) != 0 ? buf_err(&b) : file_replace(g->file, buf_span(&b));
     buf_fini(&b);
+    if (err != 0) {
+        pthread_mutex_lock(&g->lock);
+        g->changed = true;
+        pthread_mutex_unlock(&g->lock);
+    }
     return err;
 }
 

@@ -7,6 +7,7 @@
 #include "node/tlspolicy/sts_store_impl.h"
 
 #include "base/err.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/list.h"
 #include "base/map.h"
@@ -21,7 +22,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 static uint64_t entry_hash(const void *item)
 {
@@ -215,28 +215,8 @@ bool sts_store_changed(struct sts_store *s)
 
 /* ---- the file ---- */
 
-static int write_whole(const char *path, const struct buf *b)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return -errno;
-    int err = 0;
-    for (size_t at = 0; at < b->len && err == 0;) {
-        ssize_t n = write(fd, b->data + at, b->len - at);
-        if (n < 0 && errno != EINTR)
-            err = -errno;
-        at += n > 0 ? (size_t)n : 0;
-    }
-    if (err == 0 && fsync(fd) != 0)
-        err = -errno;
-    if (close(fd) != 0 && err == 0)
-        err = -errno;
-    return err;
-}
-
 int sts_store_save(struct sts_store *s)
 {
-    char fresh[4096];
     struct buf b;
     buf_init(&b, 2 * STS_STORE_BYTES_MAX);
     pthread_mutex_lock(&s->lock);
@@ -251,10 +231,8 @@ int sts_store_save(struct sts_store *s)
     }
     pthread_mutex_unlock(&s->lock);
     int err = 0;
-    if (wanted && (!whole || snprintf(fresh, sizeof fresh, "%s.new", s->file) >= (int)sizeof fresh))
-        err = -ENOMEM;
-    else if (wanted && (err = write_whole(fresh, &b)) == 0 && rename(fresh, s->file) != 0)
-        err = -errno;
+    if (wanted)
+        err = whole ? file_replace(s->file, buf_span(&b)) : -ENOMEM;
     buf_fini(&b);
     if (err != 0) {
         pthread_mutex_lock(&s->lock);
