@@ -13,6 +13,7 @@ import time
 import pytest
 
 from harness.node import PASSWORD
+from harness.npm import npm_modules
 from harness.postfix import Postfix
 from harness.util import ROOT, free_port, wait_until
 
@@ -48,17 +49,13 @@ transport.sendMail({ from: 'user@example.com', to: 'friend@example.net', subject
 @pytest.mark.skipif(not shutil.which("npm"), reason="no npm")
 @pytest.mark.parametrize("kind", ["submission", "submissions"])
 def test_nodemailer(node, sink, kind):
-    modules = ROOT / "build/nodemailer"
-    modules.mkdir(parents=True, exist_ok=True)
-    if not (modules / "node_modules/nodemailer").exists():
-        got = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--prefix", modules, "nodemailer@6"],
-                             capture_output=True, text=True, timeout=120)
-        if got.returncode:
-            pytest.skip("nodemailer cannot be fetched: " + got.stderr[-200:])
+    modules = npm_modules("nodemailer@6")
+    if modules is None:
+        pytest.skip("nodemailer cannot be fetched")
     node.add_account()
     script = NODEMAILER % (node.ports[kind], "true" if kind == "submissions" else "false", PASSWORD)
     done = subprocess.run(["node", "-e", script], capture_output=True, text=True, timeout=60,
-                          env={**os.environ, "NODE_PATH": str(modules / "node_modules")})
+                          env={**os.environ, "NODE_PATH": str(modules)})
     assert done.returncode == 0, done.stderr
     message = wait_until("it is delivered", lambda: sink.messages and sink.messages[0])
     assert len(message.content) > 130000

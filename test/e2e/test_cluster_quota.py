@@ -7,6 +7,7 @@ import pytest
 
 from harness import real
 from harness.node import PASSWORD, Raw
+from harness.npm import npm_modules
 from harness.quota import (SENDER, Client, all_receipts, apply_policy, await_applied, most_in_a_window, receipts,
                            together, usage)
 from harness.util import STRETCH, wait_until
@@ -47,7 +48,7 @@ def real_clients(cluster, nodes, folder, sink, pause, during=None):
     over = threading.Event()
     clients = [real.Swaks(nodes, over, pause), real.Swaks(nodes[::-1], over, pause), real.Smtplib(nodes, over, pause),
                real.Postfix(nodes, folder, 150)]
-    if real.Nodemailer.modules():
+    if npm_modules("nodemailer@6"):
         clients.append(real.Nodemailer(nodes, pause))
     started = []
     try:

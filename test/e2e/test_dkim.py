@@ -4,14 +4,14 @@ import datetime
 import json
 import os
 import re
-import shutil
 import smtplib
 import subprocess
 
 import dkim
 import pytest
 
-from harness.util import ROOT, wait_until
+from harness.npm import npm_modules
+from harness.util import wait_until
 
 TEXT = ("From: User <user@example.com>\r\nTo: friend@example.net\r\nSubject: signed\r\n  and folded\r\n\r\n"
         "Two  blanks \r\n\r\n.a dot\r\n\r\n\r\n")
@@ -73,16 +73,10 @@ def received(sink, number=0):
 
 
 def mailauth():
-    if not shutil.which("npm"):
-        pytest.skip("no npm, so not verified by mailauth")
-    modules = ROOT / "build/mailauth"
-    modules.mkdir(parents=True, exist_ok=True)
-    if not (modules / "node_modules/mailauth").exists():
-        got = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--prefix", modules, "mailauth@4"],
-                             capture_output=True, text=True, timeout=120)
-        if got.returncode:
-            pytest.skip("mailauth cannot be fetched: " + got.stderr[-200:])
-    return modules / "node_modules"
+    modules = npm_modules("mailauth@4")
+    if modules is None:
+        pytest.skip("mailauth cannot be fetched, so not verified by it")
+    return modules
 
 
 MAILAUTH = """

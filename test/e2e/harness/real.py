@@ -10,8 +10,8 @@ import threading
 
 from . import postfix
 from .node import PASSWORD
+from .npm import npm_modules
 from .quota import SENDER, Client
-from .util import ROOT
 
 POSTFIX_MORE = """\
 transport_maps = inline:{{ {transports} }}
@@ -100,18 +100,6 @@ class Smtplib(threading.Thread):
 class Nodemailer:
     kind = "nodemailer"
 
-    @staticmethod
-    def modules():
-        """Where it is; None when it cannot be had."""
-        where = ROOT / "build/nodemailer"
-        if not shutil.which("node") or not shutil.which("npm"):
-            return None
-        where.mkdir(parents=True, exist_ok=True)
-        if not (where / "node_modules/nodemailer").exists():
-            subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--prefix", where, "nodemailer@6"],
-                           capture_output=True, timeout=120)
-        return where / "node_modules" if (where / "node_modules/nodemailer").exists() else None
-
     def __init__(self, nodes, pause):
         arguments = json.dumps([[node.ports["submission"] for node in nodes], SENDER, PASSWORD, pause * 1000])
         self.command = ["node", "-e", NODEMAILER, arguments]
@@ -119,7 +107,7 @@ class Nodemailer:
 
     def start(self):
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env={**os.environ, "NODE_PATH": str(self.modules())})
+                                        env={**os.environ, "NODE_PATH": str(npm_modules("nodemailer@6"))})
         self.reader = threading.Thread(target=lambda: self.lines.extend(self.process.stdout), daemon=True)
         self.reader.start()
 
