@@ -301,7 +301,7 @@ def test_reset_and_disconnect_give_tokens_back(make_cluster, sink):
             replies = [client.command(f"RCPT TO:<r{number}@example.net>")[:3] for number in range(5)]
             if how:
                 client.command(how, "2")
-            assert replies[4] == "450"
+            assert replies.count("250") <= 4, replies # a late refund may come after a refusal
             return replies == ["250"] * 4 + ["450"]
     for how in ("RSET", "QUIT", None):
         wait_until("all tokens can be had", lambda how=how: reserves_all(how), interval=0.5)

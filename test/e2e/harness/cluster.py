@@ -1,6 +1,7 @@
 """Three nodes (or more) that make a cluster on this machine: each with its own folder, ports and admin socket."""
 import json
 import os
+import pathlib
 import signal
 import socket
 import time
@@ -49,7 +50,17 @@ class Member(Node):
         return wait_until(f"{self.name} takes mail", self.is_ready, timeout)
 
     def pause(self):
+        """Returns when it stands still: one thread has to run for the signal to reach the others."""
         os.kill(self.process.pid, signal.SIGSTOP)
+        wait_until("all threads are stopped", self.stands_still, 30, 0.001)
+
+    def stands_still(self):
+        try:
+            states = [(task / "stat").read_text().rpartition(")")[2].split()[0]
+                      for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir()]
+        except FileNotFoundError: # one has just ended
+            return False
+        return all(state in "TZ" for state in states)
 
     def go_on(self):
         os.kill(self.process.pid, signal.SIGCONT)
