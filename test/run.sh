@@ -146,8 +146,10 @@ if [ -z "$quick" ]; then
         ctest() { $tsan_run "$ctest" "$@"; }
         tsan_now=$tsan_run
         unit tsan "$few" -E "$mutants|_replay\$|^style|^docs|^test_spool_crash|^test_cluster_sim|^test_ledger_sim|^machine_mutant|^cli_cluster_test|$alone"
+        build_ahead release
         end_to_end tsan "$some" -m 'sanitizer and not grammar and not waits'
     fi
+    build release # what is installed: optimised code gets other warnings
 fi
 
 # A report that is missing counts as a failure.

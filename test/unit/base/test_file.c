@@ -89,7 +89,5 @@ int main(void)
          name++)
         (void)unlink(*name);
     (void)rmdir("b.new");
-    (void)chdir("/");
-    (void)rmdir(folder);
-    return failed;
+    return chdir("/") != 0 || rmdir(folder) != 0 ? 1 : failed;
 }
