@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "base/span.h"
+#include "node/config/client_checks.h"
 #include "node/config/errors.h"
 #include "node/config/net.h"
 #include "node/dkim/sign.h"
@@ -323,6 +324,7 @@ struct config {
     uint32_t nrelay_clients;
     struct config_accounts accounts;
     struct config_smtp smtp;
+    struct config_client_checks client_checks; /* without a cluster: in one the policy has them */
     struct config_header_rule *header_rules;
     uint32_t nheader_rules;
     char **always_bcc;

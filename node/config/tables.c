@@ -293,6 +293,7 @@ static const struct schema_field config_fields[] = {
     LIST(config, relay_clients, "relay_clients", .map = &relay_client_map, COUNT(0, 1000)),
     MAP(config, accounts, "accounts", accounts_map),
     MAP(config, smtp, "smtp", smtp_map),
+    MAP(config, client_checks, "client_checks", config_client_checks_map),
     LIST(config, header_rules, "header_rules", .map = &header_rule_map, COUNT(0, 100)),
     LIST(config, always_bcc, "always_bcc", TYPE(email), COUNT(0, 8)),
     MAP(config, delivery, "delivery", delivery_map),

@@ -2,10 +2,12 @@
  * admit mail, and whether there is a token for one more recipient. The worker's thread only.
  */
 #include "base/err.h"
+#include "node/core/client_check.h"
 #include "node/core/node.h"
 #include "node/core/report.h"
 #include "node/core/session.h"
 #include "node/core/suppress.h"
+#include "node/policy/policy.h"
 
 static const struct smtp_reply *check_mail(struct session *s, const struct smtp_server_mail *mail,
                                            struct charge_reply *frozen)
@@ -73,17 +75,35 @@ static void take_rcpt(struct session *s)
     refuse_rcpt(s, err == ERR_BAD ? &unqualified : &full);
 }
 
-bool admit_rcpt(struct session *s)
+/* NULL: this client need not show anything. */
+static const struct config_client_checks *checks_for(struct session *s)
+{
+    if (s->l->config->kind != CONFIG_RELAY || smtp_server_authenticated(s->smtp))
+        return NULL;
+    const struct policy *policy = receive_charge(s)->policy;
+    const struct config_client_checks *checks = s->in->w->node->cluster == NULL ? &s->config->client_checks
+                                                : policy != NULL                ? &policy->client_checks
+                                                                                : NULL;
+    return checks != NULL && client_check_due(checks, &s->peer) ? checks : NULL;
+}
+
+/* False: refused. */
+static bool check_client(struct session *s, const struct config_client_checks *checks)
+{
+    struct client_check check;
+    client_check_reverse_dns(checks, &s->peer, &s->reverse_dns, s->l->config->hostname, &check);
+    report_client_check(s, check.result);
+    if (check.result != CLIENT_CHECK_DEFERRED && check.result != CLIENT_CHECK_DEFERRED_UNKNOWN)
+        return true;
+    report_rejected_by(s, "rcpt", "reverse_dns", &check.reply, smtp_server_mail(s->smtp)->from.text,
+                       smtp_server_rcpt(s->smtp)->to.text);
+    smtp_server_on_rcpt(s->smtp, &check.reply);
+    return false;
+}
+
+static bool charge_it(struct session *s)
 {
     struct charge_reply refusal;
-    if (s->l->config->kind == CONFIG_INBOUND) {
-        const struct smtp_reply *no = receive_returned_rcpt(s, smtp_server_rcpt(s->smtp));
-        if (no != NULL)
-            refuse_rcpt(s, no);
-        else
-            smtp_server_on_rcpt(s->smtp, NULL);
-        return true;
-    }
     if (suppress_refuses(s, smtp_server_rcpt(s->smtp)->to.text, &refusal)) {
         refuse_rcpt(s, &refusal.reply);
         return true;
@@ -100,6 +120,30 @@ bool admit_rcpt(struct session *s)
     }
     take_rcpt(s);
     return true;
+}
+
+bool admit_rcpt(struct session *s)
+{
+    if (s->l->config->kind == CONFIG_INBOUND) {
+        const struct smtp_reply *no = receive_returned_rcpt(s, smtp_server_rcpt(s->smtp));
+        if (no != NULL)
+            refuse_rcpt(s, no);
+        else
+            smtp_server_on_rcpt(s->smtp, NULL);
+        return true;
+    }
+    const struct config_client_checks *checks = checks_for(s);
+    if (checks != NULL && list_linked(&s->name_wait.link)) {
+        s->rcpt_waits_name = true;
+        return false;
+    }
+    return (checks != NULL && !check_client(s, checks)) || charge_it(s);
+}
+
+bool admit_rcpt_named(struct session *s)
+{
+    s->rcpt_waits_name = false;
+    return admit_rcpt(s);
 }
 
 void admit_rcpt_answer(struct session *s, enum ledger_answer answer)

@@ -15,6 +15,10 @@ int ingress_new(struct worker *w, struct ingress **out)
     if (in == NULL)
         return -ENOMEM;
     in->w = w;
+    if ((in->names = client_names_new(&w->timers, &(struct client_names_config){ 0 })) == NULL) {
+        free(in);
+        return -ENOMEM;
+    }
     list_init(&in->listeners);
     list_init(&in->sessions);
     *out = in;
@@ -106,4 +110,6 @@ bool ingress_busy(const struct ingress *in)
 void ingress_close(struct ingress *in)
 {
     session_drop_all(in);
+    client_names_free(in->names); /* before the resolvers go */
+    in->names = NULL;
 }

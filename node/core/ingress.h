@@ -9,6 +9,7 @@
 #include "base/list.h"
 #include "node/core/listener.h"
 #include "node/core/worker.h"
+#include "node/net/client_names.h"
 #include "node/net/stream.h"
 
 struct ingress_listener {
@@ -25,6 +26,7 @@ struct ingress {
     struct list sessions;
     uint32_t nsessions;
     uint32_t nlisteners; /* open handles, closing ones too */
+    struct client_names *names; /* NULL: it is closed */
     bool stopping;
 };
 

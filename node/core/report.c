@@ -209,9 +209,16 @@ static uint32_t stage_label(const char *stage)
 void report_rejected(struct session *s, const char *stage, const struct smtp_reply *reply, struct span sender,
                      struct span rcpt)
 {
+    report_rejected_by(s, stage, NULL, reply, sender, rcpt);
+}
+
+void report_rejected_by(struct session *s, const char *stage, const char *rule, const struct smtp_reply *reply,
+                        struct span sender, struct span rcpt)
+{
     struct event e = EVENT_INIT(EVENT_REJECTED);
     client_fill(s, &e);
     e.stage = span_str(stage);
+    e.rule = span_str(rule);
     e.sender = sender;
     e.recipient = rcpt;
     e.code = reply->code;
@@ -221,6 +228,17 @@ void report_rejected(struct session *s, const char *stage, const struct smtp_rep
     e.local = true;
     put(s->in->w, &e);
     count(s->in->w, METRICS_REJECTED, stage_label(stage), 1);
+}
+
+void report_client_check(struct session *s, enum client_check_result result)
+{
+    static const uint32_t labels[] = {
+        [CLIENT_CHECK_PASSED] = METRICS_CLIENT_PASSED,
+        [CLIENT_CHECK_UNKNOWN] = METRICS_CLIENT_UNKNOWN,
+        [CLIENT_CHECK_DEFERRED] = METRICS_CLIENT_DEFERRED,
+        [CLIENT_CHECK_DEFERRED_UNKNOWN] = METRICS_CLIENT_DEFERRED_UNKNOWN,
+    };
+    count(s->in->w, METRICS_CLIENT_CHECKS, labels[result], 1);
 }
 
 /* Folded lines made one. */

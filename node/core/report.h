@@ -7,6 +7,7 @@
 
 #include "node/bounce/class.h"
 #include "node/core/attempt.h"
+#include "node/core/client_check.h"
 #include "node/core/conn.h"
 #include "node/core/session.h"
 #include "node/telemetry/metrics.h"
@@ -22,6 +23,11 @@ void report_server_out(struct session *s, struct span bytes);
 void report_auth(struct session *s, const struct auth_request *r, enum auth_result result);
 void report_rejected(struct session *s, const char *stage, const struct smtp_reply *reply, struct span sender,
                      struct span rcpt);
+/* Likewise, by a rule that has a name. */
+void report_rejected_by(struct session *s, const char *stage, const char *rule, const struct smtp_reply *reply,
+                        struct span sender, struct span rcpt);
+/* What came of the checks of a relay client, at a recipient. */
+void report_client_check(struct session *s, enum client_check_result result);
 /* The grammar refused something by itself: `reply` as it goes out. */
 void report_refused(struct session *s, struct span reply);
 /* Accepted: the 250 goes out now. */

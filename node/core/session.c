@@ -8,9 +8,11 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "node/core/clients.h"
+#include "node/core/cluster.h"
 #include "node/core/node.h"
 #include "node/core/report.h"
 #include "node/net/proxy.h"
+#include "node/policy/policy.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -38,8 +40,7 @@ static void session_free(struct session *s)
     timer_fini(&s->deadline);
     timer_fini(&s->lifetime);
     list_remove(&s->link);
-    if (s->ptr != NULL)
-        dns_cancel(s->ptr);
+    client_names_leave(&s->name_wait);
     if (s->auth != NULL)
         s->auth->ctx = NULL; /* its answer finds nobody */
     if (s->identity != NULL)
@@ -70,6 +71,7 @@ static void session_closed_cb(void *ctx, int err)
     report_session_end(s, err);
     timer_stop(&s->deadline);
     timer_stop(&s->lifetime);
+    client_names_leave(&s->name_wait);
     if (receive_committing(s))
         return; /* session_bury follows the spool's answer */
     receive_abort(s);
@@ -359,12 +361,33 @@ void session_go_on(struct session *s)
 
 /* ---- beginning ----------------------------------------------------------------------------------------- */
 
+static void session_named(struct session *s, const struct dns_client *client)
+{
+    s->reverse_dns = (struct client_found){ client->status, client->confirm_status, client->confirmed };
+    if (client->status == DNS_OK && client->confirmed)
+        snprintf(s->client_name, sizeof s->client_name, "%s", client->name);
+}
+
 static void session_client_name_cb(void *ctx, const struct dns_client *client)
 {
     struct session *s = ctx;
-    s->ptr = NULL;
-    if (client->status == DNS_OK && client->confirmed)
-        snprintf(s->client_name, sizeof s->client_name, "%s", client->name);
+    session_named(s, client);
+    if (s->rcpt_waits_name && !s->closing && admit_rcpt_named(s))
+        session_go_on(s);
+}
+
+/* Whoever may send from this listener without a password may be asked for his name: it is worth waiting for. */
+static void session_ask_name(struct session *s)
+{
+    struct ingress *in = s->in;
+    struct dns_client known;
+    s->reverse_dns.status = DNS_TEMPORARY;
+    if (ip_addr_class(&s->peer) == IP_CLASS_LOOPBACK)
+        return;
+    client_names_use(in->names, in->w->dns);
+    bool needed = s->l->config->kind == CONFIG_RELAY && s->identity != NULL;
+    if (client_names_ask(in->names, &s->peer, needed, &s->name_wait, session_client_name_cb, s, &known))
+        session_named(s, &known);
 }
 
 /* NULL: welcome. */
@@ -398,6 +421,21 @@ static const struct smtp_reply *check_client(struct session *s)
     return NULL;
 }
 
+/* On relay listeners only: what people's own devices call themselves is nobody's business. */
+static void ask_for_helo(struct session *s)
+{
+    struct node *node = s->in->w->node;
+    if (s->l->config->kind != CONFIG_RELAY)
+        return;
+    struct policy *policy = node->cluster != NULL ? cluster_policy(node->cluster) : NULL;
+    const struct config_client_checks *checks = node->cluster == NULL ? &s->config->client_checks
+                                                : policy != NULL      ? &policy->client_checks
+                                                                      : NULL;
+    if (checks != NULL && checks->helo_strict && client_check_concerns(checks, &s->peer))
+        smtp_server_helo_strict(s->smtp);
+    policy_rele(policy);
+}
+
 /* The connection is the client's from here on: PROXY header read, or none due. `first` is what came behind
  * the header. */
 static void session_greet(struct session *s, struct span first)
@@ -408,8 +446,9 @@ static void session_greet(struct session *s, struct span first)
     report_session_start(s);
     if (refusal != NULL)
         report_rejected(s, "connect", refusal, (struct span){ "", 0 }, (struct span){ "", 0 });
-    else if (ip_addr_class(&s->peer) != IP_CLASS_LOOPBACK)
-        s->ptr = dns_client(s->in->w->dns, &s->peer, session_client_name_cb, s);
+    else
+        session_ask_name(s);
+    ask_for_helo(s);
     if (s->l->config->kind == CONFIG_SUBMISSIONS && refusal == NULL) {
         session_start_tls(s, first);
         return;
@@ -576,9 +615,7 @@ void session_drop_all(struct ingress *in)
             continue; /* awaits the spool */
         stream_detach(s->stream);
         s->stream = NULL;
-        if (s->ptr != NULL)
-            dns_cancel(s->ptr); /* the resolver goes before the spool's answer comes */
-        s->ptr = NULL;
+        client_names_leave(&s->name_wait); /* the resolver goes before the spool's answer comes */
         if (receive_committing(s))
             continue;
         receive_abort(s);

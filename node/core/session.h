@@ -6,8 +6,9 @@
 
 #include "node/auth/auth.h"
 #include "node/core/charge.h"
+#include "node/core/client_check.h"
 #include "node/core/ingress.h"
-#include "node/net/dns.h"
+#include "node/net/client_names.h"
 #include "node/smtp/arena.h"
 #include "node/smtp/server.h"
 #include "node/telemetry/trace.h"
@@ -41,11 +42,13 @@ struct session {
     uint16_t port;
     char peer_text[IP_TEXT_MAX];
     char client_name[256]; /* PTR, forward-confirmed; or empty */
-    struct dns_request *ptr;
+    struct client_found reverse_dns; /* unknown until it was found */
+    struct client_names_wait name_wait;
     struct auth_identity *identity; /* who the client is; NULL: nobody yet */
     struct auth_request *auth;      /* a check under way */
     struct receiving *rx;           /* the transaction, from MAIL on */
     bool rcpt_waits;                /* for the cluster, which is asked for a token */
+    bool rcpt_waits_name;           /* for the client's reverse DNS */
     struct span ahead;              /* read and not consumed, while a want is being performed */
     uint32_t messages;
     struct trace_mark trace;
@@ -55,6 +58,8 @@ struct session {
 void admit_mail(struct session *s);
 bool admit_rcpt(struct session *s);
 void admit_rcpt_answer(struct session *s, enum ledger_answer answer);
+/* The client's name was waited for: as admit_rcpt. */
+bool admit_rcpt_named(struct session *s);
 
 /* receive.c: one transaction. */
 

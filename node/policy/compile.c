@@ -195,6 +195,10 @@ void policy_compile(struct policy_doc *doc, struct policy *out)
     out->auth_guard.failures_per_network = doc->failures_per_network;
     out->auth_guard.window_ms = doc->guard_window_ms;
     out->auth_guard.block_ms = doc->guard_block_ms;
+    out->client_checks = doc->client_checks; /* and what it points to */
+    doc->client_checks.name = NULL;
+    doc->client_checks.exempt = NULL;
+    doc->client_checks.nexempt = 0;
     copy(out->late_identity_header, sizeof out->late_identity_header, doc->late.header);
     for (uint32_t i = 0; i < doc->suppression.nclasses; i++)
         out->suppression.classes |= (uint8_t)(1u << doc->suppression.classes[i]);

@@ -1,5 +1,6 @@
 /* What differs between two policies, for people: a line each, by key. Pure. */
 #include "base/text.h"
+#include "node/config/net.h"
 #include "node/policy/policy_impl.h"
 
 #include <inttypes.h>
@@ -144,6 +145,38 @@ static void diff_reputation(struct buf *out, const struct policy *from, const st
     diff_number(out, "reputation.poor_complaints", a->poor_complaints, b->poor_complaints);
 }
 
+static void diff_client_checks(struct buf *out, const struct config_client_checks *a,
+                               const struct config_client_checks *b)
+{
+    char nets[2][512];
+    const struct config_client_checks *both[] = { a, b };
+    for (int k = 0; k < 2; k++) {
+        char net[IP_TEXT_MAX + 4];
+        size_t n = 0;
+        nets[k][0] = '\0';
+        for (uint32_t i = 0; i < both[k]->nexempt && n < sizeof nets[k] - sizeof net - 8; i++) {
+            config_net_format(&both[k]->exempt[i], net);
+            n += (size_t)snprintf(nets[k] + n, sizeof nets[k] - n, "%s%s", i > 0 ? ", " : "", net);
+        }
+    }
+    diff_text(out, "client_checks.reverse_dns", a->reverse_dns ? "defer" : "off",
+              b->reverse_dns ? "defer" : "off");
+    diff_text(out, "client_checks.forward_confirmed", a->forward_confirmed ? "true" : "false",
+              b->forward_confirmed ? "true" : "false");
+    diff_text(out, "client_checks.when_unknown", a->defer_unknown ? "defer" : "accept",
+              b->defer_unknown ? "defer" : "accept");
+    diff_text(out, "client_checks.name", a->name != NULL ? a->name : "", b->name != NULL ? b->name : "");
+    diff_text(out, "client_checks.helo", a->helo_strict ? "strict" : "lenient",
+              b->helo_strict ? "strict" : "lenient");
+    bool same = a->nexempt == b->nexempt;
+    for (uint32_t i = 0; same && i < a->nexempt; i++)
+        same = a->exempt[i].bits == b->exempt[i].bits && ip_addr_eq(&a->exempt[i].addr, &b->exempt[i].addr);
+    if (!same && strcmp(nets[0], nets[1]) == 0)
+        buf_put_str(out, "client_checks.exempt: the list has changed\n"); /* behind what fits */
+    else if (!same)
+        diff_text(out, "client_checks.exempt", nets[0], nets[1]);
+}
+
 int policy_diff(const struct policy *from, const struct policy *to, struct buf *out)
 {
     const struct policy_compiled *a = &from->compiled, *b = &to->compiled;
@@ -168,6 +201,7 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
                 to->auth_guard.failures_per_network);
     diff_duration(out, "auth_guard.window", from->auth_guard.window_ms, to->auth_guard.window_ms);
     diff_duration(out, "auth_guard.block", from->auth_guard.block_ms, to->auth_guard.block_ms);
+    diff_client_checks(out, &from->client_checks, &to->client_checks);
     diff_text(out, "late_identity.header", from->late_identity_header, to->late_identity_header);
     diff_accounts(out, from, to, "-> (none)");
     diff_accounts(out, to, from, "is new");

@@ -61,6 +61,8 @@ void policy_rele(struct policy *p)
     ensure(was > 0);
     if (was > 1)
         return;
+    free(p->client_checks.name);
+    free(p->client_checks.exempt);
     for (uint32_t i = 0; i < p->nlate_identity_accounts; i++)
         free(p->late_identity_accounts[i]);
     free(p->late_identity_accounts);

@@ -10,6 +10,7 @@
 #include "consensus/policy.h"
 #include "node/bounce/reputation.h"
 #include "node/bounce/token.h"
+#include "node/config/client_checks.h"
 #include "node/shaping/rules.h"
 #include "node/shaping/sites.h"
 
@@ -35,6 +36,7 @@ struct policy {
             failures_per_network; /* in `window_ms`, over all nodes; then blocked */
         int64_t window_ms, block_ms;
     } auth_guard;
+    struct config_client_checks client_checks;
     char late_identity_header[64]; /* of trusted relays: "X-Sender-Account"; "": none */
     char **late_identity_accounts; /* relay accounts that are trusted to name the sender */
     uint32_t nlate_identity_accounts;

@@ -63,6 +63,7 @@ struct policy_doc {
     int freeze_mode; /* of policy_mode_names: enum command_freeze_mode less one */
     uint32_t failures_per_account, failures_per_network;
     int64_t guard_window_ms, guard_block_ms;
+    struct config_client_checks client_checks;
     struct {
         char *header;
         char **accounts;
@@ -123,7 +124,7 @@ void policy_builtin_read(const char *name, struct span text, const struct schema
 /* What the tables cannot say: rules between keys. */
 void policy_check(struct schema_load *l, const struct policy_doc *doc);
 void policy_check_rules(struct schema_load *l, const struct policy_doc *doc);
-/* The document was checked. Takes late.accounts out of it. */
+/* The document was checked. Takes late.accounts and client_checks out of it. */
 void policy_compile(struct policy_doc *doc, struct policy *out);
 /* Its rules, and the built-in ones that it does not replace or switch off. NULL: no memory. */
 struct shaping_rules *policy_compile_rules(const struct policy_doc *doc);

@@ -100,6 +100,7 @@ static const struct schema_field policy_fields[] = {
     VALUE(policy_doc, hold_when_cut_off, "when_cut_off", flag_enum, .names = cut_off, DEFAULT("deliver")),
     GROUP("freeze", freeze_map),
     GROUP("auth_guard", auth_guard_map),
+    MAP(policy_doc, client_checks, "client_checks", config_client_checks_map),
     GROUP("late_identity", late_identity_map),
     GROUP("suppression", suppression_map),
     GROUP("bounces", bounces_map),

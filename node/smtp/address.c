@@ -173,6 +173,18 @@ static int literal(struct scan *s, struct span *out)
     return 0;
 }
 
+bool smtp_helo_valid(struct span name)
+{
+    struct scan s = { .p = name.p, .end = name.p + name.n };
+    struct span all;
+    if (at(&s, '['))
+        return literal(&s, &all) == 0 && s.p == s.end;
+    for (size_t i = 0; i < name.n; i++)
+        if (!is_domain_char(name.p[i]) || name.p[i] == '_')
+            return false;
+    return name.n > 0 && name.n <= SMTP_DOMAIN_MAX && labels_ok(name);
+}
+
 static int mailbox(struct scan *s, struct smtp_path *out)
 {
     const char *from = s->p;

@@ -34,6 +34,10 @@ int smtp_path_parse(struct span s, struct smtp_path *out, size_t *used);
 /* The whole of s is a mailbox, as smtp_path_parse but without < > and source route, and not empty. */
 int smtp_mailbox_parse(struct span s, struct smtp_path *out);
 
+/* Is this what RFC 5321 section 4.1.1.1 has behind EHLO and HELO: a domain (letters, digits and inner hyphens; it need
+ * not have a dot) or an address literal? A bare IP address is neither. */
+bool smtp_helo_valid(struct span name);
+
 /* A domain (no literal) in the form used for DNS and comparison: A-labels, lower case, NUL-terminated.
  * ERR_BAD if it has none: bad syntax, or not allowed by IDNA 2008 / UTS 46. */
 int smtp_domain_ascii(struct span domain, char out[SMTP_DOMAIN_MAX + 1]);

@@ -180,6 +180,11 @@ void smtp_server_step(struct smtp_server *s, const char *p, size_t n, struct smt
         s->want = SMTP_SERVER_WANT_INPUT;
 }
 
+void smtp_server_helo_strict(struct smtp_server *s)
+{
+    s->helo_strict = true;
+}
+
 void smtp_server_greet(struct smtp_server *s, const struct smtp_reply *refusal)
 {
     ensure(s->state == STATE_START);

@@ -142,6 +142,8 @@ struct smtp_server;
 struct smtp_server *smtp_server_new(const struct smtp_server_config *config, struct buf *reply);
 void smtp_server_free(struct smtp_server *s);
 
+/* From now on the name in EHLO and HELO has to be one by RFC 5321 section 4.1.1.1; else 501 5.5.2. */
+void smtp_server_helo_strict(struct smtp_server *s);
 /* Connection made (or TLS up, for submissions): the greeting, or with a refusal its 4xx/5xx and CLOSE. */
 void smtp_server_greet(struct smtp_server *s, const struct smtp_reply *refusal);
 /* Instead of it when the client spoke first: 554 5.5.0 and CLOSE. */

@@ -148,6 +148,11 @@ static bool helo_keep(struct smtp_server *s, struct span name)
         smtpd_error(s, REPLY(501, "5.5.4", "Syntax: EHLO hostname"));
         return false;
     }
+    if (s->helo_strict && !smtp_helo_valid(name)) {
+        smtpd_error(s, REPLY(501, "5.5.2",
+                             "Not a host name or [address] by RFC 5321 section 4.1.1.1: correct your EHLO name"));
+        return false;
+    }
     char *copy = malloc(name.n + 1);
     if (copy == NULL) {
         smtpd_close(s, REPLY(421, "4.3.0", "Out of memory"));

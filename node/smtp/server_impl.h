@@ -68,7 +68,7 @@ struct smtp_server {
     uint8_t state;      /* enum server_state */
     uint8_t want;       /* enum smtp_server_want */
     uint8_t after_skip; /* state to go back to */
-    bool tls, esmtp, authenticated;
+    bool tls, esmtp, authenticated, helo_strict;
     bool skipping_line; /* the rest of a line that was too long */
     bool drop_input;    /* STARTTLS: what came with it is void */
     bool more_behind;   /* input followed the command line in hand */

@@ -35,6 +35,7 @@ enum metrics_tls_policy {
     METRICS_TLS_POLICY_STS_FAILED,
 };
 enum metrics_auth { METRICS_AUTH_OK, METRICS_AUTH_FAILED, METRICS_AUTH_BUSY };
+enum metrics_client { METRICS_CLIENT_PASSED, METRICS_CLIENT_UNKNOWN, METRICS_CLIENT_DEFERRED, METRICS_CLIENT_DEFERRED_UNKNOWN };
 enum metrics_stage {
     METRICS_STAGE_CONNECT,
     METRICS_STAGE_HELO,
@@ -72,6 +73,7 @@ enum metrics_id {
     METRICS_TLS_HANDSHAKES,      /* counter, enum metrics_tls */
     METRICS_AUTH,                /* counter, enum metrics_auth */
     METRICS_REJECTED,            /* counter, enum metrics_stage */
+    METRICS_CLIENT_CHECKS,       /* counter, enum metrics_client: recipients */
     METRICS_MESSAGES_RECEIVED,   /* counter, enum metrics_listener */
     METRICS_RECIPIENTS_RECEIVED, /* counter */
     METRICS_BYTES_RECEIVED,      /* counter */

@@ -34,6 +34,8 @@ static const char *const auth[] = { "result=\"ok\"", "result=\"failed\"", "resul
 static const char *const stages[] = { "stage=\"connect\"", "stage=\"helo\"",  "stage=\"auth\"",
                                       "stage=\"mail\"",    "stage=\"rcpt\"",  "stage=\"data\"",
                                       "stage=\"content\"", "stage=\"other\"", NULL };
+static const char *const clients[] = { "result=\"passed\"", "result=\"unknown\"", "result=\"deferred\"",
+                                       "result=\"deferred_unknown\"", NULL };
 static const char *const outcomes[] = { "outcome=\"delivered\"",
                                         "outcome=\"relayed\"",
                                         "outcome=\"deferred\"",
@@ -75,6 +77,8 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
     [METRICS_TLS_HANDSHAKES] = COUNTER("tls_handshakes_total", "TLS handshakes by their outcome.", tls),
     [METRICS_AUTH] = COUNTER("auth_attempts_total", "AUTH commands by their result.", auth),
     [METRICS_REJECTED] = COUNTER("rejected_total", "Commands and messages refused.", stages),
+    [METRICS_CLIENT_CHECKS] = COUNTER("client_checks_total", "Recipients by what the reverse DNS of the relay client said.",
+                                      clients),
     [METRICS_MESSAGES_RECEIVED] = COUNTER("messages_received_total", "Messages accepted.", listeners),
     [METRICS_RECIPIENTS_RECEIVED] =
         COUNTER("recipients_received_total", "Recipients of messages accepted.", NULL),

@@ -111,6 +111,54 @@ static void test_path_refused(void **state)
     }
 }
 
+static void test_helo(void **state)
+{
+    (void)state;
+    static const char *const good[] = { "mail.example.com",  "a",           "localhost", "3com.example", "xn--bcher-kva.example",
+                                        "MAIL-1.Example",    "[192.0.2.1]", "1.2.3.a",   "a--b.example",
+                                        "[IPv6:2001:db8::1]", "[ipv6:::1]" };
+    static const char *const bad[] = { "",
+                                       "my_host.example",
+                                       "_",
+                                       "-a.example",
+                                       "a-.example",
+                                       "a..example",
+                                       ".example",
+                                       "example.",
+                                       "192.0.2.1",
+                                       "12345",
+                                       "2001:db8::1",
+                                       "[2001:db8::1]",
+                                       "[192.0.2.256]",
+                                       "[192.0.2.1",
+                                       "[192.0.2.1]x",
+                                       "[]",
+                                       "[IPv6:]",
+                                       "host name",
+                                       "b\xc3\xbc" "cher.example",
+                                       "a@b.example",
+                                       "(none)",
+                                       "a.example:25",
+                                       "a/b" };
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        if (!smtp_helo_valid(span_str(good[i])))
+            fail_msg("%s", good[i]);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (smtp_helo_valid(span_str(bad[i])))
+            fail_msg("%s", bad[i]);
+    char label[65], name[300];
+    memset(label, 'a', 64);
+    label[64] = '\0';
+    assert_false(smtp_helo_valid(span_str(label)));
+    assert_true(smtp_helo_valid(span_of(label, 63)));
+    memset(name, 'a', sizeof name);
+    for (size_t i = 50; i < sizeof name; i += 51)
+        name[i] = '.';
+    assert_true(smtp_helo_valid(span_of(name, 250)));
+    assert_true(smtp_helo_valid(span_of(name, 254)));
+    assert_false(smtp_helo_valid(span_of(name, 257)));
+}
+
 static void test_mailbox(void **state)
 {
     (void)state;
@@ -306,7 +354,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_path_parts), cmocka_unit_test(test_path_refused),
-        cmocka_unit_test(test_mailbox),    cmocka_unit_test(test_domain_ascii),
+        cmocka_unit_test(test_helo), cmocka_unit_test(test_mailbox),    cmocka_unit_test(test_domain_ascii),
         cmocka_unit_test(test_xtext),      cmocka_unit_test(test_utf8_addr),
         cmocka_unit_test(test_base64),     cmocka_unit_test(test_params),
         cmocka_unit_test(test_reply),

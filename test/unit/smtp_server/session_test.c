@@ -67,6 +67,36 @@ static void to_rcpt(struct bare *b)
     buf_reset(&b->reply);
 }
 
+/* The name's syntax counts only where it is asked for, by EHLO and HELO; a wrong one is an error, and no end. */
+static void test_helo_strict(void **state)
+{
+    (void)state;
+    struct bare b;
+    start(&b);
+    buf_reset(&b.reply);
+    step(&b, "HELO my_printer\r\n");
+    assert_true(replied(&b, "250 mx.test\r\n"));
+    stop(&b);
+    start(&b);
+    buf_reset(&b.reply);
+    smtp_server_helo_strict(b.s);
+    static const char *const bad[] = { "EHLO my_printer\r\n", "HELO 192.0.2.1\r\n", "EHLO [192.0.2.300]\r\n" };
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(step(&b, bad[i]), SMTP_SERVER_WANT_INPUT);
+        assert_true(replied(&b, "501 5.5.2 Not a host name or [address] by RFC 5321 section 4.1.1.1: correct "
+                                "your EHLO name\r\n"));
+        assert_int_equal(smtp_server_errors(b.s), i + 1);
+        assert_int_equal(smtp_server_helo(b.s).n, 0);
+    }
+    step(&b, "MAIL FROM:<a@b.test>\r\n");
+    assert_true(replied(&b, "503 5.5.1 Send EHLO or HELO first\r\n"));
+    step(&b, "HELO [IPv6:2001:db8::1]\r\n");
+    assert_true(replied(&b, "250 mx.test\r\n"));
+    step(&b, "EHLO printer\r\n");
+    assert_true(span_eq(smtp_server_helo(b.s), SPAN_LIT("printer")));
+    stop(&b);
+}
+
 /* 10,000 idle connections in 200 MiB, with everything else that a connection has. */
 static void test_idle_is_small(void **state)
 {
@@ -345,7 +375,7 @@ static void test_arena(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_idle_is_small),
+        cmocka_unit_test(test_helo_strict), cmocka_unit_test(test_idle_is_small),
         cmocka_unit_test(test_waiting_consumes_nothing),
         cmocka_unit_test(test_refused_mail_needs_no_abort),
         cmocka_unit_test(test_late_answers),
