@@ -68,11 +68,16 @@ class Collector:
                 self.writer.observe("collect", "queued", {"id": about, "rcpt": row["recipient"],
                                                           "state": state}, n=node.name)
 
-    def ended(self, node):
+    def ended(self, node, clock_ok):
+        offset = wall_offset_ns()
         for row in (row for domain in DOMAINS for row in self.pages(
                 node, f"/v1/track?limit=1000&scope=local&recipient=@{domain}")):
             about = message_of(row["recipient"])
-            if about is not None and row["state"] in ("delivered", "relayed", "bounced", "expired", "deleted"):
+            if about is not None and row["state"] == "moved":
+                self.writer.observe("collect", "moved", {
+                    "id": about, "rcpt": row["recipient"], "to": row["reply"].rpartition(" ")[2],
+                    "moment_ns": row["changed_ms"] * 1_000_000 - offset if clock_ok else None}, n=node.name)
+            elif about is not None and row["state"] in ("delivered", "relayed", "bounced", "expired", "deleted"):
                 self.writer.observe("collect", "ended", {"id": about, "rcpt": row["recipient"],
                                                          "how": row["state"]}, n=node.name)
 
@@ -144,11 +149,15 @@ class Collector:
             self.writer.observe("collect", "note", {"error": str(error)[:300]}, n=node.name)
         self.writer.observe("collect", "collected", {"what": what, "good": good}, n=node.name)
 
+    def leaves(self, node):
+        """It has left, and is stopped next: nobody can ask it later."""
+        self._one("history", node, self.ended, True)
+
     def all(self, clock_ok):
         for node in self.run.cluster.nodes:
             if node.alive():
                 self._one("queue", node, self.queued)
-                self._one("history", node, self.ended)
+                self._one("history", node, self.ended, clock_ok(node))
             elif not node.member:  # it left, and handed over what it had
                 self.writer.observe("collect", "collected", {"what": "queue", "good": True}, n=node.name)
             self._one("events", node, self.receipts, clock_ok(node))

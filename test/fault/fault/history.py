@@ -37,6 +37,7 @@ OBSERVATIONS = {
     "receipt": ("account", "n"),
     "queued": ("id", "rcpt"),
     "ended": ("id", "rcpt", "how"),
+    "moved": ("id", "rcpt", "to"),
     "leader": ("leader",),
     "crash": ("caused",),
     "log": ("kind", "line"),
@@ -45,7 +46,7 @@ OBSERVATIONS = {
     "note": (),
 }
 # Of these the node must be known.
-OF_A_NODE = ("crash", "log", "digest", "collected")
+OF_A_NODE = ("moved", "crash", "log", "digest", "collected")
 # These act on one register or sender, which `k` names.
 KEYED = ("submit", "freeze", "unfreeze", "policy", "limit", "assign", "ip", "account", "read")
 PHASES = ("load", "heal", "drain", "collect", "end")

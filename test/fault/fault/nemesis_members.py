@@ -3,6 +3,7 @@ are stopped in order and started again, with another build if there is one: a ro
 import shutil
 import time
 
+from .collect import Collector
 from .nodes import NODE
 from .trouble import Nemesis
 
@@ -111,6 +112,7 @@ class Membership(Nemesis):
                 raise RuntimeError(f"{node.name} cannot leave: {said}")
             self.writer.ok(op)
             node.member = False
+            Collector(self.run).leaves(node)
             node.stop()
         self.wait("they are gone", lambda: not set(self.roles()) & {n.name for n in self.grown})
         return len(voting) > 3, f"{len(voting)} nodes voted, {len(self.roles())} are left"

@@ -48,6 +48,12 @@ class Tale(Story):
         return self.add(self.at(t), "sink", "ok", "deliver", node, v={"id": name, "rcpt": rcpt or f"{name}.0@sink.test",
                                                                       "begin_ns": self.at(t) - MS, **v})
 
+    def moved(self, name, t, giver, taker):
+        """What the giver says of it at the end."""
+        self.add(self.at(103), "collect", "ok", "moved", giver, v={"id": name, "rcpt": f"{name}.0@sink.test", "to": taker,
+                                                                  "moment_ns": self.at(t)})
+        self.add(self.at(103), "collect", "ok", "collected", giver, v={"what": "history", "good": True})
+
     def fault(self, name, begin, end, kind, *nodes, measured=True):
         v = {"fault": name, "targets": list(nodes)}
         self.op(self.at(begin), self.at(begin) + MS, "nemesis", "nemesis", v={**v, "action": "start"}, got={kind: list(nodes)})
@@ -300,6 +306,28 @@ def lost_with_another_nodes_disk():
     tale = Tale("spool")
     tale.send(10, 11, node="n1", delivered=False)
     tale.fault("membership", 20, 25, "wiped", "n2")
+    return tale.history()
+
+
+@bad("I2")
+def lost_after_it_had_left_that_disk():
+    tale = Tale("spool")
+    name = tale.send(10, 11, node="n2", delivered=False)
+    tale.op(tale.at(15), tale.at(18), "op", "leave", n="n2", k="n2")
+    tale.moved(name, 17, "n2", "n1")
+    tale.moved("m0", 17, "n1", "n2")  # another one
+    tale.fault("membership", 20, 25, "wiped", "n2")
+    return tale.history()
+
+
+@bad("I2")
+def lost_on_the_new_disk():
+    tale = Tale("spool")
+    name = tale.send(10, 11, node="n1", delivered=False)
+    tale.fault("membership", 15, 18, "wiped", "n2")
+    tale.op(tale.at(19), tale.at(25), "op", "leave", n="n1", k="n1")
+    tale.moved(name, 24, "n1", "n2")
+    tale.moved("m0", 25, "n2", "n3")
     return tale.history()
 
 

@@ -139,6 +139,15 @@ def test_what_may_have_been_moved_to_that_disk(how):
     assert (found.outcome, "were moved" in found.why) == ("inconclusive", True)
 
 
+def test_lost_with_the_disk_that_it_was_moved_to():
+    tale = Tale("spool")
+    name = tale.send(10, 11, node="n1", delivered=False)
+    tale.op(tale.at(15), tale.at(18), "op", "leave", n="n1", k="n1")
+    tale.moved(name, 17, "n1", "n2")
+    tale.fault("membership", 20, 25, "wiped", "n2")
+    passes(tale.history(), "I2")
+
+
 def test_missing_while_a_queue_cannot_be_seen():
     tale = Tale("spool")
     tale.send(10, 11, delivered=False)

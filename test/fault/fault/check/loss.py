@@ -44,6 +44,27 @@ def moved_and_wiped(facts, moment):
     return False
 
 
+class Whereabouts:
+    """Which node had a message last, by what the nodes say of those that they gave away."""
+    SLACK_NS = 2_000_000_000  # a giver says so after the taker has it
+
+    def __init__(self, facts):
+        self.moves = {}
+        for event in facts.history.observed("moved"):
+            self.moves.setdefault((event.v["id"], event.v["rcpt"]), []).append(event)
+        self.asked = {event.node for event in facts.history.observed("collected")
+                      if event.v["what"] == "history" and event.v["good"]}
+
+    def last(self, message, rcpt):
+        """The node, and since when."""
+        node, since = message.op.n, message.op.t1
+        moves = self.moves.get((message.id, rcpt), [])
+        for event in sorted(moves, key=lambda event: event.v["moment_ns"] or 0):
+            if event.node == node:
+                node, since = event.v["to"], max(since, (event.v["moment_ns"] or 0) - self.SLACK_NS)
+        return node, since
+
+
 def unasked(facts):
     """Nodes whose queue nobody could look into at the end."""
     asked = {event.node for event in facts.history.observed("collected")
@@ -99,16 +120,17 @@ def check(facts: Facts, _files=()):
     if facts.repeated_ids:
         judge.doubt(f"{len(facts.repeated_ids)} messages have the Message-ID of another")
     accepted = excused = 0
-    missing, moved = [], 0
+    missing, moved, where = [], 0, Whereabouts(facts)
     for message in facts.messages.values():
         for rcpt in message.taken:
             accepted += 1
             if (message.id, rcpt) in somewhere:
                 continue
-            if wiped_before(facts, message.op.n, message.op.t1):
+            holder, since = where.last(message, rcpt)
+            if wiped_before(facts, holder, since):
                 excused += 1
                 continue
-            if moved_and_wiped(facts, message.op.t1):
+            if holder not in where.asked and moved_and_wiped(facts, message.op.t1):
                 moved += 1
                 continue
             missing.append((message, rcpt))
