@@ -7,18 +7,23 @@
 #include <stdio.h>
 #include <unistd.h>
 
+int file_write_all(int fd, struct span content)
+{
+    while (content.n > 0) {
+        ssize_t n = write(fd, content.p, content.n);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        content = span_sub(content, n > 0 ? (size_t)n : 0);
+    }
+    return 0;
+}
+
 int file_write_synced(int dir, const char *name, struct span content)
 {
     int fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
-    int err = 0;
-    while (err == 0 && content.n > 0) {
-        ssize_t n = write(fd, content.p, content.n);
-        if (n < 0 && errno != EINTR)
-            err = -errno;
-        content = span_sub(content, n > 0 ? (size_t)n : 0);
-    }
+    int err = file_write_all(fd, content);
     if (err == 0 && fsync(fd) != 0)
         err = -errno;
     if (close(fd) != 0 && err == 0)

@@ -7,6 +7,8 @@
 
 #include "base/span.h"
 
+/* All of it, from where the descriptor stands. */
+int file_write_all(int fd, struct span content);
 /* Writes, or writes over, the file of that name in the directory `dir` (AT_FDCWD: a path), and syncs it. */
 int file_write_synced(int dir, const char *name, struct span content);
 /* The same beside it, as PATH.new, which then takes its place: who reads PATH finds the old content or the

@@ -3,6 +3,7 @@
 #include "node/auth/file.h"
 
 #include "base/err.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -71,19 +72,6 @@ static int set_owner(int fd, int dir, const char *path)
     return fchmod(fd, mode) == 0 ? 0 : -errno;
 }
 
-static int write_all(int fd, struct span s)
-{
-    while (s.n > 0) {
-        ssize_t n = write(fd, s.p, s.n);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        s = span_sub(s, (size_t)n);
-    }
-    return fsync(fd) == 0 ? 0 : -errno;
-}
-
 int account_file_replace(const char *path, struct span text, struct buf *why)
 {
     char temp[PATH_MAX];
@@ -95,7 +83,9 @@ int account_file_replace(const char *path, struct span text, struct buf *why)
     int fd = mkostemp(temp, O_CLOEXEC);
     int err = fd < 0 ? -errno : set_owner(fd, dir, path);
     if (err == 0)
-        err = write_all(fd, text);
+        err = file_write_all(fd, text);
+    if (err == 0 && fsync(fd) != 0)
+        err = -errno;
     if (fd >= 0 && close(fd) != 0 && err == 0)
         err = -errno;
     if (err == 0 && rename(temp, path) != 0)

@@ -8,6 +8,7 @@
  *     "replace"                      the renames that are still to do are done
  */
 #include "base/err.h"
+#include "base/file.h"
 #include "node/cluster/identity_impl.h"
 
 #include <errno.h>
@@ -133,13 +134,8 @@ static int write_synced(int fd, const char *name, struct span content)
     /* the command line may run as root, the service as another user */
     if (geteuid() == 0 && (fstat(fd, &folder) != 0 || fchown(f, folder.st_uid, folder.st_gid) != 0))
         err = -errno;
-    while (err == 0 && content.n > 0) {
-        ssize_t n = write(f, content.p, content.n);
-        if (n < 0 && errno != EINTR)
-            err = -errno;
-        else if (n > 0)
-            content = span_sub(content, (size_t)n);
-    }
+    if (err == 0)
+        err = file_write_all(f, content);
     if (err == 0 && fsync(f) != 0)
         err = -errno;
     if (close(f) != 0 && err == 0)

@@ -336,7 +336,7 @@ int cluster_new(struct node *n, struct cluster **out)
     if (err == 0)
         err = cluster_auth_new(c, &c->auth);
     if (err == 0)
-        err = cluster_shaping_new(c, &c->shaping);
+        err = cluster_shaping_init(c);
     if (err == 0)
         err = cluster_sts_new(c, &c->sts);
     if (err == 0)
@@ -456,7 +456,7 @@ void cluster_free(struct cluster *c)
     cluster_answers_free(c->answers);
     cluster_counts_free(c);
     cluster_auth_free(c->auth);
-    cluster_shaping_free(c->shaping);
+    inbox_fini(&c->shaping);
     cluster_sts_free(c->sts);
     cluster_hook_free(c->hook);
     suppress_free(c->suppress);

@@ -126,7 +126,6 @@ struct cluster_local { /* a freeze of this node alone */
 
 struct cluster_answers; /* cluster_answer.c */
 struct cluster_auth;    /* cluster_auth.c */
-struct cluster_shaping; /* cluster_shaping.c */
 struct cluster_sts;     /* cluster_sts.c */
 struct cluster_hook;    /* cluster_hook.c */
 struct cluster_seal;    /* cluster_seal.c */
@@ -260,7 +259,7 @@ struct cluster {
     atomic_int failed;
     struct cluster_answers *answers;
     struct cluster_auth *auth;
-    struct cluster_shaping *shaping;
+    struct inbox shaping; /* what other nodes are to be told: cluster_shaping.c */
     struct cluster_sts *sts;
     struct cluster_hook *hook;
     struct cluster_seal *seal;
@@ -451,10 +450,7 @@ void cluster_auth_policy(struct cluster *c, const struct policy *p);
 
 /* ---- cluster_shaping.c --------------------------------------------------------------------------------- */
 
-int cluster_shaping_new(struct cluster *c, struct cluster_shaping **out);
-/* With the loop's other handles. */
-void cluster_shaping_close(struct cluster_shaping *s);
-void cluster_shaping_free(struct cluster_shaping *s);
+int cluster_shaping_init(struct cluster *c);
 void cluster_shaping_heard(struct cluster *c, struct span payload, bool again);
 /* A node is there, for the first time or again: what is in force by what it knows is asked for. */
 void cluster_shaping_alive(struct cluster *c, uint64_t node);

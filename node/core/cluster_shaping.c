@@ -12,11 +12,6 @@
 
 #define TOLD_MAX 1024 /* on their way to the cluster thread; more are not told */
 
-struct cluster_shaping {
-    struct cluster *c;
-    struct inbox told;
-};
-
 struct told {
     struct inbox_msg msg;
     uint64_t node; /* 0: all of them, and it is new */
@@ -26,8 +21,7 @@ struct told {
 
 static void told_cb(void *ctx, struct inbox_msg *msg)
 {
-    struct cluster_shaping *s = ctx;
-    struct cluster *c = s->c;
+    struct cluster *c = ctx;
     struct told *t = LIST_ITEM(msg, struct told, msg);
     struct span bytes = span_of(t->bytes, t->n);
     bool running = c->state == CLUSTER_RUNNING && c->gossip != NULL;
@@ -47,7 +41,7 @@ static void tell(struct cluster *c, uint64_t node, const struct shaping_hold *ho
     if (t != NULL) {
         *t = (struct told){ .node = node, .n = out.len };
         memcpy(t->bytes, out.data, out.len);
-        if (inbox_push(&c->shaping->told, &t->msg) != 0)
+        if (inbox_push(&c->shaping, &t->msg) != 0)
             free(t);
     }
     buf_fini(&out);
@@ -81,30 +75,7 @@ void cluster_shaping_heard(struct cluster *c, struct span payload, bool again)
         egress_shaping_hear(c->node, &hold, again);
 }
 
-int cluster_shaping_new(struct cluster *c, struct cluster_shaping **out)
+int cluster_shaping_init(struct cluster *c)
 {
-    struct cluster_shaping *s = calloc(1, sizeof *s);
-    if (s == NULL)
-        return -ENOMEM;
-    s->c = c;
-    int err = inbox_init(&s->told, &c->loop, TOLD_MAX, told_cb, s);
-    if (err != 0) {
-        free(s);
-        return err;
-    }
-    *out = s;
-    return 0;
-}
-
-void cluster_shaping_close(struct cluster_shaping *s)
-{
-    inbox_close(&s->told, NULL);
-}
-
-void cluster_shaping_free(struct cluster_shaping *s)
-{
-    if (s == NULL)
-        return;
-    inbox_fini(&s->told);
-    free(s);
+    return inbox_init(&c->shaping, &c->loop, TOLD_MAX, told_cb, c);
 }

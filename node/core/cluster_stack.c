@@ -379,7 +379,7 @@ static void stopped(struct cluster *c)
     inbox_close(&c->inbox, NULL);
     cluster_answers_close(c->answers);
     cluster_auth_close(c->auth);
-    cluster_shaping_close(c->shaping);
+    inbox_close(&c->shaping, NULL);
     cluster_sts_close(c->sts);
 }
 

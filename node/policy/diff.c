@@ -20,11 +20,20 @@ static void diff_duration(struct buf *out, const char *key, int64_t from, int64_
         buf_printf(out, "%s: %s -> %s\n", key, text_exact_duration(from, a), text_exact_duration(to, b));
 }
 
+void policy_diff_words(struct buf *out, const char *prefix, const char *key, struct span from, struct span to)
+{
+    if (span_eq(from, to))
+        return;
+    buf_printf(out, "%s%s: ", prefix, key);
+    buf_put_span(out, from.n > 0 ? from : SPAN_LIT("(none)"));
+    buf_put_str(out, " -> ");
+    buf_put_span(out, to.n > 0 ? to : SPAN_LIT("(none)"));
+    buf_put_char(out, '\n');
+}
+
 static void diff_text(struct buf *out, const char *key, const char *from, const char *to)
 {
-    if (strcmp(from, to) != 0)
-        buf_printf(out, "%s: %s -> %s\n", key, from[0] != '\0' ? from : "(none)",
-                   to[0] != '\0' ? to : "(none)");
+    policy_diff_words(out, "", key, span_str(from), span_str(to));
 }
 
 static const char *classes(uint8_t bits, char out[32])

@@ -131,6 +131,9 @@ struct shaping_rules *policy_compile_rules(const struct policy_doc *doc);
 void policy_check_sites(struct schema_load *l, const struct policy_doc *doc);
 /* Likewise its sites. */
 struct shaping_sites *policy_compile_sites(const struct policy_doc *doc);
+/* A line "PREFIXkey: from -> to" where they differ; empty: "(none)". */
+void policy_diff_words(struct buf *out, const char *prefix, const char *key, struct span from,
+                       struct span to);
 void policy_diff_sites(struct buf *out, const struct shaping_sites *from, const struct shaping_sites *to);
 void policy_diff_rules(struct buf *out, const struct shaping_rules *from, const struct shaping_rules *to);
 

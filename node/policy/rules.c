@@ -193,13 +193,7 @@ static void diff_rule(struct buf *out, const struct shaping_rule *from, const st
         policy_put_rule(&a, from);
     if (to != NULL)
         policy_put_rule(&b, to);
-    if (!span_eq(buf_span(&a), buf_span(&b))) {
-        buf_printf(out, "rules.%s: ", from != NULL ? from->name : to->name);
-        buf_put_span(out, a.len > 0 ? buf_span(&a) : SPAN_LIT("(none)"));
-        buf_put_str(out, " -> ");
-        buf_put_span(out, b.len > 0 ? buf_span(&b) : SPAN_LIT("(none)"));
-        buf_put_char(out, '\n');
-    }
+    policy_diff_words(out, "rules.", from != NULL ? from->name : to->name, buf_span(&a), buf_span(&b));
     buf_fini(&a);
     buf_fini(&b);
 }

@@ -184,13 +184,7 @@ static void diff_site(struct buf *out, const struct shaping_site *from, const st
         policy_put_site(&a, from);
     if (to != NULL)
         policy_put_site(&b, to);
-    if (!span_eq(buf_span(&a), buf_span(&b))) {
-        buf_printf(out, "sites.%s: ", from != NULL ? from->name : to->name);
-        buf_put_span(out, a.len > 0 ? buf_span(&a) : SPAN_LIT("(none)"));
-        buf_put_str(out, " -> ");
-        buf_put_span(out, b.len > 0 ? buf_span(&b) : SPAN_LIT("(none)"));
-        buf_put_char(out, '\n');
-    }
+    policy_diff_words(out, "sites.", from != NULL ? from->name : to->name, buf_span(&a), buf_span(&b));
     buf_fini(&a);
     buf_fini(&b);
 }

@@ -5,6 +5,7 @@
 #include "node/tlspolicy/rpt_impl.h"
 
 #include "base/err.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,18 +17,6 @@
 #define PIECE_BYTES (64u << 10)
 #define LINE_BYTES (4u << 20) /* over what the bounds of a domain allow */
 #define SLACK_BYTES (4u << 20)
-
-static int put_all(int fd, struct buf *b)
-{
-    for (size_t at = 0; at < b->len;) {
-        ssize_t n = write(fd, b->data + at, b->len - at);
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        at += n > 0 ? (size_t)n : 0;
-    }
-    buf_reset(b);
-    return 0;
-}
 
 /* Lines of what has changed, until nothing has. */
 static int put_changed(struct rpt *r, int fd, struct buf *b, uint64_t *bytes)
@@ -46,7 +35,9 @@ static int put_changed(struct rpt *r, int fd, struct buf *b, uint64_t *bytes)
         pthread_mutex_unlock(&r->lock);
         if (err == 0 && (b->len >= PIECE_BYTES || !more)) {
             *bytes += b->len;
-            err = put_all(fd, b);
+            err = file_write_all(fd, buf_span(b));
+            if (err == 0)
+                buf_reset(b);
         }
     }
     return err;

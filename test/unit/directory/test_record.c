@@ -8,19 +8,6 @@
 #define HOUR_MS 3600000ull
 #define DAY_MS (24 * HOUR_MS)
 
-static struct world *at_level(uint32_t level)
-{
-    struct world *w = world_founded();
-    assert_int_equal(
-        tell_as(w, 1,
-                (struct command){ .type = COMMAND_MEMBER_REPORT,
-                                  .member_report = { .node = 1, .version = str("1"), .features = level } }),
-        0);
-    assert_int_equal(
-        tell(w, (struct command){ .type = COMMAND_FEATURE_RAISE, .feature_raise = { .level = level } }), 0);
-    return w;
-}
-
 /* By node 1, of the process that this letter names. */
 static int report(struct world *w, char process, uint64_t number, struct span counts)
 {
@@ -52,7 +39,7 @@ static uint64_t counted(const struct world *w, const char *account, enum directo
 static void counted_once(void **state)
 {
     (void)state;
-    struct world *w = at_level(4);
+    struct world *w = world_at_level(4);
     struct record_counts in = { .account = str("anna@example.com") };
     struct directory_record r;
     struct buf b;
@@ -85,7 +72,7 @@ static void counted_once(void **state)
 static void of_two_nodes(void **state)
 {
     (void)state;
-    struct world *w = at_level(4);
+    struct world *w = world_at_level(4);
     struct record_counts in = { .account = str("anna@example.com"), .count = { 7 } };
     struct buf b;
     buf_init(&b, RECORD_COUNTS_BYTES_MAX);
@@ -108,7 +95,7 @@ static void of_two_nodes(void **state)
 static void leaves_its_windows(void **state)
 {
     (void)state;
-    struct world *w = at_level(4);
+    struct world *w = world_at_level(4);
     const char *anna = "anna@example.com";
     w->now_ms = 100 * DAY_MS;
     assert_int_equal(report_one(w, 1, anna, RECORD_DELIVERED, 5), 0);
@@ -141,7 +128,7 @@ static void leaves_its_windows(void **state)
 static void sends_all_the_time(void **state)
 {
     (void)state;
-    struct world *w = at_level(4);
+    struct world *w = world_at_level(4);
     struct machine_totals t;
     uint64_t most = 0, first;
     machine_totals(w->m, &t);
@@ -176,7 +163,7 @@ static uint32_t due(struct world *w, uint64_t now_ms, struct buf *out)
 static void is_forgotten(void **state)
 {
     (void)state;
-    struct world *w = at_level(4);
+    struct world *w = world_at_level(4);
     struct machine_totals t;
     struct command c;
     struct cursor cur;
@@ -211,7 +198,7 @@ static void is_forgotten(void **state)
 static void what_is_no_report(void **state)
 {
     (void)state;
-    struct world *w = at_level(4);
+    struct world *w = world_at_level(4);
     struct machine_totals t;
     static const char *const bad[] = {
         "\x05\0\0\0abc",                               /* ends early */
@@ -234,7 +221,7 @@ static void what_is_no_report(void **state)
     assert_int_equal(tell(w, c), ERR_DENIED); /* of no session */
     assert_int_equal(command_type_level(COMMAND_RECORD_REPORT), 4);
     world_free(w);
-    w = at_level(3);
+    w = world_at_level(3);
     assert_int_equal(report_one(w, 1, "anna@example.com", RECORD_DELIVERED, 5), ERR_DENIED);
     assert_words(w, "feature level is 3");
     world_free(w);
@@ -245,7 +232,7 @@ static void what_is_no_report(void **state)
 static void many(void **state)
 {
     (void)state;
-    struct world *w = at_level(4);
+    struct world *w = world_at_level(4);
     char account[64];
     struct buf b;
     buf_init(&b, RECORD_COUNTS_BYTES_MAX);

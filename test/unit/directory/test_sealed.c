@@ -39,19 +39,6 @@ static struct command take(const char *domain, const char *selector)
                                                 .selector = str(selector) } };
 }
 
-static struct world *at_level(uint32_t level)
-{
-    struct world *w = world_founded();
-    assert_int_equal(
-        tell_as(w, 1,
-                (struct command){ .type = COMMAND_MEMBER_REPORT,
-                                  .member_report = { .node = 1, .version = str("1"), .features = level } }),
-        0);
-    assert_int_equal(
-        tell(w, (struct command){ .type = COMMAND_FEATURE_RAISE, .feature_raise = { .level = level } }), 0);
-    return w;
-}
-
 static struct directory_sealed secret(const struct world *w, const char *domain, const char *selector)
 {
     struct directory_sealed s = { 0 };
@@ -62,7 +49,7 @@ static struct directory_sealed secret(const struct world *w, const char *domain,
 static void set_changed_and_removed(void **state)
 {
     (void)state;
-    struct world *w = at_level(4);
+    struct world *w = world_at_level(4);
     assert_int_equal(tell(w, set("example.org", "s1", true)), ERR_BUSY); /* no key yet */
     assert_int_equal(tell(w, key(1, false)), 0);
     assert_true(changed(w, MACHINE_CHANGED_SEALED, NULL));
@@ -96,7 +83,7 @@ static void set_changed_and_removed(void **state)
 static void wrong_ones(void **state)
 {
     (void)state;
-    struct world *w = at_level(4);
+    struct world *w = world_at_level(4);
     assert_int_equal(tell(w, key(1, false)), 0);
     assert_int_equal(tell(w, set("Example.org", "s1", true)), ERR_BAD);
     assert_int_equal(tell(w, set("example.org", "s 1", true)), ERR_BAD);
@@ -120,7 +107,7 @@ static void wrong_ones(void **state)
 static void the_key_changes(void **state)
 {
     (void)state;
-    struct world *w = at_level(4);
+    struct world *w = world_at_level(4);
     struct directory_sealing is;
     assert_false(directory_sealing(w->m, &is));
     assert_int_equal(tell(w, key(2, false)), ERR_BUSY);
@@ -153,7 +140,7 @@ static int collect(void *arg, const struct directory_sealed *s)
 static void listed_in_order(void **state)
 {
     (void)state;
-    struct world *w = at_level(4);
+    struct world *w = world_at_level(4);
     struct buf out;
     buf_init(&out, 4096);
     assert_int_equal(tell(w, key(1, false)), 0);
@@ -173,7 +160,7 @@ static void listed_in_order(void **state)
 static void bounded(void **state)
 {
     (void)state;
-    struct world *w = at_level(4);
+    struct world *w = world_at_level(4);
     static char large[COMMAND_SEALED_MAX];
     struct machine_totals t;
     char selector[16];
@@ -200,7 +187,7 @@ static void bounded(void **state)
 static void not_before_its_level(void **state)
 {
     (void)state;
-    struct world *w = at_level(3);
+    struct world *w = world_at_level(3);
     assert_int_equal(tell(w, key(1, false)), ERR_DENIED);
     assert_words(w, "feature level is 3");
     assert_int_equal(tell(w, set("example.org", "s1", true)), ERR_DENIED);

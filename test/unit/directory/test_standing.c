@@ -2,19 +2,6 @@
 #include "consensus/machine_impl.h"
 #include "world.h"
 
-static struct world *at_level(uint32_t level)
-{
-    struct world *w = world_founded();
-    assert_int_equal(
-        tell_as(w, 1,
-                (struct command){ .type = COMMAND_MEMBER_REPORT,
-                                  .member_report = { .node = 1, .version = str("1"), .features = level } }),
-        0);
-    assert_int_equal(
-        tell(w, (struct command){ .type = COMMAND_FEATURE_RAISE, .feature_raise = { .level = level } }), 0);
-    return w;
-}
-
 static struct command set(const char *account, uint8_t tier, bool pinned, bool judged)
 {
     return (struct command){ .type = COMMAND_STANDING_SET,
@@ -42,7 +29,7 @@ static uint8_t tier_of(const struct world *w, const char *account)
 static void judged_and_pinned(void **state)
 {
     (void)state;
-    struct world *w = at_level(4);
+    struct world *w = world_at_level(4);
     struct directory_standing s;
     assert_int_equal(tell(w, set("anna", COMMAND_TIER_POOR, false, true)), 0);
     assert_true(changed(w, MACHINE_CHANGED_POOLS, NULL));
@@ -83,7 +70,7 @@ static int last_audit(void *arg, const struct directory_audit *a)
 static void audited(void **state)
 {
     (void)state;
-    struct world *w = at_level(4);
+    struct world *w = world_at_level(4);
     struct buf out;
     buf_init(&out, 1000);
     assert_int_equal(tell(w, set("anna", COMMAND_TIER_POOR, true, false)), 0);
@@ -96,7 +83,7 @@ static void audited(void **state)
 static void forgotten(void **state)
 {
     (void)state;
-    struct world *w = at_level(4);
+    struct world *w = world_at_level(4);
     struct command c = { .type = COMMAND_STANDING_FORGET, .record_forget = { .account = str("anna") } };
     assert_int_equal(tell(w, set("anna", COMMAND_TIER_POOR, false, true)), 0);
     c.record_forget.entry = version_of(w, "anna");
@@ -114,7 +101,7 @@ static void forgotten(void **state)
     assert_true(version_of(w, "anna") == 0);
     assert_int_equal(tell(w, set("an na", COMMAND_TIER_POOR, false, true)), ERR_BAD);
     world_free(w);
-    w = at_level(3);
+    w = world_at_level(3);
     assert_int_equal(tell(w, set("anna", COMMAND_TIER_POOR, false, true)), ERR_DENIED);
     assert_words(w, "feature level is 3");
     world_free(w);

@@ -28,19 +28,6 @@ static struct command take(const char *tenant, const char *address, uint64_t ent
                                                   .entry = entry } };
 }
 
-static struct world *at_level(uint32_t level)
-{
-    struct world *w = world_founded();
-    assert_int_equal(
-        tell_as(w, 1,
-                (struct command){ .type = COMMAND_MEMBER_REPORT,
-                                  .member_report = { .node = 1, .version = str("1"), .features = level } }),
-        0);
-    assert_int_equal(
-        tell(w, (struct command){ .type = COMMAND_FEATURE_RAISE, .feature_raise = { .level = level } }), 0);
-    return w;
-}
-
 static bool there(const struct world *w, const char *tenant, const char *address,
                   struct directory_suppressed *out)
 {
@@ -51,7 +38,7 @@ static bool there(const struct world *w, const char *tenant, const char *address
 static void added_and_removed(void **state)
 {
     (void)state;
-    struct world *w = at_level(3);
+    struct world *w = world_at_level(3);
     struct directory_suppressed s;
     assert_int_equal(tell(w, add("shop", "bob@example.com", true)), 0);
     uint64_t first = w->r.id;
@@ -90,7 +77,7 @@ static void added_and_removed(void **state)
 static void wrong_names(void **state)
 {
     (void)state;
-    struct world *w = at_level(3);
+    struct world *w = world_at_level(3);
     assert_int_equal(tell(w, add("shop", "Bob@example.com", true)), ERR_BAD);
     assert_int_equal(tell(w, add("shop", "bob", true)), ERR_BAD);
     assert_int_equal(tell(w, add("shop", "bob @example.com", true)), ERR_BAD);
@@ -102,7 +89,7 @@ static void wrong_names(void **state)
 static void bounded_for_each_tenant(void **state)
 {
     (void)state;
-    struct world *w = at_level(3);
+    struct world *w = world_at_level(3);
     struct machine_totals t;
     assert_int_equal(tell(w, add("shop", "a@example.com", true)), 0);
     assert_int_equal(tell(w, add("shop", "b@example.com", true)), 0);
@@ -131,7 +118,7 @@ static uint32_t due(struct world *w, uint64_t now_ms, struct buf *out)
 static void ends(void **state)
 {
     (void)state;
-    struct world *w = at_level(3);
+    struct world *w = world_at_level(3);
     struct buf out;
     buf_init(&out, 1 << 20);
     assert_int_equal(tell(w, add("shop", "a@example.com", true)), 0);
@@ -168,7 +155,7 @@ static int collect(void *arg, const struct directory_suppressed *s)
 static void listed_in_order(void **state)
 {
     (void)state;
-    struct world *w = at_level(3);
+    struct world *w = world_at_level(3);
     struct buf out;
     buf_init(&out, 1 << 10);
     assert_int_equal(tell(w, add("shop", "b@example.com", true)), 0);
@@ -188,7 +175,7 @@ static void listed_in_order(void **state)
 static void not_before_its_level(void **state)
 {
     (void)state;
-    struct world *w = at_level(2);
+    struct world *w = world_at_level(2);
     assert_int_equal(tell(w, add("shop", "a@example.com", true)), ERR_DENIED);
     assert_words(w, "feature level is 2");
     assert_int_equal(tell(w, take("shop", "a@example.com", 0)), ERR_DENIED);
@@ -217,7 +204,7 @@ static void not_before_its_level(void **state)
 static void many(void **state)
 {
     (void)state;
-    struct world *w = at_level(3);
+    struct world *w = world_at_level(3);
     char address[64];
     for (unsigned i = 0; i < 2000; i++) {
         snprintf(address, sizeof address, "u%u@example.com", i * 7919 % 2000);

@@ -393,6 +393,19 @@ static void check_replay(const struct world *w)
     machine_free(other);
 }
 
+struct world *world_at_level(uint32_t level)
+{
+    struct world *w = world_founded();
+    assert_int_equal(
+        tell_as(w, 1,
+                (struct command){ .type = COMMAND_MEMBER_REPORT,
+                                  .member_report = { .node = 1, .version = str("1"), .features = level } }),
+        0);
+    assert_int_equal(
+        tell(w, (struct command){ .type = COMMAND_FEATURE_RAISE, .feature_raise = { .level = level } }), 0);
+    return w;
+}
+
 void world_free(struct world *w)
 {
     check_snapshot(w);

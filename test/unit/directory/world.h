@@ -29,6 +29,8 @@ struct world {
 struct world *world_new(const struct machine_config *config);
 /* With a cluster of node 1, "node-a", which has a session. */
 struct world *world_founded(void);
+/* The same, and its node knows that feature level, which is in force. */
+struct world *world_at_level(uint32_t level);
 /* Checks snapshot and replay. */
 void world_free(struct world *w);
 
