@@ -12,7 +12,7 @@ LIBRARIES = ("/usr/lib/fiu/fiu_run_preload.so", "/usr/lib/fiu/fiu_posix_preload.
 EIO, ENOSPC = 5, 28
 # Not write and writev: pipes, sockets and eventfds are written with them too, and no disk makes those fail.
 OFTEN = ("posix/io/sync/fdatasync", "posix/io/rw/pwritev")
-POINTS = (*OFTEN, "posix/io/sync/fsync", "posix/io/rw/pwrite", "posix/io/dir/rename")
+SELDOM = ("posix/io/sync/fsync", "posix/io/rw/pwrite", "posix/io/dir/rename")  # when files are made, or take others' places
 
 
 class Disk(Nemesis):
@@ -38,13 +38,14 @@ class Disk(Nemesis):
             left = self.rng.choice((0, 0, 64 << 10, 3 << 20, 8 << 20))
             self._fill(left)
             return {"targets": names, "unclear": names, "how": f"full, {left} bytes left"}
-        # The first one is of a sort that is noticed for sure.
-        point = self.rng.choice(POINTS if self.turns else OFTEN)
-        share = self.rng.choice((0.02, 0.1, 1.0)) if self.turns else 1.0
+        # The first one is of a sort that is noticed for sure. A share of what is seldom done would be nothing.
+        often = self.turns == 0 or self.rng.random() < 0.75
+        self.points = (self.rng.choice(OFTEN),) if often else SELDOM
+        share = self.rng.choice((0.05, 0.3, 1.0)) if self.turns and often else 1.0
         error = self.rng.choice((EIO, ENOSPC))
-        self.point = point
-        self._tell(f"enable_random name={point},probability={share},failinfo={error}")
-        return {"targets": names, "unclear": names, "how": f"{point} fails with {error}, {share:.0%}"}
+        for point in self.points:
+            self._tell(f"enable_random name={point},probability={share},failinfo={error}")
+        return {"targets": names, "unclear": names, "how": f"{', '.join(self.points)} fail with {error}, {share:.0%}"}
 
     def _fill(self, left):
         """To the last byte, while the node writes too; then so much is given back."""
@@ -78,7 +79,8 @@ class Disk(Nemesis):
         ended = self.victim.process is not self.process or self.process.poll() is not None
         if not ended:
             try:
-                self._tell(f"disable name={self.point}")
+                for point in self.points:
+                    self._tell(f"disable name={point}")
             except subprocess.TimeoutExpired:
                 pass
         with open(self.victim.log_path, encoding="utf-8", errors="replace") as log:
