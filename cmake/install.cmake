@@ -16,5 +16,7 @@ install(FILES deploy/turnpike.example.yaml deploy/logrotate.turnpike CHANGELOG.m
   DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR}
   FILES_MATCHING PATTERN "*.md" PATTERN "openapi.json" PATTERN "man" EXCLUDE)
+install(PROGRAMS deploy/hooks/address-ip DESTINATION lib/turnpike/hooks)
+install(FILES deploy/hooks/turnpike-address-hook.conf DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES deploy/policy/rules.yaml deploy/policy/sites.yaml DESTINATION ${CMAKE_INSTALL_DOCDIR}/policy)
 install(DIRECTORY deploy/prometheus DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.yaml")

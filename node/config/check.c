@@ -291,6 +291,8 @@ static void check_cluster(struct schema_load *l, const struct config *c)
         schema_fault_at(l, "cluster.gossip", "is the same as cluster.listen: give it a port of its own");
     check_advertised(l, "cluster.advertise", cl->advertise, &cl->listen);
     check_advertised(l, "cluster.advertise_gossip", cl->advertise_gossip, &cl->gossip);
+    if (cl->address_hook != NULL && strlen(cl->address_hook) > CONFIG_HOOK_MAX)
+        schema_fault_at(l, "cluster.address_hook", "is longer than %d characters", CONFIG_HOOK_MAX);
     if (cl->heartbeat_ms * 3 > cl->election_ms)
         schema_fault_at(l,
                         schema_has(l, "cluster.heartbeat") ? "cluster.heartbeat" : "cluster.election_timeout",

@@ -302,6 +302,7 @@ struct config_log {
     bool hide_client; /* client addresses: only their /24 or /48 */
 };
 
+#define CONFIG_HOOK_MAX 255
 /* Of cluster: this node's part in one. `enabled` is false when the section is absent: a node of its own. */
 struct config_cluster {
     bool enabled;
@@ -309,6 +310,8 @@ struct config_cluster {
     struct sockaddr_storage gossip;
     char *advertise, *advertise_gossip; /* "host:port": as other nodes dial them; default: as they listen */
     int64_t election_ms, heartbeat_ms;
+    char *address_hook;      /* NULL: none */
+    char *address_interface; /* what that is told; NULL: it knows by itself */
 };
 
 struct config {

@@ -144,6 +144,15 @@ static void check_parent(struct schema_load *l, const char *key, const char *fil
         schema_fault_at(l, key, "cannot write %s: %s is not a directory", file, dir);
 }
 
+static void check_program(struct schema_load *l, const char *key, const char *file)
+{
+    struct stat st;
+    if (stat(file, &st) != 0)
+        schema_fault_at(l, key, "cannot run %s: %s", file, strerrordesc_np(errno));
+    else if (!S_ISREG(st.st_mode) || (st.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)) == 0)
+        schema_fault_at(l, key, "cannot run %s: it is no program; chmod 0755 it if it is meant to be one", file);
+}
+
 void config_check_files(struct schema_load *l, struct config *c)
 {
     char key[64];
@@ -162,6 +171,8 @@ void config_check_files(struct schema_load *l, struct config *c)
     if (c->resolver.trust_anchor_file != NULL)
         check_readable(l, "resolver.trust_anchor_file", c->resolver.trust_anchor_file);
     config_dkim_files(l, c);
+    if (c->cluster.address_hook != NULL)
+        check_program(l, "cluster.address_hook", c->cluster.address_hook);
     check_dir(l, "data_dir", c->data_dir);
     if (schema_has(l, "spool.dir"))
         check_dir(l, "spool.dir", c->spool.dir);

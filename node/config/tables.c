@@ -278,7 +278,9 @@ TABLE(cluster, config,
       VALUE(config, cluster.election_ms, "election_timeout", duration, DEFAULT("500ms"), RANGE(100, 30 * SEC),
             RESTART),
       VALUE(config, cluster.heartbeat_ms, "heartbeat", duration, DEFAULT("50ms"), RANGE(10, 10 * SEC),
-            RESTART));
+            RESTART),
+      VALUE(config, cluster.address_hook, "address_hook", path),
+      VALUE(config, cluster.address_interface, "address_interface", word));
 
 static const struct schema_field config_fields[] = {
     VALUE(config, name, "name", word, RESTART),

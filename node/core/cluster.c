@@ -268,6 +268,11 @@ static void cluster_tick_cb(uv_timer_t *tick)
         cluster_refresh(c);
     }
     cluster_hook_poll(c);
+    cluster_addresses_tick(c, now);
+    if (c->stop_waits && cluster_addresses_stopped(c, now)) {
+        c->stop_waits = false;
+        cluster_stack_stop(c, CLUSTER_NONE);
+    }
     cluster_calls_poll(c, true);
 }
 
@@ -342,6 +347,8 @@ int cluster_new(struct node *n, struct cluster **out)
     if (err == 0)
         err = cluster_hook_new(c, &c->hook);
     if (err == 0)
+        err = cluster_addresses_new(c, &c->addresses);
+    if (err == 0)
         err = cluster_seal_new(&c->seal);
     if (err == 0 && ((c->suppress = suppress_new()) == NULL || (c->tally = tally_new()) == NULL ||
                      (c->owners = returned_owners_new()) == NULL || (c->warmup = warmup_hand_new()) == NULL))
@@ -388,6 +395,8 @@ int cluster_start(struct cluster *c)
     cluster_hold_load(c);
     err = cluster_frozen_load(c);
     if (err == 0)
+        err = cluster_addresses_load(c);
+    if (err == 0)
         err = uv_thread_create(&c->thread, cluster_main, c);
     if (err != 0)
         return err;
@@ -422,7 +431,8 @@ static void run_stop(struct cluster *c, struct cluster_call *call)
     c->stopping = true;
     cluster_calls_end(c);
     cluster_call_done(c, call, 0);
-    cluster_stack_stop(c, CLUSTER_NONE);
+    cluster_addresses_stopping(c);
+    c->stop_waits = true; /* with the session still there: nobody is given an address that is on this machine */
 }
 
 void cluster_stop(struct cluster *c)
@@ -459,6 +469,7 @@ void cluster_free(struct cluster *c)
     inbox_fini(&c->shaping);
     cluster_sts_free(c->sts);
     cluster_hook_free(c->hook);
+    cluster_addresses_free(c->addresses);
     suppress_free(c->suppress);
     cluster_seal_free(c->seal);
     tally_free(c->tally);

@@ -128,6 +128,7 @@ struct cluster_answers; /* cluster_answer.c */
 struct cluster_auth;    /* cluster_auth.c */
 struct cluster_sts;     /* cluster_sts.c */
 struct cluster_hook;    /* cluster_hook.c */
+struct cluster_addresses; /* cluster_addresses.c */
 struct cluster_seal;    /* cluster_seal.c */
 struct seal_key;
 
@@ -262,6 +263,8 @@ struct cluster {
     struct inbox shaping; /* what other nodes are to be told: cluster_shaping.c */
     struct cluster_sts *sts;
     struct cluster_hook *hook;
+    struct cluster_addresses *addresses;
+    bool stop_waits; /* the stack is closed once its addresses are off the machine */
     struct cluster_seal *seal;
 };
 
@@ -513,6 +516,24 @@ int cluster_hook_new(struct cluster *c, struct cluster_hook **out);
 void cluster_hook_poll(struct cluster *c);
 /* After the loop's end. */
 void cluster_hook_free(struct cluster_hook *h);
+
+/* ---- cluster_addresses.c ------------------------------------------------------------------------------- */
+
+int cluster_addresses_new(struct cluster *c, struct cluster_addresses **out);
+/* At the start, with c->dir: what a process that was killed left on the machine. 0 or -ENOMEM. */
+int cluster_addresses_load(struct cluster *c);
+/* Around a look at all addresses of the state. See: false where it is known not to be on its owner's machine. */
+void cluster_addresses_begin(struct cluster *c);
+bool cluster_addresses_see(struct cluster *c, const struct directory_ip *ip, const struct pool_address *a);
+void cluster_addresses_end(struct cluster *c);
+/* Nothing goes out from it any more: has it taken off. True once that was done, or tried. */
+bool cluster_addresses_give_up(struct cluster *c, const struct ip_addr *addr);
+void cluster_addresses_tick(struct cluster *c, int64_t now);
+/* Has all of them taken off; true once that was done or tried, or has taken too long. */
+void cluster_addresses_stopping(struct cluster *c);
+bool cluster_addresses_stopped(struct cluster *c, int64_t now);
+/* After the loop's end. */
+void cluster_addresses_free(struct cluster_addresses *ca);
 
 /* ---- cluster_ops*.c ------------------------------------------------------------------------------------ */
 

@@ -101,6 +101,7 @@ static int add_address(void *arg, const struct directory_ip *ip)
         return 0; /* ::ffff:192.0.2.1 is 192.0.2.1, which may have come before it */
     const struct config_delivery *d = &c->pools_config->delivery;
     a.floating = ip->floats || ip_nets_have(d->floating_networks, d->nfloating_networks, &a.addr);
+    a.absent = !cluster_addresses_see(c, ip, &a);
     struct directory_warming warming;
     a.warming = directory_warming_find(c->m, ip->address, &warming);
     const struct pool_address *was = pool_view_find(c->pools, &a.addr);
@@ -129,11 +130,13 @@ static struct pool_view *make(struct cluster *c)
     if (p != NULL)
         policy_rele(p);
     c->pools_moving = false;
+    cluster_addresses_begin(c);
     int err = m.v == NULL ? -ENOMEM : directory_ip_each(c->m, add_address, &m);
     if (err != 0) {
         pool_view_rele(m.v);
         return NULL;
     }
+    cluster_addresses_end(c);
     pool_view_seal(m.v);
     return m.v;
 }
@@ -247,7 +250,8 @@ static void release_idle(struct cluster *c, int64_t now)
     const struct pool_address *a;
     for (uint32_t i = 0; (a = pool_view_at(c->pools, i)) != NULL; i++)
         if (a->node == c->id.self.node && a->next != 0 && a->meter->asked != a->move &&
-            now >= a->meter->again_ms && atomic_load(&a->meter->conns) == 0)
+            now >= a->meter->again_ms && atomic_load(&a->meter->conns) == 0 &&
+            cluster_addresses_give_up(c, &a->addr))
             release(c, a);
 }
 

@@ -326,6 +326,8 @@ bool conn_pool_move(struct conn *c)
 
 const char *conn_pool_error(const struct conn *c, int err)
 {
+    if (c->meter != NULL && c->floating && err == UV_EADDRNOTAVAIL)
+        atomic_store(&c->meter->missing, true);
     return c->meter != NULL && err == UV_EADDRNOTAVAIL ? "the source address is not one of this machine's"
                                                        : err_text(err);
 }

@@ -327,7 +327,7 @@ bool pool_view_senders_differ(const struct pool_view *a, const struct pool_view 
 
 static bool offered(const struct pool_address *a)
 {
-    return a->node != 0 && a->next == 0 && a->use == COMMAND_USE_ON && a->weight > 0;
+    return a->node != 0 && a->next == 0 && !a->absent && a->use == COMMAND_USE_ON && a->weight > 0;
 }
 
 bool pool_address_usable(const struct pool_view *v, const struct pool_address *a, bool session)

@@ -5,7 +5,7 @@
  *
  * An address is used only while the cluster says that it is this node's and stays so, and only once this
  * process has had a session: a node that restarts while it is cut off does not know what was moved meanwhile.
- * A floating address (delivery.floating_networks) is used only while the session is valid, too.
+ * A floating address is used only while the session is valid, too; with an address hook, once that has added it.
  *
  * The part with the senders is large (up to 200,000 assignments) and seldom changes: views share it.
  *
@@ -43,6 +43,7 @@ void pool_senders_rele(struct pool_senders *s); /* NULL is harmless */
 struct pool_meter {
     atomic_uint refs;
     atomic_uint conns; /* open or opening */
+    atomic_bool missing; /* a connection could not be opened, since the address is none of this machine's */
     atomic_uint_fast64_t connected, failed;
     atomic_uint_fast64_t delivered, deferred, refused; /* recipients, by the next hop's answer */
     /* Of these, by what the answer meant: deferred, refused. */
@@ -62,6 +63,7 @@ struct pool_address {
     uint32_t weight;
     uint8_t use; /* enum command_use */
     bool floating;
+    bool absent;  /* floating, and not (yet) on the machine: its hook has not added it */
     bool warming; /* so many messages a day: warmup.h */
     struct pool_meter *meter; /* NULL: another node's */
 };

@@ -284,6 +284,8 @@ static const struct {
         "relay1" } },
     { "@cluster:\n  listen: 192.0.2.1:7301\n  gossip: 192.0.2.1:7302\n  heartbeat: 400ms\n",
       { "f:10: cluster.heartbeat: election_timeout must be at least three times heartbeat" } },
+    { "@cluster:\n  listen: 192.0.2.1:7301\n  gossip: 192.0.2.1:7302\n  address_hook: hook\n",
+      { "f:10: cluster.address_hook: expected an absolute path (it begins with \"/\"), got \"hook\"" } },
     { "@group: mail\n", { "f:7: group: has no effect without user; give both" } },
     { "@data_dir: /srv\nspool: { dir: /srv/accounts/ }\n",
       { "f:1: accounts.file: is the same path as spool.dir: /srv/accounts" } },

@@ -250,6 +250,28 @@ static void test_who_may_use_it(void **state)
     }
 }
 
+/* (!) Nothing goes out from an address that the hook has not added yet, on this node or on another. */
+static void test_not_on_its_machine_yet(void **state)
+{
+    (void)state;
+    struct pool_address a[] = { address("192.0.2.1", "p", SELF), address("192.0.2.2", "p", OTHER) };
+    uint64_t node;
+    for (int absent = 0; absent < 4; absent++) {
+        for (int i = 0; i < 2; i++) {
+            a[i].floating = true;
+            a[i].absent = (absent & 1 << i) != 0;
+        }
+        struct pool_view *v = view_with(true, a, 2);
+        assert_int_equal(pool_address_usable(v, pool_view_find(v, &a[0].addr), true), !a[0].absent);
+        assert_true(pool_address_kept(v, pool_view_find(v, &a[0].addr), true));
+        assert_int_equal(pool_view_reach(v, SPAN_LIT("p"), 1, true, &node),
+                         !a[0].absent   ? POOL_HERE
+                         : !a[1].absent ? POOL_ELSEWHERE
+                                        : POOL_NOWHERE);
+        pool_view_rele(v);
+    }
+}
+
 /* A process that has not had a session does not know what was moved while it was away. */
 static void test_nothing_before_the_first_session(void **state)
 {
@@ -341,6 +363,7 @@ int main(void)
         cmocka_unit_test(test_heaviest_weights),
         cmocka_unit_test(test_the_targets_family),
         cmocka_unit_test(test_who_may_use_it),
+        cmocka_unit_test(test_not_on_its_machine_yet),
         cmocka_unit_test(test_nothing_before_the_first_session),
         cmocka_unit_test(test_where_else),
         cmocka_unit_test(test_where_else_than_warming),
