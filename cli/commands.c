@@ -220,6 +220,15 @@ static const struct cli_option thaw_options[] = {
 static const struct cli_option frozen_options[] = { PAGE("senders"), END };
 static const struct cli_option tenant_list_options[] = { PAGE("tenants"), END };
 static const struct cli_option noted_options[] = { NOTE, END };
+static const struct cli_option secret_list_options[] = { PAGE("secrets"), END };
+static const struct cli_option secret_new_options[] = {
+    { "name", "NAME", NULL, "what it is called (default: the time)" }, END
+};
+static const struct cli_option secret_import_options[] = {
+    { "name", "NAME", NULL, "what it is called (default: the time)" },
+    { "policy", NULL, NULL, "that of the policy in force: bounces.key" },
+    END,
+};
 static const struct cli_option suppression_list_options[] = {
     { "tenant", "NAME", NULL, "of this tenant only" }, PAGE("addresses"), END
 };
@@ -474,6 +483,20 @@ const struct cli_command cli_commands[] = {
       "  turnpike tenant set example.org --note 'contract 4711'\n", cmd_tenant_set },
     { "tenant remove", "NAME", 1, 1, NULL, no_options, "remove a tenant", NULL,
       "  turnpike tenant remove example.org\n", cmd_tenant_remove },
+    { "secret list", "", 0, 0, NULL, secret_list_options, "list the cluster's random secrets",
+      "What they are for and since when; nothing shows the secrets themselves.", "  turnpike secret list\n",
+      cmd_secret_list },
+    { "secret new", "USE", 1, 1, "bounces|domains|srs", secret_new_options, "make another secret of the cluster",
+      "For bounces (return paths), domains (challenges) or srs (return paths of forwarded mail). The newest makes,\n"
+      "all are believed; at most 4 of each.",
+      "  turnpike secret new srs\n", cmd_secret_new },
+    { "secret import", "USE [FILE]", 1, 2, NULL, secret_import_options,
+      "give a secret to all nodes of the cluster",
+      "16 to 128 characters in a file, or with --policy those that the policy in force has as bounces.key.",
+      "  turnpike secret import bounces --policy\n  turnpike secret import srs /root/srs.secret --name old\n",
+      cmd_secret_import },
+    { "secret remove", "USE NAME", 2, 2, NULL, no_options, "believe no more what a secret made", NULL,
+      "  turnpike secret remove srs 20261122-140311.042\n", cmd_secret_remove },
     { "suppression list", "", 0, 0, NULL, suppression_list_options, "list addresses that are not sent to", NULL,
       "  turnpike suppression list --tenant example.org\n", cmd_suppression_list },
     { "suppression add", "ADDRESS", 1, 1, NULL, suppression_add_options, "send no more to an address",

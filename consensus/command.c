@@ -33,7 +33,7 @@ struct field {
 #define SITE(f) SPAN(f, 1, COMMAND_WARMUP_SITE_MAX)
 #define CLASS(f) U8(f, 0, COMMAND_CLASSES - 1)
 #define SCOPE(f) U8(f, COMMAND_SCOPE_ACCOUNT, COMMAND_SCOPE_TENANT)
-#define SEALED_KIND(f) U8(f, COMMAND_SEALED_DKIM, COMMAND_SEALED_SRS)
+#define SEALED_KIND(f) U8(f, COMMAND_SEALED_DKIM, COMMAND_SEALED_SECRET)
 #define END { KIND_END, 0, 0, 0 }
 #define FIELDS(...) (const struct field[]){ __VA_ARGS__, END }
 /* clang-format on */
@@ -139,6 +139,18 @@ static const struct {
     [COMMAND_SEALED_REMOVE] = { "sealed-remove",
                                 FIELDS(BY(sealed_remove), SEALED_KIND(sealed_remove.kind),
                                        NAME(sealed_remove.name), NAME(sealed_remove.selector)) },
+    [COMMAND_DOMAIN_ASK] = { "domain-ask",
+                             FIELDS(BY(domain_ask), NAME_OR_NONE(domain_ask.tenant), NAME(domain_ask.domain),
+                                    BOOL(domain_ask.vouched)) },
+    [COMMAND_DOMAIN_RESULT] = { "domain-result",
+                                FIELDS(BY(domain_result), NAME_OR_NONE(domain_result.tenant),
+                                       NAME(domain_result.domain),
+                                       U8(domain_result.outcome, COMMAND_DOMAIN_GOOD, COMMAND_DOMAIN_LOST),
+                                       U64(domain_result.until_ms),
+                                       SPAN(domain_result.words, 0, COMMAND_DOMAIN_WORDS_MAX)) },
+    [COMMAND_DOMAIN_FORGET] = { "domain-forget",
+                                FIELDS(BY(domain_forget), NAME_OR_NONE(domain_forget.tenant),
+                                       NAME(domain_forget.domain)) },
     [COMMAND_SUPPRESS_ADD] = { "suppress-add",
                                FIELDS(BY(suppress_add), NAME_OR_NONE(suppress_add.tenant),
                                       NAME(suppress_add.address),
@@ -206,6 +218,8 @@ const char *command_type_name(uint8_t type)
 
 uint8_t command_type_level(uint8_t type)
 {
+    if (type >= COMMAND_DOMAIN_ASK && type <= COMMAND_DOMAIN_FORGET)
+        return 5;
     return type > COMMAND_SUPPRESS_REMOVE ? 4
            : type >= COMMAND_SUPPRESS_ADD ? 3
                                           : COMMAND_FEATURES_NEEDED;

@@ -28,9 +28,9 @@
 /* The largest entry: as many commands as fit below COMMAND_ENTRY_BYTES and a large one. */
 #define COMMAND_ENTRY_BYTES_MAX (COMMAND_ENTRY_BYTES + COMMAND_BYTES_MAX + 32u)
 
-/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records. An entry names the lowest level that can read it, so that older nodes can follow until the
+/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records; 5: domains that were proven. An entry names the lowest level that can read it, so that older nodes can follow until the
  * level is raised (COMMAND_FEATURE_RAISE). */
-#define COMMAND_FEATURES 4        /* highest that this build can do */
+#define COMMAND_FEATURES 5        /* highest that this build can do */
 #define COMMAND_FEATURES_NEEDED 1 /* by what it writes, but for commands of a higher command_type_level */
 
 enum command_type {
@@ -80,6 +80,10 @@ enum command_type {
     COMMAND_SEALING_KEY = 90, /* what they are encrypted with is another key from now on */
     COMMAND_SEALED_SET = 91,
     COMMAND_SEALED_REMOVE = 92,
+    /* senders' domains */
+    COMMAND_DOMAIN_ASK = 93,    /* a tenant is to prove one, or an operator vouches for it */
+    COMMAND_DOMAIN_RESULT = 94, /* of a look into the DNS */
+    COMMAND_DOMAIN_FORGET = 95,
     /* addresses that are not sent to */
     COMMAND_SUPPRESS_ADD = 80,
     COMMAND_SUPPRESS_REMOVE = 81,
@@ -356,7 +360,10 @@ struct command_transfer_end {
 /* Secrets are encrypted by a key that the log never has: each node keeps it in a file (node/cluster/seal.h). */
 #define COMMAND_SEALED_MAX 8192
 #define COMMAND_SEALED_PUBLIC_MAX 2048
-enum command_sealed_kind { COMMAND_SEALED_DKIM = 1, COMMAND_SEALED_SRS = 2 };
+enum command_sealed_kind {
+    COMMAND_SEALED_DKIM = 1,
+    COMMAND_SEALED_SECRET = 2 /* random; the name says what for, the selector tells several apart */
+};
 struct command_sealing_key {
     struct command_by by;
     uint64_t number; /* one more than that of the key in force */
@@ -380,6 +387,30 @@ struct command_sealed_remove {
     struct command_by by;
     uint8_t kind;
     struct span name, selector;
+};
+
+#define COMMAND_DOMAIN_WORDS_MAX 160
+struct command_domain_ask {
+    struct command_by by;
+    struct span tenant; /* empty: of accounts without one */
+    struct span domain; /* A-labels, lower case */
+    bool vouched;       /* by an operator's word: it is never looked up */
+};
+enum command_domain_outcome {
+    COMMAND_DOMAIN_GOOD = 1,
+    COMMAND_DOMAIN_BAD = 2, /* not there; counted, and nothing else */
+    COMMAND_DOMAIN_LOST = 3 /* not there for too long, by the proposer's policy */
+};
+struct command_domain_result {
+    struct command_by by; /* version: of what was looked at */
+    struct span tenant, domain;
+    uint8_t outcome;   /* enum command_domain_outcome */
+    uint64_t until_ms; /* of GOOD: wall clock; not proven any more from then on */
+    struct span words; /* why not */
+};
+struct command_domain_forget {
+    struct command_by by;
+    struct span tenant, domain;
 };
 
 #define COMMAND_SUPPRESS_REASON_MAX 160
@@ -489,6 +520,9 @@ struct command {
         struct command_sealing_key sealing_key;
         struct command_sealed_set sealed_set;
         struct command_sealed_remove sealed_remove;
+        struct command_domain_ask domain_ask;
+        struct command_domain_result domain_result;
+        struct command_domain_forget domain_forget;
         struct command_suppress_add suppress_add;
         struct command_suppress_remove suppress_remove;
         struct command_warmup_start warmup_start;

@@ -6,7 +6,7 @@
 
 const struct store_type *const directory_types[] = {
     &directory_account_type,  &directory_tenant_type,  &directory_override_type, &directory_policy_type,
-    &directory_sealing_type,  &directory_sealed_type,
+    &directory_sealing_type,  &directory_sealed_type,   &directory_proof_type,
     &directory_upload_type,   &directory_chunk_type,   &directory_pool_type,     &directory_assignment_type,
     &directory_ip_type,       &directory_cluster_type, &directory_member_type,   &directory_token_type,
     &directory_transfer_type, &directory_audit_type,  &directory_suppressed_type,
@@ -31,6 +31,7 @@ static const struct {
     { offsetof(struct directory, tokens), &directory_token_type },
     { offsetof(struct directory, transfers), &directory_transfer_type },
     { offsetof(struct directory, sealed), &directory_sealed_type },
+    { offsetof(struct directory, proofs), &directory_proof_type },
     { offsetof(struct directory, suppressed), &directory_suppressed_type },
     { offsetof(struct directory, warming), &directory_warming_type },
     { offsetof(struct directory, warming_sites), &directory_warming_site_type },
@@ -128,6 +129,9 @@ static directory_command_fn *const commands[] = {
     [COMMAND_SEALING_KEY] = directory_sealing_key,
     [COMMAND_SEALED_SET] = directory_sealed_set,
     [COMMAND_SEALED_REMOVE] = directory_sealed_remove,
+    [COMMAND_DOMAIN_ASK] = directory_domain_ask,
+    [COMMAND_DOMAIN_RESULT] = directory_domain_result,
+    [COMMAND_DOMAIN_FORGET] = directory_domain_forget,
     [COMMAND_SUPPRESS_ADD] = directory_suppress_add,
     [COMMAND_SUPPRESS_REMOVE] = directory_suppress_remove,
     [COMMAND_POOL_FLOATING] = directory_pool_floating,
@@ -184,5 +188,5 @@ void directory_totals(const struct machine *m, struct machine_totals *out)
     out->bytes += d->sealed_bytes + d->account_bytes + d->policy_bytes + d->audit_bytes + d->suppressed_bytes + d->record_bytes +
                   SMALL * (d->tenants.len + d->overrides.len + d->pools.len + d->assignments.len +
                            d->ips.len + d->members.len + d->tokens.len + d->transfers.len +
-                           d->warming.len + d->warming_sites.len + d->standings.len);
+                           d->warming.len + d->warming_sites.len + d->standings.len + d->proofs.len);
 }

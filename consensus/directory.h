@@ -168,6 +168,29 @@ typedef int directory_sealed_fn(void *arg, const struct directory_sealed *s);
 /* In order of kind, name, 0, selector: from the first one behind these bytes on (empty: all). */
 int directory_sealed_each(const struct machine *m, struct span after, directory_sealed_fn *fn, void *arg);
 
+/* A domain that a tenant has proven to be his, or is asked to: docs/domains.md. Times are wall clocks'. */
+enum directory_proof_state {
+    DIRECTORY_PROOF_ASKED = 1,
+    DIRECTORY_PROOF_PROVEN,
+    DIRECTORY_PROOF_LOST,   /* it was proven */
+    DIRECTORY_PROOF_VOUCHED /* by an operator */
+};
+struct directory_proof {
+    struct span tenant, domain, who, words; /* words: why the last look failed */
+    uint8_t state;                          /* enum directory_proof_state */
+    int64_t asked_ms, proven_ms, checked_ms /* 0: not yet */, until_ms, failing_ms /* since; 0: it is there */;
+    uint32_t fails; /* in a row */
+    uint64_t version;
+};
+const char *directory_proof_name(uint8_t state);
+/* He may use it. */
+bool directory_proof_good(const struct directory_proof *p);
+bool directory_proof_find(const struct machine *m, struct span tenant, struct span domain,
+                          struct directory_proof *out);
+typedef int directory_proof_fn(void *arg, const struct directory_proof *p);
+/* In order of tenant, 0, domain: from the first one behind these bytes on (empty: all). */
+int directory_proof_each(const struct machine *m, struct span after, directory_proof_fn *fn, void *arg);
+
 struct directory_suppressed {
     struct span tenant, address, reason, who;
     uint8_t class;     /* enum bounce_class, of node/bounce */

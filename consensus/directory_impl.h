@@ -24,6 +24,7 @@
 #define DIRECTORY_TRANSFERS_MAX 65536
 #define DIRECTORY_SEALED_MAX 10000
 #define DIRECTORY_SEALED_BYTES (32u << 20)
+#define DIRECTORY_PROOFS_MAX 100000
 #define DIRECTORY_SUPPRESSED_MAX 1000000
 #define DIRECTORY_WARMING_SITES_MAX 100000 /* over it a new site shares its address's last record */
 #define DIRECTORY_RECORDS_MAX 250000
@@ -38,7 +39,7 @@
 /* Records of one type that are listed in order. */
 struct directory {
     struct directory_index accounts, tenants, overrides, chunks, pools, assignments, ips, members, tokens, sealed,
-        transfers, suppressed, warming, warming_sites, records, standings;
+        transfers, suppressed, warming, warming_sites, records, standings, proofs;
     uint64_t sealed_bytes; /* memory, about */
     struct map suppressed_tenants; /* how many each tenant has */
     struct heap suppressed_ends;
@@ -63,7 +64,7 @@ extern const struct store_type directory_account_type, directory_tenant_type, di
     directory_assignment_type, directory_ip_type, directory_cluster_type, directory_member_type,
     directory_token_type, directory_transfer_type, directory_audit_type, directory_suppressed_type,
     directory_warming_type, directory_warming_site_type, directory_record_type, directory_reporter_type,
-    directory_floating_type, directory_lodging_type, directory_standing_type;
+    directory_floating_type, directory_lodging_type, directory_standing_type, directory_proof_type;
 
 /* ---- records (directory_rec.c) ------------------------------------------------------------------------- */
 
@@ -205,6 +206,7 @@ directory_command_fn directory_sealing_key, directory_sealed_set, directory_seal
     directory_transfer_cancel, directory_suppress_add, directory_suppress_remove,
     directory_warmup_start, directory_warmup_stop, directory_warmup_step, directory_warmup_reserve,
     directory_warmup_report, directory_record_report, directory_record_forget, directory_pool_floating,
-    directory_ip_float, directory_ip_hook, directory_standing_set, directory_standing_forget;
+    directory_ip_float, directory_ip_hook, directory_standing_set, directory_standing_forget,
+    directory_domain_ask, directory_domain_result, directory_domain_forget;
 
 #endif

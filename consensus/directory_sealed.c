@@ -1,4 +1,4 @@
-/* Secrets of the whole cluster: DKIM's private keys, and those of rewritten return paths. What is here is
+/* Secrets of the whole cluster: DKIM's private keys, and random ones for MACs and marks of ours. What is here is
  * encrypted, by a key that the log and the state never have; the nodes hand it to each other
  * (node/core/cluster_seal.c). Here is only its number and a hash.
  *
@@ -147,7 +147,7 @@ static bool lower_name_ok(struct span name)
 /* NULL: the refusal that fits. */
 static const char *fault(const struct command_sealed_set *c)
 {
-    if (c->kind != COMMAND_SEALED_DKIM && c->kind != COMMAND_SEALED_SRS)
+    if (c->kind != COMMAND_SEALED_DKIM && c->kind != COMMAND_SEALED_SECRET)
         return "a secret is of another kind";
     if (!lower_name_ok(c->name) || !lower_name_ok(c->selector))
         return "domain or selector are empty, too long or not in lower case, or have blanks or control "
@@ -262,7 +262,7 @@ static void drop(struct machine *m, struct sealed *s)
 
 static const char *kind_words(uint8_t kind)
 {
-    return kind == COMMAND_SEALED_DKIM ? "DKIM key" : "SRS secret";
+    return kind == COMMAND_SEALED_DKIM ? "DKIM key" : "secret";
 }
 
 static bool too_early(const struct machine *m, struct machine_result *r)

@@ -146,6 +146,15 @@ struct admin_cluster {
     int (*rekey)(void *ctx, const struct admin_caller *by, bool lost, uint32_t *done, uint32_t *left,
                  struct admin_error *e);
 
+    /* Encrypts a random secret and adds it: `text`, or (NULL) one that is made. `name` NULL: it is named by the time.
+     * What it is called goes to `named`. Uses: "bounces", "domains", "srs". */
+    int (*secret_add)(void *ctx, const struct admin_caller *by, const char *use, const char *name, const char *text,
+                      struct buf *named, struct admin_error *e);
+    /* One is made where there is none. */
+    int (*secret_ensure)(void *ctx, const struct admin_caller *by, const char *use, struct admin_error *e);
+    /* Does this node lack what decrypts one of them? */
+    bool (*secret_closed)(void *ctx, const char *use);
+
     /* The state as a backup's file, with everything that was acknowledged before the call. */
     int (*backup)(void *ctx, const struct admin_caller *by, struct buf *out, struct admin_error *e);
 

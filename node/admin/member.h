@@ -46,6 +46,9 @@ struct policy;
 /* The policy in force; where there is no cluster, the built-in one. */
 int member_policy(struct admin_call *c, struct policy **out);
 
+/* The secret that its text has in the clear (bounces.key). ERR_NOT_FOUND: none. */
+int member_policy_secret(struct admin_call *c, struct buf *secret);
+
 /* Rows under an array; each row is put by the caller between member_row and json_out_close. */
 struct member_page {
     struct json_out j;

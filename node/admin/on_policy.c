@@ -49,6 +49,16 @@ static void put_version(struct json_out *j, const struct directory_policy *p)
     json_out_time(j, "at_ms", p->wall_ms);
 }
 
+/* Without its secret: what cannot be read is not shown either. */
+static void put_text(struct json_out *j, struct span text)
+{
+    struct buf shown;
+    buf_init(&shown, POLICY_TEXT_MAX + sizeof POLICY_HIDDEN + 2);
+    if (policy_hide(text, &shown, NULL) == 0)
+        json_out_span(j, "text", buf_span(&shown));
+    buf_fini(&shown);
+}
+
 int admin_on_policy(struct admin_call *c)
 {
     uint64_t version = (uint64_t)admin_arg_int(c->args, "version", 0);
@@ -65,7 +75,7 @@ int admin_on_policy(struct admin_call *c)
     if (found) {
         put_version(&j, &p);
         json_out_bool(&j, "in_force", p.version == newest.version);
-        json_out_span(&j, "text", p.version == 0 ? policy_builtin() : p.text);
+        put_text(&j, p.version == 0 ? policy_builtin() : p.text);
     }
     machine_read_unlock(m);
     json_out_end(&j);
@@ -237,6 +247,27 @@ int member_policy(struct admin_call *c, struct policy **out)
     return err;
 }
 
+int member_policy_secret(struct admin_call *c, struct buf *secret)
+{
+    struct machine *m;
+    struct buf text, shown;
+    uint64_t version = 0;
+    buf_init(&text, POLICY_TEXT_MAX);
+    buf_init(&shown, POLICY_TEXT_MAX + sizeof POLICY_HIDDEN + 2);
+    int err = member_fresh(c, &m);
+    if (err == 0)
+        err = copy_version(c, m, 0, &text, &version);
+    if (err == 0)
+        err = policy_hide(buf_span(&text), &shown, secret);
+    if (err == 0 && secret->len == 0)
+        err = admin_fail(&c->e, ERR_NOT_FOUND, "the policy in force has no bounces.key");
+    if (text.data != NULL)
+        explicit_bzero(text.data, text.cap);
+    buf_fini(&text);
+    buf_fini(&shown);
+    return err;
+}
+
 static void put_rule(struct json_out *j, const char *stage, const struct shaping_rule *rule)
 {
     struct buf words;
@@ -328,6 +359,20 @@ static int commit(struct admin_call *c, struct span text, const struct policy *p
     return err;
 }
 
+/* What the policy needs to do what it says: each is made where the cluster has none. */
+static int make_secrets(struct admin_call *c, const struct policy *p)
+{
+    const struct {
+        const char *use;
+        bool needed;
+    } uses[] = { { "bounces", p->bounces.domain[0] != '\0' && !p->bounces.has_key } };
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < sizeof uses / sizeof uses[0]; i++)
+        if (uses[i].needed && c->cluster->secret_ensure != NULL)
+            err = c->cluster->secret_ensure(c->cluster_ctx, c->caller, uses[i].use, &c->e);
+    return err;
+}
+
 static int apply(struct admin_call *c, struct machine *m, const char *name, struct span text,
                  const char *note)
 {
@@ -345,6 +390,8 @@ static int apply(struct admin_call *c, struct machine *m, const char *name, stru
             "another policy (%llu) is in force than the one that you saw (%llu): look at turnpike policy "
             "diff, then repeat",
             (unsigned long long)version, (unsigned long long)seen);
+    if (err == 0)
+        err = make_secrets(c, p);
     if (err == 0)
         err = commit(c, text, p, version, note, &version);
     put_change(c, m, version, buf_span(&diff), p);

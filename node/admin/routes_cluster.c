@@ -152,6 +152,20 @@ const struct admin_param admin_rekey_params[] = {
     END,
 };
 
+#define SECRET_USE                                                                                           \
+    {                                                                                                        \
+        .name = "use", .type = ADMIN_TYPE_CHOICE, .required = true, .choices = "bounces|domains|srs",        \
+        .help = "what for"                                                                                   \
+    }
+const struct admin_param admin_secret_add_params[] = {
+    SECRET_USE,
+    TEXT("name", "what it is called; default: the time"),
+    { .name = "secret", .type = ADMIN_TYPE_SECRET, .help = "16 to 128 characters; default: a random one is made" },
+    BOOL("policy", "that of the policy in force, bounces.key"),
+    END,
+};
+const struct admin_param admin_secret_remove_params[] = { SECRET_USE, NEEDED("name", "which one"), END };
+
 const struct admin_param admin_suppression_params[] = {
     TEXT("tenant", "of this tenant; empty: of accounts without one"),
     NUMBER("limit", 1, ADMIN_ROWS_MAX, "rows at most"),

@@ -24,6 +24,7 @@ struct keyring;
 struct machine;
 struct policy;
 struct pool_view;
+struct secrets;
 
 /* Main thread, in this order. Errors are in the log. */
 int cluster_new(struct node *n, struct cluster **out);
@@ -56,6 +57,8 @@ uint64_t cluster_self(struct cluster *c);
 struct policy *cluster_policy(struct cluster *c);
 /* The cluster's DKIM keys: a reference, to be given back with keyring_rele. NULL: none. */
 struct keyring *cluster_keyring(struct cluster *c);
+/* Its random secrets: likewise, secrets_rele. */
+struct secrets *cluster_secrets(struct cluster *c);
 /* The frozen list as it was last published: a reference. NULL: no member. */
 struct frozen_view *cluster_frozen(struct cluster *c);
 /* Is mail to wait on this node while it has no session (the policy's when_cut_off)? What was in force when the node last

@@ -500,10 +500,19 @@ int cluster_dkim_add(void *ctx, const struct admin_caller *by, const struct admi
                      struct admin_error *e);
 int cluster_rekey(void *ctx, const struct admin_caller *by, bool lost, uint32_t *done, uint32_t *left,
                   struct admin_error *e);
+/* The one in force, which is made when there is none. */
+int cluster_sealing_key(void *ctx, const struct admin_caller *by, struct seal_key *out, struct admin_error *e);
 /* What a secret is bound to: its kind, name and selector. */
 #define CLUSTER_SEAL_ABOUT_MAX (2 * COMMAND_NAME_MAX + 2)
 struct span cluster_seal_about(uint8_t kind, struct span name, struct span selector,
                                char out[CLUSTER_SEAL_ABOUT_MAX]);
+
+/* ---- cluster_secret.c ---------------------------------------------------------------------------------- */
+
+int cluster_secret_add(void *ctx, const struct admin_caller *by, const char *use, const char *name, const char *text,
+                       struct buf *named, struct admin_error *e);
+int cluster_secret_ensure(void *ctx, const struct admin_caller *by, const char *use, struct admin_error *e);
+bool cluster_secret_closed(void *ctx, const char *use);
 
 /* ---- cluster_transfer.c -------------------------------------------------------------------------------- */
 

@@ -103,6 +103,12 @@ struct command_by *cluster_command_by(struct command *cmd)
         return &cmd->sealed_set.by;
     case COMMAND_SEALED_REMOVE:
         return &cmd->sealed_remove.by;
+    case COMMAND_DOMAIN_ASK:
+        return &cmd->domain_ask.by;
+    case COMMAND_DOMAIN_RESULT:
+        return &cmd->domain_result.by;
+    case COMMAND_DOMAIN_FORGET:
+        return &cmd->domain_forget.by;
     case COMMAND_WARMUP_START:
         return &cmd->warmup_start.by;
     case COMMAND_WARMUP_STEP:
@@ -339,4 +345,7 @@ const struct admin_cluster cluster_admin = {
     .backup = cluster_backup,
     .dkim_add = cluster_dkim_add,
     .rekey = cluster_rekey,
+    .secret_add = cluster_secret_add,
+    .secret_ensure = cluster_secret_ensure,
+    .secret_closed = cluster_secret_closed,
 };

@@ -1,5 +1,5 @@
-/* The keys that the cluster's secrets are encrypted with, and the DKIM keys among those secrets as workers
- * need them.
+/* The keys that the cluster's secrets are encrypted with, and those secrets as workers need them: DKIM keys,
+ * and random ones (secrets.h).
  *
  * The state names a sealing key by number and id. A node that lacks it asks the others, which give it to
  * whoever is a member: so it travels in the nodes' mutual TLS, and is written nowhere but to each node's own
@@ -15,6 +15,7 @@
 #include "node/cluster/seal.h"
 #include "node/core/cluster_impl.h"
 #include "node/core/keyring.h"
+#include "node/core/secrets.h"
 
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -35,6 +36,7 @@ struct cluster_seal {
     struct seal_keys keys; /* under lock */
     uint64_t given;        /* under lock: the newest that another node was given */
     struct keyring *ring;  /* under lock */
+    struct secrets *secrets; /* under lock */
     bool dirty;            /* the rest: the cluster thread's */
     bool asking;
     int64_t asked_ms, said_ms, tidied_ms;
@@ -64,6 +66,7 @@ void cluster_seal_free(struct cluster_seal *s)
     if (s == NULL)
         return;
     keyring_rele(s->ring);
+    secrets_rele(s->secrets);
     seal_keys_wipe(&s->keys);
     pthread_cond_destroy(&s->news);
     pthread_mutex_destroy(&s->lock);
@@ -183,6 +186,14 @@ struct keyring *cluster_keyring(struct cluster *c)
     struct keyring *r = c->seal->ring == NULL ? NULL : keyring_hold(c->seal->ring);
     pthread_mutex_unlock(&c->seal->lock);
     return r;
+}
+
+struct secrets *cluster_secrets(struct cluster *c)
+{
+    pthread_mutex_lock(&c->seal->lock);
+    struct secrets *s = c->seal->secrets == NULL ? NULL : secrets_hold(c->seal->secrets);
+    pthread_mutex_unlock(&c->seal->lock);
+    return s;
 }
 
 /* ---- giving and asking ----------------------------------------------------------------------------------
@@ -347,6 +358,7 @@ static void tidy(struct cluster *c, const struct directory_sealing *is)
 struct building {
     struct cluster *c;
     struct keyring *old, *ring;
+    struct secrets *secrets;
     uint32_t at, opened;
     bool more;
     int err;
@@ -375,24 +387,30 @@ static struct dkim_key *known(struct building *b, const struct directory_sealed 
     return NULL;
 }
 
-/* NULL: it cannot be decrypted here, now. */
-static struct dkim_key *decrypt(struct building *b, const struct directory_sealed *d)
+/* What encrypted it. False: this node has not got it. */
+static bool key_of(struct building *b, const struct directory_sealed *d, struct seal_key *out)
 {
     struct cluster_seal *s = b->c->seal;
     struct directory_sealing is;
-    struct seal_key key;
-    struct dkim_key *out = NULL;
-    struct buf pem;
-    char about[CLUSTER_SEAL_ABOUT_MAX], why[DKIM_WHY_MAX];
     if (!directory_sealing(b->c->m, &is) || (d->number != is.number && d->number != is.old_number))
-        return NULL;
+        return false;
     pthread_mutex_lock(&s->lock);
     const struct seal_key *k =
         seal_keys_find(&s->keys, d->number, d->number == is.number ? is.id : is.old_id);
     if (k != NULL)
-        key = *k;
+        *out = *k;
     pthread_mutex_unlock(&s->lock);
-    if (k == NULL)
+    return k != NULL;
+}
+
+/* NULL: it cannot be decrypted here, now. */
+static struct dkim_key *decrypt(struct building *b, const struct directory_sealed *d)
+{
+    struct seal_key key;
+    struct dkim_key *out = NULL;
+    struct buf pem;
+    char about[CLUSTER_SEAL_ABOUT_MAX], why[DKIM_WHY_MAX];
+    if (!key_of(b, d, &key))
         return NULL;
     if (b->opened++ >= OPENED_AT_ONCE) {
         b->more = true;
@@ -412,6 +430,32 @@ static struct dkim_key *decrypt(struct building *b, const struct directory_seale
     return out;
 }
 
+/* A random one. */
+static void take_secret(struct building *b, const struct directory_sealed *d)
+{
+    enum secret_use use = secret_use_of(d->name);
+    char about[CLUSTER_SEAL_ABOUT_MAX];
+    struct seal_key key;
+    struct buf text;
+    if (use == SECRET_USES)
+        return; /* a newer version's */
+    buf_init(&text, COMMAND_SEALED_MAX);
+    bool known = key_of(b, d, &key);
+    int err = known ? seal_open(&key, cluster_seal_about(d->kind, d->name, d->selector, about), d->sealed, &text)
+                    : ERR_NOT_FOUND;
+    if (err == 0)
+        err = secrets_add(b->secrets, use, (int64_t)d->not_before_ms, buf_span(&text));
+    if (err != 0)
+        secrets_add_closed(b->secrets, use);
+    if (err != 0 && known)
+        log_error("cluster", "secret %.*s of %.*s cannot be decrypted: it was changed, or sealed with another key",
+                  (int)d->selector.n, d->selector.p, (int)d->name.n, d->name.p);
+    if (text.data != NULL)
+        OPENSSL_cleanse(text.data, text.cap);
+    buf_fini(&text);
+    OPENSSL_cleanse(&key, sizeof key);
+}
+
 static char *copy(struct span s)
 {
     return strndup(s.n == 0 ? "" : s.p, s.n);
@@ -420,6 +464,8 @@ static char *copy(struct span s)
 static int build_cb(void *arg, const struct directory_sealed *d)
 {
     struct building *b = arg;
+    if (d->kind == COMMAND_SEALED_SECRET)
+        take_secret(b, d);
     if (d->kind != COMMAND_SEALED_DKIM)
         return 0;
     struct dkim_key *was = known(b, d), *fresh = was == NULL ? decrypt(b, d) : NULL;
@@ -449,19 +495,24 @@ static void build(struct cluster *c)
     struct building b = { .c = c, .old = s->ring };
     s->dirty = false;
     b.ring = keyring_new((uint32_t)directory_sealed_count(c->m));
-    b.err = b.ring == NULL ? -ENOMEM : 0;
+    b.secrets = secrets_new();
+    b.err = b.ring == NULL || b.secrets == NULL ? -ENOMEM : 0;
     if (b.err == 0)
         (void)directory_sealed_each(c->m, (struct span){ "", 0 }, build_cb, &b);
     if (b.err != 0) {
-        log_error("cluster", "the DKIM keys cannot be read: %s", err_text(b.err));
+        log_error("cluster", "the cluster's secrets cannot be read: %s", err_text(b.err));
         keyring_rele(b.ring);
+        secrets_rele(b.secrets);
         s->dirty = true;
         return;
     }
     pthread_mutex_lock(&s->lock);
+    struct secrets *old = s->secrets;
     s->ring = b.ring;
+    s->secrets = b.secrets;
     pthread_mutex_unlock(&s->lock);
     keyring_rele(b.old);
+    secrets_rele(old);
     s->dirty = b.more;
 }
 

@@ -75,7 +75,7 @@ static int change(void *ctx, const struct admin_caller *by, uint64_t number, boo
 }
 
 /* The one in force, which is made when there is none. */
-static int sealing_key(void *ctx, const struct admin_caller *by, struct seal_key *out, struct admin_error *e)
+int cluster_sealing_key(void *ctx, const struct admin_caller *by, struct seal_key *out, struct admin_error *e)
 {
     struct cluster *c = cluster_of(ctx);
     struct directory_sealing is;
@@ -144,7 +144,7 @@ static int submit_key(void *ctx, const struct admin_caller *by, const struct adm
     struct buf sealed;
     int err = names_of(a, domain, selector, e);
     if (err == 0)
-        err = sealing_key(ctx, by, &key, e);
+        err = cluster_sealing_key(ctx, by, &key, e);
     if (err != 0)
         return err;
     buf_init(&sealed, COMMAND_SEALED_MAX);

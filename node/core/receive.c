@@ -319,8 +319,9 @@ static bool add_mark(const struct receiving *rx, char mark[BOUNCE_TOKEN_TEXT + 1
     const struct auth_identity *who = rx->s->identity;
     if (who == NULL)
         return false;
-    return c->has_named ? returned_mark(c->policy, &rx->env, span_str(c->named_account), c->named_class, mark)
-                        : returned_mark(c->policy, &rx->env, span_str(who->account), who->class, mark);
+    struct span account = span_str(c->has_named ? c->named_account : who->account);
+    return returned_mark(rx->s->in->w, c->policy, &rx->env, account, c->has_named ? c->named_class : who->class,
+                         mark);
 }
 
 /* The header as it goes on, into `out`. */

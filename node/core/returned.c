@@ -8,6 +8,7 @@
 #include "node/bounce/report.h"
 #include "node/core/cluster_impl.h"
 #include "node/core/report.h"
+#include "node/core/secrets.h"
 #include "node/core/suppress.h"
 #include "node/core/warmup.h"
 #include "node/policy/policy.h"
@@ -23,6 +24,7 @@
 struct returned {
     struct worker *w;
     struct policy *policy; /* NULL: no member of a cluster */
+    struct secrets *secrets;
     bool has_ref, complaints;
     struct bounce_ref ref;
     struct buf head; /* of the message, up to BOUNCE_BYTES_MAX */
@@ -38,16 +40,26 @@ static bool marks(const struct policy *p, const struct envelope *env, struct spa
            env->mail_from.n > 0 && (env->flags & ENVELOPE_DSN) == 0;
 }
 
-static int write_token(const struct policy *p, const struct envelope *env, struct span account, uint8_t class,
-                       struct span rcpt, char out[BOUNCE_TOKEN_TEXT + 1])
+/* The cluster's newest secret makes them; where there is none, the policy's key. NULL: nothing does. */
+static const struct bounce_key *making_key(const struct policy *p, const struct secrets *secrets)
 {
+    const struct secret *s = secrets_at(secrets, SECRET_BOUNCES, 0);
+    return s != NULL ? &s->key : p->bounces.has_key ? &p->bounces.key : NULL;
+}
+
+static int write_token(const struct policy *p, const struct secrets *secrets, const struct envelope *env,
+                       struct span account, uint8_t class, struct span rcpt, char out[BOUNCE_TOKEN_TEXT + 1])
+{
+    const struct bounce_key *key = making_key(p, secrets);
+    if (key == NULL)
+        return ERR_NOT_FOUND;
     struct bounce_ref ref = { .day = (uint16_t)(env->arrival_ms / BOUNCE_DAY_MS),
                               .class = class,
                               .own = span_eq_nocase(env->mail_from, account),
                               .account = bounce_hash(account),
                               .rcpt = rcpt.n > 0 ? (uint32_t)bounce_hash(rcpt) : 0,
                               .salt = (uint16_t)(env->id ^ env->id >> 16 ^ env->id >> 32) };
-    return bounce_token_write(&p->bounces.key, &ref, out);
+    return bounce_token_write(key, &ref, out);
 }
 
 struct span returned_path(struct worker *w, const struct envelope *env, struct span rcpt,
@@ -56,20 +68,27 @@ struct span returned_path(struct worker *w, const struct envelope *env, struct s
     struct policy *p = w->node->cluster == NULL ? NULL : cluster_policy(w->node->cluster);
     char token[BOUNCE_TOKEN_TEXT + 1];
     struct span path = env->mail_from;
-    if (marks(p, env, env->account, env->class) &&
-        write_token(p, env, env->account, env->class, rcpt, token) == 0) {
-        int n = snprintf(out, RETURNED_PATH_MAX, BOUNCE_LOCAL_PREFIX "%s@%s", token, p->bounces.domain);
-        path = span_of(out, (size_t)n);
+    if (marks(p, env, env->account, env->class)) {
+        struct secrets *secrets = cluster_secrets(w->node->cluster);
+        int err = write_token(p, secrets, env, env->account, env->class, rcpt, token);
+        int n = err != 0 ? 0 : snprintf(out, RETURNED_PATH_MAX, BOUNCE_LOCAL_PREFIX "%s@%s", token, p->bounces.domain);
+        path = err != 0 ? path : span_of(out, (size_t)n);
+        secrets_rele(secrets);
     }
     policy_rele(p);
     return path;
 }
 
-bool returned_mark(const struct policy *policy, const struct envelope *env, struct span account,
-                   uint8_t class, char out[BOUNCE_TOKEN_TEXT + 1])
+bool returned_mark(struct worker *w, const struct policy *policy, const struct envelope *env,
+                   struct span account, uint8_t class, char out[BOUNCE_TOKEN_TEXT + 1])
 {
     struct span rcpt = env->nrcpts == 1 ? env->rcpts[0].address : (struct span){ "", 0 };
-    return marks(policy, env, account, class) && write_token(policy, env, account, class, rcpt, out) == 0;
+    if (w->node->cluster == NULL || !marks(policy, env, account, class))
+        return false;
+    struct secrets *secrets = cluster_secrets(w->node->cluster);
+    bool marked = write_token(policy, secrets, env, account, class, rcpt, out) == 0;
+    secrets_rele(secrets);
+    return marked;
 }
 
 /* ---- mail that comes back -------------------------------------------------------------------------------
@@ -82,6 +101,7 @@ struct returned *returned_new(struct worker *w)
         return NULL;
     b->w = w;
     b->policy = w->node->cluster == NULL ? NULL : cluster_policy(w->node->cluster);
+    b->secrets = w->node->cluster == NULL ? NULL : cluster_secrets(w->node->cluster);
     buf_init(&b->head, BOUNCE_BYTES_MAX);
     return b;
 }
@@ -91,14 +111,25 @@ void returned_free(struct returned *b)
     if (b == NULL)
         return;
     policy_rele(b->policy);
+    secrets_rele(b->secrets);
     buf_fini(&b->head);
     free(b);
 }
 
-static int read_token(const struct policy *p, struct span text, struct bounce_ref *out)
+/* Made with any of the cluster's secrets, or with the policy's key. */
+static int read_token(const struct returned *b, struct span text, struct bounce_ref *out)
 {
-    return bounce_token_read(&p->bounces.key, text, (uint16_t)(clock_wall_ms() / BOUNCE_DAY_MS),
-                             (uint16_t)(p->bounces.life_ms / BOUNCE_DAY_MS), out);
+    const struct policy *p = b->policy;
+    uint16_t today = (uint16_t)(clock_wall_ms() / BOUNCE_DAY_MS);
+    uint16_t days = (uint16_t)(p->bounces.life_ms / BOUNCE_DAY_MS);
+    const struct secret *s;
+    int err = secrets_closed(b->secrets, SECRET_BOUNCES) ? ERR_FAILED : ERR_BAD;
+    int got = ERR_BAD;
+    for (uint32_t i = 0; got == ERR_BAD && (s = secrets_at(b->secrets, SECRET_BOUNCES, i)) != NULL; i++)
+        got = bounce_token_read(&s->key, text, today, days, out);
+    if (got == ERR_BAD && p->bounces.has_key)
+        got = bounce_token_read(&p->bounces.key, text, today, days, out);
+    return got == ERR_BAD ? err : got;
 }
 
 static bool is_postmaster(struct span local)
@@ -132,7 +163,7 @@ const struct smtp_reply *returned_rcpt(struct returned *b, const struct smtp_pat
         return &nobody;
     if (b->has_ref)
         return &one;
-    int err = read_token(p, span_sub(rcpt->local, prefix.n), &b->ref);
+    int err = read_token(b, span_sub(rcpt->local, prefix.n), &b->ref);
     b->has_ref = err == 0;
     return err == 0 ? NULL : err == ERR_TIMEOUT ? &expired : err == ERR_BAD ? &nobody : &later;
 }
@@ -245,20 +276,19 @@ static bool find_account(struct returned *b)
     return s.found;
 }
 
-static bool is_token_of(const struct policy *p, const char *path, struct bounce_ref *out)
+static bool is_token_of(const struct returned *b, const char *path, struct bounce_ref *out)
 {
     struct smtp_path parsed;
     size_t n = sizeof BOUNCE_LOCAL_PREFIX - 1;
     return smtp_mailbox_parse(span_str(path), &parsed) == 0 && parsed.local.n > n &&
            strncasecmp(parsed.local.p, BOUNCE_LOCAL_PREFIX, n) == 0 &&
-           read_token(p, span_sub(parsed.local, n), out) == 0;
+           read_token(b, span_sub(parsed.local, n), out) == 0;
 }
 
 /* A complaint came without a return path of ours: our field, or the path, in what it is about. */
 static bool find_mark(struct returned *b, const struct bounce_report *r)
 {
-    return read_token(b->policy, span_str(r->mark), &b->ref) == 0 ||
-           is_token_of(b->policy, r->return_path, &b->ref);
+    return read_token(b, span_str(r->mark), &b->ref) == 0 || is_token_of(b, r->return_path, &b->ref);
 }
 
 /* Only of the recipient to whom the message went: else anybody who gets our mail could have others' addresses

@@ -24,7 +24,7 @@ struct span returned_path(struct worker *w, const struct envelope *env, struct s
                           char out[RETURNED_PATH_MAX]);
 /* The value of the field BOUNCE_MARK_FIELD; false: it gets none. Before the envelope has its account: who and
  * class are apart. */
-bool returned_mark(const struct policy *policy, const struct envelope *env, struct span account,
+bool returned_mark(struct worker *w, const struct policy *policy, const struct envelope *env, struct span account,
                    uint8_t class, char out[BOUNCE_TOKEN_TEXT + 1]);
 
 struct returned;

@@ -99,8 +99,10 @@ static void check_bounces(struct schema_load *l, const struct policy_doc *doc)
     const char *domain = doc->bounces.domain, *to = doc->bounces.postmaster;
     if (domain == NULL && (doc->bounces.key != NULL || to != NULL || doc->bounces.complaints != NULL))
         schema_fault_at(l, "bounces.domain", "is required: the domain that return paths are in");
-    if (domain != NULL && doc->bounces.key == NULL)
-        schema_fault_at(l, "bounces.key", "is required: a secret of 16 characters or more");
+    if (doc->bounces.key != NULL && strcmp(doc->bounces.key, POLICY_HIDDEN) == 0)
+        schema_fault_at(l, "bounces.key",
+                        "is what `policy show` prints in its place: leave it out, after `turnpike secret import "
+                        "bounces --policy` has made it the cluster's");
     if (domain != NULL && to == NULL)
         schema_fault_at(l, "bounces.postmaster",
                         "is required: who gets mail for postmaster and abuse of the domain");
@@ -151,6 +153,7 @@ static void compile_bounces(const struct policy_doc *doc, struct policy *out)
     copy(out->bounces.domain, sizeof out->bounces.domain, doc->bounces.domain);
     copy(out->bounces.postmaster, sizeof out->bounces.postmaster, doc->bounces.postmaster);
     copy(out->bounces.complaints, sizeof out->bounces.complaints, doc->bounces.complaints);
+    out->bounces.has_key = doc->bounces.key != NULL;
     if (doc->bounces.key != NULL)
         ensure(bounce_key_derive(span_str(doc->bounces.key), &out->bounces.key) == 0);
 }

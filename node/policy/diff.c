@@ -225,7 +225,9 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
     diff_text(out, "bounces.complaints", from->bounces.complaints, to->bounces.complaints);
     diff_text(out, "bounces.classes", classes(from->bounces.classes, was), classes(to->bounces.classes, now));
     diff_duration(out, "bounces.life", from->bounces.life_ms, to->bounces.life_ms);
-    if (memcmp(&from->bounces.key, &to->bounces.key, sizeof from->bounces.key) != 0)
+    if (from->bounces.has_key && !to->bounces.has_key)
+        buf_put_str(out, "bounces.key: is gone\n");
+    else if (memcmp(&from->bounces.key, &to->bounces.key, sizeof from->bounces.key) != 0)
         buf_put_str(out, "bounces.key: is another one\n");
     diff_warmup(out, &from->warmup, &to->warmup);
     diff_reputation(out, from, to);

@@ -51,6 +51,7 @@ struct policy {
         char complaints[65];     /* local part that complaints come to; "": none */
         uint8_t classes;         /* bits 1 << class: mail that gets return paths of ours */
         int64_t life_ms;         /* of a return path */
+        bool has_key; /* one of its own, besides the cluster's secrets */
         struct bounce_key key;
     } bounces;
     struct policy_warmup warmup; /* of plans that are begun from now on */
@@ -96,6 +97,11 @@ void policy_put_rule(struct buf *out, const struct shaping_rule *rule);
 
 /* "connections 5; mx *.google.com", for people. */
 void policy_put_site(struct buf *out, const struct shaping_site *site);
+
+/* The document as people may see it: with POLICY_HIDDEN in place of its secret, bounces.key, which goes to
+ * `secret` (unless that is NULL). As it is when there is none. ERR_BAD: no YAML. */
+#define POLICY_HIDDEN "(hidden: docs/bounces.md)"
+int policy_hide(struct span text, struct buf *out, struct buf *secret);
 
 /* What differs, for people: "limits.account-hour.count: 200 -> 100", a line each; empty when nothing does. */
 int policy_diff(const struct policy *from, const struct policy *to, struct buf *out);

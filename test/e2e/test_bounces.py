@@ -145,7 +145,6 @@ def test_an_operator_adds(single):
 BOUNCES = POLICY + """
 bounces:
   domain: bounces.example.org
-  key: a secret of all nodes
   postmaster: postmaster@example.org
   complaints: fbl
 """

@@ -11,6 +11,7 @@ const uint8_t command_types[] = {
     COMMAND_POLICY_COMMIT, COMMAND_POOL_SET,      COMMAND_POOL_REMOVE,     COMMAND_POOL_ASSIGN,
     COMMAND_IP_SET,        COMMAND_IP_MOVE,       COMMAND_IP_RELEASED,     COMMAND_IP_REMOVE,
     COMMAND_SEALING_KEY,   COMMAND_SEALED_SET,    COMMAND_SEALED_REMOVE,
+    COMMAND_DOMAIN_ASK,    COMMAND_DOMAIN_RESULT, COMMAND_DOMAIN_FORGET,
     COMMAND_CLUSTER_INIT,  COMMAND_TOKEN_ADD,     COMMAND_MEMBER_JOIN,     COMMAND_MEMBER_SET,
     COMMAND_MEMBER_REPORT, COMMAND_CERT_ISSUED,   COMMAND_FEATURE_RAISE,   COMMAND_TOKEN_REMOVE,
     COMMAND_TRANSFER_OWN,  COMMAND_TRANSFER_END,  COMMAND_TRANSFER_CANCEL, COMMAND_SUPPRESS_ADD,
@@ -338,6 +339,25 @@ static void sealed_fields(struct command *c, struct fields *f)
         CHOICE(c->sealed_remove.kind, 1, 2);
         NAME(c->sealed_remove.name);
         NAME(c->sealed_remove.selector);
+        break;
+    case COMMAND_DOMAIN_ASK:
+        by(&c->domain_ask.by, f);
+        SPAN(c->domain_ask.tenant, 0, 320);
+        NAME(c->domain_ask.domain);
+        BOOL(c->domain_ask.vouched);
+        break;
+    case COMMAND_DOMAIN_RESULT:
+        by(&c->domain_result.by, f);
+        SPAN(c->domain_result.tenant, 0, 320);
+        NAME(c->domain_result.domain);
+        CHOICE(c->domain_result.outcome, 1, 3);
+        NUMBER(c->domain_result.until_ms);
+        SPAN(c->domain_result.words, 0, 160);
+        break;
+    case COMMAND_DOMAIN_FORGET:
+        by(&c->domain_forget.by, f);
+        SPAN(c->domain_forget.tenant, 0, 320);
+        NAME(c->domain_forget.domain);
         break;
     default:
         break;

@@ -250,6 +250,14 @@ static int on_sealed(void *arg, const struct directory_sealed *s)
                       U(s->version));
 }
 
+static int on_proof(void *arg, const struct directory_proof *p)
+{
+    return buf_printf(arg, "proof %.*s|%.*s|%.*s|%.*s|%u|%u|%lld|%lld|%lld|%lld|%lld|%llu\n", S(p->tenant),
+                      S(p->domain), S(p->who), S(p->words), p->state, p->fails, (long long)p->asked_ms,
+                      (long long)p->proven_ms, (long long)p->checked_ms, (long long)p->until_ms,
+                      (long long)p->failing_ms, U(p->version));
+}
+
 static int on_suppressed(void *arg, const struct directory_suppressed *s)
 {
     return buf_printf(arg, "suppressed %.*s|%.*s|%.*s|%.*s|%u|%lld|%llu|%llu\n", S(s->tenant), S(s->address),
@@ -327,6 +335,7 @@ void dump(const struct machine *m, struct buf *out)
     if (directory_sealing(m, &sealing))
         (void)buf_printf(out, "sealing %llu|%02x|%llu|%02x|%llu\n", U(sealing.number), sealing.id[0],
                          U(sealing.old_number), sealing.old_id[0], U(sealing.version));
+    (void)directory_proof_each(m, str(""), on_proof, out);
     (void)directory_suppressed_each(m, str(""), on_suppressed, out);
     (void)directory_warming_each(m, on_warming, &(struct on_warming){ m, out });
     (void)directory_record_each(m, str(""), on_record, out);
