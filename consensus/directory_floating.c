@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #define FLOATING_FEATURE 4
+#define FLOATING_NEW_FEATURE 5 /* an address that nobody has had yet is lost while its node has no session, too */
 #define AFTER_MIN_MS 1000
 #define AFTER_MAX_MS (7ull * 86400000)
 
@@ -206,7 +207,7 @@ int directory_lodging_sync(struct machine *m, const struct machine_at *at, const
         return err;
     }
     l->since = l->claim = at->id;
-    if (ip->node == 0 && !fresh) {
+    if (ip->node == 0 && (!fresh || directory_features(m) >= FLOATING_NEW_FEATURE)) {
         l->lost = at->id;
         l->lost_ms = at->now_ms;
     }

@@ -217,6 +217,12 @@ struct span egress_sites_key(const struct egress_site *site)
     return site == NULL || site->group == NULL ? span_of("", 0) : sites_key(site->group->share);
 }
 
+struct span egress_sites_shared(const struct egress_site *site)
+{
+    struct span key = egress_sites_key(site);
+    return route_key_site(key.n > 0 ? key : queue_site_key(site->qs));
+}
+
 struct egress_group *egress_sites_group(struct egress *e, struct span key)
 {
     struct sites *sites = e->w->node->sites;

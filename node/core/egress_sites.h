@@ -47,6 +47,9 @@ void egress_sites_join(struct egress_site *site, const struct route_hop *hop, co
 void egress_sites_leave(struct egress_site *site);
 /* The name of the site it has joined, with the pool in front; empty: none yet. */
 struct span egress_sites_key(const struct egress_site *site);
+/* The same without the pool: by what is learnt of a site for all pools. Until it has joined one, the destination's
+ * own. */
+struct span egress_sites_shared(const struct egress_site *site);
 /* This worker's queues of the site with this key; NULL: none. */
 struct egress_group *egress_sites_group(struct egress *e, struct span key);
 

@@ -140,13 +140,6 @@ static struct warmup_hand *hand_of(const struct egress *e)
     return c == NULL ? NULL : c->warmup;
 }
 
-/* Of the site that the queue has joined; else the destination's own. */
-static struct span site_name(const struct egress_site *site)
-{
-    struct span key = egress_sites_key(site);
-    return route_key_site(key.n > 0 ? key : queue_site_key(site->qs));
-}
-
 static bool warms(const struct pool_view *v, const struct ip_addr *addr)
 {
     const struct pool_address *a = pool_view_find(v, addr);
@@ -161,7 +154,7 @@ bool warmup_rests(void *ctx, const struct ip_addr *addr)
         return false;
     if (!r->choosing && egress_sites_key(r->site).n == 0)
         return false; /* which site it is will be known with its hosts */
-    enum warmup_answer answer = warmup_hand_look(h, addr, site_name(r->site), clock_boot_ms());
+    enum warmup_answer answer = warmup_hand_look(h, addr, egress_sites_shared(r->site), clock_boot_ms());
     r->soon |= answer == WARMUP_SOON;
     r->sent |= answer == WARMUP_NO;
     return answer != WARMUP_YES;
@@ -173,14 +166,14 @@ bool conn_warmup_take(struct conn *c)
     if (c->meter == NULL || !warms(c->e->w->pools, &c->source_addr))
         return true;
     c->warming =
-        warmup_hand_take(hand_of(c->e), &c->source_addr, site_name(c->site), clock_boot_ms(), &c->token);
+        warmup_hand_take(hand_of(c->e), &c->source_addr, egress_sites_shared(c->site), clock_boot_ms(), &c->token);
     return c->warming;
 }
 
 void conn_warmup_untake(struct conn *c)
 {
     if (c->warming)
-        warmup_hand_untake(hand_of(c->e), &c->source_addr, site_name(c->site), &c->token);
+        warmup_hand_untake(hand_of(c->e), &c->source_addr, egress_sites_shared(c->site), &c->token);
     c->warming = false;
 }
 
@@ -219,7 +212,7 @@ void conn_warmup_settled(struct conn *c)
     }
     if (delivered || !nothing)
         warmup_hand_result(hand_of(c->e), &c->source_addr,
-                           c->site != NULL ? site_name(c->site) : route_key_site(span_str(a->site)),
+                           c->site != NULL ? egress_sites_shared(c->site) : route_key_site(span_str(a->site)),
                            delivered ? WARMUP_DELIVERED : worst, clock_boot_ms());
 }
 

@@ -150,8 +150,7 @@ static int used_cb(void *arg, const struct machine_usage *u)
     return 0;
 }
 
-/* A machine that has everything, or NULL. */
-static const struct machine *up_to_date(void)
+const struct machine *check_newest(void)
 {
     for (uint32_t i = 0; i < sim.n; i++)
         if (sim.servers[i].m != NULL && machine_applied(sim.servers[i].m) >= napplied)
@@ -163,7 +162,7 @@ static const struct machine *up_to_date(void)
  * the chance is used. Asked of a machine that has everything. */
 static void check_charged(uint32_t account)
 {
-    const struct machine *m = up_to_date();
+    const struct machine *m = check_newest();
     for (uint32_t limit = 0; m != NULL && limit < SIM_LIMITS; limit++) {
         const struct policy_limit *l = &sim_limits[limit];
         struct used used = { .limit = l->name };
@@ -189,7 +188,7 @@ static void check_session(const struct sim_server *s)
 {
     struct agent_session session;
     struct machine_session found;
-    const struct machine *m = up_to_date();
+    const struct machine *m = check_newest();
     agent_session(s->agent, &session);
     if (m != NULL && !machine_session_find(m, session.id, &found))
         check_fault("node %u acts under session %llu, which is over", s->i + 1,
@@ -346,6 +345,7 @@ void check_applied(struct sim_server *s, uint64_t index, const struct raft_buffe
         napplied = index;
         check_sums.entries++;
         conserved(s);
+        address_check_applied(s);
         for (uint32_t i = 0; i < s->effects.n; i++) {
             const struct machine_effect *e = &s->effects.items[i];
             if (!e->is_result && e->change == MACHINE_CHANGED_POLICY)

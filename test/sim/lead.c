@@ -47,6 +47,7 @@ static void hear(struct sim_server *s, uint64_t index, const struct machine_effe
     if (ready)
         lease_applied(s->lease, s->m, effects, s->boot_ns / SIM_MS);
     s->effect_index = index;
+    address_effects(s, effects);
     if (s->agent != NULL)
         agent_on_effects(s->agent, index, effects);
     s->stirred = true;
@@ -344,6 +345,7 @@ void lead_cluster_found(void)
     struct policy_compiled p = { .voters = 3, .freeze_mode = COMMAND_FREEZE_REJECT, .nlimits = SIM_LIMITS };
     memcpy(p.limits, sim_limits, sizeof sim_limits);
     founding_policy(&p, 255, found);
+    address_found(found);
     machine_effects_fini(&founding_effects);
     machine_free(founding);
 }

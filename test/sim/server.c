@@ -72,6 +72,7 @@ static void frozen_publish(struct sim_server *s)
 static void worker_turn(struct sim_server *s, struct sim_worker *w)
 {
     if (w->coming.due_ns != 0 && w->coming.due_ns <= sim.now_ns) {
+        address_obey(s, (uint32_t)(w - s->workers)); /* it is in order behind what came before */
         w->view = w->coming;
         w->coming.due_ns = 0;
         if (w == &s->workers[0])
@@ -128,6 +129,7 @@ void server_begin(struct sim_server *s)
     }
     frozen_publish(s);
     mail_begin(s);
+    address_begin(s);
     mail_pulses_begin(s);
     s->agent_due_ns = s->lead_due_ns = 0;
 }
@@ -140,6 +142,7 @@ void server_kill(struct sim_server *s)
     s->started = false; /* nothing is sent any more */
     load_drop(s->i);
     operate_drop(s->i);
+    address_operate_drop(s->i);
     for (int i = 0; i < SIM_WORKERS; i++) {
         ledger_worker_close(s->workers[i].w);
         ledger_worker_free(s->workers[i].w);
@@ -147,6 +150,7 @@ void server_kill(struct sim_server *s)
     }
     agent_free(s->agent);
     s->agent = NULL;
+    s->address = NULL; /* its memory goes with the mail's */
     mail_kill(s);
     mail_unanswered(s->i);
     if (s->taking && s->take.req != NULL)
@@ -274,6 +278,7 @@ void server_settle(struct sim_server *s)
     for (int rounds = 0; rounds < 1000; rounds++) {
         s->stirred = false;
         lead_turn(s);
+        address_settle(s); /* before the frozen list, as in node/core/cluster.c */
         if (s->frozen_dirty)
             frozen_publish(s);
         bool any = agent_step(s->agent);
@@ -303,6 +308,7 @@ void server_turn(struct sim_server *s)
     }
     any = mail_pulses_turn(s) || any;
     any = mail_turn(s) || any;
+    any = address_turn(s) || any;
     if (any || s->take.req != NULL || s->stirred)
         server_settle(s);
     tell_those_who_asked(s);
@@ -311,7 +317,9 @@ void server_turn(struct sim_server *s)
 
 void server_go_on(struct sim_server *s)
 {
+    bool stood = s->vm_paused;
     s->paused = s->vm_paused = false;
     server_at(s->i);
+    address_go_on(s, stood);
     load_step_of(s->i);
 }

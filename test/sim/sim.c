@@ -67,6 +67,7 @@ static void step(void)
             server_turn(s);
     }
     operate_step();
+    address_operate();
     mail_move_some();
     if (sim.now_ns % (50 * SIM_MS) == 0)
         trouble_step();
@@ -79,7 +80,9 @@ static void begin(const struct schedule *schedule)
     uint64_t seed = schedule->seed;
     sim = (struct sim){ .seed = seed, .n = seed % 2 == 0 ? 3 : 5 };
     for (uint64_t i = 0; i < SIM_STREAMS; i++)
-        sim.rng[i] = (seed * SIM_STREAMS + i) * UINT64_C(0xd1342543de82ef95) + 1;
+        sim.rng[i] = (seed * SIM_STREAM_ADDRESS + i) * UINT64_C(0xd1342543de82ef95) + 1;
+    sim.rng[SIM_STREAM_ADDRESS] = (seed + 1) * UINT64_C(0x2545f4914f6cdd1d);
+    sim.addresses = seed / 3 % 2 == 1; /* half of the seeds go without: what is rare without them is seen, too */
     sim.now_ns = sim.begin_ns = 1000000 * SIM_MS;
     sim.threshold = 30 + (unsigned)sim_random(300);
     sim.trailing = 5 + (unsigned)sim_random(100);
@@ -98,6 +101,8 @@ static void begin(const struct schedule *schedule)
     mail_check_begin();
     load_begin();
     operate_begin();
+    address_check_begin();
+    address_operate_begin();
     trouble_begin(schedule);
     lead_cluster_found();
     for (uint32_t i = 0; i < sim.n; i++)
@@ -137,8 +142,9 @@ void sim_run(const struct schedule *schedule)
     if (check_spent(SIM_FULL) < sim_limits[4].count * 99 / 100)
         check_fault("%llu of %llu are admitted from an empty window",
                     (unsigned long long)check_spent(SIM_FULL), (unsigned long long)sim_limits[4].count);
-    for (int64_t ms = 0; ms < DRAIN_MS && !mail_check_idle(); ms += SIM_STEP_NS / SIM_MS)
+    for (int64_t ms = 0; ms < DRAIN_MS && !(mail_check_idle() && address_check_idle()); ms += SIM_STEP_NS / SIM_MS)
         step();
     mail_check_end();
+    address_check_end();
     end();
 }

@@ -15,10 +15,18 @@
  *     server.c    a process: begin, end, one turn of its loops
  *     lead.c      what a leader does: its barrier, cluster time, entries; and libraft's state machine
  *     load.c      clients
- *     mail.c      what is accepted: the spool, its delivery, its moves between nodes; mail_disk.c,
- * mail_cluster.c mail_check.c  what must hold of it operate.c   operators schedule.c  what goes wrong when:
- * from a seed, or a file trouble.c   going wrong check.c     what must hold sim.c       one run main.c many
- * seeds, a seed twice, a schedule shrink.c    a shorter schedule with the same fault
+ *     mail.c      what is accepted: the spool, its delivery, its moves between nodes; mail_disk.c, mail_cluster.c
+ *     mail_check.c  what must hold of it
+ *     address.c   in half of the seeds: source addresses, their plans of the day, senders' records
+ *     address_check.c  what must hold of them
+ *     address_ops.c  operators of pools
+ *     operate.c   operators
+ *     schedule.c  what goes wrong when: from a seed, or a file
+ *     trouble.c   going wrong
+ *     check.c     what must hold
+ *     sim.c       one run
+ *     main.c      many seeds, a seed twice, a schedule
+ *     shrink.c    a shorter schedule with the same fault
  */
 #ifndef TEST_SIM_SIM_H
 #define TEST_SIM_SIM_H
@@ -134,6 +142,7 @@ struct sim_server {
     struct list blocks; /* and that of the mail */
     struct list threads;
     struct mail *mail;
+    struct address *address;    /* NULL: this seed has none */
     bool drained;               /* operators had it drain; its mail may have left */
     struct simdisk *spool_disk; /* stays */
     struct list pending;        /* questions of threads */
@@ -193,6 +202,7 @@ enum sim_stream {
     SIM_STREAM_THREADS,
     SIM_STREAM_MAIL,
     SIM_STREAM_TROUBLE, /* begins anew with each event of the schedule */
+    SIM_STREAM_ADDRESS,
     SIM_STREAMS
 };
 
@@ -228,6 +238,7 @@ struct sim {
     int64_t sink_ms; /* that a delivery takes, at most, of this seed */
     unsigned threshold, trailing;
     bool quiet; /* no load, no operators */
+    bool addresses;
 };
 extern struct sim sim;
 
@@ -339,6 +350,29 @@ void mail_pulses_begin(struct sim_server *s);
 bool mail_pulses_turn(struct sim_server *s);
 void mail_pulse(struct sim_server *s, const struct sim_packet *p);
 
+/* address.c */
+void address_begin(struct sim_server *s);
+/* Something was applied. */
+void address_effects(struct sim_server *s, const struct machine_effects *effects);
+/* After that: what came of it, once. */
+void address_settle(struct sim_server *s);
+/* What the worker was told so far it acts on now. */
+void address_obey(struct sim_server *s, uint32_t worker);
+bool address_turn(struct sim_server *s);
+/* `stood`: its clocks did, too. */
+void address_go_on(struct sim_server *s, bool stood);
+/* address_ops.c */
+void address_operate_begin(void);
+void address_operate(void);
+void address_operate_drop(uint32_t server);
+void address_found(struct machine_result (*found)(struct command *cmd));
+/* address_check.c */
+void address_check_begin(void);
+void address_check_applied(const struct sim_server *s); /* the first that applies it */
+/* True: all that was counted is in the senders' records. */
+bool address_check_idle(void);
+void address_check_end(void);
+
 /* operate.c */
 void operate_begin(void);
 void operate_step(void);
@@ -414,6 +448,8 @@ void check_attempt(const struct sim_server *s, uint32_t account);
 void check_obeyed(uint32_t account, uint64_t index);
 void check_applied(struct sim_server *s, uint64_t index, const struct raft_buffer *entry);
 void check_restored(struct sim_server *s);
+/* A machine that has everything, or NULL. */
+const struct machine *check_newest(void);
 /* An operator was told that the account is frozen; until then at least, if it has an end. */
 void check_frozen(uint32_t account, uint64_t freeze, int64_t until_ns);
 /* Somebody asks for something that may end it: 0, whatever is frozen. */
@@ -425,6 +461,7 @@ extern uint32_t check_faults;
 struct check_sums {
     uint64_t admitted, refused, mails, kills, freezes, returned, policies, entries, snapshots, installs,
         leaders, removed, stored, delivered, moved, opened, drains, steps[SIM_STEPS];
+    uint64_t connections, sent, gated, moves, days, reports; /* of addresses: days that were used up */
 };
 extern struct check_sums check_sums;
 

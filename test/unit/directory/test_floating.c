@@ -86,7 +86,7 @@ static struct world *world_at(uint32_t level)
         assert_int_equal(tell_as(w, node,
                                  (struct command){
                                      .type = COMMAND_MEMBER_REPORT,
-                                     .member_report = { .node = node, .version = str("1"), .features = 4 } }),
+                                     .member_report = { .node = node, .version = str("1"), .features = 5 } }),
                          0);
     assert_int_equal(
         tell(w, (struct command){ .type = COMMAND_FEATURE_RAISE, .feature_raise = { .level = level } }), 0);
@@ -376,6 +376,29 @@ static void test_sure(void **state)
     world_free(w);
 }
 
+/* Its node has no session when it is made, and is removed: nobody has had it, and somebody gets it. Not before all
+ * nodes agree on that. */
+static void test_nobody_has_had_it(void **state)
+{
+    (void)state;
+    for (uint32_t level = 4; level <= 5; level++) {
+        struct world *w = world_at(level);
+        assert_int_equal(tell(w, floating(COMMAND_FLOATING_AUTOMATIC)), 0);
+        assert_int_equal(expire(w, w->session[4]), 0);
+        w->now_ms = 50000;
+        assert_int_equal(add_address(w, "192.0.2.1", 4), 0);
+        assert_int_equal(add_address(w, "192.0.2.2", 2), 0);
+        assert_int_equal(get(w, "192.0.2.1").node, 0);
+        assert_int_equal(get(w, "192.0.2.2").lost_ms, 0);
+        assert_int_equal(member_state(w, 4, COMMAND_MEMBER_REMOVED), 0);
+        assert_int_equal(due(w, 50000 + AFTER_MS - 1), 0);
+        assert_int_equal(due(w, 50000 + AFTER_MS), level == 5);
+        assert_int_equal(get(w, "192.0.2.1").node != 0, level == 5);
+        assert_int_equal(get(w, "192.0.2.2").node, 2);
+        world_free(w);
+    }
+}
+
 static void test_hook(void **state)
 {
     (void)state;
@@ -430,6 +453,7 @@ int main(void)
         cmocka_unit_test(test_unsure),
         cmocka_unit_test(test_unsure_with_a_move),
         cmocka_unit_test(test_sure),
+        cmocka_unit_test(test_nobody_has_had_it),
         cmocka_unit_test(test_hook),
         cmocka_unit_test(test_its_node_is_removed),
     };
