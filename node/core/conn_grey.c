@@ -191,7 +191,7 @@ void conn_grey_refused(struct conn *c, uint32_t i, const struct shaping_rule *ru
     struct grey_verdict verdict;
     int64_t now = egress_now_ms(c->e), stated = rule == NULL ? 0 : grey_stated_ms(a->results[i].reply.text);
     bool again = mark_before(a, i, &before) && same_source(a, &before) && before.since_ms < now;
-    struct grey_refusal refusal = { .site = route_key_site(queue_site_key(c->site->qs)),
+    struct grey_refusal refusal = { .site = egress_sites_shared(c->site),
                                     .sure = rule != NULL,
                                     .attempts = a->attempts,
                                     .waited_ms = again ? now - before.since_ms : 0,
@@ -214,7 +214,7 @@ void conn_grey_taken(struct conn *c, uint32_t i)
     struct grey_mark before;
     int64_t now = egress_now_ms(c->e);
     if (mark_before(a, i, &before) && same_source(a, &before) && before.since_ms < now &&
-        grey_passed(c->e->w->node->greylist->known, route_key_site(queue_site_key(c->site->qs)), before.sure,
+        grey_passed(c->e->w->node->greylist->known, egress_sites_shared(c->site), before.sure,
                     a->attempts, now - before.since_ms, now))
         report_greylist(c, NULL);
 }
