@@ -129,6 +129,32 @@ static void put_recipients(struct cli *c, const json_t *rows, bool tracked)
     cli_table_end(c, &t);
 }
 
+static void say_kept_by(const json_t *asked, const json_t *since, const char *node)
+{
+    char when[64];
+    if (!json_is_integer(since) || json_integer_value(asked) >= json_integer_value(since))
+        return;
+    cli_time(since, when, sizeof(when));
+    cli_note("%s%sfinished mail is kept that arrived since %s", node, node[0] != '\0' ? ": " : "", when);
+}
+
+/* On the last page: of which time it may not be all. */
+static void say_kept(const json_t *j)
+{
+    const json_t *asked = json_object_get(j, "since_ms");
+    size_t i;
+    json_t *k;
+    if (json_is_string(json_object_get(j, "next")))
+        return;
+    if (json_is_false(json_object_get(j, "history")))
+        cli_note("this node keeps no history: finished mail is not in here");
+    say_kept_by(asked, json_object_get(j, "kept_since_ms"), "");
+    json_array_foreach(json_object_get(j, "kept"), i, k)
+    {
+        say_kept_by(asked, json_object_get(k, "since_ms"), cli_str(k, "node"));
+    }
+}
+
 static int list_recipients(struct cli *c, struct client_query *q, bool tracked)
 {
     json_t *j = NULL;
@@ -144,6 +170,8 @@ static int list_recipients(struct cli *c, struct client_query *q, bool tracked)
         cli_note(tracked ? "nothing is known of such a message" : "nothing in the queue matches");
     cli_say_more(c, j);
     cli_say_missing(j);
+    if (tracked && !c->json)
+        say_kept(j);
     code = tracked && json_array_size(rows) == 0 ? CLI_NOT_FOUND : CLI_OK;
     json_decref(j);
     return code;
@@ -162,7 +190,13 @@ int cmd_queue_list(struct cli *c)
 
 int cmd_track(struct cli *c)
 {
-    static const char *const options[] = { "sender", "recipient", "account", "since", "until" };
+    static const struct {
+        const char *option, *param;
+    } options[] = { { "sender", "sender" },   { "from", "sender" },   { "recipient", "recipient" },
+                    { "to", "recipient" },    { "account", "account" }, { "status", "status" },
+                    { "since", "since" },     { "until", "until" } };
+    if ((cli_has(c, "from") && cli_has(c, "sender")) || (cli_has(c, "to") && cli_has(c, "recipient")))
+        return cli_fail(c, CLI_USAGE, "--from is --sender, and --to is --recipient: give one of them");
     struct client_query q;
     bool which = c->nargs > 0 || cli_has(c, "message-id");
     client_query_init(&q, "/v1/track");
@@ -170,12 +204,12 @@ int cmd_track(struct cli *c)
     client_query_add(&q, "message_id", cli_opt(c, "message-id"));
     query_scope(c, &q);
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
-        client_query_add(&q, options[i], cli_opt(c, options[i]));
-        which |= i < 3 && cli_has(c, options[i]);
+        client_query_add(&q, options[i].param, cli_opt(c, options[i].option));
+        which |= cli_has(c, options[i].option);
     }
     int code =
         which ? list_recipients(c, &q, true)
-              : cli_fail(c, CLI_USAGE, "give a queue id, --message-id, --sender, --recipient or --account");
+              : cli_fail(c, CLI_USAGE, "say which: a queue id, --message-id, --sender, --recipient, --account, --status or --since");
     client_query_fini(&q);
     return code;
 }

@@ -139,7 +139,10 @@ static const struct cli_option track_options[] = {
     { "message-id", "ID", NULL, "Message-ID" },
     { "sender", "ADDRESS", NULL, "reverse-path: an address, @domain, or <>" },
     { "recipient", "ADDRESS", NULL, "an address or @domain" },
+    { "from", "ADDRESS", NULL, "the same as --sender" },
+    { "to", "ADDRESS", NULL, "the same as --recipient" },
     { "account", "NAME", NULL, "the account that submitted it" },
+    { "status", "STATE", NULL, "bounced, delivered, relayed, expired, deleted, queued, ..." },
     { "since", "TIME", NULL, "arrived since: 2026-01-31T12:00:00Z, or 2h for two hours ago" },
     { "until", "TIME", NULL, "arrived before; likewise" },
     PAGE("recipients"),
@@ -386,7 +389,8 @@ const struct cli_command cli_commands[] = {
       "  turnpike queue summary\n  turnpike queue summary --by reply --limit 10\n", cmd_queue_summary },
 
     { "track", "[ID]", 0, 1, NULL, track_options, "show what became of a message",
-      "Looks in the queue and in the history; newest first.",
+      "Looks in the queue and in the history; newest first. Says which node did not answer, and since when what\n"
+      "ended is kept.",
       "  turnpike track --recipient bob@example.org --since 2d\n  turnpike track --message-id "
       "'<x@example.com>'\n",
       cmd_track },

@@ -198,6 +198,27 @@ static int gather_rows(struct asked *a, struct rows *r, int (*order)(const void 
     return 0;
 }
 
+static json_t *first_member(const struct asked *a, const char *name)
+{
+    json_t *v = json_object_get(json_object_get(json_array_get(a->answers, 0), "body"), name);
+    return v != NULL ? json_incref(v) : json_null();
+}
+
+/* Since when each node that answered has what ended: [{"node", "since_ms"}]; null: it keeps no history, or is of a
+ * version that does not say. */
+static json_t *kept_by(const struct asked *a)
+{
+    json_t *list = json_array(), *answer;
+    size_t i;
+    json_array_foreach(a->answers, i, answer)
+    {
+        json_t *since = json_object_get(json_object_get(answer, "body"), "kept_since_ms");
+        json_array_append_new(list, json_pack("{s:O,s:O?}", "node", json_object_get(answer, "node"), "since_ms",
+                                              json_is_integer(since) ? since : NULL));
+    }
+    return list;
+}
+
 int member_ask_rows(struct admin_call *c, bool newest_first)
 {
     int (*order)(const void *, const void *) = newest_first ? descending : ascending;
@@ -210,12 +231,19 @@ int member_ask_rows(struct admin_call *c, bool newest_first)
         err = admin_fail(&c->e, -ENOMEM, "out of memory");
     if (err == 0) {
         json_t *list = json_array();
-        for (; n < r.n && n < limit && (!r.cut || order(&r.at[n], &r.end) <= 0); n++)
+        /* rows of one place are not divided: the next page begins after it */
+        for (; n < r.n && (n < limit || order(&r.at[n], &r.at[n - 1]) == 0) &&
+               (!r.cut || order(&r.at[n], &r.end) <= 0);
+             n++)
             json_array_append(list, r.at[n].row);
         if (n > 0 && (n < r.n || r.cut))
             snprintf(next, sizeof(next), "%.32s.%" JSON_INTEGER_FORMAT, r.at[n - 1].id, r.at[n - 1].rcpt);
-        err =
-            reply(c, json_pack("{s:o,s:s?}", "recipients", list, "next", next[0] != '\0' ? next : NULL), &a);
+        json_t *j = json_pack("{s:o,s:s?}", "recipients", list, "next", next[0] != '\0' ? next : NULL);
+        if (newest_first) {
+            json_object_set_new(j, "since_ms", first_member(&a, "since_ms"));
+            json_object_set_new(j, "kept", kept_by(&a));
+        }
+        err = reply(c, j, &a);
     }
     free(r.at);
     asked_fini(&a);
@@ -324,12 +352,6 @@ static json_t *add_member(const struct asked *a, const char *name)
         add_to(sum, json_object_get(json_object_get(answer, "body"), name));
     }
     return sum;
-}
-
-static json_t *first_member(const struct asked *a, const char *name)
-{
-    json_t *v = json_object_get(json_object_get(json_array_get(a->answers, 0), "body"), name);
-    return v != NULL ? json_incref(v) : json_null();
 }
 
 int member_ask_summary(struct admin_call *c)

@@ -13,11 +13,19 @@
 
 /* ---- selectors and places ------------------------------------------------------------------------------ */
 
+/* -1: none is named. */
+static int state_of(const char *name)
+{
+    for (int s = 0; name != NULL && s < ADMIN_STATES; s++)
+        if (strcmp(name, admin_state_name((enum admin_state)s)) == 0)
+            return s;
+    return -1;
+}
+
 /* The selector's strings are borrowed from the arguments; its arrays are freed with selector_fini. */
 static int selector_init(struct admin_selector *sel, struct admin_call *c)
 {
     const json_t *ids = json_object_get(c->args, "ids");
-    const char *state = admin_arg_str(c->args, "state");
     const char *pattern = admin_arg_str(c->args, "reply_match");
     int64_t older_ms = admin_arg_int(c->args, "older_than", 0);
     *sel = (struct admin_selector){
@@ -27,11 +35,8 @@ static int selector_init(struct admin_selector *sel, struct admin_call *c)
         .site = admin_arg_str(c->args, "site"),
         .account = admin_arg_str(c->args, "account"),
         .arrived_before_ms = older_ms > 0 ? clock_wall_ms() - older_ms : 0,
-        .state = -1,
+        .state = state_of(admin_arg_str(c->args, "state")),
     };
-    for (int s = 0; state != NULL && s < ADMIN_STATES; s++)
-        if (strcmp(state, admin_state_name((enum admin_state)s)) == 0)
-            sel->state = s;
     if (json_array_size(ids) > 0) {
         sel->ids = calloc(json_array_size(ids), sizeof(*sel->ids));
         if (sel->ids == NULL)
@@ -136,11 +141,16 @@ static void rows_begin(struct rows *r, struct admin_call *c)
     json_out_open(&r->j, "recipients", '[');
 }
 
+static void rows_next(struct rows *r, uint32_t limit)
+{
+    json_out_opt(&r->j, "next", span_str(r->n >= limit || r->cut ? r->next : ""));
+    json_out_end(&r->j);
+}
+
 static void rows_end(struct rows *r, uint32_t limit)
 {
     json_out_close(&r->j, ']');
-    json_out_opt(&r->j, "next", span_str(r->n >= limit || r->cut ? r->next : ""));
-    json_out_end(&r->j);
+    rows_next(r, limit);
 }
 
 int admin_on_queue(struct admin_call *c)
@@ -203,9 +213,11 @@ int admin_on_track(struct admin_call *c)
         .sender = admin_arg_str(c->args, "sender"),
         .recipient = admin_arg_str(c->args, "recipient"),
         .account = admin_arg_str(c->args, "account"),
+        .state = state_of(admin_arg_str(c->args, "status")),
         .since_ms = admin_arg_int(c->args, "since", 0),
         .until_ms = admin_arg_int(c->args, "until", 0),
     };
+    struct admin_track_info info = { 0 };
     struct admin_page page;
     struct rows r;
     char after[ADMIN_ID_TEXT], id[ADMIN_ID_TEXT];
@@ -213,8 +225,10 @@ int admin_on_track(struct admin_call *c)
     if (id_text != NULL && !admin_id_ok(span_str(id_text), id))
         return admin_fail(&c->e, ERR_BAD, "id is no queue id");
     q.id = id_text != NULL ? id : NULL;
-    if (q.id == NULL && q.message_id == NULL && q.sender == NULL && q.recipient == NULL && q.account == NULL)
-        return admin_fail(&c->e, ERR_BAD, "give at least one of id, message_id, sender, recipient, account");
+    if (q.id == NULL && q.message_id == NULL && q.sender == NULL && q.recipient == NULL && q.account == NULL &&
+        q.state < 0 && q.since_ms == 0 && q.until_ms == 0)
+        return admin_fail(&c->e, ERR_BAD,
+                          "give at least one of id, message_id, sender, recipient, account, status, since, until");
     bool all = false;
     int err = page_init(&page, c, after);
     if (err == 0)
@@ -222,8 +236,12 @@ int admin_on_track(struct admin_call *c)
     if (err != 0 || all)
         return err != 0 ? err : member_ask_rows(c, true);
     rows_begin(&r, c);
-    err = c->ops->track(c->ops->ctx, &q, &page, on_row, &r, &c->e);
-    rows_end(&r, page.limit);
+    err = c->ops->track(c->ops->ctx, &q, &page, on_row, &r, &info, &c->e);
+    json_out_close(&r.j, ']');
+    json_out_time(&r.j, "since_ms", q.since_ms);
+    json_out_bool(&r.j, "history", !info.off);
+    json_out_time(&r.j, "kept_since_ms", info.kept_since_ms);
+    rows_next(&r, page.limit);
     return err;
 }
 

@@ -174,9 +174,15 @@ typedef int admin_summary_fn(void *arg, const struct admin_summary_row *row);
 
 /* ---- tracking ------------------------------------------------------------------------------------------ */
 
-struct admin_track { /* all that are given must match; at least one of id .. recipient is given */
+struct admin_track { /* all that are given must match; at least one is given */
     const char *id, *message_id, *sender, *recipient, *account; /* sender, recipient: as in a selector */
+    int state;                                                  /* enum admin_state, or -1: any */
     int64_t since_ms, until_ms;                                 /* arrival; 0: not given */
+};
+
+struct admin_track_info {
+    bool off;              /* this node keeps no history */
+    int64_t kept_since_ms; /* finished mail that arrived from then on is there */
 };
 
 /* ---- what goes on -------------------------------------------------------------------------------------- */
@@ -398,9 +404,10 @@ struct admin_ops {
     void (*content_close)(void *ctx, struct admin_content *c);
 
     /* Living and ended recipients, newest arrival first: in order of descending (id, rcpt), page.after
-     * likewise. */
+     * likewise. Rows of one (id, rcpt), of a message that left and came back, are not divided: they may be a
+     * few more than the limit. */
     int (*track)(void *ctx, const struct admin_track *q, const struct admin_page *page, admin_row_fn *fn,
-                 void *arg, struct admin_error *e);
+                 void *arg, struct admin_track_info *info, struct admin_error *e);
 
     /* Busiest first, at most `limit` of each table. */
     int (*top)(void *ctx, uint32_t limit, admin_top_fn *fn, void *arg, struct admin_error *e);

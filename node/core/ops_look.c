@@ -108,16 +108,20 @@ static void copy_text(struct span *s, char **at)
 
 static bool wanted_place(const struct tracking *t, uint64_t id, uint32_t rcpt)
 {
-    return t->before_id == 0 || id < t->before_id || (id == t->before_id && rcpt < t->before_rcpt);
+    uint64_t is = spool_id_public(id), before = spool_id_public(t->before_id);
+    return before == 0 || is < before || (is == before && rcpt < t->before_rcpt);
 }
 
 static int compare_track(const void *a, const void *b)
 {
     const struct track_row *x = a, *y = b;
-    if (x->id != y->id)
-        return x->id < y->id ? 1 : -1;
+    uint64_t i = spool_id_public(x->id), k = spool_id_public(y->id);
+    if (i != k)
+        return i < k ? 1 : -1;
     if (x->rcpt != y->rcpt)
         return x->rcpt < y->rcpt ? 1 : -1;
+    if (x->id != y->id)
+        return x->id < y->id ? 1 : -1;
     return row_ended(y) - row_ended(x); /* what ended while we looked is there twice */
 }
 
@@ -147,9 +151,10 @@ static int track_add(struct tracking *t, uint64_t id, const struct admin_row *ro
     for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
         copy_text(spans[i], &at);
     t->n++;
-    if (t->n >= 4 * (size_t)t->limit + 64) { /* only the newest are of interest, each perhaps twice */
+    /* Only the newest are of interest, each perhaps twice; of the last place as many as there are hops. */
+    if (t->n >= 4 * (size_t)t->limit + 128) {
         qsort(t->rows, t->n, sizeof *t->rows, compare_track);
-        while (t->n > 2 * (size_t)t->limit)
+        while (t->n > 2 * ((size_t)t->limit + SPOOL_ID_HOPS_MAX))
             free(t->rows[--t->n].text);
     }
     return 0;
@@ -175,6 +180,11 @@ static int track_living_cb(void *arg, const struct admin_row *row)
 static enum admin_state ended_state(uint8_t state)
 {
     return (enum admin_state)(ADMIN_STATE_DELIVERED + (state - RCPT_DELIVERED));
+}
+
+static uint8_t history_state(int state)
+{
+    return (uint8_t)(RCPT_DELIVERED + (state - ADMIN_STATE_DELIVERED));
 }
 
 static int track_ended_cb(void *arg, const struct history_row *h)
@@ -212,7 +222,9 @@ static int track_living(struct node *n, struct tracking *t)
 {
     const struct admin_track *q = t->q;
     const char *ids[1] = { q->id };
-    struct admin_selector sel = { .state = -1,
+    if (q->state >= ADMIN_STATE_DELIVERED)
+        return 0;
+    struct admin_selector sel = { .state = q->state,
                                   .ids = q->id == NULL ? NULL : ids,
                                   .nids = q->id != NULL,
                                   .sender = q->sender,
@@ -221,38 +233,69 @@ static int track_living(struct node *n, struct tracking *t)
     return look_all(n, &sel, 0, 0, track_living_cb, t);
 }
 
-static int track_ended(struct node *n, struct tracking *t)
+static int track_ended(struct node *n, struct tracking *t, struct admin_track_info *info,
+                       struct admin_error *e)
 {
     const struct admin_track *q = t->q;
     struct history_query hq = { .message_id = span_str(q->message_id),
                                 .account = span_str(q->account),
                                 .sender = span_str(q->sender),
                                 .recipient = span_str(q->recipient),
+                                .states = q->state < 0 ? 0 : 1u << history_state(q->state),
                                 .since_ms = q->since_ms,
                                 .until_ms = q->until_ms,
                                 .after = t->before_id != 0,
                                 .after_id = t->before_id,
                                 .after_rcpt = t->before_rcpt,
                                 .limit = t->limit };
-    if (n->history == NULL)
+    struct history_stats stats;
+    info->off = n->history == NULL;
+    if (info->off)
         return 0;
+    history_stats(n->history, &stats);
+    info->kept_since_ms = stats.kept_since_ms;
+    if (q->state >= 0 && q->state < ADMIN_STATE_DELIVERED)
+        return 0;
+    if (stats.old)
+        return admin_fail(e, ERR_BUSY, "the history is being brought up to date for this version: try again soon");
     if (q->id != NULL)
         (void)spool_id_parse(span_str(q->id), &hq.id); /* ops_track has looked at it */
     /* What ended a moment ago is told when it is on disk. If it cannot be written, what is there must do. */
     (void)spool_flush(n->spool);
     (void)history_flush(n->history);
-    /* People know a message by one id, whatever it is called after it moved. */
-    uint64_t hops = q->id != NULL ? SPOOL_ID_HOPS_MAX : 0, id = hq.id;
-    int err = 0;
-    for (uint64_t hop = 0; err == 0 && hop <= hops; hop++) {
-        hq.id = id | hop << SPOOL_ID_HOP_SHIFT;
-        err = history_query(n->history, &hq, track_ended_cb, t);
+    int err = history_query(n->history, &hq, track_ended_cb, t);
+    return err == ERR_TIMEOUT ? admin_fail(e, err, "it takes too long: give a time, or more of what you know")
+           : err != 0         ? admin_fail(e, err, "cannot look it up: %s", err_text(err))
+                              : 0;
+}
+
+static bool same_place(const struct track_row *a, const struct track_row *b)
+{
+    return spool_id_public(a->id) == spool_id_public(b->id) && a->rcpt == b->rcpt;
+}
+
+/* Newest first. What ended while we looked is there twice; a page does not end in the middle of a place. */
+static void track_give(struct tracking *t, admin_row_fn *fn, void *arg)
+{
+    const struct track_row *last = NULL;
+    uint32_t given = 0;
+    bool enough = false;
+    for (size_t i = 0; i < t->n; i++) {
+        struct track_row *r = &t->rows[i];
+        if (i > 0 && r->id == r[-1].id && r->rcpt == r[-1].rcpt)
+            continue;
+        if ((enough || given >= t->limit) && (last == NULL || !same_place(r, last)))
+            break;
+        spool_id_format(r->id, r->id_text);
+        r->row.id = r->id_text;
+        enough |= fn(arg, &r->row) != 0;
+        given++;
+        last = r;
     }
-    return err;
 }
 
 int ops_track(void *ctx, const struct admin_track *q, const struct admin_page *page, admin_row_fn *fn,
-              void *arg, struct admin_error *e)
+              void *arg, struct admin_track_info *info, struct admin_error *e)
 {
     struct tracking t = { .q = q, .before_rcpt = page->after_rcpt, .limit = page->limit };
     uint64_t id;
@@ -261,26 +304,18 @@ int ops_track(void *ctx, const struct admin_track *q, const struct admin_page *p
     if (page->after_id != NULL && spool_id_parse(span_str(page->after_id), &t.before_id) != 0)
         return admin_fail(e, ERR_BAD, "the page's place is no queue id");
     int err = track_living(ctx, &t); /* first, or one that ends meanwhile would be in neither */
-    if (err == 0)
-        err = track_ended(ctx, &t);
+    if (err != 0)
+        admin_fail(e, err, "cannot look into the queue: %s", err_text(err));
+    else
+        err = track_ended(ctx, &t, info, e);
     if (t.n > 0)
         qsort(t.rows, t.n, sizeof *t.rows, compare_track);
-    int enough = 0;
-    uint32_t given = 0;
-    for (size_t i = 0; i < t.n; i++) {
-        struct track_row *r = &t.rows[i];
-        bool twice = i > 0 && r->id == r[-1].id && r->rcpt == r[-1].rcpt;
-        if (err == 0 && enough == 0 && given < page->limit && !twice) {
-            spool_id_format(r->id, r->id_text);
-            r->row.id = r->id_text;
-            enough = fn(arg, &r->row);
-            given++;
-        }
-    }
+    if (err == 0)
+        track_give(&t, fn, arg);
     for (size_t i = 0; i < t.n; i++)
         free(t.rows[i].text);
     free(t.rows);
-    return err == 0 ? 0 : admin_fail(e, err, "cannot look it up: %s", err_text(err));
+    return err;
 }
 
 /* ---- top ------------------------------------------------------------------------------------------------

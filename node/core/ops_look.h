@@ -9,7 +9,7 @@ int ops_content_open(void *ctx, const char *id, bool headers_only, const struct 
 int ops_content_next(void *ctx, struct admin_content *c, const char **p, size_t *n);
 void ops_content_close(void *ctx, struct admin_content *c);
 int ops_track(void *ctx, const struct admin_track *q, const struct admin_page *page, admin_row_fn *fn,
-              void *arg, struct admin_error *e);
+              void *arg, struct admin_track_info *info, struct admin_error *e);
 int ops_top(void *ctx, uint32_t limit, admin_top_fn *fn, void *arg, struct admin_error *e);
 int ops_site_list(void *ctx, const char *state, const char *after, uint32_t limit, admin_site_fn *fn,
                   void *arg, struct admin_error *e);

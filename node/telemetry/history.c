@@ -325,11 +325,32 @@ static int batch_write(struct history *h)
     return err != 0 ? err : history_db_commit(&h->db);
 }
 
+static int stopping(void *arg)
+{
+    struct history *h = arg;
+    pthread_mutex_lock(&h->lock);
+    bool stop = h->stop;
+    pthread_mutex_unlock(&h->lock);
+    return stop;
+}
+
+/* A stop does not wait for it: the next start begins again. */
+static int upgrade(struct history *h)
+{
+    sqlite3_progress_handler(h->db.sql, 100000, stopping, h);
+    int err = history_db_upgrade(&h->db);
+    if (err == 0)
+        sqlite3_progress_handler(h->db.sql, 0, NULL, NULL);
+    return err;
+}
+
 /* Writes h->work; on an error it stays, to be tried again. */
 static int batch(struct history *h)
 {
     uint64_t before = h->last_seq;
     int err = h->db.sql == NULL ? history_db_recover(&h->db) : 0;
+    if (err == 0 && h->db.old)
+        err = upgrade(h);
     if (err == 0)
         err = batch_write(h);
     if (err != 0) {
@@ -344,6 +365,8 @@ static int batch(struct history *h)
     while (!list_empty(&h->note_used))
         note_free(h, LIST_ITEM(list_first(&h->note_used), struct note, link));
     notes_bound(h, clock_boot_ms());
+    atomic_store(&h->kept_since_ms, h->db.kept_since_ms);
+    atomic_store(&h->old, h->db.old);
     atomic_store(&h->salt, h->db.salt); /* another one after a damaged file was set aside */
     atomic_fetch_add(&h->rows, h->db.rows);
     atomic_fetch_add(&h->batches, h->work.len > 0);
@@ -381,6 +404,8 @@ static bool gather(struct history *h, bool failing)
 {
     int64_t from = clock_mono_ns();
     bool asked = false, more = true;
+    if (h->db.old && !failing) /* nothing is taken before it can be written */
+        return true;
     while (more && !(asked = h->stop || h->flush_asked != h->flush_done)) {
         if (failing) /* what failed waits in `work`; nothing that comes makes it go better */
             more = wait_until(h, from, RETRY_MS);
@@ -465,6 +490,8 @@ int history_open(const struct history_config *config, struct history **out)
     int err = h->db.path == NULL ? -ENOMEM : history_db_open(&h->db);
     if (err == 0) {
         atomic_store(&h->salt, h->db.salt);
+        atomic_store(&h->kept_since_ms, h->db.kept_since_ms);
+        atomic_store(&h->old, h->db.old);
         atomic_store(&h->file_bytes, history_db_bytes(&h->db));
         err = -pthread_create(&h->thread, NULL, thread_main, h);
     }
@@ -505,6 +532,7 @@ void history_stats(struct history *h, struct history_stats *out)
     pthread_mutex_lock(&h->lock);
     *out = (struct history_stats){
         .queued_bytes = h->fill.len + atomic_load(&h->work_bytes),
+        .old = atomic_load(&h->old),
         .behind = h->gap_seq != 0 || atomic_load(&h->failing),
     };
     pthread_mutex_unlock(&h->lock);
@@ -513,5 +541,6 @@ void history_stats(struct history *h, struct history_stats *out)
     out->errors = atomic_load(&h->errors);
     out->notes_dropped = atomic_load(&h->notes_dropped);
     out->file_bytes = atomic_load(&h->file_bytes);
+    out->kept_since_ms = atomic_load(&h->kept_since_ms);
     out->committed_seq = atomic_load(&h->confirmed_seq);
 }

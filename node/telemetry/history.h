@@ -76,7 +76,9 @@ struct history_stats {
     uint64_t rows, batches, errors, notes_dropped;
     uint64_t queued_bytes, file_bytes;
     uint64_t committed_seq;
+    int64_t kept_since_ms; /* whatever arrived since then, and ended, is there */
     bool behind;
+    bool old; /* the file is of an older version, and being brought up to date */
 };
 void history_stats(struct history *h, struct history_stats *out);
 
@@ -84,11 +86,12 @@ void history_stats(struct history *h, struct history_stats *out);
 
 /* All that are given must match. */
 struct history_query {
-    uint64_t id;                     /* 0: not given */
+    uint64_t id;                     /* under whatever hop; 0: not given. Else stands alone with time and place */
     struct span message_id, account; /* exact; empty: not given */
     struct span sender, recipient;   /* whole address, "@domain" or (sender) "<>"; without case */
+    uint32_t states;                 /* 1 << RCPT_...: any of these; 0: any at all */
     int64_t since_ms, until_ms;      /* arrival, until exclusive; 0: not given */
-    bool after;                      /* only rows after (after_id, after_rcpt) in the order of the answer */
+    bool after;                      /* only rows after the place (after_id, after_rcpt) */
     uint64_t after_id;
     uint32_t after_rcpt;
     uint32_t limit; /* 0: 1000 */
@@ -111,8 +114,10 @@ struct history_row { /* empty or 0: not known */
 /* 0: go on; else: enough. */
 typedef int history_row_fn(void *arg, const struct history_row *row);
 
-/* Newest first: by descending (id, rcpt). 0, or an error (ERR_TIMEOUT: it took more than 10 s). Any thread.
- */
+/* Newest first: by descending place, which is the id as people see it, without its hop, and the recipient. A message
+ * that left and came back has rows at one place; these come together, even beyond the limit. 0, or an error
+ * (ERR_TIMEOUT: it took more than 4 s; ERR_BUSY: a file of an
+ * older version is being brought up to date, which is done beside everything else). Any thread. */
 int history_query(struct history *h, const struct history_query *query, history_row_fn *fn, void *arg);
 
 #endif

@@ -20,27 +20,6 @@
 
 #define STRETCH_ROWS 32768
 
-static const char schema[] =
-    "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;"
-    "INSERT OR IGNORE INTO meta VALUES('salt', random());"
-    "CREATE TABLE IF NOT EXISTS stretch(seq INTEGER PRIMARY KEY, start INTEGER, first INTEGER, last INTEGER,"
-    " rows INTEGER);"
-    "CREATE TABLE IF NOT EXISTS message(id INTEGER PRIMARY KEY, arrival INTEGER, size INTEGER, class INTEGER,"
-    " nrcpts INTEGER, stretch INTEGER, sender_key INTEGER, message_key INTEGER, account_key INTEGER, sender "
-    "TEXT,"
-    " account TEXT, tenant TEXT, message_id TEXT, client_ip TEXT, client_name TEXT, helo TEXT, protocol TEXT,"
-    " listener TEXT);"
-    "CREATE INDEX IF NOT EXISTS message_sender ON message(stretch, sender_key);"
-    "CREATE INDEX IF NOT EXISTS message_account ON message(stretch, account_key);"
-    "CREATE INDEX IF NOT EXISTS message_message ON message(stretch, message_key);"
-    "CREATE TABLE IF NOT EXISTS recipient(id INTEGER, rcpt INTEGER, stretch INTEGER, key INTEGER, state "
-    "INTEGER,"
-    " attempts INTEGER, ended INTEGER, address TEXT, reply TEXT, site TEXT, mx TEXT, mx_ip TEXT, source_ip "
-    "TEXT,"
-    " tls TEXT, PRIMARY KEY(id, rcpt)) WITHOUT ROWID;"
-    "CREATE INDEX IF NOT EXISTS recipient_key ON recipient(stretch, key);"
-    "CREATE TABLE IF NOT EXISTS signature(id INTEGER PRIMARY KEY, dkim TEXT);";
-
 /* ---- keys: FNV-1a, since it must stay the same from one process to the next ---- */
 
 static uint64_t fnv(uint64_t h, struct span s, bool fold)
@@ -128,6 +107,7 @@ static int prepare_all(struct history_db *db)
         { &db->delete_message, "DELETE FROM message WHERE id=?1" },
         { &db->put_signature, "INSERT OR IGNORE INTO signature VALUES(?1,?2)" },
         { &db->delete_signature, "DELETE FROM signature WHERE id=?1" },
+        { &db->put_meta, "INSERT OR REPLACE INTO meta VALUES(?1,?2)" },
         { &db->put_stretch, "INSERT OR REPLACE INTO stretch VALUES(?1,?2,?3,?4,?5)" },
         { &db->delete_stretch, "DELETE FROM stretch WHERE seq=?1" },
         { &db->size,
@@ -142,16 +122,17 @@ static int prepare_all(struct history_db *db)
     return 0;
 }
 
-static int read_salt(struct history_db *db)
+static int read_meta(struct history_db *db, const char *name, int64_t *out)
 {
     sqlite3_stmt *stmt = NULL;
-    int err = prepare(db, &stmt, "SELECT value FROM meta WHERE name='salt'");
+    int err = prepare(db, &stmt, "SELECT value FROM meta WHERE name=?1");
     if (err != 0)
         return err;
+    sqlite3_bind_text(stmt, 1, name, -1, SQLITE_STATIC);
     if (sqlite3_step(stmt) != SQLITE_ROW)
         err = failed(db, "reading");
     else
-        db->salt = (uint64_t)sqlite3_column_int64(stmt, 0);
+        *out = sqlite3_column_int64(stmt, 0);
     sqlite3_finalize(stmt);
     return err;
 }
@@ -226,11 +207,12 @@ static struct history_stretch *stretch_of(struct history_db *db, uint64_t id)
     return &db->stretches.p[low];
 }
 
-/* What comes from now on goes into a new one, once the newest is full. */
+/* What comes from now on goes into a new one, once the newest is full. It begins where no two ids differ by the hop
+ * or the node alone: so what people see as one message is in one. */
 static void stretch_turn(struct history_db *db)
 {
     struct history_stretch last = db->stretches.p[db->stretches.n - 1];
-    struct history_stretch next = { .seq = last.seq + 1, .start = db->newest + 1, .first_ms = INT64_MAX };
+    struct history_stretch next = { .seq = last.seq + 1, .start = spool_id_public(db->newest | 0xfff) + 1, .first_ms = INT64_MAX };
     if (last.rows >= STRETCH_ROWS && next.start > last.start)
         (void)stretch_add(&db->stretches, &next); /* without memory the old one grows on */
 }
@@ -258,6 +240,7 @@ static int open_once(struct history_db *db)
     static const char pragmas[] = "PRAGMA page_size=8192; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
                                   "PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;"
                                   "PRAGMA wal_autocheckpoint=8000; PRAGMA journal_size_limit=67108864;";
+    int64_t salt = 0;
     int err = make_file(db);
     if (err != 0)
         return err;
@@ -266,9 +249,12 @@ static int open_once(struct history_db *db)
     sqlite3_busy_timeout(db->sql, 10000);
     if (sqlite3_exec(db->sql, pragmas, NULL, NULL, NULL) != SQLITE_OK)
         return failed(db, "opening");
-    if (sqlite3_exec(db->sql, schema, NULL, NULL, NULL) != SQLITE_OK)
+    if (history_schema_make(db->sql, &db->old) != 0)
         return failed(db, "making tables");
-    err = read_salt(db);
+    err = read_meta(db, "salt", &salt);
+    if (err == 0 && !db->old)
+        err = read_meta(db, "kept_since", &db->kept_since_ms);
+    db->salt = (uint64_t)salt;
     if (err == 0)
         err = prepare_all(db);
     if (err == 0)
@@ -276,12 +262,20 @@ static int open_once(struct history_db *db)
     return err;
 }
 
+int history_db_upgrade(struct history_db *db)
+{
+    if (history_schema_upgrade(db->sql, db->path) != 0)
+        return failed(db, "bringing it up to date");
+    db->old = false;
+    return read_meta(db, "kept_since", &db->kept_since_ms);
+}
+
 void history_db_close(struct history_db *db)
 {
     sqlite3_stmt **all[] = { &db->begin,       &db->commit,         &db->rollback,     &db->put_message,
                              &db->put_rcpt,    &db->oldest,         &db->delete_rcpts, &db->delete_message,
                              &db->put_stretch, &db->delete_stretch, &db->size,         &db->put_signature,
-                             &db->delete_signature };
+                             &db->delete_signature, &db->put_meta };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         sqlite3_finalize(*all[i]);
         *all[i] = NULL;
@@ -480,6 +474,13 @@ static int delete_message(struct history_db *db, int64_t id)
     return err != 0 ? err : run(db, db->delete_message, "deleting");
 }
 
+int history_db_put_meta(struct history_db *db, const char *name, int64_t value)
+{
+    sqlite3_bind_text(db->put_meta, 1, name, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(db->put_meta, 2, value);
+    return run(db, db->put_meta, "writing");
+}
+
 /* Stretches of which nothing is left. */
 static int drop_stretches(struct history_db *db, uint64_t oldest_id)
 {
@@ -499,7 +500,7 @@ static int drop_stretches(struct history_db *db, uint64_t oldest_id)
 
 int history_db_prune(struct history_db *db, int64_t before_ms, uint64_t max_bytes, uint32_t max)
 {
-    int64_t ids[PRUNE_MAX];
+    int64_t ids[PRUNE_MAX], last_ms = 0;
     uint32_t n = 0;
     uint64_t oldest_id = db->newest + 1; /* of those that stay */
     if (max > PRUNE_MAX)
@@ -511,12 +512,13 @@ int history_db_prune(struct history_db *db, int64_t before_ms, uint64_t max_byte
     sqlite3_bind_int64(db->oldest, 1, (int64_t)max + 1);
     int code;
     while ((code = sqlite3_step(db->oldest)) == SQLITE_ROW) {
-        int64_t id = sqlite3_column_int64(db->oldest, 0);
-        if (n == max || sqlite3_column_int64(db->oldest, 1) >= before_ms) {
+        int64_t id = sqlite3_column_int64(db->oldest, 0), arrival_ms = sqlite3_column_int64(db->oldest, 1);
+        if (n == max || arrival_ms >= before_ms) {
             oldest_id = (uint64_t)id;
             break;
         }
         ids[n++] = id;
+        last_ms = arrival_ms > last_ms ? arrival_ms : last_ms;
     }
     int err = code == SQLITE_ROW || code == SQLITE_DONE ? 0 : failed(db, "deleting");
     sqlite3_reset(db->oldest);
@@ -526,6 +528,10 @@ int history_db_prune(struct history_db *db, int64_t before_ms, uint64_t max_byte
         memset(db->recent, 0, sizeof db->recent);
         if (err == 0)
             err = drop_stretches(db, oldest_id);
+        if (err == 0 && last_ms >= db->kept_since_ms) {
+            db->kept_since_ms = last_ms + 1;
+            err = history_db_put_meta(db, "kept_since", db->kept_since_ms);
+        }
     }
     return err != 0 ? err : (int)n;
 }

@@ -34,11 +34,13 @@ struct history_db {
     uint64_t salt; /* of the keys; of this file */
     sqlite3 *sql;
     sqlite3_stmt *begin, *commit, *rollback, *put_message, *put_rcpt, *oldest, *delete_rcpts, *delete_message,
-        *put_stretch, *delete_stretch, *put_signature, *delete_signature, *size;
+        *put_stretch, *delete_stretch, *put_signature, *delete_signature, *put_meta, *size;
     struct history_stretches stretches;
     uint64_t newest;                 /* id */
+    int64_t kept_since_ms;           /* whatever arrived from then on is there */
     uint64_t recent[HISTORY_RECENT]; /* ids of messages that have their row */
     uint32_t rows;                   /* in this transaction */
+    bool old;                        /* to be brought up to date before it can be asked */
     int code;                        /* SQLite's, of the last failure */
 };
 
@@ -65,6 +67,9 @@ void history_db_close(struct history_db *db);
 /* After a failure: open it again; a damaged file is set aside. */
 int history_db_recover(struct history_db *db);
 
+/* When it is old. */
+int history_db_upgrade(struct history_db *db);
+
 int history_db_begin(struct history_db *db);
 int history_db_put_message(struct history_db *db, const struct history_message *m);
 /* The message has its row. */
@@ -72,9 +77,16 @@ int history_db_put_signature(struct history_db *db, uint64_t id, struct span dki
 int history_db_put_end(struct history_db *db, const struct history_end *e);
 /* Deletes some of what is too old or too much; at most `max` messages. The number of them, or an error. */
 int history_db_prune(struct history_db *db, int64_t before_ms, uint64_t max_bytes, uint32_t max);
+int history_db_put_meta(struct history_db *db, const char *name, int64_t value);
 int history_db_commit(struct history_db *db);
 void history_db_rollback(struct history_db *db);
 uint64_t history_db_bytes(struct history_db *db);
+
+/* history_schema.c. Makes the tables; `old`: there are those of an older version, still to be brought up to date. Both: 0,
+ * or -1, and SQLite says why. */
+int history_schema_make(sqlite3 *sql, bool *old);
+/* Takes as long as it takes to read the file. The connection is closed if it fails. */
+int history_schema_upgrade(sqlite3 *sql, const char *path);
 
 /* Reads them; the array is to be freed. 0, -ENOMEM or ERR_FAILED. */
 int history_stretches_read(sqlite3 *sql, struct history_stretches *out);
@@ -108,7 +120,8 @@ struct history {
     uint64_t last_seq; /* told in what was committed */
 
     atomic_uint_fast64_t rows, batches, errors, notes_dropped, file_bytes, confirmed_seq, work_bytes, salt;
-    atomic_bool failing;
+    atomic_int_fast64_t kept_since_ms;
+    atomic_bool failing, old;
 };
 
 #endif

@@ -1,11 +1,11 @@
 /* Looking things up in the history. The caller's thread, with a connection of its own.
  *
  * The answer is wanted newest first, and at most `limit` of it: so the stretches of ids are asked one after
- * the other from the newest down, each by the most telling index that the question allows, and those that
- * hold nothing of the time asked for are left out. Whatever else is asked for is checked row by row, as is
- * the text behind each key.
+ * the other from the newest down, and those that hold nothing of the time asked for are left out. Of each,
+ * history_find.c says from the indexes alone which rows may be meant; these are read, newest first, until
+ * there is enough. Whatever was asked for is checked row by row, as is the text behind each key.
  */
-#include "node/telemetry/history_impl.h"
+#include "node/telemetry/history_find.h"
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -14,18 +14,18 @@
 #include <stdlib.h>
 
 #define LIMIT_DEFAULT 1000
-#define TIME_MAX_MS 10000
-
-enum drive { DRIVE_WALK, DRIVE_MESSAGE_ID, DRIVE_RCPT, DRIVE_SENDER, DRIVE_ACCOUNT };
+#define TIME_MAX_MS 4000 /* less than another node waits */
 
 struct query {
     const struct history_query *ask;
-    sqlite3 *sql;
-    uint64_t salt;
+    struct history_find find;
+    sqlite3_stmt *row;
     int64_t deadline_ms; /* of clock_boot_ms */
-    uint32_t low, high;  /* keys of the condition that drives */
     uint32_t left;       /* of the limit */
+    struct history_place last;
     bool enough;
+    history_row_fn *fn;
+    void *arg;
 };
 
 static int out_of_time(void *arg)
@@ -34,71 +34,13 @@ static int out_of_time(void *arg)
     return clock_boot_ms() > q->deadline_ms;
 }
 
-static int failed(const struct query *q)
-{
-    if (sqlite3_errcode(q->sql) == SQLITE_INTERRUPT)
-        return ERR_TIMEOUT;
-    log_error("history", "a query failed: %s", sqlite3_errmsg(q->sql));
-    return ERR_FAILED;
-}
-
-/* "@domain" as a range of keys, an address as one. */
-static void address_range(struct query *q, struct span text)
-{
-    if (text.p[0] == '@') {
-        q->low = history_key_domain(q->salt, span_sub(text, 1));
-        q->high = q->low | UINT16_MAX;
-    } else {
-        bool null = span_eq(text, SPAN_LIT("<>"));
-        q->low = q->high = history_key_address(q->salt, null ? SPAN_LIT("") : text);
-    }
-}
-
-static enum drive choose(struct query *q)
-{
-    const struct history_query *a = q->ask;
-    if (a->id != 0)
-        return DRIVE_WALK;
-    if (a->message_id.n > 0) {
-        q->low = q->high = history_key_text(q->salt, a->message_id);
-        return DRIVE_MESSAGE_ID;
-    }
-    if (a->recipient.n > 0) {
-        address_range(q, a->recipient);
-        return DRIVE_RCPT;
-    }
-    if (a->sender.n > 0) {
-        address_range(q, a->sender);
-        return DRIVE_SENDER;
-    }
-    if (a->account.n > 0) {
-        q->low = q->high = history_key_text(q->salt, a->account);
-        return DRIVE_ACCOUNT;
-    }
-    return DRIVE_WALK;
-}
-
-#define COLUMNS                                                                                              \
-    "SELECT r.id, r.rcpt, r.state, r.attempts, r.ended, r.address, r.reply, r.site, r.mx, r.mx_ip, "         \
-    "r.source_ip,"                                                                                           \
-    " r.tls, m.arrival, m.size, m.class, m.nrcpts, m.sender, m.account, m.tenant, m.message_id, "            \
-    "m.client_ip,"                                                                                           \
-    " m.client_name, m.helo, m.protocol, m.listener, (SELECT dkim FROM signature s WHERE s.id=r.id)"
-
-/* CROSS JOIN: the left one drives (SQLite keeps its order). A row of a recipient always has its message's. ?1
- * is the stretch, ?2 to ?3 the keys, ?4 to ?5 the ids. */
-#define BY_RCPT COLUMNS " FROM recipient r CROSS JOIN message m ON m.id=r.id WHERE "
-#define BY_MESSAGE COLUMNS " FROM message m CROSS JOIN recipient r ON r.id=m.id WHERE m.stretch=?1 AND "
-#define RCPT_IDS " AND r.id BETWEEN ?4 AND ?5 ORDER BY r.id DESC, r.rcpt DESC"
-#define MESSAGE_IDS " AND m.id BETWEEN ?4 AND ?5 ORDER BY m.id DESC, r.rcpt DESC"
-
-static const char *const drives[] = {
-    [DRIVE_WALK] = BY_RCPT "?1 IS ?1 AND ?2 IS ?2 AND ?3 IS ?3" RCPT_IDS,
-    [DRIVE_MESSAGE_ID] = BY_MESSAGE "m.message_key BETWEEN ?2 AND ?3" MESSAGE_IDS,
-    [DRIVE_RCPT] = BY_RCPT "r.stretch=?1 AND r.key BETWEEN ?2 AND ?3" RCPT_IDS,
-    [DRIVE_SENDER] = BY_MESSAGE "m.sender_key BETWEEN ?2 AND ?3" MESSAGE_IDS,
-    [DRIVE_ACCOUNT] = BY_MESSAGE "m.account_key BETWEEN ?2 AND ?3" MESSAGE_IDS,
-};
+/* CROSS JOIN: the left one drives (SQLite keeps its order). A row of a recipient always has its message's. */
+static const char row_text[] =
+    "SELECT r.id, r.rcpt, r.state, r.attempts, r.ended, r.address, r.reply, r.site, r.mx, r.mx_ip, "
+    "r.source_ip, r.tls, m.arrival, m.size, m.class, m.nrcpts, m.sender, m.account, m.tenant, m.message_id, "
+    "m.client_ip, m.client_name, m.helo, m.protocol, m.listener,"
+    " (SELECT dkim FROM signature s WHERE s.id=r.id)"
+    " FROM recipient r CROSS JOIN message m ON m.id=r.id WHERE r.id=?1 AND r.rcpt=?2";
 
 static struct span column_text(sqlite3_stmt *stmt, int at)
 {
@@ -149,11 +91,11 @@ static bool address_matches(struct span ask, struct span is)
 
 static bool row_matches(const struct history_query *a, const struct history_row *row)
 {
-    if (a->id != 0 && a->id != row->id)
-        return false;
     if (a->message_id.n > 0 && !span_eq(a->message_id, row->message_id))
         return false;
     if (a->account.n > 0 && !span_eq(a->account, row->account))
+        return false;
+    if (a->states != 0 && (row->state >= 32 || (a->states >> row->state & 1) == 0))
         return false;
     /* an unknown sender (nrcpts 0) is not the null one */
     bool null_sender = span_eq(a->sender, SPAN_LIT("<>"));
@@ -162,61 +104,83 @@ static bool row_matches(const struct history_query *a, const struct history_row 
     return address_matches(a->recipient, row->recipient);
 }
 
-static bool row_follows(const struct history_query *a, const struct history_row *row)
-{
-    return !a->after || row->id < a->after_id || (row->id == a->after_id && row->rcpt < a->after_rcpt);
-}
-
 static bool row_in_time(const struct history_query *a, const struct history_row *row)
 {
     return row->arrival_ms >= a->since_ms && (a->until_ms == 0 || row->arrival_ms < a->until_ms);
 }
 
-/* One stretch's rows, ids from `first` to `last`. */
-static int answer(struct query *q, sqlite3_stmt *stmt, int64_t seq, uint64_t first, uint64_t last,
-                  history_row_fn *fn, void *arg)
+/* A page does not end in the middle of a place: what follows begins after it. */
+static bool page_is_full(const struct query *q, const struct history_place *at)
 {
-    const struct history_query *a = q->ask;
-    int code = SQLITE_DONE;
-    sqlite3_reset(stmt);
-    sqlite3_bind_int64(stmt, 1, seq);
-    sqlite3_bind_int64(stmt, 2, (int32_t)q->low);
-    sqlite3_bind_int64(stmt, 3, (int32_t)q->high);
-    sqlite3_bind_int64(stmt, 4, (int64_t)first);
-    sqlite3_bind_int64(stmt, 5, (int64_t)last);
-    while (!q->enough && (code = sqlite3_step(stmt)) == SQLITE_ROW) {
-        struct history_row row;
-        read_row(stmt, &row);
-        if (!row_matches(a, &row) || !row_in_time(a, &row) || !row_follows(a, &row))
-            continue;
-        q->left--;
-        q->enough = fn(arg, &row) != 0 || q->left == 0;
-    }
-    return q->enough || code == SQLITE_DONE ? 0 : failed(q);
+    return q->left == 0 && history_place_compare(&q->last, at) != 0;
 }
 
-static int ask_all(struct query *q, const struct history_stretches *all, history_row_fn *fn, void *arg)
+static int give(struct query *q, const struct history_place *at)
 {
     const struct history_query *a = q->ask;
-    sqlite3_stmt *stmt = NULL;
+    struct history_row row;
+    if (page_is_full(q, at)) {
+        q->enough = true;
+        return 0;
+    }
+    sqlite3_bind_int64(q->row, 1, (int64_t)at->id);
+    sqlite3_bind_int64(q->row, 2, at->rcpt);
+    int code = sqlite3_step(q->row);
+    if (code == SQLITE_ROW) {
+        read_row(q->row, &row);
+        if (row_matches(a, &row) && row_in_time(a, &row)) {
+            q->left -= q->left > 0;
+            q->last = *at;
+            q->enough = q->fn(q->arg, &row) != 0;
+        }
+    }
+    sqlite3_reset(q->row);
+    return code == SQLITE_ROW || code == SQLITE_DONE ? 0 : history_find_failed(&q->find);
+}
+
+/* Reads the rows of the places, or with places of whole messages those of all their recipients. */
+static int give_all(struct query *q, struct history_places *places)
+{
+    struct history_places group = { 0 };
     int err = 0;
-    if (sqlite3_prepare_v2(q->sql, drives[choose(q)], -1, &stmt, NULL) != SQLITE_OK)
-        return failed(q);
+    for (uint32_t i = 0; i < places->n && err == 0 && !q->enough;) {
+        if (places->rcpts) {
+            err = give(q, &places->p[i++]);
+            continue;
+        }
+        err = history_find_group(&q->find, places, &i, &group);
+        for (uint32_t k = 0; k < group.n && err == 0 && !q->enough; k++)
+            err = give(q, &group.p[k]);
+    }
+    free(group.p);
+    return err;
+}
+
+static int ask_id(struct query *q)
+{
+    struct history_places places = { 0 };
+    int err = history_find_id(&q->find, &places);
+    if (err == 0)
+        err = give_all(q, &places);
+    free(places.p);
+    return err;
+}
+
+static int ask_all(struct query *q, const struct history_stretches *all)
+{
+    const struct history_query *a = q->ask;
+    struct history_places places = { 0 };
+    int err = 0;
     for (uint32_t i = all->n; i-- > 0 && err == 0 && !q->enough;) {
         const struct history_stretch *s = &all->p[i];
-        uint64_t first = i == 0 ? 0 : s->start;
-        uint64_t last = i + 1 < all->n ? all->p[i + 1].start - 1 : INT64_MAX;
-        if (a->after && last > a->after_id)
-            last = a->after_id;
-        if (a->id != 0 && (a->id < first || a->id > last))
+        if ((a->after && i > 0 && spool_id_public(s->start) > spool_id_public(a->after_id)) ||
+            s->last_ms < a->since_ms || (a->until_ms != 0 && s->first_ms >= a->until_ms))
             continue;
-        if (a->id != 0)
-            first = last = a->id;
-        if (first > last || s->last_ms < a->since_ms || (a->until_ms != 0 && s->first_ms >= a->until_ms))
-            continue;
-        err = answer(q, stmt, s->seq, first, last, fn, arg);
+        err = history_find_stretch(&q->find, s, &places);
+        if (err == 0)
+            err = give_all(q, &places);
     }
-    sqlite3_finalize(stmt);
+    free(places.p);
     return err;
 }
 
@@ -224,26 +188,38 @@ int history_query(struct history *h, const struct history_query *ask, history_ro
 {
     static const char begin[] = "PRAGMA query_only=1; PRAGMA cache_size=-4096; BEGIN";
     struct query q = { .ask = ask,
-                       .salt = atomic_load(&h->salt),
+                       .find = { .ask = ask, .salt = atomic_load(&h->salt) },
                        .deadline_ms = clock_boot_ms() + TIME_MAX_MS,
-                       .left = ask->limit != 0 ? ask->limit : LIMIT_DEFAULT };
+                       .left = ask->limit != 0 ? ask->limit : LIMIT_DEFAULT,
+                       .fn = fn,
+                       .arg = arg };
     struct history_stretches all = { 0 };
+    if (atomic_load(&h->old))
+        return ERR_BUSY;
     int err = ERR_FAILED;
-    if (sqlite3_open_v2(h->db.path, &q.sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
-        log_error("history", "%s: %s", h->db.path, q.sql != NULL ? sqlite3_errmsg(q.sql) : "no memory");
+    sqlite3 **sql = &q.find.sql;
+    if (sqlite3_open_v2(h->db.path, sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
+        log_error("history", "%s: %s", h->db.path, *sql != NULL ? sqlite3_errmsg(*sql) : "no memory");
         goto out;
     }
-    sqlite3_busy_timeout(q.sql, 2000);
-    sqlite3_progress_handler(q.sql, 10000, out_of_time, &q);
-    if (sqlite3_exec(q.sql, begin, NULL, NULL, NULL) != SQLITE_OK) {
-        err = failed(&q);
+    sqlite3_busy_timeout(*sql, 2000);
+    sqlite3_progress_handler(*sql, 10000, out_of_time, &q);
+    if (sqlite3_exec(*sql, begin, NULL, NULL, NULL) != SQLITE_OK ||
+        sqlite3_prepare_v2(*sql, row_text, -1, &q.row, NULL) != SQLITE_OK) {
+        err = history_find_failed(&q.find);
         goto out;
     }
-    err = history_stretches_read(q.sql, &all);
+    if (ask->id != 0) {
+        err = ask_id(&q);
+        goto out;
+    }
+    err = history_stretches_read(*sql, &all);
     if (err == 0)
-        err = ask_all(&q, &all, fn, arg);
+        err = ask_all(&q, &all);
     free(all.p);
 out:
-    sqlite3_close(q.sql);
+    sqlite3_finalize(q.row);
+    history_find_fini(&q.find);
+    sqlite3_close(*sql);
     return err;
 }

@@ -21,12 +21,13 @@ static int on_queue_list(void *ctx, const struct admin_selector *sel, const stru
 }
 
 static int on_track(void *ctx, const struct admin_track *q, const struct admin_page *page, admin_row_fn *fn,
-                    void *arg, struct admin_error *e)
+                    void *arg, struct admin_track_info *info, struct admin_error *e)
 {
     struct admin_row row = { .id = "0000000000AA1" };
     (void)ctx, (void)e, (void)page;
     ensure(q->id != NULL || q->message_id != NULL || q->sender != NULL || q->recipient != NULL ||
-           q->account != NULL);
+           q->account != NULL || q->state >= 0 || q->since_ms != 0 || q->until_ms != 0);
+    info->off = true;
     fn(arg, &row);
     return 0;
 }

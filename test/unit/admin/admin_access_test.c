@@ -243,6 +243,7 @@ static void test_parameters_are_checked(void **state)
     expect_bad("GET", "/v1/queue?after=x", NULL);
     expect_bad("GET", "/v1/track", NULL);
     expect_bad("GET", "/v1/track?id=A&since=yesterday", NULL);
+    expect_bad("GET", "/v1/track?id=A&status=lost", NULL);
     expect_bad("GET", "/v1/trace", NULL);
     expect_bad("GET", "/v1/trace?side=server&site=x", NULL);
     expect_bad("POST", "/v1/queue/retry?all=true", "{}");

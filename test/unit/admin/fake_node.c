@@ -284,16 +284,17 @@ static void on_content_close(void *ctx, struct admin_content *c)
 }
 
 static int on_track(void *ctx, const struct admin_track *q, const struct admin_page *page, admin_row_fn *fn,
-                    void *arg, struct admin_error *e)
+                    void *arg, struct admin_track_info *info, struct admin_error *e)
 {
     LOCKED((struct fake_node *)ctx);
-    (void)e;
     struct fake_node *f = ctx;
     uint32_t n = 0;
+    (void)e, info->kept_since_ms = INT64_C(1700000000000);
     for (int i = FAKE_ROWS - 1; i >= 0 && n < page->limit; i--) {
         struct admin_row *row = &f->rows[i];
         if ((q->id != NULL && strcmp(q->id, row->id) != 0) ||
             (q->message_id != NULL && strstr(row->message_id.p, q->message_id) == NULL) ||
+            (q->state >= 0 && row->state != (enum admin_state)q->state) ||
             (q->since_ms != 0 && row->arrival_ms < q->since_ms) ||
             (q->until_ms != 0 && row->arrival_ms >= q->until_ms))
             continue;

@@ -21,6 +21,7 @@ LAYERS = (
     ("gossip/", ("base/", "gossip/")),
     ("node/", ("base/", "spool/", "consensus/", "gossip/", "node/")),
     ("cli/", ("base/", "node/admin/", "cli/")),
+    ("test/bench/histories.c", ("base/", "node/telemetry/", "spool/", "test/bench/")),
     ("test/bench/grants.c", ("base/", "consensus/", "node/", "test/bench/")),
     ("test/bench/", ("base/", "test/bench/")),
     ("test/", ("base/", "spool/", "consensus/", "gossip/", "node/", "cli/", "test/")),

@@ -1,0 +1,129 @@
+/* Finding things in the history: what is asked for together, how pages end, and a file of an older version. */
+#include "test/unit/telemetry/history_fixture.h"
+
+/* As the first version made it: with its tables, but nothing that came later. */
+static void make_old(void)
+{
+    char path[256];
+    sqlite3 *sql;
+    assert_int_equal(sqlite3_open(in_dir(path, "history.db"), &sql), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(sql,
+                                  "DROP INDEX message_arrival; DROP INDEX recipient_state;"
+                                  "DELETE FROM meta WHERE name<>'salt'; PRAGMA user_version=0",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(sql);
+}
+
+static void an_old_file_is_brought_up_to_date(void **state)
+{
+    (void)state;
+    struct history_stats s;
+    struct history *h = open_plain();
+    for (uint64_t k = 1; k <= 100; k++)
+        tell(h, k, k, true);
+    history_close(h);
+    make_old();
+    h = open_plain();
+    tell(h, 101, 101, true);
+    assert_int_equal(history_flush(h), 0);
+    history_stats(h, &s);
+    assert_false(s.old);
+    assert_int_equal(s.kept_since_ms, T0 + 1000); /* of the oldest that was there */
+    assert_int_equal(ask(h, (struct history_query){ .states = 1u << RCPT_BOUNCED, .limit = 500 })->n, 101);
+    assert_int_equal(ask(h, (struct history_query){ .since_ms = T0 + 50000, .until_ms = T0 + 60000 })->n, 20);
+    assert_int_equal(ask(h, (struct history_query){ .sender = SPAN_LIT("user5@s1.example") })->n, 20);
+    history_close(h);
+    h = open_plain(); /* once is enough */
+    history_stats(h, &s);
+    assert_false(s.old);
+    assert_int_equal(ask(h, (struct history_query){ .id = 7 << 20 })->n, 2);
+    history_close(h);
+}
+
+/* What is asked for together is found by one index and cut down by others, and never more or less than that. */
+static void many_things_at_once(void **state)
+{
+    (void)state;
+    struct history *h = open_plain();
+    for (uint64_t k = 1; k <= 2000; k++)
+        tell(h, k, k, true);
+    assert_int_equal(history_flush(h), 0);
+    const uint32_t bounced = 1u << RCPT_BOUNCED, delivered = 1u << RCPT_DELIVERED;
+    assert_int_equal(ask(h, (struct history_query){ .states = bounced, .limit = 4000 })->n, 2000);
+    assert_int_equal(ask(h, (struct history_query){ .states = delivered, .limit = 4000 })->n, 2000);
+    assert_int_equal(ask(h, (struct history_query){ .states = bounced | delivered, .limit = 4000 })->n, 4000);
+    assert_int_equal(ask(h, (struct history_query){ .states = 1u << RCPT_EXPIRED })->n, 0);
+    /* recipient 1 bounced, of domain k%5+1; the sender's domain is k%2 */
+    struct history_query q = { .states = bounced,
+                               .recipient = SPAN_LIT("@d2.example"),
+                               .sender = SPAN_LIT("@s1.example"),
+                               .account = SPAN_LIT("odd"),
+                               .limit = 4000 };
+    assert_int_equal(ask(h, q)->n, 200);
+    q.since_ms = T0 + 1000000;
+    q.until_ms = T0 + 1500000;
+    assert_int_equal(ask(h, q)->n, 50);
+    q.account = SPAN_LIT("even");
+    assert_int_equal(ask(h, q)->n, 0);
+    history_close(h);
+}
+
+static const char *ip_of(int i)
+{
+    static const char *const ips[] = { "192.0.2.10", "192.0.2.11", "192.0.2.12" };
+    return ips[i];
+}
+
+/* A message that left and came back is one to people: whatever a page's limit, it is on one page. */
+static void hops_share_a_place(void **state)
+{
+    (void)state;
+    struct history *h = open_plain();
+    tell(h, 1, 1, true);
+    tell(h, 3, 2, true);
+    const uint64_t id = 2 << 20;
+    for (uint64_t hop = 0; hop < 3; hop++) {
+        struct envelope_rcpt rcpt = { .address = SPAN_LIT("a@b.example") };
+        struct envelope env = { .id = id + (hop << SPOOL_ID_HOP_SHIFT),
+                                .arrival_ms = T0 + 2000,
+                                .mail_from = SPAN_LIT("s@s.example"),
+                                .nrcpts = 1,
+                                .rcpts = &rcpt };
+        struct history_rcpt r = { .source_ip = span_str(ip_of((int)hop)) };
+        struct spool_rcpt_update u = { .to = { .state = hop < 2 ? RCPT_MOVED : RCPT_DELIVERED } };
+        history_note(h, &env, &r, 1);
+        history_ended(h, env.id, &u, 1, 3 + hop);
+    }
+    assert_int_equal(history_flush(h), 0);
+    struct history_query q = { .limit = 3 };
+    uint32_t seen = 0;
+    for (int page = 0; page < 2; page++) {
+        static struct found f;
+        memset(&f, 0, sizeof f);
+        assert_int_equal(history_query(h, &q, on_any_row, &f), 0);
+        seen += f.n;
+        assert_int_equal(f.n, page == 0 ? 5 : 2); /* two of message 3, and all of the three hops */
+        q.after = true;
+        q.after_id = spool_id_public(f.ids[f.n - 1]);
+        q.after_rcpt = f.rcpts[f.n - 1];
+    }
+    assert_int_equal(seen, 7);
+    static struct found f;
+    memset(&f, 0, sizeof f);
+    assert_int_equal(history_query(h, &(struct history_query){ .id = id }, on_any_row, &f), 0);
+    assert_int_equal(f.n, 3);
+    assert_int_equal(f.ids[0], id + (2u << SPOOL_ID_HOP_SHIFT));
+    history_close(h);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_dir, drop_dir)
+    const struct CMUnitTest tests[] = {
+        TEST(an_old_file_is_brought_up_to_date),
+        TEST(many_things_at_once),
+        TEST(hops_share_a_place),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
