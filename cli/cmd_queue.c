@@ -74,6 +74,17 @@ static const char *greylist_text(struct cli *c, const json_t *row, char *out, si
     return out;
 }
 
+/* "moved from pool news to slow by source-blocked", or nothing. */
+static const char *moved_text(const json_t *row, char *out, size_t cap)
+{
+    const char *from = cli_str(row, "rerouted_from");
+    out[0] = '\0';
+    if (cli_str(row, "rerouted_to")[0] != '\0')
+        snprintf(out, cap, "moved %s%s to pool %s by %s", from[0] != '\0' ? "from pool " : "from no pool",
+                 from, cli_str(row, "rerouted_to"), cli_str(row, "rerouted_by"));
+    return out;
+}
+
 static bool any_signed(const json_t *rows)
 {
     size_t i;
@@ -123,6 +134,8 @@ static void put_recipients(struct cli *c, const json_t *rows, bool tracked)
             cli_table_opt(&t, key, row, "dkim");
         if (tracked && greylist_text(c, row, grey, sizeof(grey))[0] != '\0')
             cli_table_set(&t, reply, CLI_PLAIN, "greylisted by %s", grey);
+        else if (tracked && moved_text(row, grey, sizeof(grey))[0] != '\0')
+            cli_table_set(&t, reply, CLI_PLAIN, "%s: %s", grey, cli_str(row, "reply"));
         else
             cli_table_opt(&t, reply, row, "reply");
     }
@@ -262,6 +275,7 @@ static void put_message(struct cli *c, const json_t *j)
         put_field("  from ip", cli_str(r, "source_ip"));
         put_field("  tls", cli_str(r, "tls"));
         put_field("  reply", cli_str(r, "reply"));
+        put_field("  moved", moved_text(r, line, sizeof(line))[0] != '\0' ? line + sizeof("moved ") - 1 : "");
         put_field("  greylisted by", greylist_text(c, r, line, sizeof(line)));
         cli_when(c, json_object_get(r, "next_ms"), when, sizeof(when));
         put_field("  next", strcmp(when, "-") == 0 ? "" : when);

@@ -176,21 +176,35 @@ static int on_pool(void *arg, const struct directory_pool *p)
     return n->found;
 }
 
-/* Mail of a class whose pool has no address waits: worth a word before it does. */
+static bool pool_missing(struct machine *m, const char *name)
+{
+    struct pool_named n = { .name = name };
+    if (name == NULL || name[0] == '\0')
+        return false;
+    directory_pool_each(m, on_pool, &n);
+    return !n.found;
+}
+
+/* Mail of a class whose pool has no address waits, and what a rule would move stays: worth a word before it
+ * does. */
 static void put_warnings(struct json_out *j, struct machine *m, const struct policy *p)
 {
+    char text[256];
     json_out_open(j, "warnings", '[');
     machine_read_lock(m);
     for (int i = 0; i < POLICY_CLASSES; i++) {
-        struct pool_named n = { .name = p->classes[i].pool };
-        char text[160];
-        if (n.name[0] == '\0')
-            continue;
-        directory_pool_each(m, on_pool, &n);
         snprintf(text, sizeof(text),
-                 "there is no pool %s for mail of class %s: make it with turnpike pool add", n.name,
-                 member_class_name((uint8_t)i));
-        if (!n.found)
+                 "there is no pool %s for mail of class %s: make it with turnpike pool add",
+                 p->classes[i].pool, member_class_name((uint8_t)i));
+        if (pool_missing(m, p->classes[i].pool))
+            json_out_str(j, NULL, text);
+    }
+    for (uint32_t i = 0; i < shaping_rules_count(p->rules); i++) {
+        const struct shaping_rule *r = shaping_rules_at(p->rules, i);
+        snprintf(text, sizeof(text),
+                 "there is no pool %s for what rule %s moves: make it with turnpike pool add",
+                 r->to != NULL ? r->to : "", r->name);
+        if (pool_missing(m, r->to))
             json_out_str(j, NULL, text);
     }
     machine_read_unlock(m);

@@ -97,6 +97,9 @@ static void put_recipient(struct json_out *j, const struct admin_row *row)
     json_out_opt(j, "source_ip", row->source_ip);
     json_out_opt(j, "tls", row->tls);
     json_out_time(j, "greylisted_ms", row->greylisted_ms);
+    json_out_opt(j, "rerouted_from", row->rerouted_from);
+    json_out_opt(j, "rerouted_to", row->rerouted_to);
+    json_out_opt(j, "rerouted_by", row->rerouted_by);
     json_out_time(j, "next_ms", row->next_ms);
     json_out_time(j, "changed_ms", row->changed_ms);
     json_out_time(j, "expires_ms", row->expires_ms);

@@ -98,6 +98,8 @@ struct admin_row {
     uint64_t size;                    /* bytes of the message */
     uint16_t attempts;
     int64_t arrival_ms, next_ms, changed_ms, expires_ms;
+    struct span rerouted_from, rerouted_to,
+        rerouted_by;       /* pools, and the rule; rerouted_to empty: it was not moved */
     int64_t greylisted_ms; /* since when `mx` has greylisted it, coming from `source_ip` */
 };
 

@@ -23,6 +23,9 @@ void attempt_free(struct attempt *a)
     free(a->client_rcpts);
     free(a->results);
     free(a->grey);
+    for (uint32_t i = 0; a->moves != NULL && i < a->nrcpts; i++)
+        free(a->moves[i].text);
+    free(a->moves);
     free(a);
 }
 

@@ -19,6 +19,12 @@ struct attempt_grey {
     int64_t since_ms;
 };
 
+/* Of a recipient that goes out over another pool from now on. */
+struct attempt_move {
+    char *text;
+    struct span to, rule; /* into text; `to` empty: it stays */
+};
+
 struct attempt {
     struct egress *e;
     struct queue_item *item; /* in flight; NULL: it has none (any more) */
@@ -29,6 +35,7 @@ struct attempt {
     struct smtp_client_rcpt *client_rcpts; /* the same, for the client */
     struct smtp_client_result *results;    /* the same, set before outcome_settle */
     struct attempt_grey *grey;             /* the same */
+    struct attempt_move *moves;            /* the same; NULL: none of them */
     struct ip_addr pin;                    /* to be tried from there, if it may be; family 0: from anywhere */
     struct span pin_host;                  /* by whom it was told so */
     struct ip_addr from;                   /* it was tried from there; family 0: not known, or not tried */

@@ -8,6 +8,7 @@
 #include "node/core/node.h"
 #include "node/core/pools.h"
 #include "node/core/route.h"
+#include "node/shaping/pool_mark.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -131,17 +132,26 @@ static int dispatch_group(struct node *node, struct worker *self, const struct e
     return 0;
 }
 
+struct span dispatch_pool(const struct pool_view *v, const struct envelope *env, struct span reply)
+{
+    struct span own = pool_view_of(v, env->account, env->tenant, env->class), words;
+    struct pool_mark m;
+    bool moved = v != NULL && reply.n > 0 && pool_mark_parse(reply, &m, &words);
+    return moved && pool_mark_left(&m, own) && pool_view_has(v, m.to) ? m.to : own;
+}
+
 /* The site of each living recipient. */
 static int place_all(const struct config *config, const struct pool_view *pools, const struct envelope *env,
                      const struct spool_rcpt *states, struct placed *placed, uint32_t *n, struct buf *keys)
 {
-    struct span pool = pool_view_of(pools, env->account, env->tenant, env->class);
+    struct span own = dispatch_pool(pools, env, (struct span){ "", 0 });
     for (uint32_t i = 0; i < env->nrcpts; i++) {
         uint8_t state = states == NULL ? envelope_first_state(env) : states[i].state;
         if (rcpt_state_terminal(state) || rcpt_state_between(state))
             continue;
         struct route_key key;
         struct span site = SPAN_LIT(ROUTE_UNROUTABLE);
+        struct span pool = states == NULL ? own : dispatch_pool(pools, env, states[i].reply);
         if (route_pool_key(config, pool, env->rcpts[i].address, &key) == 0 &&
             route_key_put_tls(&key, dispatch_tls(env)) == 0)
             site = span_of(key.text, key.len);

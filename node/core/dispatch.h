@@ -21,6 +21,12 @@ struct dispatch_item {
 int dispatch_message(struct node *node, struct worker *self, const struct config *config,
                      const struct envelope *env, const struct spool_rcpt *rcpts);
 
+/* The pool that a recipient goes out over: its sender's, or the one that it was moved to out of that, as
+ * `reply` (the recipient's record in the spool) says, while that has an address. Points into the view or the
+ * reply. */
+struct pool_view;
+struct span dispatch_pool(const struct pool_view *v, const struct envelope *env, struct span reply);
+
 /* What a message asks of TLS. */
 enum route_tls dispatch_tls(const struct envelope *env);
 /* Who takes turns with a message: its account, or the reverse-path's domain. Points into the envelope. */

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "node/core/cluster.h"
 #include "node/core/conn.h"
+#include "node/core/dispatch.h"
 #include "node/core/node.h"
 #include "node/ledger/ledger.h"
 
@@ -63,7 +64,7 @@ static void adopt(struct egress *e, struct pool_view *v)
     gate_conns(e);
     pool_view_acted(v);
     if (!e->pools.closed) {
-        if (pool_view_senders_differ(old, v))
+        if (pool_view_senders_differ(old, v) || pool_view_lost(old, v))
             reroute_pools(&e->reroute);
         timer_set(&e->pools.timer, 0);
     }
@@ -308,10 +309,16 @@ bool conn_pool_source(struct conn *c, struct span pool, uint8_t family, struct i
 
 bool conn_pool_misplaced(const struct conn *c)
 {
-    const struct envelope *env = &c->attempt->info->env;
+    const struct attempt *a = c->attempt;
     struct span key = queue_site_key(c->site->qs);
-    return !span_eq(key, SPAN_LIT(ROUTE_UNROUTABLE)) &&
-           !span_eq(route_key_pool(key), pool_view_of(c->e->w->pools, env->account, env->tenant, env->class));
+    bool misplaced = false;
+    for (uint32_t i = 0; i < a->nrcpts && !span_eq(key, SPAN_LIT(ROUTE_UNROUTABLE)); i++) {
+        struct span reply = a->info->rcpts[a->rcpts[i]].reply;
+        if (i == 0 || reply.n > 0)
+            misplaced = misplaced ||
+                        !span_eq(route_key_pool(key), dispatch_pool(c->e->w->pools, &a->info->env, reply));
+    }
+    return misplaced;
 }
 
 bool conn_pool_move(struct conn *c)

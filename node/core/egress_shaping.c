@@ -419,6 +419,12 @@ static void judge(struct asked *a, struct attempt *attempt, struct smtp_client_r
         report_shaping_count(e->w, rule->action);
         return;
     }
+    if (rule->action == SHAPING_REROUTE) {
+        if (attempt != NULL &&
+            reroute_rcpt(attempt, (uint32_t)(r - attempt->results), span_str(rule->to), span_str(rule->name)))
+            r->class = SMTP_CLIENT_TEMPORARY;
+        return;
+    }
     if (rule->action == SHAPING_GREYLIST) {
         if (attempt == NULL || !temporary)
             return;

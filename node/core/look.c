@@ -3,7 +3,7 @@
 
 #include "base/err.h"
 #include "node/core/egress.h"
-#include "node/shaping/grey_mark.h"
+#include "node/shaping/pool_mark.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -314,6 +314,8 @@ static void row_fill(const struct config *c, const char *id, const struct spool_
     struct grey_mark grey;
     struct span words;
     bool marked = grey_mark_parse(r->reply, &grey, &words) && !rcpt_state_terminal(r->state);
+    struct pool_mark pool;
+    bool moved = pool_mark_parse(r->reply, &pool, &words) && !rcpt_state_terminal(r->state);
     *row = (struct admin_row){
         .id = id,
         .rcpt = i,
@@ -334,6 +336,9 @@ static void row_fill(const struct config *c, const char *id, const struct spool_
         .reply = site_speaks ? item->site_error : words,
         .mx = marked ? grey.host : (struct span){ "", 0 },
         .source_ip = marked ? grey.source : (struct span){ "", 0 },
+        .rerouted_from = moved ? pool.left[pool.n - 1] : (struct span){ "", 0 },
+        .rerouted_to = moved ? pool.to : (struct span){ "", 0 },
+        .rerouted_by = moved ? pool.rule : (struct span){ "", 0 },
         .size = e->size,
         .attempts = item != NULL && item->attempts > r->attempts ? item->attempts : r->attempts,
         .arrival_ms = e->arrival_ms,

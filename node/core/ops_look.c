@@ -137,11 +137,13 @@ static int track_add(struct tracking *t, uint64_t id, const struct admin_row *ro
     }
     struct track_row *r = &t->rows[t->n];
     *r = (struct track_row){ .id = id, .rcpt = row->rcpt, .row = *row };
-    struct span *spans[] = { &r->row.sender,      &r->row.recipient, &r->row.account,    &r->row.tenant,
-                             &r->row.site,        &r->row.class,     &r->row.message_id, &r->row.client_ip,
-                             &r->row.client_name, &r->row.helo,      &r->row.protocol,   &r->row.listener,
-                             &r->row.reply,       &r->row.mx,        &r->row.mx_ip,      &r->row.source_ip,
-                             &r->row.tls,         &r->row.dkim };
+    struct span *spans[] = { &r->row.sender,        &r->row.recipient,   &r->row.account,
+                             &r->row.tenant,        &r->row.site,        &r->row.class,
+                             &r->row.message_id,    &r->row.client_ip,   &r->row.client_name,
+                             &r->row.helo,          &r->row.protocol,    &r->row.listener,
+                             &r->row.reply,         &r->row.mx,          &r->row.mx_ip,
+                             &r->row.source_ip,     &r->row.tls,         &r->row.dkim,
+                             &r->row.rerouted_from, &r->row.rerouted_to, &r->row.rerouted_by };
     size_t bytes = 1;
     for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
         bytes += spans[i]->n;

@@ -124,18 +124,31 @@ static int record_state(struct egress *e, struct queue_item *item, uint8_t state
     struct queue_item_view v;
     queue_item_view(e->queue, item, &v);
     struct spool_rcpt_update *u = calloc(v.nrcpts, sizeof *u);
-    if (u == NULL)
+    struct spool_info *info = NULL;
+    struct span words =
+        state == RCPT_HELD ? SPAN_LIT("held by an operator") : SPAN_LIT("released by an operator");
+    char(*texts)[GREY_TEXT_MAX] = NULL;
+    if (u != NULL && reroute_maybe_moved(e, &v) && spool_info(e->w->node->spool, v.id, &info) == 0)
+        texts = calloc(v.nrcpts, sizeof *texts);
+    if (u == NULL || (info != NULL && texts == NULL)) {
+        free(u);
+        if (info != NULL)
+            spool_info_free(info);
         return -ENOMEM;
+    }
     for (uint32_t i = 0; i < v.nrcpts; i++)
-        u[i] = (struct spool_rcpt_update){ .rcpt = v.rcpts[i],
-                                           .to = { .state = state,
-                                                   .delay_told = v.delay_told,
-                                                   .attempts = v.attempts,
-                                                   .changed_ms = clock_wall_ms(),
-                                                   .reply = state == RCPT_HELD
-                                                                ? SPAN_LIT("held by an operator")
-                                                                : SPAN_LIT("released by an operator") } };
+        u[i] = (struct spool_rcpt_update){
+            .rcpt = v.rcpts[i],
+            .to = { .state = state,
+                    .delay_told = v.delay_told,
+                    .attempts = v.attempts,
+                    .changed_ms = clock_wall_ms(),
+                    .reply = info == NULL ? words : reroute_words(info, v.rcpts[i], words, texts[i]) }
+        };
     int err = spool_update(e->w->node->spool, v.id, u, v.nrcpts, NULL);
+    if (info != NULL)
+        spool_info_free(info);
+    free(texts);
     free(u);
     return err;
 }

@@ -1,8 +1,8 @@
 /* What came of an attempt is recorded.
  *
- * Recipients go one of four ways: ended without a report (one record in the spool), ended with one (the
- * report's own commit record ends them, dsn_job.c), deferred, or not tried. The queue's item is divided
- * accordingly.
+ * Recipients go one of five ways: ended without a report (one record in the spool), ended with one (the
+ * report's own commit record ends them, dsn_job.c), deferred, not tried, or moved to another pool, where they
+ * are tried at once. The queue's item is divided accordingly.
  */
 #include "node/core/outcome.h"
 
@@ -20,8 +20,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum way { WAY_ENDED, WAY_REPORTED, WAY_DEFERRED, WAY_AGAIN };
-#define WAYS 4
+enum way { WAY_ENDED, WAY_REPORTED, WAY_DEFERRED, WAY_AGAIN, WAY_MOVED };
+#define WAYS 5
 
 struct settling {
     struct attempt *a;
@@ -76,6 +76,7 @@ static struct mail_dsn_decision decide(const struct attempt *a, uint32_t i, enum
 static void classify(struct settling *s, enum mail_dsn_event failed)
 {
     struct attempt *a = s->a;
+    struct pool_mark mark;
     for (uint32_t i = 0; i < a->nrcpts; i++) {
         enum way way = WAY_AGAIN;
         switch (a->results[i].class) {
@@ -89,7 +90,7 @@ static void classify(struct settling *s, enum mail_dsn_event failed)
             way = s->decisions[i].report ? WAY_REPORTED : WAY_ENDED;
             break;
         case SMTP_CLIENT_TEMPORARY:
-            way = WAY_DEFERRED;
+            way = reroute_mark(a, i, &mark) ? WAY_MOVED : WAY_DEFERRED;
             break;
         case SMTP_CLIENT_NOT_TRIED:
             break;
@@ -138,15 +139,21 @@ static struct queue_item *part(struct settling *s, enum way way)
     return item;
 }
 
+/* With what is kept beside it of recipients that stay. */
 static struct span reply_text(struct settling *s, uint32_t i)
 {
     char text[GREY_TEXT_MAX], source[IP_TEXT_MAX];
     struct grey_mark mark;
+    struct pool_mark pool;
     size_t from = s->replies.len;
     (void)smtp_reply_text_put(&s->replies, &s->a->results[i].reply);
     size_t n = s->replies.len - from;
-    if (s->ways[i] == WAY_DEFERRED && n > 0 && attempt_grey_mark(s->a, i, s->c, &mark, source)) {
-        struct span marked = grey_mark_format(&mark, span_of(s->replies.data + from, n), text);
+    bool stays = s->ways[i] == WAY_DEFERRED || s->ways[i] == WAY_MOVED;
+    bool grey = s->ways[i] == WAY_DEFERRED && n > 0 && attempt_grey_mark(s->a, i, s->c, &mark, source);
+    bool moved = reroute_mark(s->a, i, &pool) || pool.n > 0;
+    if (stays && (grey || moved)) {
+        struct span marked = pool_mark_format(moved ? &pool : NULL, grey ? &mark : NULL,
+                                              span_of(s->replies.data + from, n), text);
         s->replies.len = from;
         (void)buf_put_span(&s->replies, marked);
         n = s->replies.len - from;
@@ -154,34 +161,80 @@ static struct span reply_text(struct settling *s, uint32_t i)
     return span_of((const char *)from, n > 512 ? 512 : n); /* a place: the buffer may still move */
 }
 
-/* One record for what ended without a report and what is deferred. */
-static void record(struct settling *s, int64_t next_ms, bool held, bool delay_told)
+/* An item whose recipients stay, and when they are tried again. */
+struct stays {
+    struct queue_item *item; /* NULL: none */
+    int64_t next_ms;
+    bool held, delay_told;
+};
+
+/* The attempt counts; at: the time, 0: by the schedule. */
+static void stay(struct settling *s, struct queue_item *item, enum way way, int64_t at, int64_t now,
+                 struct stays *out)
+{
+    struct attempt *a = s->a;
+    struct queue_item_view v;
+    uint32_t n = pick(s, way);
+    out->item = item;
+    out->next_ms = at != 0 ? queue_defer_to(a->e->queue, item, s->picked, n, at, now)
+                           : queue_defer(a->e->queue, item, s->picked, n, a->not_before_ms, now);
+    queue_item_view(a->e->queue, item, &v);
+    out->held = v.state == QUEUE_STATE_HELD;
+    out->delay_told = v.delay_told;
+}
+
+/* One record for what ended without a report and what stays. */
+static void record(struct settling *s, const struct stays *deferred, const struct stays *moved)
 {
     struct attempt *a = s->a;
     struct egress *e = a->e;
     uint32_t n = 0;
     for (uint32_t i = 0; i < a->nrcpts; i++) {
-        if (s->ways[i] != WAY_ENDED && s->ways[i] != WAY_DEFERRED)
+        if (s->ways[i] != WAY_ENDED && s->ways[i] != WAY_DEFERRED && s->ways[i] != WAY_MOVED)
             continue;
         bool ended = s->ways[i] == WAY_ENDED;
+        const struct stays *st = s->ways[i] == WAY_MOVED ? moved : deferred;
         s->updates[n++] = (struct spool_rcpt_update){
             .rcpt = a->rcpts[i],
-            .to = { .state = ended  ? s->decisions[i].state
-                             : held ? RCPT_HELD /* an operator's, while it was in flight */
-                                    : RCPT_QUEUED,
-                    .delay_told = delay_told,
+            .to = { .state = ended      ? s->decisions[i].state
+                             : st->held ? RCPT_HELD /* an operator's, while it was in flight */
+                                        : RCPT_QUEUED,
+                    .delay_told = st->delay_told,
                     .attempts = a->attempts,
-                    .next_ms = ended ? 0 : next_ms,
+                    .next_ms = ended ? 0 : st->next_ms,
                     .changed_ms = clock_wall_ms(),
                     .reply = reply_text(s, i) },
         };
-        report_recipient(e->w, a, i, s->c, ended ? s->decisions[i].state : RCPT_QUEUED, next_ms);
+        report_recipient(e->w, a, i, s->c, ended ? s->decisions[i].state : RCPT_QUEUED, st->next_ms);
     }
     for (uint32_t i = 0; i < n; i++)
         s->updates[i].to.reply.p = s->replies.data + (size_t)s->updates[i].to.reply.p;
     int err = n == 0 ? 0 : spool_update(e->w->node->spool, a->info->env.id, s->updates, n, NULL);
     if (err != 0 && err != ERR_NOT_FOUND && atomic_load(&e->w->node->spool_error) == 0)
         log_error("spool", "an outcome could not be recorded: %s", err_text(err));
+}
+
+/* To the queue of its new pool. */
+static void move(struct settling *s, struct queue_item *item)
+{
+    struct attempt *a = s->a;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < a->nrcpts; i++) {
+        struct pool_mark mark;
+        if (s->ways[i] == WAY_MOVED && reroute_mark(a, i, &mark))
+            report_reroute(a->e->w, a, i, &mark);
+    }
+    for (uint32_t i = 0; i < a->nrcpts; i++) { /* as it was recorded, in the same order */
+        if (s->ways[i] != WAY_ENDED && s->ways[i] != WAY_DEFERRED && s->ways[i] != WAY_MOVED)
+            continue;
+        if (s->ways[i] == WAY_MOVED)
+            a->info->rcpts[a->rcpts[i]].reply = s->updates[n].to.reply;
+        n++;
+    }
+    (void)reroute_item(a->e, item, a->info);
+    for (uint32_t i = 0; i < a->nrcpts; i++)
+        if (s->ways[i] == WAY_MOVED)
+            a->info->rcpts[a->rcpts[i]].reply = (struct span){ "", 0 };
 }
 
 /* Starts the report for its recipients; takes the attempt. */
@@ -217,28 +270,25 @@ static void settle(struct attempt *a, const struct conn *c, enum mail_dsn_event 
     classify(&s, failed);
     struct queue_item *again = part(&s, WAY_AGAIN);
     struct queue_item *reported = part(&s, WAY_REPORTED);
-    struct queue_item *deferred = NULL;
-    struct queue_item_view v = { .delay_told = false };
-    int64_t next_ms = 0;
+    struct queue_item *moving = part(&s, WAY_MOVED);
+    struct stays deferred = { .item = NULL }, moved = { .item = NULL };
     if (again != NULL)
         queue_requeue(e->queue, again, now);
-    if (a->item != NULL && s.count[WAY_DEFERRED] > 0) {
-        uint32_t n = pick(&s, WAY_DEFERRED);
-        deferred = a->item;
-        next_ms = a->retry_at_ms != 0
-                      ? queue_defer_to(e->queue, deferred, s.picked, n, a->retry_at_ms, now)
-                      : queue_defer(e->queue, deferred, s.picked, n, a->not_before_ms, now);
-        queue_item_view(e->queue, deferred, &v);
-    } else if (a->item != NULL) {
+    if (moving != NULL)
+        stay(&s, moving, WAY_MOVED, now, now, &moved);
+    if (a->item != NULL && s.count[WAY_DEFERRED] > 0)
+        stay(&s, a->item, WAY_DEFERRED, a->retry_at_ms, now, &deferred);
+    else if (a->item != NULL)
         queue_done(e->queue, a->item);
-    }
     a->item = NULL;
-    record(&s, next_ms, v.state == QUEUE_STATE_HELD, v.delay_told);
+    record(&s, &deferred, &moved);
+    if (moving != NULL)
+        move(&s, moving);
     if (c != NULL && c->config != e->w->config) { /* the routes may be others by now */
         if (again != NULL)
             (void)reroute_item(e, again, a->info);
-        if (deferred != NULL)
-            (void)reroute_item(e, deferred, a->info);
+        if (deferred.item != NULL)
+            (void)reroute_item(e, deferred.item, a->info);
     }
     if (s.count[WAY_REPORTED] > 0)
         report(&s, reported);
@@ -273,9 +323,9 @@ static void last_words(struct attempt *a, struct span site_error, enum smtp_clie
 {
     for (uint32_t i = 0; i < a->nrcpts; i++) {
         struct smtp_client_result *r = &a->results[i];
-        struct grey_mark mark;
+        struct pool_mark mark;
         struct span said;
-        (void)grey_mark_parse(a->info->rcpts[a->rcpts[i]].reply, &mark, &said);
+        (void)pool_mark_parse(a->info->rcpts[a->rcpts[i]].reply, &mark, &said);
         if (said.n > 0 && (said.p[0] < '2' || said.p[0] > '5'))
             said.n = 0; /* an operator's remark, not a server's reply */
         r->class = class;

@@ -447,6 +447,23 @@ enum pool_reach pool_view_reach_awake(const struct pool_view *v, struct span poo
                  &(struct wanted){ .v = v, .others = true, .warm = true }, pool, turn, node);
 }
 
+bool pool_view_has(const struct pool_view *v, struct span pool)
+{
+    uint32_t first = 0, end = 0;
+    if (v != NULL)
+        range(v, pool, &first, &end);
+    return end > first;
+}
+
+bool pool_view_lost(const struct pool_view *a, const struct pool_view *b)
+{
+    for (uint32_t i = 0; a != NULL && i < a->n; i++)
+        if ((i == 0 || !span_eq(a->entries[i]->a.pool, a->entries[i - 1]->a.pool)) &&
+            !pool_view_has(b, a->entries[i]->a.pool))
+            return true;
+    return false;
+}
+
 const struct pool_address *pool_view_find(const struct pool_view *v, const struct ip_addr *addr)
 {
     const struct entry *e = v == NULL ? NULL : map_find(&v->by_addr, ip_addr_hash(addr), addr);

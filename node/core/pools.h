@@ -113,6 +113,10 @@ const struct pool_address *pool_view_choose(const struct pool_view *v, struct sp
 typedef bool pool_rests_fn(void *ctx, const struct ip_addr *addr);
 const struct pool_address *pool_view_choose_awake(const struct pool_view *v, struct span pool, uint8_t family,
                                                   uint64_t turn, bool session, pool_rests_fn *rests, void *ctx);
+/* The pool has an address, whoever's and in whatever use. */
+bool pool_view_has(const struct pool_view *v, struct span pool);
+/* Some pool had one in a (may be NULL), and has none in b. */
+bool pool_view_lost(const struct pool_view *a, const struct pool_view *b);
 /* NULL: no pool has it. */
 const struct pool_address *pool_view_find(const struct pool_view *v, const struct ip_addr *addr);
 /* The i-th in order of pool, or NULL. */

@@ -460,6 +460,28 @@ void report_shaping_notice(struct conn *c, const char *rule, const struct smtp_r
     report_shaping_count(c->e->w, SHAPING_NOTIFY);
 }
 
+void report_reroute(struct worker *w, const struct attempt *a, uint32_t i, const struct pool_mark *mark)
+{
+    const struct smtp_reply_text *reply = &a->results[i].reply;
+    char words[EVENTS_TEXT_MAX];
+    struct span from = mark->left[mark->n - 1];
+    struct event e = EVENT_INIT(EVENT_SHAPING);
+    e.id = a->info->env.id;
+    e.recipient = a->info->env.rcpts[a->rcpts[i]].address;
+    e.account = a->info->env.account;
+    e.tenant = a->info->env.tenant;
+    e.site = span_str(a->site);
+    e.pool = from;
+    e.rule = mark->rule;
+    reply_fill(reply, &e);
+    int n = snprintf(words, sizeof words, "reroute from %s%.*s to pool %.*s: %.*s",
+                     from.n > 0 ? "pool " : "no pool", (int)from.n, from.n > 0 ? from.p : "", (int)mark->to.n,
+                     mark->to.p, (int)(e.text.n < 800 ? e.text.n : 800), e.text.n > 0 ? e.text.p : "");
+    e.text = span_of(words, n > 0 ? (size_t)n : 0);
+    put(w, &e);
+    report_shaping_count(w, SHAPING_REROUTE);
+}
+
 void report_greylist(struct conn *c, const struct smtp_reply_text *reply)
 {
     char ip[IP_TEXT_MAX], source[IP_TEXT_MAX];

@@ -3,6 +3,7 @@
 #include "node/core/reroute.h"
 
 #include "base/log.h"
+#include "node/core/attempt.h"
 #include "node/core/dispatch.h"
 #include "node/core/egress.h"
 #include "node/core/node.h"
@@ -19,11 +20,12 @@
 static bool in_place(const struct worker *w, const struct queue_item_view *v, const struct spool_info *info)
 {
     struct span site = queue_site_key(v->site);
-    struct span pool = pool_view_of(w->pools, info->env.account, info->env.tenant, info->env.class);
     for (uint32_t i = 0; i < v->nrcpts; i++) {
         struct route_key key;
-        if (v->rcpts[i] < info->env.nrcpts &&
-            (route_pool_key(w->config, pool, info->env.rcpts[v->rcpts[i]].address, &key) != 0 ||
+        uint32_t rcpt = v->rcpts[i];
+        if (rcpt < info->env.nrcpts &&
+            (route_pool_key(w->config, dispatch_pool(w->pools, &info->env, info->rcpts[rcpt].reply),
+                            info->env.rcpts[rcpt].address, &key) != 0 ||
              route_key_put_tls(&key, dispatch_tls(&info->env)) != 0 ||
              !span_eq(span_of(key.text, key.len), site)))
             return false;
@@ -48,7 +50,8 @@ static void move(struct egress *e, struct queue_item *item, const struct queue_i
                 (struct spool_rcpt){ .state = v->state == QUEUE_STATE_HELD ? RCPT_HELD : RCPT_QUEUED,
                                      .delay_told = v->delay_told,
                                      .attempts = v->attempts,
-                                     .next_ms = v->next_ms };
+                                     .next_ms = v->next_ms,
+                                     .reply = info->rcpts[v->rcpts[i]].reply };
     if (queue_remove(e->queue, item) == 0)
         (void)dispatch_message(e->w->node, e->w, e->w->config, env, states); /* an error is in the log */
     free(states);
@@ -72,7 +75,9 @@ bool reroute_item(struct egress *e, struct queue_item *item, const struct spool_
     queue_item_view(e->queue, item, &v);
     if (v.state == QUEUE_STATE_IN_FLIGHT)
         return false;
-    if (!doubtful(e, &v, info != NULL || e->reroute.pools))
+    if (span_eq(queue_site_key(v.site), SPAN_LIT(ROUTE_UNROUTABLE)))
+        return false;
+    if (info == NULL && !doubtful(e, &v, e->reroute.pools))
         return false;
     if (info == NULL) {
         if (spool_info(e->w->node->spool, v.id, &own) != 0)
@@ -85,6 +90,71 @@ bool reroute_item(struct egress *e, struct queue_item *item, const struct spool_
     spool_info_free(own);
     return !stays;
 }
+
+/* ---- to another pool --------------------------------------------------------------------------------------
+ */
+
+static struct span reply_of(const struct attempt *a, uint32_t i)
+{
+    return a->info->rcpts[a->rcpts[i]].reply;
+}
+
+bool reroute_mark(const struct attempt *a, uint32_t i, struct pool_mark *out)
+{
+    struct span words;
+    (void)pool_mark_parse(reply_of(a, i), out, &words);
+    if (a->moves == NULL || a->moves[i].to.n == 0)
+        return false;
+    return pool_mark_move(out, route_key_pool(span_str(a->site)), a->moves[i].to, a->moves[i].rule);
+}
+
+bool reroute_rcpt(struct attempt *a, uint32_t i, struct span to, struct span rule)
+{
+    struct egress *e = a->e;
+    struct pool_mark mark;
+    uint64_t node;
+    if (pool_view_reach(egress_pools_view(e), to, 0, egress_pools_session(e), &node) == POOL_NOWHERE)
+        return false;
+    if (a->moves == NULL)
+        a->moves = calloc(a->nrcpts, sizeof *a->moves);
+    if (a->moves == NULL)
+        return false;
+    struct attempt_move *m = &a->moves[i];
+    size_t n = to.n + rule.n;
+    char *text = n == 0 ? NULL : malloc(n);
+    if (text == NULL)
+        return false;
+    memcpy(text, to.p, to.n);
+    memcpy(text + to.n, rule.p, rule.n);
+    free(m->text);
+    *m = (struct attempt_move){ .text = text,
+                                .to = span_of(text, to.n),
+                                .rule = span_of(text + to.n, rule.n) };
+    if (reroute_mark(a, i, &mark))
+        return true;
+    m->to.n = 0;
+    return false;
+}
+
+struct span reroute_words(const struct spool_info *info, uint32_t rcpt, struct span words,
+                          char text[GREY_TEXT_MAX])
+{
+    struct pool_mark mark;
+    struct span was;
+    if (info == NULL || rcpt >= info->env.nrcpts || !pool_mark_parse(info->rcpts[rcpt].reply, &mark, &was))
+        return words;
+    return pool_mark_format(&mark, NULL, words, text);
+}
+
+bool reroute_maybe_moved(const struct egress *e, const struct queue_item_view *v)
+{
+    struct span pool;
+    return !pool_view_of_sender(e->w->pools, v->sender, v->class, &pool) ||
+           !span_eq(pool, route_key_pool(queue_site_key(v->site)));
+}
+
+/* ---- the walk ---------------------------------------------------------------------------------------------
+ */
 
 struct step {
     struct reroute *r;

@@ -24,7 +24,7 @@ struct policy_doc_rule {
     char *name;
     char **sites;
     uint32_t nsites;
-    char *pool;
+    char *pool, *to;
     int stage;
     char *match, *code;
     struct policy_threshold {

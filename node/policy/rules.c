@@ -42,28 +42,43 @@ static const struct policy_doc_rule *find(const struct policy_doc_rule *rules, u
     return NULL;
 }
 
-/* `over`'s keys, and `base`'s (NULL: none) where it has none. Borrows from both. */
+static bool lasts(int action)
+{
+    return action == SHAPING_BACKOFF || action == SHAPING_DISABLE_SOURCE || action == SHAPING_SUSPEND ||
+           action == SHAPING_GREYLIST;
+}
+
+/* About one message: it is not waited for more of them. */
+static bool of_message(int action)
+{
+    return action == SHAPING_BOUNCE || action == SHAPING_GREYLIST || action == SHAPING_REROUTE;
+}
+
+/* `over`'s keys, and `base`'s (NULL: none) where it has none, but none that another action than `base`'s has
+ * no use for. Borrows from both. */
 static void merge(const struct policy_doc_rule *over, const struct policy_doc_rule *base,
                   struct shaping_rule *out)
 {
     static const struct policy_doc_rule nothing;
     const struct policy_doc_rule *b = base != NULL ? base : &nothing;
     int stage = over->stage != 0 ? over->stage : b->stage;
-    int action = over->action != 0 ? over->action : b->action;
-    const struct policy_threshold *t = over->threshold.count != 0 ? &over->threshold : &b->threshold;
+    int action = (over->action != 0 ? over->action : b->action) - 1; /* -1: none was given */
+    const struct policy_threshold *t =
+        over->threshold.count != 0 || of_message(action) ? &over->threshold : &b->threshold;
     *out = (struct shaping_rule){
         .name = over->name,
         .sites = over->nsites > 0 ? over->sites : b->sites,
         .nsites = over->nsites > 0 ? over->nsites : b->nsites,
         .pool = over->pool != NULL ? over->pool : b->pool,
+        .to = over->to != NULL || action != SHAPING_REROUTE ? over->to : b->to,
         .match = over->match != NULL ? over->match : b->match,
         .code = over->code != NULL ? over->code : b->code,
         .stage = stage == 0 ? SHAPING_ANY : stage - 1,
-        .action = action - 1, /* -1: none was given */
+        .action = action,
         .count = t->count == 0 ? 1 : t->count,
         .within_ms = t->within_ms,
-        .for_ms = over->for_ms != 0 ? over->for_ms : b->for_ms,
-        .attempts = over->attempts != 0 ? over->attempts : b->attempts,
+        .for_ms = over->for_ms != 0 || !lasts(action) ? over->for_ms : b->for_ms,
+        .attempts = over->attempts != 0 || action != SHAPING_BOUNCE ? over->attempts : b->attempts,
     };
 }
 
@@ -78,17 +93,23 @@ static void fault(struct schema_load *l, uint32_t at, const char *key, const cha
 
 static void check_rule(struct schema_load *l, uint32_t at, const struct shaping_rule *r)
 {
-    bool lasts = r->action == SHAPING_BACKOFF || r->action == SHAPING_DISABLE_SOURCE ||
-                 r->action == SHAPING_SUSPEND || r->action == SHAPING_GREYLIST;
     if (r->action < 0)
         fault(l, at, "action", "is required: what is to be done, such as backoff or none");
     if (r->match == NULL && r->code == NULL)
         fault(l, at, "match", "is required, or code: which replies the rule is about");
     if (r->action >= 0 && r->action != SHAPING_BOUNCE && r->attempts != 0)
         fault(l, at, "attempts", "is for the action bounce only");
-    if (r->action >= 0 && !lasts && r->for_ms != 0)
+    if (r->action >= 0 && !lasts(r->action) && r->for_ms != 0)
         fault(l, at, "for", "is for the actions backoff, disable_source, suspend and greylist only");
-    if (r->count > 1 && (r->action == SHAPING_BOUNCE || r->action == SHAPING_GREYLIST))
+    if (r->action == SHAPING_REROUTE && r->to == NULL)
+        fault(l, at, "to", "is required: the pool that recipients are moved to");
+    if (r->action >= 0 && r->action != SHAPING_REROUTE && r->to != NULL)
+        fault(l, at, "to", "is for the action reroute only");
+    if (r->action == SHAPING_REROUTE && r->to != NULL && r->pool != NULL && strcmp(r->to, r->pool) == 0)
+        fault(l, at, "to", "is the pool that the rule is about");
+    if (r->action == SHAPING_REROUTE && r->stage == SHAPING_BANNER)
+        fault(l, at, "stage", "must be one of a message's: before one is offered there is nothing to move");
+    if (r->count > 1 && of_message(r->action))
         fault(l, at, "threshold", "has no meaning with an action on one message");
 }
 
@@ -158,6 +179,8 @@ void policy_put_rule(struct buf *out, const struct shaping_rule *r)
 {
     char text[32];
     buf_put_str(out, shaping_action_names[r->action]);
+    if (r->to != NULL)
+        buf_printf(out, " to pool %s", r->to);
     if (r->for_ms != 0)
         buf_printf(out, " for %s", text_exact_duration(r->for_ms, text));
     if (r->count > 1)

@@ -135,6 +135,7 @@ static const struct schema_field rule_fields[] = {
     VALUE(policy_doc_rule, code, "code", code),
     VALUE(policy_doc_rule, threshold, "threshold", threshold),
     VALUE(policy_doc_rule, action, "action", choice, .names = shaping_action_names),
+    VALUE(policy_doc_rule, to, "to", word),
     VALUE(policy_doc_rule, for_ms, "for", duration, RANGE(SEC, 7 * DAY)),
     VALUE(policy_doc_rule, attempts, "attempts", u32, RANGE(1, 1000)),
     END,

@@ -12,8 +12,8 @@
 #define CACHE_SLOTS 1024 /* replies that a matcher remembers; a newer one takes the place of another */
 
 const char *const shaping_stage_names[] = { "banner", "mail", "rcpt", "data", "dot", "any", NULL };
-const char *const shaping_action_names[] = { "none",   "backoff",  "disable_source", "suspend",
-                                             "bounce", "greylist", "notify",         NULL };
+const char *const shaping_action_names[] = { "none",     "backoff", "disable_source", "suspend", "bounce",
+                                             "greylist", "notify",  "reroute",        NULL };
 
 struct compiled {
     struct shaping_rule rule;
@@ -43,7 +43,7 @@ static bool copy(char **to, const char *from)
 static bool copy_rule(struct shaping_rule *to, const struct shaping_rule *from)
 {
     *to = *from;
-    to->name = to->pool = to->match = to->code = NULL;
+    to->name = to->pool = to->to = to->match = to->code = NULL;
     to->nsites = 0;
     to->sites = calloc(from->nsites + 1, sizeof *to->sites);
     if (to->sites == NULL)
@@ -51,8 +51,8 @@ static bool copy_rule(struct shaping_rule *to, const struct shaping_rule *from)
     for (uint32_t i = 0; i < from->nsites; i++, to->nsites++)
         if (!copy(&to->sites[i], from->sites[i]))
             return false;
-    return copy(&to->name, from->name) && copy(&to->pool, from->pool) && copy(&to->match, from->match) &&
-           copy(&to->code, from->code);
+    return copy(&to->name, from->name) && copy(&to->pool, from->pool) && copy(&to->to, from->to) &&
+           copy(&to->match, from->match) && copy(&to->code, from->code);
 }
 
 static void compiled_fini(struct compiled *c)
@@ -63,6 +63,7 @@ static void compiled_fini(struct compiled *c)
     free(c->rule.sites);
     free(c->rule.name);
     free(c->rule.pool);
+    free(c->rule.to);
     free(c->rule.match);
     free(c->rule.code);
 }

@@ -34,8 +34,9 @@ enum shaping_action {
     SHAPING_BOUNCE,         /* the recipient ends, though the reply was 4xx */
     SHAPING_GREYLIST,       /* it is tried again when the server should be content */
     SHAPING_NOTIFY,         /* an event, no more */
+    SHAPING_REROUTE,        /* the recipient goes out over another pool from now on */
 };
-#define SHAPING_ACTIONS 7
+#define SHAPING_ACTIONS 8
 extern const char *const shaping_action_names[];
 
 /* Strings are never empty; NULL: anything. */
@@ -44,6 +45,7 @@ struct shaping_rule {
     char **sites; /* of the destination, or of the MX host: "example.org", "*.example.org" */
     uint32_t nsites;
     char *pool;
+    char *to;       /* reroute: the pool that it goes to */
     char *match;    /* PCRE2, over the text without its codes */
     char *code;     /* "421", "45x", "4.7.28", "x.7.6xx" */
     int stage;      /* enum shaping_stage */

@@ -23,13 +23,10 @@ static const char *const tls_policies[] = {
     "policy=\"dane\",result=\"failed\"",    "policy=\"mta_sts\",result=\"verified\"",
     "policy=\"mta_sts\",result=\"failed\"", NULL
 };
-static const char *const shaping[] = { "action=\"backoff\"",
-                                       "action=\"disable_source\"",
-                                       "action=\"suspend\"",
-                                       "action=\"bounce\"",
-                                       "action=\"greylist\"",
-                                       "action=\"notify\"",
-                                       NULL };
+static const char *const shaping[] = { "action=\"backoff\"",  "action=\"disable_source\"",
+                                       "action=\"suspend\"",  "action=\"bounce\"",
+                                       "action=\"greylist\"", "action=\"notify\"",
+                                       "action=\"reroute\"",  NULL };
 static const char *const auth[] = { "result=\"ok\"", "result=\"failed\"", "result=\"busy\"", NULL };
 static const char *const stages[] = { "stage=\"connect\"", "stage=\"helo\"",  "stage=\"auth\"",
                                       "stage=\"mail\"",    "stage=\"rcpt\"",  "stage=\"data\"",

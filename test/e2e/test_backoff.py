@@ -216,3 +216,59 @@ def test_an_operator_suspends_and_resumes(make_node, hop):
     assert "nothing is in force" in node.cli("site", "show").stdout
     assert node.cli("policy", "test-reply", "hop.test", "421 4.7.0 too many connections", "--stage", "banner").stdout \
         .startswith("banner: too-many-connections: backoff for 30m")
+
+
+def test_a_rule_moves_recipients_to_another_pool(make_cluster, make_sink, dns):
+    """Refused from one pool's address they go out over the other's at once, over a restart too, and never back."""
+    bad = make_sink(["127.0.0.1"])
+    dns.mail_domain("choosy.test", "127.0.0.1")
+    cluster = make_cluster(1, {"delivery": {"retry": ["1s"], "jitter": 0}})
+    node, = cluster.nodes
+    said = node.api("POST", "/v1/policy/apply", {"name": "p.yaml", "text": (
+        QUICK + "rules:\n  - {name: not-from-here, match: not from here, action: reroute, to: quiet}\n")})
+    assert any("no pool quiet for what rule not-from-here moves" in w for w in said["warnings"]), said
+    await_applied(cluster.living())
+
+    def do(path, **body):
+        node.api("POST", f"/v1/{path}", body)
+        await_applied(cluster.living())
+
+    for pool, address in (("news", "127.0.0.21"), ("quiet", "127.0.0.22")):
+        do("pools/add", name=pool)
+        do("ips/add", address=address, pool=pool, node=node.name)
+    do("pools/assign", pool="news", account=SENDER)
+    seen = collections.Counter()
+    closed = {"late@choosy.test"}
+
+    def rcpt(session, argument):
+        who = argument.split("<")[1].split(">")[0]
+        seen[who, session.peer[0]] += 1
+        if session.peer[0] == "127.0.0.21" and not who.startswith("fine"):
+            return "550 5.7.1 not from here, thank you"
+        return "450 4.7.1 not from here either, yet" if who in closed else None
+
+    bad.hooks["rcpt"] = rcpt
+    assert node.cli("policy", "test-reply", "choosy.test", "550 not from here", "--stage", "rcpt").stdout \
+        .startswith("rcpt: not-from-here: reroute to pool quiet; match")
+    node.send(["fine@choosy.test", "moved@choosy.test", "late@choosy.test"])
+    wait_until("two arrive", lambda: {r for m in bad.messages for r in m.recipients} ==
+               {"fine@choosy.test", "moved@choosy.test"}, 30)
+    assert seen["moved@choosy.test", "127.0.0.21"] == seen["moved@choosy.test", "127.0.0.22"] == 1
+    wait_until("it is refused there, too", lambda: seen["late@choosy.test", "127.0.0.22"] >= 2, 30)
+    row, = [r for r in node.api("GET", "/v1/queue")["recipients"]]
+    assert (row["rerouted_from"], row["rerouted_to"], row["rerouted_by"]) == ("news", "quiet", "not-from-here"), row
+    assert row["site"].startswith("quiet/choosy.test")
+    assert "moved from pool news to pool quiet by not-from-here: 450 4.7.1" in node.cli("track", row["id"]).stdout
+    node.cli("queue", "hold", row["id"])
+    node.stop()
+    node.restart()
+    node.cli("queue", "release", row["id"])
+    before = seen["late@choosy.test", "127.0.0.22"]
+    wait_until("it is tried again", lambda: seen["late@choosy.test", "127.0.0.22"] > before, 30)
+    closed.clear()
+    wait_until("it arrives", lambda: node.queue_length() == 0, 30)
+    assert seen["late@choosy.test", "127.0.0.21"] == 1, seen
+    events = wait_until("the events are written", lambda: [e for e in node.events("shaping") if "reroute" in e["text"]])
+    assert sorted(e["recipient"] for e in events) == ["late@choosy.test", "moved@choosy.test"]
+    assert all(e["text"].startswith("reroute from pool news to pool quiet: not from here") and e["pool"] == "news" and
+               e["rule"] == "not-from-here" and e["code"] == 550 for e in events), events

