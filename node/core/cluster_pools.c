@@ -6,6 +6,7 @@
 #include "base/ensure.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "node/core/cluster_impl.h"
 #include "node/core/egress_pools.h"
 #include "node/policy/policy.h"
@@ -116,6 +117,22 @@ static int add_address(void *arg, const struct directory_ip *ip)
     return err;
 }
 
+/* Where the others reach it: an MX host there would be one of us. */
+static int add_member(void *arg, const struct directory_member *mb)
+{
+    const struct making *m = arg;
+    const struct span told[] = { mb->raft_address, mb->gossip_address };
+    int err = 0;
+    for (size_t i = 0; i < 2 && err == 0 && mb->state != COMMAND_MEMBER_REMOVED; i++) {
+        struct span host;
+        uint16_t port;
+        struct ip_addr addr;
+        if (text_host_port(told[i], &host, &port) == 0 && ip_addr_parse(host, &addr) == 0)
+            err = pool_view_add_member(m->v, &addr);
+    }
+    return err;
+}
+
 static struct pool_view *make(struct cluster *c)
 {
     struct pool_view_config pc = { .self = c->id.self.node,
@@ -132,6 +149,8 @@ static struct pool_view *make(struct cluster *c)
     c->pools_moving = false;
     cluster_addresses_begin(c);
     int err = m.v == NULL ? -ENOMEM : directory_ip_each(c->m, add_address, &m);
+    if (err == 0)
+        err = directory_member_each(c->m, add_member, &m);
     if (err != 0) {
         pool_view_rele(m.v);
         return NULL;

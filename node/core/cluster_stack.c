@@ -22,6 +22,7 @@ static void changed(struct cluster *c, enum machine_change change)
     c->frozen_dirty = c->frozen_dirty || all || change == MACHINE_CHANGED_FROZEN;
     c->policy_dirty = c->policy_dirty || all || change == MACHINE_CHANGED_POLICY;
     c->members_dirty = c->members_dirty || all || change == MACHINE_CHANGED_MEMBERS;
+    c->pools_dirty = c->pools_dirty || all || change == MACHINE_CHANGED_MEMBERS; /* their view has where nodes are */
 }
 
 static void ignore_barrier(void *ctx, int err)

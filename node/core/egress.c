@@ -526,6 +526,7 @@ static void change_resolver(struct egress *e)
     r->e = e;
     r->dns = e->w->dns;
     e->w->dns = fresh;
+    egress_pools_peers(e);
     e->hosts_time = hosts_time();
     list_push_back(&e->resolvers, &r->link);
     timer_set(&r->timer, 0);

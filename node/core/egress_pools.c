@@ -3,6 +3,7 @@
 
 #include "base/ensure.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "node/core/cluster.h"
 #include "node/core/conn.h"
 #include "node/core/dispatch.h"
@@ -51,6 +52,25 @@ static void gate_conns(struct egress *e)
     }
 }
 
+void egress_pools_peers(struct egress *e)
+{
+    const struct pool_view *v = e->w->pools;
+    if (v == NULL || e->w->dns == NULL || e->pools.closed)
+        return;
+    uint32_t nmembers, n = 0;
+    const struct ip_addr *members = pool_view_members(v, &nmembers);
+    while (pool_view_at(v, n) != NULL)
+        n++;
+    struct ip_addr *all = malloc((nmembers + n + 1) * sizeof *all);
+    if (all != NULL && nmembers > 0)
+        memcpy(all, members, nmembers * sizeof *all);
+    for (uint32_t i = 0; all != NULL && i < n; i++)
+        all[nmembers + i] = pool_view_at(v, i)->addr;
+    if (all == NULL || dns_set_peers(e->w->dns, all, nmembers + n) != 0)
+        log_warn("dns", "no memory for the addresses of the cluster's nodes: those of before count");
+    free(all);
+}
+
 /* Takes v. What follows from it is done from the loop: this runs inside of connections' functions, too. */
 static void adopt(struct egress *e, struct pool_view *v)
 {
@@ -61,6 +81,7 @@ static void adopt(struct egress *e, struct pool_view *v)
     }
     struct pool_view *old = w->pools;
     w->pools = v;
+    egress_pools_peers(e);
     gate_conns(e);
     pool_view_acted(v);
     if (!e->pools.closed) {

@@ -137,6 +137,8 @@ struct pool_view {
     struct entry **entries; /* by pool, then address, once sealed */
     struct map by_addr;
     uint32_t n, cap;
+    struct ip_addr *members;
+    uint32_t nmembers, members_cap;
 };
 
 static uint64_t entry_hash(const void *item)
@@ -198,6 +200,27 @@ int pool_view_add(struct pool_view *v, const struct pool_address *a)
     return 0;
 }
 
+int pool_view_add_member(struct pool_view *v, const struct ip_addr *addr)
+{
+    ensure(!v->sealed);
+    if (v->nmembers == v->members_cap) {
+        uint32_t cap = v->members_cap == 0 ? 8 : 2 * v->members_cap;
+        struct ip_addr *members = realloc(v->members, cap * sizeof *members);
+        if (members == NULL)
+            return -ENOMEM;
+        v->members = members;
+        v->members_cap = cap;
+    }
+    v->members[v->nmembers++] = *addr;
+    return 0;
+}
+
+const struct ip_addr *pool_view_members(const struct pool_view *v, uint32_t *n)
+{
+    *n = v->nmembers;
+    return v->members;
+}
+
 static int compare_pool(struct span a, struct span b)
 {
     if (a.n != b.n)
@@ -235,6 +258,7 @@ void pool_view_rele(struct pool_view *v)
     }
     map_fini(&v->by_addr);
     free(v->entries);
+    free(v->members);
     free(v->class_text);
     pool_senders_rele(v->config.senders);
     free(v);

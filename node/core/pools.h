@@ -84,6 +84,8 @@ struct pool_view_config {
 struct pool_view *pool_view_new(const struct pool_view_config *config);
 /* While it is made: copies; takes a reference of the meter. 0 or -ENOMEM. */
 int pool_view_add(struct pool_view *v, const struct pool_address *a);
+/* Likewise where a node of the cluster is reached by the others. 0 or -ENOMEM. */
+int pool_view_add_member(struct pool_view *v, const struct ip_addr *addr);
 void pool_view_seal(struct pool_view *v);
 struct pool_view *pool_view_hold(struct pool_view *v);
 void pool_view_rele(struct pool_view *v); /* NULL is harmless */
@@ -121,6 +123,7 @@ bool pool_view_lost(const struct pool_view *a, const struct pool_view *b);
 const struct pool_address *pool_view_find(const struct pool_view *v, const struct ip_addr *addr);
 /* The i-th in order of pool, or NULL. */
 const struct pool_address *pool_view_at(const struct pool_view *v, uint32_t i);
+const struct ip_addr *pool_view_members(const struct pool_view *v, uint32_t *n);
 
 enum pool_reach {
     POOL_HERE,      /* an address of it can be used on this node */

@@ -49,6 +49,9 @@ struct dns;
 /* 0, or a negative err with one line in `why`. */
 int dns_new(uv_loop_t *loop, struct timers *timers, const struct dns_config *config, struct dns **out,
             struct buf *why);
+/* Addresses of others that are as good as our own: the nodes of the cluster that this one is of. They take the
+ * place of those of the last call. 0 or -ENOMEM, and then those stay. */
+int dns_set_peers(struct dns *d, const struct ip_addr *peers, size_t n);
 /* Cancels what is under way; `closed` (may be NULL) runs from the loop when the memory is gone. Waits for
  * libunbound's thread, some milliseconds. */
 void dns_close(struct dns *d, void (*closed)(void *ctx), void *ctx);

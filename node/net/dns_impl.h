@@ -31,7 +31,7 @@ struct dns {
     enum dns_family family;
     bool prefer_v4;
     uint64_t rng;
-    struct ip_set allow, own;
+    struct ip_set allow, own, peers;
     struct dns_own_name *own_names;
     size_t nown_names;
     struct dns_hosts *hosts;

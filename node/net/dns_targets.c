@@ -85,6 +85,8 @@ static const char *refusal(const struct dns *d, const struct site_addr *a)
         return "IPv4-mapped";
     if (ip_set_find(&d->own, &a->addr, NULL))
         return "our own";
+    if (ip_set_find(&d->peers, &a->addr, NULL))
+        return "that of another node of this cluster";
     enum ip_class c = ip_addr_class(&a->addr);
     return ip_class_internal(c) ? ip_class_name(c) : NULL;
 }
@@ -98,8 +100,8 @@ static uint32_t own_preference(const struct site_request *q)
     for (uint32_t i = 0; i < q->naddrs && q->mx; i++) {
         const struct site_addr *a = &q->addrs[i];
         uint16_t preference = q->hosts[a->host].preference;
-        if (preference < at && ip_set_find(&d->own, &a->addr, NULL) &&
-            !ip_set_find(&d->allow, &a->addr, NULL))
+        bool ours = ip_set_find(&d->own, &a->addr, NULL) || ip_set_find(&d->peers, &a->addr, NULL);
+        if (preference < at && ours && !ip_set_find(&d->allow, &a->addr, NULL))
             at = preference;
     }
     return at;

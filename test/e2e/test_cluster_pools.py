@@ -286,11 +286,18 @@ def test_mail_goes_where_the_address_is(make_cluster, sink):
     a.wait_empty(10)
 
 
-def test_an_idle_connection_ends(make_cluster, sink):
+def test_an_idle_connection_ends(make_cluster, sink, dns):
     pools = Pools(named(make_cluster), sink)
     a, b = pools.nodes[:2]
     pools.pool()
     pools.address("127.0.0.2", a)
+    # An MX host at another node's address is one of us.
+    pools.address("203.0.113.9", b)
+    dns.add("loop.test", "MX", "10 mx.loop.test.")
+    dns.add("mx.loop.test", "A", "203.0.113.9")
+    a.send("r@loop.test")
+    wait_until("it bounced", lambda: [r["reply"] for r in a.track(recipient="r@loop.test")
+                                      if r["state"] == "bounced" and "5.4.6 mail for loop.test loops back to us" in r["reply"]])
     pools.send(a)
     pools.arrived(1)
     assert metric(a, "turnpike_source_connections", address="127.0.0.2") == 1

@@ -181,6 +181,23 @@ static void test_self(void **state)
     close_dns();
 }
 
+/* Another node of the cluster is us, too, as long as it is a member. */
+static void test_peers(void **state)
+{
+    (void)state;
+    struct ip_addr peers[2];
+    assert_int_equal(ip_addr_parse(span_str("192.0.2.10"), &peers[0]), 0);
+    assert_int_equal(ip_addr_parse(span_str("2001:db8::10"), &peers[1]), 0);
+    open_dns((struct dns_config){ .family = DNS_FAMILY_V4 });
+    check_site("weself.example", "a.plain.example/192.0.2.10:25");
+    assert_int_equal(dns_set_peers(dns, peers, 2), 0);
+    check_failed("weself.example", DNS_PERMANENT, "5.4.6", "loops back");
+    check_failed("[192.0.2.10]", DNS_PERMANENT, "5.4.4", "another node of this cluster");
+    assert_int_equal(dns_set_peers(dns, peers, 0), 0);
+    check_site("weself.example", "a.plain.example/192.0.2.10:25");
+    close_dns();
+}
+
 static void test_internal(void **state)
 {
     (void)state;
@@ -277,7 +294,7 @@ int main(void)
         cmocka_unit_test(test_mx),        cmocka_unit_test(test_families),  cmocka_unit_test(test_shuffle),
         cmocka_unit_test(test_permanent), cmocka_unit_test(test_temporary), cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_many),      cmocka_unit_test(test_self),      cmocka_unit_test(test_internal),
-        cmocka_unit_test(test_host),
+        cmocka_unit_test(test_host),      cmocka_unit_test(test_peers),
     };
     return cmocka_run_group_tests(tests, dns_started, dns_stopped);
 }
