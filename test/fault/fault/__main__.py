@@ -14,7 +14,7 @@ def parser():
     top = argparse.ArgumentParser(prog="fault", description="Runs a cluster, breaks things, and judges what it did.")
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="one run, and the judgement of it")
-    run.add_argument("--workload", required=True, help="quota, freeze, registers or spool")
+    run.add_argument("--workload", required=True, help="quota, freeze, registers, spool or addresses")
     run.add_argument("--fault", default="none", help="a fault's name, several joined by +, or none")
     run.add_argument("--seed", type=int, default=1)
     run.add_argument("--seconds", type=float, default=60)
@@ -73,8 +73,12 @@ def main():
             sys.exit(f"there is no {name!r}: {', '.join(known)}")
     if clash(faults):
         sys.exit(clash(faults))
+    engines = workloads()[options.workload].engines
+    if options.engine not in ("auto", *engines):
+        sys.exit(f"{options.workload} needs --engine {engines[0]}")
     try:
-        run = Run(options.workload, faults, options.seed, options.seconds, options.out, usable(options.engine), options.before)
+        wanted = engines[0] if options.engine == "auto" and len(engines) == 1 else options.engine
+        run = Run(options.workload, faults, options.seed, options.seconds, options.out, usable(wanted), options.before)
         run.carry_out()
     except (Failed, EngineError) as error:
         print(f"not carried out: {error}", file=sys.stderr)

@@ -26,6 +26,7 @@ OPERATIONS = {
     "read": {"invoke": (), "ok": ("value",), "fail": (), "info": ()},
     "join": {"invoke": (), "ok": (), "fail": (), "info": ()},
     "leave": {"invoke": (), "ok": (), "fail": (), "info": ()},
+    "owners": {"invoke": (), "ok": ("owners",), "fail": (), "info": ()},
     "nemesis": {"invoke": ("fault", "action", "targets"), "ok": (), "fail": (), "info": ()},
 }
 # What was seen at one moment; the type is always "ok".
@@ -33,6 +34,7 @@ OBSERVATIONS = {
     "meta": ("version", "workload", "faults", "nodes"),
     "phase": ("phase",),
     "deliver": ("id", "rcpt"),
+    "use": ("source_ip", "begin_ns", "proven_ns"),
     "dsn": ("about", "rcpts", "action"),
     "receipt": ("account", "n"),
     "queued": ("id", "rcpt"),
@@ -46,7 +48,7 @@ OBSERVATIONS = {
     "note": (),
 }
 # Of these the node must be known.
-OF_A_NODE = ("moved", "crash", "log", "digest", "collected")
+OF_A_NODE = ("use", "moved", "crash", "log", "digest", "collected")
 # These act on one register or sender, which `k` names.
 KEYED = ("submit", "freeze", "unfreeze", "policy", "limit", "assign", "ip", "account", "read")
 PHASES = ("load", "heal", "drain", "collect", "end")

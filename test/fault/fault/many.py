@@ -21,6 +21,7 @@ class Cell:
     workload: str
     fault: str
     seed: int
+    engine: str = ""  # another one than is asked for
     tries: list = dataclasses.field(default_factory=list)
 
     @property
@@ -67,7 +68,7 @@ def attempt(options, cell, seed, folder):
     began = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-m", "fault", "run", "--workload", cell.workload, "--fault", cell.fault, "--seed", str(seed),
-               "--seconds", str(options.seconds), "--engine", options.engine, "--out", str(folder), "--no-check"]
+               "--seconds", str(options.seconds), "--engine", cell.engine or options.engine, "--out", str(folder), "--no-check"]
     if options.before is not None:
         command += ["--before", str(options.before)]
     outcome, failed, why = "not carried out", [], "it did not end"

@@ -45,6 +45,22 @@ class KillLeader(Kill):
         return [leader] if leader else []
 
 
+class KillOwner(Kill):
+    """Who has most floating addresses, or anybody; for long enough that others get them."""
+
+    name = "kill-owner"
+    hold_s = (13.5, 14.5)
+
+    def choose(self):
+        for node in self.cluster.living():
+            said = node.asked("GET", "/v1/ips", timeout=2.0)
+            if said is not None and said[0] == 200:
+                owners = [row["node"] for row in said[1]["addresses"] if row.get("floats") and row.get("node")]
+                if owners:
+                    return [self.node(max(sorted(set(owners)), key=owners.count))]
+        return [self.rng.choice(self.cluster.members())]
+
+
 class KillRandomLoop(Kill):
     """One after another, quickly: a node is often killed again before it has come back whole."""
 
@@ -101,4 +117,4 @@ class PauseHolder(Pause):
         return self.node(name) if name else None
 
 
-FAULTS = [KillLeader, KillRandomLoop, KillAll, PauseLeader, PauseHolder]
+FAULTS = [KillLeader, KillOwner, KillRandomLoop, KillAll, PauseLeader, PauseHolder]

@@ -35,8 +35,8 @@ def catalogue():
 
 
 def workloads():
-    from . import workload_freeze, workload_quota, workload_registers, workload_spool
-    modules = (workload_quota, workload_freeze, workload_registers, workload_spool)
+    from . import workload_addresses, workload_freeze, workload_quota, workload_registers, workload_spool
+    modules = (workload_quota, workload_freeze, workload_registers, workload_spool, workload_addresses)
     return {one.name: one for module in modules for one in module.WORKLOADS}
 
 
@@ -87,7 +87,7 @@ class Run:
         self.clients = list(zip(self.engine.open(len(senders)), senders))
         self.writer = Writer(self.history_path)
         self.offset_ns = wall_offset_ns()
-        self.cluster = FaultCluster(self.engine, self.clients)
+        self.cluster = FaultCluster(self.engine, self.clients, kind.more(self.engine))
         for _ in range(3):
             self.cluster.add()
         self.watch = Watch(self.cluster, self.writer)
@@ -96,7 +96,7 @@ class Run:
         self.dns = HubDns(self.engine.hub)
         self.sink = RecordingSink(self.engine.hub, self.writer, lambda address: next(
             (n.name for n in self.cluster.nodes if n.address == address), None), self.rng("sink"), self.engine.folder,
-            kind.faulty)
+            kind.faulty, kind.floating, kind.extensions)
         self._meta(kind)
         for nemesis in self.nemeses:
             nemesis.prepare()
@@ -111,7 +111,7 @@ class Run:
             "version": VERSION, "workload": self.kind, "faults": self.faults, "nodes": [n.name for n in self.cluster.nodes],
             "seed": self.seed, "seconds": self.seconds, "engine": self.engine_name, "ttl_ms": TTL_MS,
             "margin_ms": MARGIN_MS, "when_cut_off": "deliver", "limits": kind.limits, "accounts": accounts,
-            "load": kind.load, "registers": self.workload.registers(), "build": os.environ.get("TURNPIKE_BUILD", "build/dev")})
+            "load": kind.load, **self.workload.meta(), "registers": self.workload.registers(), "build": os.environ.get("TURNPIKE_BUILD", "build/dev")})
 
     def _apply_policy(self):
         self.cluster.nodes[0].api("POST", "/v1/policy/apply", {"name": "policy.yaml", "text": self.workload.policy_text()})
@@ -182,6 +182,7 @@ class Run:
         for still in self.canary.close():
             self.writer.observe("canary", "note", {"stood_still": still})
         time.sleep(0.6)  # event logs are written a few times a second
+        self.sink.tell_uses()
         self._phase("collect")
         Collector(self).all(lambda node: all(getattr(n, "clock_ok", lambda _: True)(node) for n in self.nemeses))
 

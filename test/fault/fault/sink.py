@@ -18,6 +18,9 @@ TLS_FAILS = ([b"454 4.7.0 TLS not available\r\n"], [b"220 2.0.0 go ahead\r\n", b
              [b"220 2.0.0 go ahead\r\n", CLOSE])
 
 
+STAGES = ("banner", "ehlo", "helo", "mail", "rcpt", "data", "dot", "rset", "noop", "quit")
+
+
 def certificate(folder):
     """One that nobody can verify, as most next hops have."""
     pair = folder / "sink.pem", folder / "sink.key"
@@ -29,13 +32,42 @@ def certificate(folder):
 class RecordingSink:
     """`faulty` is the share of transactions that something is wrong with. Who wants TLS gets it."""
 
-    def __init__(self, address, writer, name_of, rng, folder, faulty=0.0):
-        self.writer, self.name_of, self.rng, self.faulty = writer, name_of, rng, faulty
+    def __init__(self, address, writer, name_of, rng, folder, faulty=0.0, floating=(), extensions=None):
+        self.writer, self.name_of, self.rng, self.faulty, self.floating = writer, name_of, rng, faulty, floating
         self.copies, self.encrypted = 0, 0
         self.sink = Sink((address,), SINK_PORT, certificate(folder))
         self.sink.hooks = {"dot": self._dot, "mail": self._mail, "rcpt": self._rcpt, "banner": self._banner,
                            "starttls": self._starttls}
+        for stage in STAGES if floating else ():
+            self.sink.hooks[stage] = self._stamped(stage, self.sink.hooks.get(stage))
+        if extensions is not None:
+            self.sink.extensions = [each for each in self.sink.extensions if each in (*extensions, "STARTTLS")]
         self.address = address
+
+    @staticmethod
+    def _stamped(stage, hook):
+        """Notes when each command came, and how far the client has surely been: see tell_uses."""
+        def stamped(session, argument):
+            session.proven_ns = getattr(session, "answered_ns", 0)
+            session.answered_ns = clock_ns()
+            session.begin_ns = getattr(session, "begin_ns", session.answered_ns)
+            session.at_dot = stage == "dot"
+            return hook(session, argument) if hook else None
+        return stamped
+
+    def _node(self, session):
+        """By its address; what comes from a floating one, by the name that it greets with."""
+        return self.name_of(session.peer[0]) or (session.helo.partition(".")[0] if session.helo else None)
+
+    def tell_uses(self):
+        """Connections from floating addresses. `proven_ns`: the answer before the last command, which was not sent ahead of
+        it; `unread`: the last answer was to a message, and nobody can say whether it was read."""
+        for session in self.sink.sessions:
+            if session.peer[0] in self.floating and session.helo and hasattr(session, "begin_ns"):
+                self.writer.observe("sink", "use", {
+                    "source_ip": session.peer[0], "session": session.number, "begin_ns": session.begin_ns,
+                    "proven_ns": max(session.begin_ns, session.proven_ns), "unread": session.at_dot},
+                    n=self._node(session), t=session.answered_ns)
 
     def _banner(self, _session, _argument):
         if self.faulty and self.rng.random() < self.faulty / 3:
@@ -70,10 +102,10 @@ class RecordingSink:
         for recipient in message.recipients:
             self.copies += 1
             self.encrypted += session.tls is not None
-            node = self.name_of(session.peer[0])
+            node = self._node(session)
             self.writer.observe("sink", "deliver", {
                 "id": message_of(recipient) or "", "rcpt": recipient, "hash": body_hash(message.content),
-                "source_ip": session.peer[0], "begin_ns": getattr(session, "mail_ns", clock_ns()),
+                "source_ip": session.peer[0], "session": session.number, "begin_ns": getattr(session, "mail_ns", clock_ns()),
                 "ack": fault != "cut"}, n=node)
         if fault == "cut":
             return CLOSE

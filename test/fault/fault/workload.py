@@ -17,6 +17,17 @@ class Workload:
     senders = []
     load = {"accepted": 40, "per_second": 1.0}
     faulty = 0.0
+    engines = ("netns", "docker")  # where it can be run
+    floating = ()
+    extensions = None  # of next hops; None: the usual ones
+
+    @classmethod
+    def more(cls, engine):
+        """Of the nodes' configuration."""
+        return {}
+
+    def meta(self):
+        return {}
 
     def __init__(self, run, rng):
         self.run, self.rng = run, rng

@@ -764,3 +764,89 @@ def ended_by_the_test_is_not_said():
     tale.fault("kill-leader", 20, 25, "down", "n1")
     tale.add(tale.at(20), "watch", "ok", "crash", "n2", v={"caused": None})
     return tale.history()
+
+
+# ---- I9
+
+ADDRESS = "198.51.100.1"
+
+
+class Lodging(Tale):
+    """One floating address, which is n1's until it is said to be another's."""
+
+    def __init__(self, **meta):
+        super().__init__("addresses", accounts=("a@addr.test",), addresses=[ADDRESS], after_ms=1000, floating=True, **meta)
+        self.use("n1", 2, 3)
+        for t in (2, 5, 8):
+            self.whose(t, "n1", 1)
+
+    def use(self, node, begin, proven):
+        return self.add(self.at(proven) + MS, "sink", "ok", "use", node, v={
+            "source_ip": ADDRESS, "session": len(self.events), "begin_ns": self.at(begin), "proven_ns": self.at(proven)})
+
+    def whose(self, t, owner, version, following=None):
+        self.op(self.at(t), self.at(t) + MS, "owners", "owners", n="n2", got={"owners": {ADDRESS: [owner, following, version]}})
+
+
+@bad("I9")
+def two_nodes_use_it_at_once():
+    tale = Lodging()
+    tale.use("n1", 9, 12)
+    tale.use("n2", 11, 13)
+    tale.whose(12.5, "n2", 2)
+    return tale.history()
+
+
+@bad("I9")
+def used_after_it_was_given_away():
+    tale = Lodging()
+    for t in (12, 13, 15):
+        tale.whose(t, "n2", 2)
+    tale.use("n1", 13.5, 14)
+    return tale.history()
+
+
+@bad("I9")
+def a_connection_that_was_never_ended():
+    tale = Lodging()
+    tale.use("n1", 7, 12.5)
+    tale.whose(12, "n2", 2)
+    tale.whose(15, "n2", 2)
+    tale.use("n2", 14, 15)
+    return tale.history()
+
+
+@bad("I9")
+def used_before_it_is_given():
+    tale = Lodging()
+    tale.use("n2", 6, 7)
+    tale.whose(9, "n2", 2)
+    return tale.history()
+
+
+@bad("I9")
+def its_new_owner_does_not_use_it():
+    tale = Lodging()
+    for t in range(12, 30):
+        tale.whose(t, "n2", 2)
+        tale.send(t + 0.2, t + 0.3, account="a@addr.test", node="n2")
+        tale.send(t + 0.5, t + 0.6, account="a@addr.test", node="n2")
+    return tale.history()
+
+
+@bad("I9")
+def a_lost_nodes_address_goes_to_nobody():
+    tale = Lodging()
+    tale.fault("kill-owner", 10, 30, "down", "n1")
+    for t in range(11, 30):
+        tale.whose(t, "n1" if t < 16 else None, 1)
+    return tale.history()
+
+
+@bad("I9")
+def a_good_world_with_one_use_by_another_node():
+    world = World(5, "addresses")
+    uses = [event for event in world.find("use") if event.v["proven_ns"] - event.v["begin_ns"] > 600 * MS]
+    middle = uses[len(uses) // 2]
+    middle.n = next(node for node in NODES if node != middle.n)
+    return world.history()

@@ -3,7 +3,7 @@ though it looks like it, is accepted."""
 import pytest
 
 import bad
-from bad import BAD, Tale, frozen_tale, limit, steady, thaw, writes
+from bad import BAD, Lodging, Tale, frozen_tale, limit, steady, thaw, writes
 from fault.check import check, overall
 from world import MS, NODES, World
 
@@ -23,7 +23,7 @@ def test_a_bad_history_is_rejected(invariant, function):
 
 
 def test_there_are_enough_for_each():
-    assert {invariant: len(functions) >= 3 for invariant, functions in BAD.items()} == {f"I{n}": True for n in range(1, 9)}
+    assert {invariant: len(functions) >= 3 for invariant, functions in BAD.items()} == {f"I{n}": True for n in range(1, 10)}
 
 
 OUTPUTS = {
@@ -375,4 +375,57 @@ def test_a_workload_that_tried_nothing(workload, invariant):
 
 
 def test_the_names_are_the_promises():
-    assert [each.invariant for each in check(bad.Tale().history())] == [f"I{n}" for n in range(1, 9)] + ["run"]
+    assert [each.invariant for each in check(bad.Tale().history())] == [f"I{n}" for n in range(1, 10)] + ["run"]
+
+
+# ---- I9
+
+def moved(tale, since=12, until=15, to="n2", version=2):
+    for t in range(since, until + 1):
+        tale.whose(t, to, version)
+
+
+def test_one_after_the_other():
+    tale = Lodging()
+    tale.use("n1", 9, 11)
+    moved(tale)
+    tale.use("n2", 11, 14)
+    passes(tale.history(), "I9")
+
+
+def test_a_connection_that_is_noticed_late_proves_nothing():
+    tale = Lodging()
+    moved(tale)
+    tale.use("n2", 12, 14)
+    tale.use("n1", 13, 13)  # it may have been opened by n1 long before the next hop looked
+    passes(tale.history(), "I9")
+
+
+def test_whose_it_was_between_two_versions_is_not_known():
+    tale = Lodging()
+    moved(tale, 12, 13)
+    tale.use("n1", 13.5, 14.5)
+    moved(tale, 15, 16, version=6)
+    passes(tale.history(), "I9")
+
+
+def test_a_node_in_trouble_need_not_use_it():
+    tale = Lodging(faults=["partition-one"])
+    tale.fault("partition-one", 14, 22, "minority", "n2")
+    for t in range(12, 24):
+        tale.whose(t, "n2", 2)
+        tale.send(t + 0.2, t + 0.3, account="a@addr.test", node="n2")
+        tale.send(t + 0.5, t + 0.6, account="a@addr.test", node="n2")
+    passes(tale.history(), "I9")
+
+
+def test_a_short_loss_moves_nothing():
+    tale = Lodging()
+    tale.fault("kill-leader", 10, 16, "down", "n1")
+    moved(tale, 11, 13, "n1", 1)
+    moved(tale, 19, 20)
+    passes(tale.history(), "I9")
+
+
+def test_a_run_in_which_nothing_moved_proves_nothing():
+    assert verdict(Lodging().history(), "I9").outcome == "inconclusive"

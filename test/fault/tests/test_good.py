@@ -4,7 +4,7 @@ import pytest
 from fault.check import check, overall
 from world import World
 
-WORKLOADS = ("quota", "freeze", "registers", "spool")
+WORKLOADS = ("quota", "freeze", "registers", "spool", "addresses")
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)

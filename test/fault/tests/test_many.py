@@ -90,3 +90,32 @@ def test_pairs_are_drawn_from_the_seed_and_differ():
     for _, fault in drawn:
         one, other = fault.split("+")
         assert one != other and {one, other} <= set(catalogue())
+
+
+def test_the_short_matrix_and_engines(monkeypatch, tmp_path):
+    """Each workload with each of the short faults; addresses with one of its own, in the engine that it needs."""
+    seen = []
+    monkeypatch.setattr(matrix, "usable", lambda name: "docker" if name == "auto" else name)
+    monkeypatch.setattr(matrix, "carry_out", lambda _options, cells, _tell: seen.extend(cells))
+    monkeypatch.setattr(matrix, "say", lambda cells: 0)
+    options = argparse.Namespace(workloads="all", faults=matrix.SHORT, pairs=0, seed=1, out=tmp_path, engine="auto", junit=None,
+                                 short=True)
+    assert matrix.matrix(options) == 0
+    assert len(seen) == 17 and [cell.name for cell in seen if cell.workload == "addresses"] == ["addresses x kill-owner"]
+    assert {cell.workload: cell.engine for cell in seen} == {"addresses": "netns", **dict.fromkeys(
+        ("quota", "freeze", "registers", "spool"), "docker")}
+
+
+def test_what_has_no_engine_is_skipped(monkeypatch, tmp_path):
+    def usable(name):
+        if name == "netns":
+            raise matrix.EngineError("no root")
+        return "docker"
+    seen = []
+    monkeypatch.setattr(matrix, "usable", usable)
+    monkeypatch.setattr(matrix, "carry_out", lambda _options, cells, _tell: seen.extend(cells))
+    monkeypatch.setattr(matrix, "say", lambda cells: 0)
+    monkeypatch.setattr(matrix, "write_junit", lambda path, cells, missing: seen.append((path, len(cells), missing)))
+    options = argparse.Namespace(workloads="addresses", faults="clock", pairs=0, seed=1, out=tmp_path, engine="docker", junit="x",
+                                 short=False)
+    assert matrix.matrix(options) == 0 and seen == [("x", 1, "this machine has no engine for it")]

@@ -14,6 +14,7 @@ LIMITS = [
     {"name": "all", "for": "tenant", "classes": ["device"], "count": 28, "window_ms": 7000},
 ]
 START = 1000 * S
+ADDRESSES = ("198.51.100.1", "198.51.100.2")
 TTL_NS, MARGIN_NS = 3 * S, 1 * S
 LIMIT_REPLY = "450 4.7.1 Limit quick of this account reached (12 recipients per 5s), try again in 2s"
 FROZEN_REPLY = {"reject": "550 5.7.1 This account is disabled for sending, contact your postmaster",
@@ -55,7 +56,8 @@ class World(Story):
             "version": VERSION, "workload": workload, "faults": sorted({fault["name"] for fault in self.plan}),
             "nodes": list(NODES), "seed": seed, "seconds": seconds, "ttl_ms": 3000, "margin_ms": 1000,
             "when_cut_off": "deliver", "limits": [dict(limit) for limit in LIMITS], "accounts": self.accounts,
-            "registers": {"pool/class/bulk": None}})
+            "registers": {"pool/class/bulk": None},
+            **({"addresses": list(ADDRESSES), "after_ms": 1000, "floating": True} if workload == "addresses" else {})})
         self.counts = {}  # (limit's name, holder) to (moment, number in force)
         self.charged, self.lines, self.number = {}, {}, 0
         self.named = {}  # a freeze's number to what it is about
@@ -68,6 +70,8 @@ class World(Story):
         self._limits()
         self._registers()
         self._mail()
+        if workload == "addresses":
+            self._addresses()
         self._collect()
 
     def between(self, low, high):
@@ -316,6 +320,43 @@ class World(Story):
             self.add(t + 10 * MS, "sink", "ok", "deliver", node, v={**v, "begin_ns": t})
         else:
             self.add(self.stop + 30 * S, "collect", "ok", "ended", node, v={"id": name, "rcpt": rcpt, "how": "delivered"})
+
+    # ---- floating addresses
+
+    def _addresses(self):
+        """Each goes from node to node, and is used by whoever has it; reads tell whose it was at some moment within."""
+        owners = {address: self._lodgings(address) for address in ADDRESSES}
+        t = self.begin
+        while t < self.stop:
+            moment = t + self.between(1 * MS, 20 * MS)
+            end = moment + self.between(1 * MS, 20 * MS)
+            said = {address: next((list(rest) for since, until, *rest in times if since <= moment < until), [None, None, 1])
+                    for address, times in owners.items()}
+            if self.rng.random() < 0.1:
+                self.op(t, end, "owners", "owners", "fail", n="n1", got={})
+            else:
+                self.op(t, end, "owners", "owners", n="n1", got={"owners": said})
+            t = end + self.between(50 * MS, 300 * MS)
+
+    def _lodgings(self, address):
+        """(from, to, owner, next, version)"""
+        found, t, version, owner = [], self.begin, 10, None
+        while t < self.stop:
+            until = t + self.between(3 * S, 9 * S)
+            able = [node for node in NODES if node != owner and not any(
+                fault["node"] == node and fault["from"] - S < until and t < fault["to"] + S for fault in self.plan)]
+            owner, version = self.rng.choice(able), version + 2
+            asked = until - self.between(20 * MS, 500 * MS)
+            found += [(t, asked, owner, None, version), (asked, until, owner, "n1", version + 1)]
+            begin = t + self.between(0, 300 * MS)
+            while begin < asked:
+                proven = min(begin + self.between(0, 900 * MS), until)
+                self.add(proven + self.between(0, MS), "sink", "ok", "use", owner, v={
+                    "source_ip": address, "session": len(self.events), "begin_ns": begin + self.between(0, 5 * MS),
+                    "proven_ns": max(proven, begin + 5 * MS), "unread": False})
+                begin = begin + self.between(100 * MS, 600 * MS)
+            t = until + self.between(5 * MS, 50 * MS)
+        return found
 
     # ---- the end
 

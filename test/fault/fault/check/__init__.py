@@ -5,14 +5,15 @@ docs/fault-testing.md says what each of them means, and what is made of operatio
 import pathlib
 
 from .. import history as histories
-from . import (availability, conservation, crash, duplicates, freeze, loss, overshoot, registers, worth)
+from . import (addresses, availability, conservation, crash, duplicates, freeze, loss, overshoot, registers, worth)
 from .facts import Facts
 from .verdict import FAIL, INCONCLUSIVE, PASS, Verdict, overall
 
 __all__ = ["FAIL", "INCONCLUSIVE", "PASS", "Verdict", "check", "check_path", "overall"]
 
 CHECKERS = {"I1": overshoot, "I2": loss, "I3": freeze, "I4": registers, "I5": duplicates, "I6": availability,
-            "I7": conservation, "I8": crash, "run": worth}
+            "I7": conservation, "I8": crash,
+            "I9": addresses, "run": worth}
 
 
 def check(history, files=()):

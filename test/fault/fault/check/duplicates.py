@@ -12,7 +12,7 @@ SLACK_NS = NS // 10
 
 def explained(facts, earlier, later):
     """Was there a crash or a lost 250 between these two?"""
-    if earlier.v.get("ack", True) is not True:
+    if earlier.v.get("ack", True) is not True or earlier.v.get("session") in facts.unread:
         return True
     begun = earlier.v["begin_ns"] - SLACK_NS if earlier.v.get("begin_ns") else earlier.t - FLIGHT_NS
     return facts.crashed_between(earlier.node, begun, later.t)

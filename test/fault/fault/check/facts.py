@@ -164,6 +164,11 @@ class Facts:
                 found.setdefault((event.v["about"] if many else event.v["id"], recipient), []).append(event)
         return found
 
+    @functools.cached_property
+    def unread(self):
+        """Connections that ended after the answer to a message: whoever gave up the address may not have read that."""
+        return {event.v["session"] for event in self.history.observed("use") if event.v.get("unread")}
+
     # ---- crashes
 
     @functools.cached_property
