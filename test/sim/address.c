@@ -7,6 +7,7 @@
 #define SIM_STREAM SIM_STREAM_ADDRESS
 #include "test/sim/address.h"
 
+#include "node/core/dispatch.h"
 #include "node/core/tally.h"
 #include "node/policy/policy.h"
 
@@ -102,6 +103,20 @@ bool egress_shaping_rests(const struct egress *e, const struct queue_site *qs, c
     (void)qs;
     (void)source;
     return false;
+}
+
+int dns_set_peers(struct dns *d, const struct ip_addr *peers, size_t n)
+{
+    (void)d;
+    (void)peers;
+    (void)n;
+    return 0;
+}
+
+struct span dispatch_pool(const struct pool_view *v, const struct envelope *env, struct span reply)
+{
+    (void)reply;
+    return pool_view_of(v, env->account, env->tenant, env->class);
 }
 
 bool conn_site_room(struct conn *c, const struct ip_addr *source)
