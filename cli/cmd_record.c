@@ -1,4 +1,4 @@
-/* Commands about what became of senders' mail, on all nodes together: sender bounces, pin, top. */
+/* Commands about what became of senders' mail, on all nodes together: sender show, bounces, pin, top. */
 #include "cli/client.h"
 
 #include <inttypes.h>
@@ -77,6 +77,68 @@ int cmd_sender_bounces(struct cli *c)
         cli_print_json(j);
     else if (code == 0)
         put_bounces(c, j);
+    client_query_fini(&q);
+    json_decref(j);
+    return code;
+}
+
+static void put_seen(struct cli *c, const json_t *j)
+{
+    static const char *const titles[] = { "FACT", ">1H", ">24H", ">7D" };
+    struct cli_table t;
+    size_t i;
+    json_t *r;
+    printf("class: %s, stopped by rules within a week: %" PRId64 "\n\n", cli_str(j, "class"), cli_int(j, "blocks"));
+    cli_table_init(&t, titles, 4);
+    json_array_foreach(json_object_get(j, "facts"), i, r)
+    {
+        static const char *const windows[] = { "1h", "24h", "7d" };
+        cli_table_row(&t);
+        cli_table_str(&t, 0, r, "fact");
+        for (int w = 0; w < 3; w++)
+            if (json_object_get(r, windows[w]) != NULL)
+                cli_table_set(&t, 1 + w, CLI_PLAIN, "%" PRId64, cli_int(r, windows[w]));
+            else
+                cli_table_set(&t, 1 + w, CLI_PLAIN, "-");
+    }
+    cli_table_end(c, &t);
+}
+
+static void put_rules(const json_t *rules)
+{
+    size_t i, k;
+    json_t *r, *t;
+    json_array_foreach(rules, i, r)
+    {
+        bool met = json_is_true(json_object_get(r, "met"));
+        printf("\nrule %s: %s%s%s\n", cli_str(r, "name"), json_is_true(json_object_get(r, "dry_run")) ? "would " : "",
+               cli_str(r, "then"), met ? ", and it is met" : "");
+        json_array_foreach(json_object_get(r, "when"), k, t)
+        {
+            printf("  %s %s in %s: %" PRId64 " of more than %" PRId64 "\n",
+                   json_is_true(json_object_get(t, "met")) ? "yes" : "no ", cli_str(t, "fact"), cli_str(t, "window"),
+                   cli_int(t, "value"), cli_int(t, "more_than"));
+        }
+    }
+}
+
+int cmd_sender_show(struct cli *c)
+{
+    struct client_query q;
+    json_t *j = NULL;
+    client_query_init(&q, "/v1/senders/show");
+    client_query_add(&q, "account", c->args[0]);
+    buf_put_char(&q.text, '\0');
+    int code = client_json(c, q.text.data, NULL, &j);
+    if (code == 0 && c->json) {
+        cli_print_json(j);
+    } else if (code == 0) {
+        if (json_is_true(json_object_get(j, "known")))
+            put_seen(c, j);
+        else
+            cli_note("nothing was seen of %s lately", c->args[0]);
+        put_rules(json_object_get(j, "rules"));
+    }
     client_query_fini(&q);
     json_decref(j);
     return code;

@@ -509,7 +509,8 @@ const struct cli_command cli_commands[] = {
       cmd_suppression_add },
     { "suppression remove", "ADDRESS", 1, 1, NULL, suppression_remove_options, "send to an address again", NULL,
       "  turnpike suppression remove bob@example.com --tenant example.org\n", cmd_suppression_remove },
-
+    { "sender show", "ACCOUNT", 1, 1, NULL, no_options, "show what was seen of a sender, and what rules make of it", NULL,
+      "  turnpike sender show anna@example.com\n", cmd_sender_show },
     { "sender bounces", "ACCOUNT", 1, 1, NULL, no_options, "show what became of a sender's mail",
       "The standing, and of all nodes together, within the last hour, day and week: recipients, and for DEFERRED attempts.",
       "  turnpike sender bounces news@example.com\n", cmd_sender_bounces },

@@ -204,6 +204,9 @@ static const struct {
                                       SPAN(standing_set.reason, 0, COMMAND_STANDING_REASON_MAX)) },
     [COMMAND_STANDING_FORGET] = { "standing-forget",
                                   FIELDS(NAME(record_forget.account), U64(record_forget.entry)) },
+    [COMMAND_SENDER_LOOK] = { "sender-look",
+                              FIELDS(RAW(sender_look.process), U64(sender_look.number), U64(sender_look.wall_ms),
+                                     SPAN(sender_look.facts, 0, RECORD_COUNTS_BYTES_MAX)) },
 };
 
 static const struct field *fields_of(uint8_t type)
@@ -220,7 +223,8 @@ uint8_t command_type_level(uint8_t type)
 {
     if (type >= COMMAND_DOMAIN_ASK && type <= COMMAND_DOMAIN_FORGET)
         return 5;
-    return type > COMMAND_SUPPRESS_REMOVE ? 4
+    return type >= COMMAND_SENDER_LOOK      ? 5
+           : type > COMMAND_SUPPRESS_REMOVE ? 4
            : type >= COMMAND_SUPPRESS_ADD ? 3
                                           : COMMAND_FEATURES_NEEDED;
 }

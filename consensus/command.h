@@ -28,7 +28,7 @@
 /* The largest entry: as many commands as fit below COMMAND_ENTRY_BYTES and a large one. */
 #define COMMAND_ENTRY_BYTES_MAX (COMMAND_ENTRY_BYTES + COMMAND_BYTES_MAX + 32u)
 
-/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records; 5: domains that were proven, floating addresses that nobody has had yet. An entry names the lowest level that can read it, so that older nodes can follow until the
+/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records; 5: domains that were proven, floating addresses that nobody has had yet, looks at senders. An entry names the lowest level that can read it, so that older nodes can follow until the
  * level is raised (COMMAND_FEATURE_RAISE). */
 #define COMMAND_FEATURES 5        /* highest that this build can do */
 #define COMMAND_FEATURES_NEEDED 1 /* by what it writes, but for commands of a higher command_type_level */
@@ -103,6 +103,7 @@ enum command_type {
     COMMAND_RECORD_FORGET = 121,
     COMMAND_STANDING_SET = 122, /* good, neutral or poor */
     COMMAND_STANDING_FORGET = 123, /* as RECORD_FORGET; of one that is neutral, and not pinned */
+    COMMAND_SENDER_LOOK = 124, /* as RECORD_REPORT, and more; the answer comes with what rules made of it */
 };
 
 /* Who asks. A machine answers the same (session, seq) once: a repeat gets the first answer again, as long as
@@ -465,6 +466,12 @@ struct command_record_report {
     uint64_t number;     /* ascending within the process: one that comes again changes nothing */
     struct span counts;  /* consensus/record.h */
 };
+struct command_sender_look {
+    uint8_t process[16]; /* numbered with RECORD_REPORT's */
+    uint64_t number;
+    int64_t wall_ms;   /* the node's: hours of the day, and for people */
+    struct span facts; /* consensus/facts.h */
+};
 struct command_record_forget {
     struct span account;
     uint64_t entry; /* its version: a later one stays */
@@ -530,6 +537,7 @@ struct command {
         struct command_warmup_reserve warmup_reserve;
         struct command_warmup_report warmup_report;
         struct command_record_report record_report;
+        struct command_sender_look sender_look;
         struct command_record_forget record_forget; /* also of STANDING_FORGET */
         struct command_standing_set standing_set;
     };

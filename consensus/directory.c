@@ -13,6 +13,7 @@ const struct store_type *const directory_types[] = {
     &directory_floating_type, &directory_lodging_type,
     &directory_warming_type,  &directory_warming_site_type,
     &directory_record_type,   &directory_reporter_type, &directory_standing_type,
+    &directory_sender_type,
 };
 const uint32_t directory_ntypes = sizeof directory_types / sizeof directory_types[0];
 
@@ -147,6 +148,7 @@ static directory_command_fn *const commands[] = {
     [COMMAND_RECORD_FORGET] = directory_record_forget,
     [COMMAND_STANDING_SET] = directory_standing_set,
     [COMMAND_STANDING_FORGET] = directory_standing_forget,
+    [COMMAND_SENDER_LOOK] = directory_sender_look,
 };
 
 int directory_apply(struct machine *m, const struct machine_at *at, const struct command *cmd,
@@ -171,7 +173,7 @@ int directory_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t 
 
 void directory_totals(const struct machine *m, struct machine_totals *out)
 {
-    enum { SMALL = 400 }; /* about what any other record takes */
+    enum { SMALL = 400, SENDER = 1600 }; /* about what any other record takes */
     const struct directory *d = m->directory;
     out->accounts = d->accounts.len;
     out->tenants = d->tenants.len;
@@ -185,6 +187,7 @@ void directory_totals(const struct machine *m, struct machine_totals *out)
     LIST_EACH(link, store_all(m->store, &directory_member_type))
     out->members +=
         directory_member_is_present(LIST_ITEM(link, struct directory_member_rec, rec.link)) ? 1 : 0;
+    out->bytes += SENDER * store_len(m->store, &directory_sender_type);
     out->bytes += d->sealed_bytes + d->account_bytes + d->policy_bytes + d->audit_bytes + d->suppressed_bytes + d->record_bytes +
                   SMALL * (d->tenants.len + d->overrides.len + d->pools.len + d->assignments.len +
                            d->ips.len + d->members.len + d->tokens.len + d->transfers.len +

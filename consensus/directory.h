@@ -269,6 +269,15 @@ int directory_record_each(const struct machine *m, struct span after, directory_
 uint64_t directory_record_sum(const struct directory_record *r, enum directory_record_window w, uint8_t from,
                               uint8_t to);
 
+/* What was seen of a sender beside that, for the rules of the policy. */
+struct directory_sender {
+    uint8_t class;   /* that it sent as last */
+    uint32_t blocks; /* by rules, within a week */
+    struct sender_values values;
+};
+bool directory_sender_known(const struct machine *m, struct span account); /* it has sent, not too long ago */
+bool directory_sender_find(const struct machine *m, struct span account, struct directory_sender *out);
+
 /* A sender's standing; who has none is neutral. */
 struct directory_standing {
     struct span account;

@@ -64,7 +64,7 @@ extern const struct store_type directory_account_type, directory_tenant_type, di
     directory_assignment_type, directory_ip_type, directory_cluster_type, directory_member_type,
     directory_token_type, directory_transfer_type, directory_audit_type, directory_suppressed_type,
     directory_warming_type, directory_warming_site_type, directory_record_type, directory_reporter_type,
-    directory_floating_type, directory_lodging_type, directory_standing_type, directory_proof_type;
+    directory_floating_type, directory_lodging_type, directory_standing_type, directory_proof_type, directory_sender_type;
 
 /* ---- records (directory_rec.c) ------------------------------------------------------------------------- */
 
@@ -181,6 +181,12 @@ void directory_records_init(struct directory *d);
 void directory_records_fini(struct directory *d);
 int directory_records_restored(struct machine *m);
 int directory_records_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t *n);
+/* Of one sender. *no_room: it is not counted. 0 or -ENOMEM. */
+int directory_record_add(struct machine *m, const struct machine_at *at, const struct record_counts *in,
+                         bool *no_room);
+/* Of a node's process. ERR_EXISTS: this report was counted already. */
+int directory_record_number(struct machine *m, uint64_t node, const uint8_t process[16], uint64_t number);
+void directory_sender_drop(struct machine *m, struct span account);
 void directory_reporter_drop(struct machine *m, uint64_t node);
 void directory_sealed_restored(struct machine *m);
 void directory_audit_restored(struct machine *m);
@@ -207,6 +213,6 @@ directory_command_fn directory_sealing_key, directory_sealed_set, directory_seal
     directory_warmup_start, directory_warmup_stop, directory_warmup_step, directory_warmup_reserve,
     directory_warmup_report, directory_record_report, directory_record_forget, directory_pool_floating,
     directory_ip_float, directory_ip_hook, directory_standing_set, directory_standing_forget,
-    directory_domain_ask, directory_domain_result, directory_domain_forget;
+    directory_domain_ask, directory_domain_result, directory_domain_forget, directory_sender_look;
 
 #endif

@@ -351,7 +351,8 @@ int directory_policy_commit(struct machine *m, const struct machine_at *at, cons
     } else if (err == 0) {
         struct cursor in;
         cursor_init(&in, all.data + c->text_bytes, c->compiled_bytes);
-        if (policy_decode(&in, compiled) != 0 || cursor_left(&in) != 0)
+        if (policy_decode(&in, compiled) != 0 || cursor_left(&in) != 0 ||
+            policy_level(compiled) > directory_features(m))
             machine_refuse(
                 r, ERR_BAD,
                 "the policy was compiled by a node that this cluster's version does not understand, or "

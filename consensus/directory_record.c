@@ -298,7 +298,8 @@ static int fill(struct record *r, const struct machine_at *at, const struct reco
     return 0;
 }
 
-static int add(struct machine *m, const struct machine_at *at, const struct record_counts *in, bool *no_room)
+int directory_record_add(struct machine *m, const struct machine_at *at, const struct record_counts *in,
+                         bool *no_room)
 {
     struct directory *d = m->directory;
     struct record *r = (struct record *)store_find(m->store, &directory_record_type, in->account);
@@ -328,12 +329,12 @@ static int add(struct machine *m, const struct machine_at *at, const struct reco
  */
 
 /* ERR_EXISTS: this report was counted already. */
-static int number_report(struct machine *m, uint64_t node, const struct command_record_report *c)
+int directory_record_number(struct machine *m, uint64_t node, const uint8_t process[16], uint64_t number)
 {
     char scratch[8];
     struct reporter *r =
         (struct reporter *)store_find(m->store, &directory_reporter_type, store_number_key(node, scratch));
-    if (r != NULL && memcmp(r->process, c->process, sizeof r->process) == 0 && c->number <= r->number)
+    if (r != NULL && memcmp(r->process, process, sizeof r->process) == 0 && number <= r->number)
         return ERR_EXISTS;
     bool new = r == NULL;
     if (new && (r = calloc(1, sizeof *r)) == NULL)
@@ -341,8 +342,8 @@ static int number_report(struct machine *m, uint64_t node, const struct command_
     if (!new)
         store_touch(m->store, &r->rec);
     r->node = node;
-    memcpy(r->process, c->process, sizeof r->process);
-    r->number = c->number;
+    memcpy(r->process, process, sizeof r->process);
+    r->number = number;
     int err = new ? store_add(m->store, &directory_reporter_type, &r->rec) : 0;
     if (err != 0)
         free(r);
@@ -381,7 +382,7 @@ int directory_record_report(struct machine *m, const struct machine_at *at, cons
         return REFUSE(r, ERR_DENIED, "only a member reports");
     if (check(c->counts) != 0)
         return REFUSE(r, ERR_BAD, "a report that cannot be read");
-    int err = number_report(m, node, c);
+    int err = directory_record_number(m, node, c->process, c->number);
     if (err == ERR_EXISTS)
         return 0;
     struct record_counts in;
@@ -389,7 +390,7 @@ int directory_record_report(struct machine *m, const struct machine_at *at, cons
     cursor_init(&cur, c->counts.p, c->counts.n);
     while (err == 0 && record_counts_next(&cur, &in) == 1) {
         bool no_room = false;
-        err = add(m, at, &in, &no_room);
+        err = directory_record_add(m, at, &in, &no_room);
         r->count += no_room;
     }
     return err;
@@ -407,6 +408,7 @@ int directory_record_forget(struct machine *m, const struct machine_at *at, cons
         return 0;
     d->record_bytes -= bytes_of(rec);
     heap_remove(&d->record_ends, &rec->timer);
+    directory_sender_drop(m, c->account);
     directory_drop(m, &d->records, &rec->rec);
     return 0;
 }

@@ -5,6 +5,7 @@
 #include "base/err.h"
 
 #define FORMAT 1
+#define FORMAT_SENDERS 2 /* with rules about senders behind it */
 #define HOUR_MS 3600000ull
 #define ALL_CLASSES ((1u << POLICY_CLASSES) - 1)
 
@@ -51,19 +52,38 @@ static bool limits_ok(const struct policy_compiled *p)
     return true;
 }
 
+static bool sender_rules_ok(const struct policy_compiled *p)
+{
+    if (p->nsender_rules > SENDER_RULES_MAX)
+        return false;
+    for (uint32_t i = 0; i < p->nsender_rules; i++) {
+        if (!sender_rule_ok(&p->sender_rules[i]))
+            return false;
+        for (uint32_t j = 0; j < i; j++)
+            if (strcmp(p->sender_rules[i].name, p->sender_rules[j].name) == 0)
+                return false;
+    }
+    return true;
+}
+
 static bool policy_ok(const struct policy_compiled *p)
 {
     return duration_ok(p->session_ttl_ms, POLICY_TTL_MIN_MS, POLICY_TTL_MAX_MS) &&
            duration_ok(p->session_margin_ms, POLICY_MARGIN_MIN_MS, POLICY_MARGIN_MAX_MS) &&
            (p->voters == 0 || p->voters == 1 || p->voters == 3 || p->voters == 5) &&
-           p->freeze_mode <= COMMAND_FREEZE_AUTO && limits_ok(p);
+           p->freeze_mode <= COMMAND_FREEZE_AUTO && limits_ok(p) && sender_rules_ok(p);
+}
+
+uint32_t policy_level(const struct policy_compiled *p)
+{
+    return p->nsender_rules > 0 ? 5 : 1;
 }
 
 int policy_encode(const struct policy_compiled *p, struct buf *out)
 {
     if (!policy_ok(p))
         return ERR_BAD;
-    (void)buf_put_u8(out, FORMAT);
+    (void)buf_put_u8(out, p->nsender_rules > 0 ? FORMAT_SENDERS : FORMAT);
     (void)buf_put_u64(out, (uint64_t)p->session_ttl_ms);
     (void)buf_put_u64(out, (uint64_t)p->session_margin_ms);
     (void)buf_put_u32(out, p->voters);
@@ -80,6 +100,10 @@ int policy_encode(const struct policy_compiled *p, struct buf *out)
         (void)buf_put_u64(out, l->count);
         (void)buf_put_u64(out, l->window_ms);
     }
+    if (p->nsender_rules > 0)
+        (void)buf_put_u32(out, p->nsender_rules);
+    for (uint32_t i = 0; i < p->nsender_rules; i++)
+        sender_rule_put(out, &p->sender_rules[i]);
     return buf_err(out);
 }
 
@@ -110,10 +134,14 @@ int policy_decode(struct cursor *c, struct policy_compiled *out)
     out->nlimits = cursor_u32(c);
     if (cursor_err(c))
         return ERR_TORN;
-    if (format != FORMAT || hold > 1 || out->nlimits > POLICY_LIMITS_MAX)
+    if (format < FORMAT || format > FORMAT_SENDERS || hold > 1 || out->nlimits > POLICY_LIMITS_MAX)
         return ERR_CORRUPT;
     for (uint32_t i = 0; i < out->nlimits; i++)
         get_limit(c, &out->limits[i]);
+    if (format == FORMAT_SENDERS && ((out->nsender_rules = cursor_u32(c)) == 0 || out->nsender_rules > SENDER_RULES_MAX))
+        return cursor_err(c) ? ERR_TORN : ERR_CORRUPT;
+    for (uint32_t i = 0; i < out->nsender_rules; i++)
+        sender_rule_get(c, &out->sender_rules[i]);
     if (cursor_err(c))
         return ERR_TORN;
     return policy_ok(out) ? 0 : ERR_CORRUPT;

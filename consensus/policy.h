@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/cursor.h"
 #include "consensus/command.h"
+#include "consensus/sender_rule.h"
 
 #define POLICY_LIMITS_MAX 64
 #define POLICY_LIMIT_NAME 64     /* bytes with the NUL */
@@ -37,7 +38,11 @@ struct policy_compiled {
     uint8_t freeze_mode;                       /* default of `turnpike freeze`; 0: auto */
     uint32_t nlimits;
     struct policy_limit limits[POLICY_LIMITS_MAX];
+    uint32_t nsender_rules; /* from feature level 5 on */
+    struct sender_rule sender_rules[SENDER_RULES_MAX];
 };
+/* The feature level that a cluster needs to understand it. */
+uint32_t policy_level(const struct policy_compiled *p);
 
 /* ERR_BAD: something that policy_decode would not take. */
 int policy_encode(const struct policy_compiled *p, struct buf *out);

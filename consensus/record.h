@@ -21,6 +21,10 @@ enum record_kind {
     RECORD_DELIVERED,
     RECORD_DEFERRED, /* attempts */
     RECORD_COMPLAINT,
+    RECORD_ACCEPTED, /* recipients; from here on to HARD: of COMMAND_SENDER_LOOK */
+    RECORD_MESSAGES,
+    RECORD_FAILED_LOGINS,
+    RECORD_ODD_HOURS, /* recipients; the machine's own */
     RECORD_HARD = 8 /* + enum bounce_class, of node/bounce */
 };
 

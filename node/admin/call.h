@@ -108,7 +108,7 @@ admin_handler_fn admin_on_domain_check;
 admin_handler_fn admin_on_ip_warm, admin_on_ip_warm_start, admin_on_ip_warm_stop, admin_on_ip_warm_step;
 admin_handler_fn admin_on_secret, admin_on_secret_add, admin_on_secret_remove;
 admin_handler_fn admin_on_suppression, admin_on_suppression_add, admin_on_suppression_remove;
-admin_handler_fn admin_on_sender_bounces, admin_on_sender_top, admin_on_sender_pin;
+admin_handler_fn admin_on_sender_show, admin_on_sender_bounces, admin_on_sender_top, admin_on_sender_pin;
 admin_handler_fn admin_on_pools, admin_on_pool_add, admin_on_pool_remove, admin_on_pool_assign,
     admin_on_pool_unassign, admin_on_pool_float, admin_on_ips, admin_on_ip_add, admin_on_ip_set, admin_on_ip_move,
     admin_on_ip_remove;

@@ -352,10 +352,21 @@ static int commit(struct admin_call *c, struct span text, const struct policy *p
     struct command cmd = { .type = COMMAND_POLICY_COMMIT };
     struct command_policy_commit *pc = &cmd.policy_commit;
     struct machine_result result = { 0 };
+    struct machine *m;
     struct buf all;
+    int err = member_machine(c, &m);
+    if (err != 0)
+        return err;
+    machine_read_lock(m);
+    uint32_t level = machine_features(m);
+    machine_read_unlock(m);
+    if (level < policy_level(&p->compiled))
+        return admin_fail(&c->e, ERR_DENIED,
+                          "sender_rules need feature level %u, the cluster's is %u: see `turnpike cluster raise`",
+                          policy_level(&p->compiled), level);
     buf_init(&all, POLICY_TEXT_MAX + (1u << 20));
     buf_put_span(&all, text);
-    int err = policy_encode(&p->compiled, &all);
+    err = policy_encode(&p->compiled, &all);
     if (err == 0 && getrandom(pc->upload, sizeof(pc->upload), 0) != sizeof(pc->upload))
         err = -errno;
     if (err != 0)

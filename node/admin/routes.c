@@ -321,6 +321,8 @@ const struct admin_route admin_routes[] = {
       "send to an address again" },
     { "GET", "/v1/senders/bounces", admin_on_sender_bounces, admin_sender_bounces_params, 0,
       "what became of a sender's mail" },
+    { "GET", "/v1/senders/show", admin_on_sender_show, admin_sender_bounces_params, 0,
+      "what was seen of a sender, and what rules make of it" },
     { "GET", "/v1/senders/top", admin_on_sender_top, admin_sender_top_params, 0,
       "senders with the most bounces or complaints" },
     { "POST", "/v1/senders/pin", admin_on_sender_pin, admin_sender_pin_params, 0,

@@ -240,6 +240,27 @@ bool charge_named(struct charge *c, struct span name, uint32_t n, struct charge_
     return answer != LEDGER_NO;
 }
 
+/* ---- rules about senders ------------------------------------------------------------------------------- */
+
+uint32_t charge_credit(const struct charge *c, uint8_t class)
+{
+    if (c->policy == NULL || c->hold)
+        return 0;
+    const struct policy_compiled *p = &c->policy->compiled;
+    for (uint32_t i = 0; i < p->nsender_rules; i++)
+        if (sender_rule_blocks(&p->sender_rules[i], class))
+            return c->policy->sender_credit;
+    return 0;
+}
+
+bool charge_still_allowed(struct charge *c, struct charge_reply *out)
+{
+    const struct auth_identity *id = c->s->identity;
+    return c->has_named ? frozen_allows(c->s, span_str(c->named_account), span_str(c->named_tenant), false,
+                                        &c->hold, out)
+                        : frozen_allows(c->s, span_str(id->account), span_str(id->tenant), false, &c->hold, out);
+}
+
 /* ---- commit -------------------------------------------------------------------------------------------- */
 
 enum ledger_answer charge_ready(struct charge *c, struct charge_reply *out)

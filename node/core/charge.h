@@ -68,6 +68,12 @@ struct span charge_header(const struct charge *c);
  * not. The cluster's answer may come later: charge_ready waits for it. */
 bool charge_named(struct charge *c, struct span name, uint32_t n, struct charge_reply *out);
 
+/* How many recipients of a sender of that class may go before the cluster knows of them; 0: any number, since no
+ * rule of the policy stops him, or his mail is held anyway. */
+uint32_t charge_credit(const struct charge *c, uint8_t class);
+/* Whether he may still send: he may have been stopped since MAIL was read. */
+bool charge_still_allowed(struct charge *c, struct charge_reply *out);
+
 /* All that is reserved can be spent now: charge_spend must follow in the same turn. WAIT: ask again when
  * on_answer is called, whatever it says. */
 enum ledger_answer charge_ready(struct charge *c, struct charge_reply *out);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "node/auth/auth.h"
 #include "node/core/cluster_impl.h"
+#include "node/core/tally.h"
 #include "node/policy/policy.h"
 
 #include <errno.h>
@@ -133,6 +134,8 @@ static void cluster_failure_cb(void *ctx, struct inbox_msg *msg)
     if (buf_err(&out) == 0 && c->state == CLUSTER_RUNNING && c->gossip != NULL)
         (void)gossip_send_all(c->gossip, CLUSTER_MESSAGE_AUTH_FAILED, buf_span(&out));
     buf_fini(&out);
+    if (c->state == CLUSTER_RUNNING && directory_sender_known(c->m, span_of(f->text, f->account_bytes)))
+        tally_add(c, span_of(f->text, f->account_bytes), RECORD_FAILED_LOGINS);
     free(f);
 }
 

@@ -449,6 +449,7 @@ void cluster_stack_stop(struct cluster *c, enum cluster_state after)
     if (after == CLUSTER_LEFT)
         cluster_pools_left(c);
     tally_last(c);
+    tally_end(c);
     if (c->agent != NULL)
         agent_close(c->agent, agent_closed_cb, c);
     else

@@ -2,19 +2,16 @@
  * spool, and its commit record's answer becomes the 250. A message is never whole in memory. The worker's
  * thread.
  */
-#include "node/core/session.h"
+#include "node/core/receive_impl.h"
 
 #include "base/clock.h"
 #include "base/ensure.h"
 #include "base/err.h"
-#include "base/log.h"
 #include "node/bounce/report.h"
-#include "node/core/dispatch.h"
 #include "node/core/node.h"
 #include "node/core/report.h"
-#include "node/core/returned.h"
-#include "node/core/sign.h"
 #include "node/mail/rewrite.h"
+#include "node/policy/policy.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -23,39 +20,7 @@
 #define ARENA_MAX (4u << 20)
 #define HEADER_ADDED_MAX (64u << 10) /* what our own fields may add to a header */
 
-/* Survives the session's stream, until the spool has answered. */
-struct receiving {
-    struct worker_op op;
-    struct session *s;
-    struct arena arena;
-    struct spool_ingest *in; /* NULL: not open, refused, or handed over */
-    struct envelope env;
-    uint32_t rcpts_cap;
-    bool smtputf8;
-    bool utf8_address;
-    bool header_done;
-    bool eight_bit;
-    bool committing;
-    bool commit_waits; /* all content is there; tokens are not */
-    struct charge charge;
-    struct sign *sign; /* NULL: no key is for it */
-    struct mail_header header;
-    struct worker_msg room;  /* "the spool takes content again" */
-    atomic_bool room_posted; /* it is on its way through the inbox */
-    struct returned *back; /* on an inbound listener */
-    char message_id[320];
-    char client_ip[IP_TEXT_MAX];
-};
-
-static void run_committed(struct worker *w, struct worker_op *op);
-static void receive_charged(struct session *s, enum ledger_answer answer);
-
-static bool is_inbound(const struct session *s)
-{
-    return s->l->config->kind == CONFIG_INBOUND;
-}
-
-static void receiving_free(struct receiving *rx)
+void receive_free(struct receiving *rx)
 {
     ensure(rx->in == NULL);
     returned_free(rx->back);
@@ -63,6 +28,7 @@ static void receiving_free(struct receiving *rx)
     sign_free(rx->sign);
     mail_header_fini(&rx->header);
     arena_reset(&rx->arena);
+    free(rx->like);
     free(rx);
 }
 
@@ -105,10 +71,10 @@ int receive_start(struct session *s, const struct smtp_path *from)
     if (err == 0)
         err = charge_init(&rx->charge, s);
     rx->charge.on_answer = receive_charged;
-    if (err == 0 && is_inbound(s) && (rx->back = returned_new(s->in->w)) == NULL)
+    if (err == 0 && receive_inbound(s) && (rx->back = returned_new(s->in->w)) == NULL)
         err = -ENOMEM;
     if (err != 0) {
-        receiving_free(rx);
+        receive_free(rx);
         return err;
     }
     s->rx = rx;
@@ -125,7 +91,7 @@ uint32_t receive_rcpts(const struct session *s)
     return s->rx->env.nrcpts;
 }
 
-static int add_rcpt(struct receiving *rx, const struct envelope_rcpt *rcpt)
+int receive_add_rcpt(struct receiving *rx, const struct envelope_rcpt *rcpt)
 {
     struct envelope *env = &rx->env;
     if (env->nrcpts >= ENVELOPE_RCPTS_MAX)
@@ -150,7 +116,7 @@ int receive_rcpt(struct session *s, const struct smtp_server_rcpt *rcpt)
     struct envelope_rcpt r = { .orcpt = rcpt->orcpt, .notify = rcpt->notify };
     int err = complete(rx, &rcpt->to, &r.address);
     if (err == 0)
-        err = add_rcpt(rx, &r);
+        err = receive_add_rcpt(rx, &r);
     if (err == 0 && rcpt->to.utf8)
         rx->utf8_address = true;
     return err;
@@ -162,7 +128,7 @@ const struct smtp_reply *receive_returned_rcpt(struct session *s, const struct s
     struct receiving *rx = s->rx;
     struct envelope_rcpt to = { .notify = 0 };
     const struct smtp_reply *no = returned_rcpt(rx->back, &rcpt->to, &to.address);
-    return no == NULL && to.address.n > 0 && add_rcpt(rx, &to) != 0 ? &full : no;
+    return no == NULL && to.address.n > 0 && receive_add_rcpt(rx, &to) != 0 ? &full : no;
 }
 
 /* ---- content ------------------------------------------------------------------------------------------- */
@@ -173,7 +139,7 @@ static void run_room(struct worker *w, struct worker_msg *msg)
     struct receiving *rx = LIST_ITEM(msg, struct receiving, room);
     atomic_store(&rx->room_posted, false);
     if (rx->s == NULL) { /* aborted meanwhile: this message was the last to know it */
-        receiving_free(rx);
+        receive_free(rx);
         return;
     }
     session_go_on(rx->s);
@@ -194,6 +160,10 @@ const struct smtp_reply *receive_open(struct session *s)
     struct receiving *rx = s->rx;
     int err = spool_ingest_open(s->in->w->node->spool, &rx->in);
     if (err == 0) {
+        const struct policy *policy = rx->charge.policy;
+        if (policy != NULL && policy->compiled.nsender_rules > 0 && tally_sees(s->in->w->node->cluster) &&
+            (rx->like = malloc(sizeof *rx->like)) != NULL) /* without memory for it, it is like nothing */
+            likeness_init(rx->like);
         rx->room.run = run_room;
         spool_ingest_on_room(rx->in, receive_room_cb, rx);
         rx->env.id = spool_ingest_id(rx->in);
@@ -205,7 +175,7 @@ const struct smtp_reply *receive_open(struct session *s)
     return refusal;
 }
 
-static void refuse(struct receiving *rx, const struct smtp_reply *reply)
+void receive_refuse(struct receiving *rx, const struct smtp_reply *reply)
 {
     if (rx->in != NULL)
         spool_ingest_abort(rx->in);
@@ -223,7 +193,7 @@ static bool spool_put(struct receiving *rx, struct span bytes)
         return true;
     int r = spool_ingest_write(rx->in, bytes.p, bytes.n);
     if (r < 0)
-        refuse(rx, r == ERR_DISK_FULL ? &full : &failed);
+        receive_refuse(rx, r == ERR_DISK_FULL ? &full : &failed);
     return r != 1;
 }
 
@@ -254,7 +224,7 @@ static const struct smtp_reply *check_header(struct receiving *rx)
     static const struct smtp_reply owner = { 553, "5.7.1", "From header address not owned by this account" };
     const struct config *c = rx->s->config;
     if (c->accounts.sender_check != CONFIG_SENDER_ENVELOPE_AND_HEADER ||
-        rx->s->l->config->kind == CONFIG_RELAY || is_inbound(rx->s))
+        rx->s->l->config->kind == CONFIG_RELAY || receive_inbound(rx->s))
         return NULL;
     int err = mail_header_addresses(&rx->header, SPAN_LIT("From"), header_owner_cb, rx);
     return err == ERR_DENIED ? &owner : err != 0 ? &unclear : NULL;
@@ -329,7 +299,7 @@ static int rewrite_header(struct receiving *rx, struct buf *out)
 {
     const struct session *s = rx->s;
     const struct config *c = s->config;
-    bool submission = s->l->config->kind != CONFIG_RELAY && !is_inbound(s);
+    bool submission = s->l->config->kind != CONFIG_RELAY && !receive_inbound(s);
     struct mail_received received;
     char tls[160], id[SPOOL_ID_TEXT];
     received_fill(rx, &received, tls, id);
@@ -338,7 +308,7 @@ static int rewrite_header(struct receiving *rx, struct buf *out)
         snprintf(rx->message_id, sizeof rx->message_id, "%.*s", (int)info->message_id.n, info->message_id.p);
     else
         snprintf(rx->message_id, sizeof rx->message_id, "<%s@%s>", id, s->l->config->hostname);
-    uint32_t nrules = is_inbound(s) ? 0 : c->nheader_rules; /* what comes back is passed on as it came */
+    uint32_t nrules = receive_inbound(s) ? 0 : c->nheader_rules; /* what comes back is passed on as it came */
     struct mail_rule *rules = calloc(nrules + 1, sizeof *rules);
     if (rules == NULL)
         return -ENOMEM;
@@ -392,8 +362,7 @@ static const struct smtp_reply *sign_begin(struct receiving *rx, struct span hea
     return NULL;
 }
 
-/* The header is complete: checked, rewritten, handed to the spool with what was read of the body. */
-static bool header_complete(struct receiving *rx)
+bool receive_header_complete(struct receiving *rx)
 {
     static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
     const struct session *s = rx->s;
@@ -407,16 +376,16 @@ static bool header_complete(struct receiving *rx)
     if (refusal == NULL && !check_named(rx, &charge))
         refusal = &charge.reply;
     if (refusal != NULL) {
-        refuse(rx, refusal);
+        receive_refuse(rx, refusal);
         return true;
     }
     struct buf out;
     buf_init(&out, s->config->smtp.max_header_bytes + HEADER_ADDED_MAX);
     bool room = true;
     if (rewrite_header(rx, &out) != 0) {
-        refuse(rx, &failed);
-    } else if (!is_inbound(s) && (refusal = sign_begin(rx, buf_span(&out))) != NULL) {
-        refuse(rx, refusal);
+        receive_refuse(rx, &failed);
+    } else if (!receive_inbound(s) && (refusal = sign_begin(rx, buf_span(&out))) != NULL) {
+        receive_refuse(rx, refusal);
     } else {
         struct span rest = mail_header_rest(&rx->header);
         rx->env.header_bytes = (uint32_t)out.len;
@@ -437,6 +406,8 @@ static bool content_put(struct receiving *rx, struct span span)
     bool room = true;
     if (rx->back != NULL)
         returned_content(rx->back, span);
+    if (rx->like != NULL)
+        likeness_feed(rx->like, span);
     if (!rx->header_done) {
         size_t used;
         enum mail_header_result r = mail_header_feed(&rx->header, span.p, span.n, &used);
@@ -444,10 +415,10 @@ static bool content_put(struct receiving *rx, struct span span)
             return true;
         if (r != MAIL_HEADER_DONE) {
             rx->header_done = true;
-            refuse(rx, r == MAIL_HEADER_TOO_LONG ? &too_long : r == MAIL_HEADER_LOOP ? &loop : &memory);
+            receive_refuse(rx, r == MAIL_HEADER_TOO_LONG ? &too_long : r == MAIL_HEADER_LOOP ? &loop : &memory);
             return true;
         }
-        room = header_complete(rx);
+        room = receive_header_complete(rx);
         span = span_sub(span, used);
     }
     if (rx->in == NULL)
@@ -464,223 +435,4 @@ bool receive_content(struct session *s, const struct span *spans, uint32_t n)
     for (uint32_t i = 0; rx != NULL && rx->in != NULL && i < n; i++)
         room = content_put(rx, spans[i]) && room;
     return room;
-}
-
-/* ---- commit -------------------------------------------------------------------------------------------- */
-
-static int add_always_bcc(struct receiving *rx)
-{
-    const struct config *c = rx->s->config;
-    int err = 0;
-    for (uint32_t i = 0; err == 0 && i < c->nalways_bcc; i++) {
-        struct envelope_rcpt r = { .address = span_str(c->always_bcc[i]), .notify = ENVELOPE_NOTIFY_NEVER };
-        err = add_rcpt(rx, &r);
-    }
-    return err;
-}
-
-static void envelope_fill(struct receiving *rx)
-{
-    const struct session *s = rx->s;
-    const struct smtp_server_mail *mail = smtp_server_mail(s->smtp);
-    struct envelope *env = &rx->env;
-    const struct auth_identity *who = s->identity;
-    snprintf(rx->client_ip, sizeof rx->client_ip, "%s", s->peer_text);
-    env->body = mail->body_8bitmime ? ENVELOPE_BODY_8BITMIME : ENVELOPE_BODY_7BIT;
-    env->ret = mail->ret;
-    env->envid = mail->envid;
-    if (who != NULL) { /* else nobody's: it came back */
-        env->class = who->class;
-        env->account = span_str(who->account);
-        env->tenant = span_str(who->tenant);
-    }
-    if (rx->charge.has_named) {
-        env->account = span_str(rx->charge.named_account);
-        env->tenant = span_str(rx->charge.named_tenant);
-        env->class = rx->charge.named_class;
-    }
-    env->client_ip = span_str(rx->client_ip);
-    env->client_name = span_str(s->client_name);
-    env->helo = smtp_server_helo(s->smtp);
-    env->listener = span_str(s->l->config->name);
-    env->message_id = span_str(rx->message_id);
-    if (rx->eight_bit)
-        env->flags |= ENVELOPE_BODY_IS_8BIT;
-    if (rx->smtputf8 && (rx->utf8_address || mail_header_info(&rx->header)->eight_bit))
-        env->flags |= ENVELOPE_SMTPUTF8;
-    if (mail->requiretls)
-        env->flags |= ENVELOPE_REQUIRETLS;
-    else if (mail_header_info(&rx->header)->tls_not_required && s->config->smtp.tls_required_no)
-        env->flags |= ENVELOPE_TLS_OPTIONAL;
-    if (rx->charge.hold)
-        env->flags |= ENVELOPE_HELD;
-}
-
-/* What came back is read. True: nobody else is to have it, and it is answered. */
-static bool settle_returned(struct receiving *rx)
-{
-    static const struct smtp_reply done = { 250, "2.0.0", "Ok: taken note of" };
-    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
-    struct envelope_rcpt to = { .notify = 0 };
-    struct session *s = rx->s;
-    returned_settle(rx->back, &to.address);
-    if (to.address.n > 0) {
-        rx->env.mail_from = (struct span){ "", 0 }; /* so that it does not come back once more */
-        if (add_rcpt(rx, &to) != 0) {
-            refuse(rx, &failed);
-            receive_abort(s);
-            return true;
-        }
-    }
-    if (rx->env.nrcpts > 0)
-        return false;
-    receive_abort(s);
-    smtp_server_on_commit(s->smtp, &done);
-    return true;
-}
-
-/* Into the spool, if the tokens of its recipients can be spent now. False: the reply comes later. */
-static bool commit(struct receiving *rx)
-{
-    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
-    struct session *s = rx->s;
-    struct charge_reply refusal;
-    enum ledger_answer answer = charge_ready(&rx->charge, &refusal);
-    rx->commit_waits = answer == LEDGER_WAIT;
-    if (rx->commit_waits)
-        return false;
-    if (answer == LEDGER_NO || (!is_inbound(s) && add_always_bcc(rx) != 0)) {
-        refuse(rx, answer == LEDGER_NO ? &refusal.reply : &failed);
-        receive_abort(s);
-        return true;
-    }
-    envelope_fill(rx);
-    worker_op_init(&rx->op, s->in->w, run_committed);
-    rx->committing = true;
-    struct spool_ingest *in = rx->in;
-    rx->in = NULL;
-    charge_spend(&rx->charge); /* nothing refuses it for a quota any more */
-    spool_ingest_commit(in, &rx->env, &rx->op.op);
-    return false;
-}
-
-static void receive_charged(struct session *s, enum ledger_answer answer)
-{
-    if (s->closing)
-        return;
-    if (s->rcpt_waits)
-        admit_rcpt_answer(s, answer);
-    else if (s->rx != NULL && s->rx->commit_waits && commit(s->rx))
-        session_go_on(s);
-}
-
-/* Its signatures are there, if any; they go before all of it. */
-static bool commit_signed(struct receiving *rx)
-{
-    static const struct smtp_reply full = { 452, "4.3.1", "Insufficient system storage" };
-    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
-    struct sign *sign = rx->sign;
-    if (sign != NULL && sign->err == 0) {
-        sign->err = spool_ingest_front(rx->in, sign->fields.data, sign->fields.len);
-        rx->env.header_bytes += (uint32_t)sign->fields.len;
-    }
-    if (sign != NULL && sign->err != 0) {
-        refuse(rx, sign->err == ERR_DISK_FULL ? &full : &failed);
-        receive_abort(rx->s);
-        return true;
-    }
-    return commit(rx);
-}
-
-static void receive_signed_cb(void *ctx)
-{
-    struct receiving *rx = ctx;
-    struct session *s = rx->s;
-    if (!s->closing && commit_signed(rx))
-        session_go_on(s);
-}
-
-bool receive_commit(struct session *s)
-{
-    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
-    struct receiving *rx = s->rx;
-    if (!rx->header_done && rx->in != NULL) {
-        enum mail_header_result r = mail_header_end(&rx->header);
-        if (r == MAIL_HEADER_DONE)
-            (void)header_complete(rx);
-        else
-            refuse(rx, &failed);
-    }
-    if (rx->in == NULL || (!s->identity && !is_inbound(s))) {
-        /* refuse() has answered, or there is nobody to charge it to */
-        if (rx->in != NULL)
-            refuse(rx, &failed);
-        receive_abort(s);
-        return true;
-    }
-    if (rx->back != NULL && settle_returned(rx))
-        return true;
-    if (rx->sign != NULL && !sign_finish(rx->sign, receive_signed_cb, rx))
-        return false;
-    return commit_signed(rx);
-}
-
-static void run_committed(struct worker *w, struct worker_op *op)
-{
-    static const struct smtp_reply full = { 452, "4.3.1", "Insufficient system storage" };
-    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
-    struct receiving *rx = LIST_ITEM(op, struct receiving, op);
-    struct session *s = rx->s;
-    char id[SPOOL_ID_TEXT], text[64];
-    struct smtp_reply ok = { 250, "2.0.0", text };
-    const struct smtp_reply *final = &ok;
-    spool_id_format(rx->env.id, id);
-    snprintf(text, sizeof text, "Ok: queued as %s", id);
-    if (op->op.status == 0) {
-        s->messages++;
-        report_received(s, &rx->env, mail_header_info(&rx->header)->subject,
-                        span_str(rx->sign == NULL ? NULL : rx->sign->by), op->op.commit_ms);
-        (void)dispatch_message(w->node, w, w->config, &rx->env,
-                               NULL); /* an error is in the log; the mail is safe */
-    } else {
-        final = op->op.status == ERR_DISK_FULL ? &full : &failed;
-        report_rejected(s, "commit", final, rx->env.mail_from, (struct span){ "", 0 });
-    }
-    s->rx = NULL;
-    rx->committing = false;
-    bool alive = s->stream != NULL;
-    if (alive)
-        smtp_server_on_commit(s->smtp, final);
-    if (atomic_load(&rx->room_posted))
-        rx->s = NULL; /* run_room frees it */
-    else
-        receiving_free(rx);
-    if (alive)
-        session_go_on(s);
-    else
-        session_bury(s);
-}
-
-void receive_abort(struct session *s)
-{
-    struct receiving *rx = s->rx;
-    if (rx == NULL)
-        return;
-    ensure(!rx->committing);
-    s->rx = NULL;
-    charge_fini(&rx->charge);
-    sign_free(rx->sign);
-    rx->sign = NULL;
-    if (rx->in != NULL)
-        spool_ingest_abort(rx->in);
-    rx->in = NULL;
-    if (atomic_load(&rx->room_posted))
-        rx->s = NULL;
-    else
-        receiving_free(rx);
-}
-
-bool receive_committing(const struct session *s)
-{
-    return s->rx != NULL && s->rx->committing;
 }

@@ -132,6 +132,7 @@ void policy_check(struct schema_load *l, const struct policy_doc *doc)
         schema_fault_at(l, "reputation.good_bounces", "must not be more than poor_bounces");
     if (doc->reputation.good_complaints > doc->reputation.poor_complaints)
         schema_fault_at(l, "reputation.good_complaints", "must not be more than poor_complaints");
+    policy_check_sender_rules(l, doc);
     policy_check_rules(l, doc);
     policy_check_sites(l, doc);
 }
@@ -215,6 +216,8 @@ void policy_compile(struct policy_doc *doc, struct policy *out)
     out->warmup = doc->warmup;
     compile_reputation(doc, out);
     copy(out->hook, sizeof out->hook, doc->hook);
+    policy_compile_sender_rules(doc, c);
+    out->sender_credit = doc->sender_credit;
     out->backoff.connections = doc->backoff.connections;
     out->backoff.interval_ms = doc->backoff.interval_ms;
     out->backoff.nretry = doc->backoff.nretry;

@@ -232,6 +232,8 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
     diff_warmup(out, &from->warmup, &to->warmup);
     diff_reputation(out, from, to);
     diff_text(out, "hook", from->hook, to->hook);
+    policy_diff_sender_rules(out, a, b);
+    diff_number(out, "sender_credit", from->sender_credit, to->sender_credit);
     diff_number(out, "backoff.connections", from->backoff.connections, to->backoff.connections);
     diff_duration(out, "backoff.interval", from->backoff.interval_ms, to->backoff.interval_ms);
     diff_retry(out, from, to);

@@ -62,6 +62,7 @@ struct policy {
         char poor_pool[POLICY_LIMIT_NAME];
         struct reputation_rules rules;
     } reputation;
+    uint32_t sender_credit; /* recipients of a sender that a node lets go before the cluster knows of them */
     char hook[256]; /* program that is run when this node starts or stops serving; "": none */
     struct {
         uint32_t connections; /* to a site, from one pool, on each node */
@@ -94,6 +95,9 @@ int policy_test_reply(const struct policy *p, const struct shaping_reply *about,
                       const struct shaping_rule **out);
 /* "backoff for 30m", and the conditions; for people. */
 void policy_put_rule(struct buf *out, const struct shaping_rule *rule);
+
+/* "recipients > 100 in 1h and networks > 5 in 1h: hold for 1h", for people. */
+void policy_put_sender_rule(struct buf *out, const struct sender_rule *rule);
 
 /* "connections 5; mx *.google.com", for people. */
 void policy_put_site(struct buf *out, const struct shaping_site *site);

@@ -49,6 +49,24 @@ struct policy_doc_site {
     uint32_t nretry;
     int tls;
 };
+struct policy_doc_sender_rule {
+    char *name;
+    struct policy_when {
+        uint8_t nterms;
+        struct sender_term term[SENDER_TERMS_MAX];
+    } when;
+    int *classes;
+    uint32_t nclasses; /* 0: all */
+    struct policy_then {
+        uint8_t action; /* enum sender_action */
+        int64_t for_ms; /* 0: until an operator thaws */
+    } then;
+    struct policy_repeat {
+        uint32_t count; /* 0: left out */
+        int64_t within_ms;
+    } repeat;
+    bool dry_run;
+};
 struct policy_doc_class {
     uint32_t max_rcpts;
     char *pool;
@@ -91,6 +109,9 @@ struct policy_doc {
         int64_t hold_ms;
     } reputation;
     char *hook;
+    struct policy_doc_sender_rule *sender_rules;
+    uint32_t nsender_rules;
+    uint32_t sender_credit;
     struct policy_doc_rule *rules;
     uint32_t nrules;
     bool default_rules;
@@ -108,6 +129,7 @@ struct policy_doc {
 extern const struct schema_map policy_map;      /* of struct policy_doc */
 extern const struct schema_map policy_rule_map; /* of struct policy_doc_rule; rules_table.c */
 extern const struct schema_map policy_site_map; /* of struct policy_doc_site; sites_table.c */
+extern const struct schema_map policy_sender_rule_map; /* of struct policy_doc_sender_rule; sender_rules.c */
 extern const struct schema_type type_choice; /* int: one of `names`, and one more; 0: was left out */
 extern const struct schema_type type_site;   /* char *: of shaping_site_match */
 extern const char *const policy_class_names[POLICY_CLASSES + 1];
@@ -134,6 +156,9 @@ struct shaping_sites *policy_compile_sites(const struct policy_doc *doc);
 /* A line "PREFIXkey: from -> to" where they differ; empty: "(none)". */
 void policy_diff_words(struct buf *out, const char *prefix, const char *key, struct span from,
                        struct span to);
+void policy_check_sender_rules(struct schema_load *l, const struct policy_doc *doc);
+void policy_compile_sender_rules(const struct policy_doc *doc, struct policy_compiled *out);
+void policy_diff_sender_rules(struct buf *out, const struct policy_compiled *from, const struct policy_compiled *to);
 void policy_diff_sites(struct buf *out, const struct shaping_sites *from, const struct shaping_sites *to);
 void policy_diff_rules(struct buf *out, const struct shaping_rules *from, const struct shaping_rules *to);
 

@@ -19,7 +19,7 @@ const uint8_t command_types[] = {
     COMMAND_WARMUP_RESERVE, COMMAND_WARMUP_REPORT,
     COMMAND_RECORD_REPORT, COMMAND_RECORD_FORGET, COMMAND_POOL_FLOATING, COMMAND_IP_MOVE_DEAD,
     COMMAND_IP_FLOAT, COMMAND_IP_HOOK,
-    COMMAND_STANDING_SET,  COMMAND_STANDING_FORGET,
+    COMMAND_STANDING_SET,  COMMAND_STANDING_FORGET, COMMAND_SENDER_LOOK,
 };
 const size_t ncommand_types = sizeof command_types;
 
@@ -249,6 +249,12 @@ static void pool_fields(struct command *c, struct fields *f)
         RAW(c->record_report.process);
         NUMBER(c->record_report.number);
         SPAN(c->record_report.counts, 0, 16384);
+        break;
+    case COMMAND_SENDER_LOOK:
+        RAW(c->sender_look.process);
+        NUMBER(c->sender_look.number);
+        NUMBER(c->sender_look.wall_ms);
+        SPAN(c->sender_look.facts, 0, 16384);
         break;
     case COMMAND_STANDING_SET:
         by(&c->standing_set.by, f);

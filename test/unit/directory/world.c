@@ -298,6 +298,25 @@ static int on_record(void *arg, const struct directory_record *r)
     return buf_put_char(arg, '\n');
 }
 
+struct on_sender {
+    const struct machine *m;
+    struct buf *out;
+};
+
+static int on_sender(void *arg, const struct directory_record *r)
+{
+    const struct on_sender *o = arg;
+    struct directory_sender s;
+    if (!directory_sender_find(o->m, r->account, &s))
+        return 0;
+    (void)buf_printf(o->out, "sender %.*s|%u|%u", S(r->account), s.class, s.blocks);
+    for (int f = 0; f < SENDER_FACTS; f++)
+        for (int w = 0; w < SENDER_WINDOWS; w++)
+            if (s.values.now[f][w] != 0 || s.values.base[f][w] != 0)
+                (void)buf_printf(o->out, "|%d %d %u %u", f, w, s.values.now[f][w], s.values.base[f][w]);
+    return buf_put_char(o->out, '\n');
+}
+
 static int on_standing(void *arg, const struct directory_standing *s)
 {
     return buf_printf(arg, "standing %.*s|%u|%d|%llu|%lld|%llu\n", S(s->account), s->tier, s->pinned,
@@ -339,6 +358,7 @@ void dump(const struct machine *m, struct buf *out)
     (void)directory_suppressed_each(m, str(""), on_suppressed, out);
     (void)directory_warming_each(m, on_warming, &(struct on_warming){ m, out });
     (void)directory_record_each(m, str(""), on_record, out);
+    (void)directory_record_each(m, str(""), on_sender, &(struct on_sender){ m, out });
     (void)directory_standing_each(m, str(""), on_standing, out);
     (void)directory_audit_each(m, 0, on_audit, out);
     machine_totals(m, &t);

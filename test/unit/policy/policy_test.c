@@ -34,8 +34,8 @@ static const struct {
     { "voters: caf\351\n", "p.yaml: not UTF-8 text: incomplete UTF-8 octet sequence at byte 11\n" },
     { "votes: 3\n", "p.yaml:1: unknown key \"votes\"; did you mean \"voters\"?\n" },
     { "colour: red\n", "p.yaml:1: unknown key \"colour\"; known here: limits, classes, session, voters, "
-                       "when_cut_off, freeze, auth_guard, client_checks, late_identity, suppression, bounces, warmup, reputation, hook, rules, "
-                       "sites, backoff, default_rules, default_sites\n" },
+                       "when_cut_off, freeze, auth_guard, client_checks, late_identity, suppression, bounces, warmup, reputation, "
+                       "hook, sender_rules, sender_credit, rules, sites, backoff, default_rules, default_sites\n" },
     { "voters: 3\nvoters: 5\n", "p.yaml:2: \"voters\" is given twice; the first one is on line 1\n" },
     { "[a]: 3\n", "p.yaml:1: a key must be a single word\n" },
     { "voters:\n", "p.yaml:1: voters: has no value; give one or remove the key\n" },

@@ -1,0 +1,88 @@
+/* Rules of the policy about senders: when so much of this and that was seen of one within a time, then
+ * something is done. The names of what can be asked for, and whether a rule is met. Pure; integers only, so
+ * that all nodes say the same.
+ */
+#ifndef CONSENSUS_SENDER_RULE_H
+#define CONSENSUS_SENDER_RULE_H
+
+#include "base/buf.h"
+#include "base/cursor.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SENDER_RULES_MAX 32
+#define SENDER_TERMS_MAX 4 /* of one rule, all of which must hold */
+#define SENDER_RULE_NAME 64
+#define SENDER_WINDOWS 3
+#define SENDER_FOR_MAX_MS (31ull * 86400000)
+#define SENDER_REPEAT_MAX 8
+#define SENDER_REPEAT_MAX_MS (7ull * 86400000)
+
+enum sender_fact {
+    SENDER_RECIPIENTS, /* that were accepted */
+    SENDER_MESSAGES,
+    SENDER_DISTINCT_RECIPIENTS,
+    SENDER_DISTINCT_DOMAINS,
+    SENDER_NETWORKS,  /* of clients: /24, /64 */
+    SENDER_ALIKE,     /* recipients of the largest group of messages that are like each other */
+    SENDER_ODD_HOURS, /* recipients at hours of the day at which this sender does not send */
+    SENDER_FAILED_LOGINS,
+    SENDER_DELIVERED,
+    SENDER_DEFERRED,
+    SENDER_HARD_BOUNCES,
+    SENDER_BOUNCE_PERCENT, /* hard bounces of all that ended */
+    SENDER_COMPLAINTS,
+    SENDER_COMPLAINT_PERMILLE, /* of what was delivered */
+    SENDER_FACTS
+};
+extern const char *const sender_fact_names[SENDER_FACTS + 1];
+extern const char *const sender_window_names[SENDER_WINDOWS + 1]; /* as enum directory_record_window */
+/* Kept for the last hour only. */
+bool sender_fact_hour_only(uint8_t fact);
+/* A share, not a count: it does not grow. */
+bool sender_fact_share(uint8_t fact);
+
+enum sender_action { SENDER_WARN = 1, SENDER_HOLD, SENDER_FREEZE };
+extern const char *const sender_action_names[SENDER_FREEZE + 1];
+
+struct sender_term {
+    uint8_t fact, window;
+    uint32_t more_than;
+};
+struct sender_rule {
+    char name[SENDER_RULE_NAME];
+    uint8_t classes; /* bits 1 << class */
+    uint8_t action;  /* enum sender_action */
+    bool dry_run;    /* only say what would be done */
+    uint64_t for_ms; /* of HOLD, FREEZE: it lifts itself; 0: until an operator does */
+    uint32_t repeat; /* so many blocks of the sender within repeat_ms: the last one does not lift itself; 0:
+                        it does */
+    uint64_t repeat_ms;
+    uint8_t nterms;
+    struct sender_term term[SENDER_TERMS_MAX];
+};
+
+/* What was seen of a sender, and how much of it a block of his has dealt with already. */
+struct sender_values {
+    uint32_t now[SENDER_FACTS][SENDER_WINDOWS];
+    uint32_t base[SENDER_FACTS][SENDER_WINDOWS];
+};
+/* What counts for a rule: what has come since the last block. */
+uint32_t sender_value(const struct sender_values *v, uint8_t fact, uint8_t window);
+bool sender_term_met(const struct sender_term *t, const struct sender_values *v);
+bool sender_rule_met(const struct sender_rule *r, const struct sender_values *v);
+/* Its longest window. */
+uint8_t sender_rule_window(const struct sender_rule *r);
+/* It stops mail, and not just on paper. */
+bool sender_rule_blocks(const struct sender_rule *r, uint8_t class);
+/* "recipients 130 > 100 in 1h and networks 9 > 5 in 1h", cut off at cap. */
+void sender_rule_evidence(const struct sender_rule *r, const struct sender_values *v, char *out, size_t cap);
+
+bool sender_rule_ok(const struct sender_rule *r);
+void sender_rule_put(struct buf *out, const struct sender_rule *r);
+/* Errors stay in the cursor; whether it can be is sender_rule_ok's to say. */
+void sender_rule_get(struct cursor *c, struct sender_rule *out);
+
+#endif

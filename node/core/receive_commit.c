@@ -1,0 +1,279 @@
+/* The end of a transaction: its sender's record and tokens, its signatures, the commit record, the reply to
+ * the dot. The worker's thread. See receive.c.
+ */
+#include "node/core/receive_impl.h"
+
+#include "base/ensure.h"
+#include "base/err.h"
+#include "node/core/dispatch.h"
+#include "node/core/node.h"
+#include "node/core/report.h"
+#include "node/core/seen.h"
+
+#include <stdlib.h>
+
+static void run_committed(struct worker *w, struct worker_op *op);
+
+/* ---- commit -------------------------------------------------------------------------------------------- */
+
+static int add_always_bcc(struct receiving *rx)
+{
+    const struct config *c = rx->s->config;
+    int err = 0;
+    for (uint32_t i = 0; err == 0 && i < c->nalways_bcc; i++) {
+        struct envelope_rcpt r = { .address = span_str(c->always_bcc[i]), .notify = ENVELOPE_NOTIFY_NEVER };
+        err = receive_add_rcpt(rx, &r);
+    }
+    return err;
+}
+
+static void envelope_fill(struct receiving *rx)
+{
+    const struct session *s = rx->s;
+    const struct smtp_server_mail *mail = smtp_server_mail(s->smtp);
+    struct envelope *env = &rx->env;
+    const struct auth_identity *who = s->identity;
+    snprintf(rx->client_ip, sizeof rx->client_ip, "%s", s->peer_text);
+    env->body = mail->body_8bitmime ? ENVELOPE_BODY_8BITMIME : ENVELOPE_BODY_7BIT;
+    env->ret = mail->ret;
+    env->envid = mail->envid;
+    if (who != NULL) { /* else nobody's: it came back */
+        env->class = who->class;
+        env->account = span_str(who->account);
+        env->tenant = span_str(who->tenant);
+    }
+    if (rx->charge.has_named) {
+        env->account = span_str(rx->charge.named_account);
+        env->tenant = span_str(rx->charge.named_tenant);
+        env->class = rx->charge.named_class;
+    }
+    env->client_ip = span_str(rx->client_ip);
+    env->client_name = span_str(s->client_name);
+    env->helo = smtp_server_helo(s->smtp);
+    env->listener = span_str(s->l->config->name);
+    env->message_id = span_str(rx->message_id);
+    if (rx->eight_bit)
+        env->flags |= ENVELOPE_BODY_IS_8BIT;
+    if (rx->smtputf8 && (rx->utf8_address || mail_header_info(&rx->header)->eight_bit))
+        env->flags |= ENVELOPE_SMTPUTF8;
+    if (mail->requiretls)
+        env->flags |= ENVELOPE_REQUIRETLS;
+    else if (mail_header_info(&rx->header)->tls_not_required && s->config->smtp.tls_required_no)
+        env->flags |= ENVELOPE_TLS_OPTIONAL;
+    if (rx->charge.hold)
+        env->flags |= ENVELOPE_HELD;
+}
+
+/* What came back is read. True: nobody else is to have it, and it is answered. */
+static bool settle_returned(struct receiving *rx)
+{
+    static const struct smtp_reply done = { 250, "2.0.0", "Ok: taken note of" };
+    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
+    struct envelope_rcpt to = { .notify = 0 };
+    struct session *s = rx->s;
+    returned_settle(rx->back, &to.address);
+    if (to.address.n > 0) {
+        rx->env.mail_from = (struct span){ "", 0 }; /* so that it does not come back once more */
+        if (receive_add_rcpt(rx, &to) != 0) {
+            receive_refuse(rx, &failed);
+            receive_abort(s);
+            return true;
+        }
+    }
+    if (rx->env.nrcpts > 0)
+        return false;
+    receive_abort(s);
+    smtp_server_on_commit(s->smtp, &done);
+    return true;
+}
+
+static void receive_looked(void *ctx, enum tally_answer answer);
+
+/* Into its sender's record, and if rules may stop him, not further before they have seen it: but for a few
+ * recipients on credit. */
+static enum ledger_answer look(struct receiving *rx, struct charge_reply *out)
+{
+    struct session *s = rx->s;
+    struct cluster *cluster = s->in->w->node->cluster;
+    enum tally_answer answer = rx->unseen ? TALLY_BUSY : TALLY_GO;
+    if (rx->look != NULL)
+        return LEDGER_WAIT;
+    if (!rx->looked && !receive_inbound(s) && tally_sees(cluster)) {
+        struct sender_facts facts;
+        envelope_fill(rx);
+        seen_fill(&facts, &rx->env, &s->peer, rx->like);
+        uint32_t credit = charge_credit(&rx->charge, rx->env.class);
+        rx->watched = credit > 0;
+        answer = tally_seen(cluster, &facts, credit, s->in->w, receive_looked, rx, &rx->look);
+    }
+    rx->looked = true;
+    if (answer == TALLY_WAIT)
+        return LEDGER_WAIT;
+    if (answer == TALLY_BUSY) {
+        out->reply =
+            (struct smtp_reply){ 451, "4.3.2", "Sending limits cannot be checked just now, try again later" };
+        return LEDGER_NO;
+    }
+    return !rx->watched || charge_still_allowed(&rx->charge, out) ? LEDGER_YES : LEDGER_NO;
+}
+
+/* Into the spool, if the tokens of its recipients can be spent now. False: the reply comes later. */
+static bool commit(struct receiving *rx)
+{
+    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
+    struct session *s = rx->s;
+    struct charge_reply refusal;
+    enum ledger_answer answer = look(rx, &refusal);
+    if (answer == LEDGER_YES)
+        answer = charge_ready(&rx->charge, &refusal);
+    rx->commit_waits = answer == LEDGER_WAIT;
+    if (rx->commit_waits)
+        return false;
+    if (answer == LEDGER_NO || (!receive_inbound(s) && add_always_bcc(rx) != 0)) {
+        receive_refuse(rx, answer == LEDGER_NO ? &refusal.reply : &failed);
+        receive_abort(s);
+        return true;
+    }
+    envelope_fill(rx);
+    worker_op_init(&rx->op, s->in->w, run_committed);
+    rx->committing = true;
+    struct spool_ingest *in = rx->in;
+    rx->in = NULL;
+    charge_spend(&rx->charge); /* nothing refuses it for a quota any more */
+    spool_ingest_commit(in, &rx->env, &rx->op.op);
+    return false;
+}
+
+void receive_charged(struct session *s, enum ledger_answer answer)
+{
+    if (s->closing)
+        return;
+    if (s->rcpt_waits)
+        admit_rcpt_answer(s, answer);
+    else if (s->rx != NULL && s->rx->commit_waits && commit(s->rx))
+        session_go_on(s);
+}
+
+static void receive_looked(void *ctx, enum tally_answer answer)
+{
+    struct receiving *rx = ctx;
+    struct session *s = rx->s;
+    rx->look = NULL;
+    rx->unseen = answer != TALLY_GO;
+    if (!s->closing && commit(rx))
+        session_go_on(s);
+}
+
+/* Its signatures are there, if any; they go before all of it. */
+static bool commit_signed(struct receiving *rx)
+{
+    static const struct smtp_reply full = { 452, "4.3.1", "Insufficient system storage" };
+    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
+    struct sign *sign = rx->sign;
+    if (sign != NULL && sign->err == 0) {
+        sign->err = spool_ingest_front(rx->in, sign->fields.data, sign->fields.len);
+        rx->env.header_bytes += (uint32_t)sign->fields.len;
+    }
+    if (sign != NULL && sign->err != 0) {
+        receive_refuse(rx, sign->err == ERR_DISK_FULL ? &full : &failed);
+        receive_abort(rx->s);
+        return true;
+    }
+    return commit(rx);
+}
+
+static void receive_signed_cb(void *ctx)
+{
+    struct receiving *rx = ctx;
+    struct session *s = rx->s;
+    if (!s->closing && commit_signed(rx))
+        session_go_on(s);
+}
+
+bool receive_commit(struct session *s)
+{
+    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
+    struct receiving *rx = s->rx;
+    if (!rx->header_done && rx->in != NULL) {
+        enum mail_header_result r = mail_header_end(&rx->header);
+        if (r == MAIL_HEADER_DONE)
+            (void)receive_header_complete(rx);
+        else
+            receive_refuse(rx, &failed);
+    }
+    if (rx->in == NULL || (!s->identity && !receive_inbound(s))) {
+        /* receive_refuse() has answered, or there is nobody to charge it to */
+        if (rx->in != NULL)
+            receive_refuse(rx, &failed);
+        receive_abort(s);
+        return true;
+    }
+    if (rx->back != NULL && settle_returned(rx))
+        return true;
+    if (rx->sign != NULL && !sign_finish(rx->sign, receive_signed_cb, rx))
+        return false;
+    return commit_signed(rx);
+}
+
+static void run_committed(struct worker *w, struct worker_op *op)
+{
+    static const struct smtp_reply full = { 452, "4.3.1", "Insufficient system storage" };
+    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
+    struct receiving *rx = LIST_ITEM(op, struct receiving, op);
+    struct session *s = rx->s;
+    char id[SPOOL_ID_TEXT], text[64];
+    struct smtp_reply ok = { 250, "2.0.0", text };
+    const struct smtp_reply *final = &ok;
+    spool_id_format(rx->env.id, id);
+    snprintf(text, sizeof text, "Ok: queued as %s", id);
+    if (op->op.status == 0) {
+        s->messages++;
+        report_received(s, &rx->env, mail_header_info(&rx->header)->subject,
+                        span_str(rx->sign == NULL ? NULL : rx->sign->by), op->op.commit_ms);
+        (void)dispatch_message(w->node, w, w->config, &rx->env,
+                               NULL); /* an error is in the log; the mail is safe */
+    } else {
+        final = op->op.status == ERR_DISK_FULL ? &full : &failed;
+        report_rejected(s, "commit", final, rx->env.mail_from, (struct span){ "", 0 });
+    }
+    s->rx = NULL;
+    rx->committing = false;
+    bool alive = s->stream != NULL;
+    if (alive)
+        smtp_server_on_commit(s->smtp, final);
+    if (atomic_load(&rx->room_posted))
+        rx->s = NULL; /* run_room frees it */
+    else
+        receive_free(rx);
+    if (alive)
+        session_go_on(s);
+    else
+        session_bury(s);
+}
+
+void receive_abort(struct session *s)
+{
+    struct receiving *rx = s->rx;
+    if (rx == NULL)
+        return;
+    ensure(!rx->committing);
+    s->rx = NULL;
+    charge_fini(&rx->charge);
+    sign_free(rx->sign);
+    rx->sign = NULL;
+    if (rx->look != NULL)
+        tally_look_forget(rx->look);
+    rx->look = NULL;
+    if (rx->in != NULL)
+        spool_ingest_abort(rx->in);
+    rx->in = NULL;
+    if (atomic_load(&rx->room_posted))
+        rx->s = NULL;
+    else
+        receive_free(rx);
+}
+
+bool receive_committing(const struct session *s)
+{
+    return s->rx != NULL && s->rx->committing;
+}

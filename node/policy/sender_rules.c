@@ -1,0 +1,324 @@
+/* Rules about senders in the policy: read, checked, compiled, compared. A rule's condition is a line such as
+ * "hard_bounces > 25 in 1h and networks > 5 in 1h"; docs/senders.md says what can stand in it. Pure.
+ */
+#include "base/text.h"
+#include "node/config/schema_rows.h"
+#include "node/config/types.h"
+#include "node/policy/policy_impl.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SHOWN(s) ((s).n > 60 ? 60 : (int)(s).n), (s).p
+#define ALL_CLASSES ((1u << POLICY_CLASSES) - 1)
+
+/* ---- "recipients > 100 in 1h and ..." ---- */
+
+/* The next word; empty at the end. */
+static struct span word(struct span *s)
+{
+    size_t n = 0;
+    while (s->n > 0 && isspace((unsigned char)s->p[0]))
+        *s = span_sub(*s, 1);
+    bool sign = s->n > 0 && strchr("<>=", s->p[0]) != NULL;
+    while (n < s->n && !isspace((unsigned char)s->p[n]) && (strchr("<>=", s->p[n]) != NULL) == sign)
+        n++;
+    struct span w = span_of(s->p, n);
+    *s = span_sub(*s, n);
+    return w;
+}
+
+static int index_of(struct span w, const char *const *names)
+{
+    for (int i = 0; names[i] != NULL; i++)
+        if (span_eq(w, span_str(names[i])))
+            return i;
+    return -1;
+}
+
+static bool no(struct schema_load *l, const char *expected, struct span got)
+{
+    if (got.n == 0)
+        schema_fault(l, "ends where %s was expected", expected);
+    else
+        schema_fault(l, "expected %s, got \"%.*s\"", expected, SHOWN(got));
+    return false;
+}
+
+static bool fact_parse(struct schema_load *l, struct span w, uint8_t *fact)
+{
+    char all[320] = "";
+    int i = index_of(w, sender_fact_names);
+    if (i >= 0) {
+        *fact = (uint8_t)i;
+        return true;
+    }
+    for (i = 0; i < SENDER_FACTS; i++) {
+        size_t n = strlen(all);
+        snprintf(all + n, sizeof all - n, "%s%s", i == 0 ? "one of " : ", ", sender_fact_names[i]);
+    }
+    return no(l, all, w);
+}
+
+static bool term_parse(struct schema_load *l, struct span *s, struct sender_term *t)
+{
+    uint64_t count = 0;
+    if (!fact_parse(l, word(s), &t->fact))
+        return false;
+    struct span sign = word(s);
+    bool at_least = span_eq(sign, SPAN_LIT(">="));
+    if (!at_least && !span_eq(sign, SPAN_LIT(">")))
+        return no(l, "> or >=", sign);
+    struct span number = word(s);
+    if (text_u64(number, &count) != 0 || count > 1000000000 || (at_least && count == 0))
+        return no(l, at_least ? "a number from 1 to 1000000000" : "a number from 0 to 1000000000", number);
+    t->more_than = (uint32_t)count - at_least;
+    struct span in = word(s);
+    if (!span_eq(in, SPAN_LIT("in")))
+        return no(l, "\"in\" and a time", in);
+    struct span window = word(s);
+    int i = index_of(window, sender_window_names);
+    if (i < 0)
+        return no(l, "1h, 24h or 7d", window);
+    t->window = (uint8_t)i;
+    if (i > 0 && sender_fact_hour_only(t->fact)) {
+        schema_fault(l, "%s is known of the last hour only: write \"in 1h\"", sender_fact_names[t->fact]);
+        return false;
+    }
+    return true;
+}
+
+static bool when_parse(struct schema_load *l, const struct schema_field *f, struct span s, void *out)
+{
+    struct policy_when when = { .nterms = 0 };
+    struct span more;
+    (void)f;
+    do {
+        if (when.nterms == SENDER_TERMS_MAX) {
+            schema_fault(l, "has more than %d conditions", SENDER_TERMS_MAX);
+            return false;
+        }
+        if (!term_parse(l, &s, &when.term[when.nterms++]))
+            return false;
+        more = word(&s);
+    } while (span_eq(more, SPAN_LIT("and")));
+    if (more.n > 0)
+        return no(l, "\"and\" or the end", more);
+    memcpy(out, &when, sizeof when);
+    return true;
+}
+
+static void put_when(struct buf *out, uint8_t n, const struct sender_term *terms)
+{
+    for (uint8_t i = 0; i < n; i++)
+        (void)buf_printf(out, "%s%s > %u in %s", i > 0 ? " and " : "", sender_fact_names[terms[i].fact],
+                         terms[i].more_than, sender_window_names[terms[i].window]);
+}
+
+static bool when_format(const struct schema_field *f, const void *in, struct buf *out)
+{
+    const struct policy_when *when = in;
+    (void)f;
+    put_when(out, when->nterms, when->term);
+    return when->nterms > 0 && buf_err(out) == 0;
+}
+
+static const struct schema_type type_when = { sizeof(struct policy_when), when_parse, when_format, NULL };
+
+/* ---- "hold 1h" ---- */
+
+static bool then_parse(struct schema_load *l, const struct schema_field *f, struct span s, void *out)
+{
+    static const char *const names[] = { "warn", "hold", "freeze", NULL };
+    struct policy_then then = { .for_ms = 0 };
+    (void)f;
+    struct span w = word(&s);
+    int i = index_of(w, names);
+    if (i < 0)
+        return no(l, "warn, hold or freeze", w);
+    then.action = (uint8_t)(SENDER_WARN + i);
+    w = word(&s);
+    if (w.n > 0 && then.action == SENDER_WARN)
+        return no(l, "nothing behind warn", w);
+    if (w.n > 0 && (text_duration_ms(w, &then.for_ms) != 0 || then.for_ms < MINUTE ||
+                    then.for_ms > (int64_t)SENDER_FOR_MAX_MS))
+        return no(l, "a time from 1m to 31d, such as 1h", w);
+    w = word(&s);
+    if (w.n > 0)
+        return no(l, "the end", w);
+    memcpy(out, &then, sizeof then);
+    return true;
+}
+
+static void put_then(struct buf *out, uint8_t action, int64_t for_ms)
+{
+    char text[32];
+    (void)buf_put_str(out, sender_action_names[action]);
+    if (for_ms > 0)
+        (void)buf_printf(out, " %s", text_exact_duration(for_ms, text));
+}
+
+static bool then_format(const struct schema_field *f, const void *in, struct buf *out)
+{
+    const struct policy_then *then = in;
+    (void)f;
+    if (then->action == 0)
+        return false;
+    put_then(out, then->action, then->for_ms);
+    return buf_err(out) == 0;
+}
+
+static const struct schema_type type_then = { sizeof(struct policy_then), then_parse, then_format, NULL };
+
+/* ---- "3 in 7d" ---- */
+
+static bool repeat_parse(struct schema_load *l, const struct schema_field *f, struct span s, void *out)
+{
+    struct policy_repeat r = { .count = 0 };
+    uint64_t count = 0;
+    (void)f;
+    struct span number = word(&s), in = word(&s), window = word(&s), end = word(&s);
+    if (text_u64(number, &count) != 0 || count < 2 || count > SENDER_REPEAT_MAX)
+        return no(l, "2 to 8, such as 3 in 7d", number);
+    if (!span_eq(in, SPAN_LIT("in")))
+        return no(l, "\"in\" and a time", in);
+    if (text_duration_ms(window, &r.within_ms) != 0 || r.within_ms < HOUR ||
+        r.within_ms > (int64_t)SENDER_REPEAT_MAX_MS)
+        return no(l, "1h to 7d", window);
+    if (end.n > 0)
+        return no(l, "the end", end);
+    r.count = (uint32_t)count;
+    memcpy(out, &r, sizeof r);
+    return true;
+}
+
+static bool repeat_format(const struct schema_field *f, const void *in, struct buf *out)
+{
+    const struct policy_repeat *r = in;
+    char text[32];
+    (void)f;
+    return r->count > 0 &&
+           buf_printf(out, "%u in %s", r->count, text_exact_duration(r->within_ms, text)) == 0;
+}
+
+static const struct schema_type type_repeat = { sizeof(struct policy_repeat), repeat_parse, repeat_format,
+                                                NULL };
+
+static const struct schema_field sender_rule_fields[] = {
+    VALUE(policy_doc_sender_rule, name, "name", word,
+          REQUIRED("what the audit trail and reports call the rule")),
+    VALUE(policy_doc_sender_rule, when, "when", when, REQUIRED("such as hard_bounces > 25 in 1h")),
+    LIST(policy_doc_sender_rule, classes, "classes", TYPE(enum), .names = policy_class_names,
+         COUNT(1, POLICY_CLASSES)),
+    VALUE(policy_doc_sender_rule, then, "then", then, REQUIRED("warn, hold or freeze, such as hold 1h")),
+    VALUE(policy_doc_sender_rule, repeat, "repeat", repeat),
+    VALUE(policy_doc_sender_rule, dry_run, "dry_run", bool, DEFAULT("false")),
+    END,
+};
+const struct schema_map policy_sender_rule_map = { sizeof(struct policy_doc_sender_rule),
+                                                   sender_rule_fields };
+
+/* ---- checked, compiled, compared ---- */
+
+void policy_check_sender_rules(struct schema_load *l, const struct policy_doc *doc)
+{
+    for (uint32_t i = 0; i < doc->nsender_rules; i++) {
+        const struct policy_doc_sender_rule *r = &doc->sender_rules[i];
+        char path[64];
+        for (uint32_t k = 0; k < i; k++)
+            if (strcmp(r->name, doc->sender_rules[k].name) == 0) {
+                snprintf(path, sizeof path, "sender_rules[%u].name", i);
+                schema_fault_at(l, path,
+                                "sender_rules[%u] is called \"%s\" already: give each rule its own name", k,
+                                r->name);
+                break;
+            }
+        snprintf(path, sizeof path, "sender_rules[%u].name", i);
+        if (strlen(r->name) >= SENDER_RULE_NAME)
+            schema_fault_at(l, path, "is longer than %d bytes", SENDER_RULE_NAME - 1);
+        snprintf(path, sizeof path, "sender_rules[%u].repeat", i);
+        if (r->repeat.count > 0 && r->then.for_ms == 0)
+            schema_fault_at(l, path, "has a meaning only where `then` says for how long");
+    }
+}
+
+void policy_compile_sender_rules(const struct policy_doc *doc, struct policy_compiled *out)
+{
+    out->nsender_rules = doc->nsender_rules;
+    for (uint32_t i = 0; i < doc->nsender_rules; i++) {
+        const struct policy_doc_sender_rule *from = &doc->sender_rules[i];
+        struct sender_rule *to = &out->sender_rules[i];
+        snprintf(to->name, sizeof to->name, "%s", from->name);
+        for (uint32_t k = 0; k < from->nclasses; k++)
+            to->classes |= (uint8_t)(1u << from->classes[k]);
+        if (from->nclasses == 0)
+            to->classes = ALL_CLASSES;
+        to->action = from->then.action;
+        to->for_ms = (uint64_t)from->then.for_ms;
+        to->repeat = from->repeat.count;
+        to->repeat_ms = (uint64_t)from->repeat.within_ms;
+        to->dry_run = from->dry_run;
+        to->nterms = from->when.nterms;
+        memcpy(to->term, from->when.term, sizeof to->term);
+    }
+}
+
+void policy_put_sender_rule(struct buf *out, const struct sender_rule *rule)
+{
+    char text[32];
+    put_when(out, rule->nterms, rule->term);
+    (void)buf_put_str(out, ": ");
+    put_then(out, rule->action, (int64_t)rule->for_ms);
+    if (rule->repeat > 0)
+        (void)buf_printf(out, ", stays after %u in %s", rule->repeat,
+                         text_exact_duration((int64_t)rule->repeat_ms, text));
+    for (unsigned i = 0, n = 0; rule->classes != ALL_CLASSES && i < POLICY_CLASSES; i++)
+        if ((rule->classes >> i & 1) != 0)
+            (void)buf_printf(out, "%s%s", n++ == 0 ? "; " : ", ", policy_class_names[i]);
+    if (rule->dry_run)
+        (void)buf_put_str(out, "; dry run");
+}
+
+static const struct sender_rule *named(const struct policy_compiled *p, const char *name)
+{
+    for (uint32_t i = 0; i < p->nsender_rules; i++)
+        if (strcmp(p->sender_rules[i].name, name) == 0)
+            return &p->sender_rules[i];
+    return NULL;
+}
+
+static void words_of(struct buf *out, const struct sender_rule *rule)
+{
+    buf_reset(out);
+    if (rule == NULL)
+        (void)buf_put_str(out, "(none)");
+    else
+        policy_put_sender_rule(out, rule);
+}
+
+static void diff_one(struct buf *out, const char *name, const struct sender_rule *from,
+                     const struct sender_rule *to)
+{
+    struct buf a, b;
+    buf_init(&a, 1000);
+    buf_init(&b, 1000);
+    words_of(&a, from);
+    words_of(&b, to);
+    if (!span_eq(buf_span(&a), buf_span(&b)))
+        (void)buf_printf(out, "sender_rules.%s: %.*s -> %.*s\n", name, (int)a.len, a.data, (int)b.len,
+                         b.data);
+    buf_fini(&a);
+    buf_fini(&b);
+}
+
+void policy_diff_sender_rules(struct buf *out, const struct policy_compiled *from,
+                              const struct policy_compiled *to)
+{
+    for (uint32_t i = 0; i < from->nsender_rules; i++)
+        diff_one(out, from->sender_rules[i].name, &from->sender_rules[i],
+                 named(to, from->sender_rules[i].name));
+    for (uint32_t i = 0; i < to->nsender_rules; i++)
+        if (named(from, to->sender_rules[i].name) == NULL)
+            diff_one(out, to->sender_rules[i].name, NULL, &to->sender_rules[i]);
+}

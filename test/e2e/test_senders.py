@@ -1,0 +1,153 @@
+"""Rules about senders: a stolen account is stopped by what it does, on all nodes together, before much has left. At
+full size (TURNPIKE_REPLAY=20000) as at the size that CI has time for: docs/senders.md."""
+import os
+import random
+import smtplib
+import ssl
+import threading
+
+import pytest
+
+from harness.node import PASSWORD
+from harness.quota import apply_policy, await_applied
+from harness.util import wait_until
+
+ANNA, BOB = "anna@shop.example", "bob@shop.example"
+MESSAGES = int(os.environ.get("TURNPIKE_REPLAY", "600"))
+PLACES = 50 if MESSAGES > 3000 else 15
+CREDIT, MOST = 10, 100
+POLICY = f"""
+limits:
+  - {{name: account-hour, for: account, count: {max(10000, MESSAGES * 2)}, window: 1h}}
+sender_credit: {CREDIT}
+sender_rules:
+  - {{name: tried, when: messages > 5 in 1h, then: hold 1h, dry_run: true}}
+  - name: many-places
+    when: distinct_recipients > 60 in 1h and networks > 3 in 1h and recipients > {MOST} in 1h
+    classes: [person]
+    then: hold 4h
+    repeat: 3 in 7d
+"""
+
+
+@pytest.fixture
+def cluster(make_cluster):
+    made = make_cluster(3)
+    apply_policy(made.nodes[0], POLICY)
+    for name in (ANNA, BOB):
+        made.nodes[0].add_account(name, **{"class": "person"})
+    await_applied(made.living())
+    return made
+
+
+def session(node, place, login):
+    """A client somewhere else."""
+    client = smtplib.SMTP("127.0.0.1", node.ports["submission"], timeout=60, source_address=(f"127.0.{place}.1", 0))
+    client._host = "localhost"
+    client.starttls(context=ssl.create_default_context(cafile=str(node.certificate[0])))
+    client.ehlo("client.example.com")
+    client.login(login, PASSWORD)
+    return client
+
+
+def text(number):
+    """A message that says the same in words of its own."""
+    chance = random.Random(number)
+    words = chance.sample("offer prize winner bank money today claim account lottery urgent verify".split(), 6)
+    return f"Subject: {words[0]} {number}\r\n\r\n{' '.join(words)} http://x{number}.example/{chance.random()}\r\n"
+
+
+def blast(cluster, count, login=ANNA):
+    """From many places through all nodes at once. How many were accepted."""
+    accepted, failures, lock = [], [], threading.Lock()
+    numbers = iter(range(count))
+
+    def work(place):
+        node = cluster.nodes[place % 3]
+        try:
+            with session(node, place, login) as client:
+                while True:
+                    with lock:
+                        number = next(numbers, None)
+                    if number is None:
+                        return
+                    client.mail(login)
+                    client.rcpt(f"v{number}@example.net")
+                    code, reply = client.data(text(number))
+                    with lock:
+                        (accepted if code == 250 else failures).append((number, reply))
+        except (smtplib.SMTPException, OSError) as e:
+            with lock:
+                failures.append((place, e))
+    workers = [threading.Thread(target=work, args=(1 + place,)) for place in range(PLACES)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return accepted, failures
+
+
+def rule(node, name, login=ANNA):
+    return next(r for r in node.api("GET", f"/v1/senders/show?account={login}")["rules"] if r["name"] == name)
+
+
+@pytest.mark.slow(12)
+def test_a_stolen_account_is_stopped(cluster, sink):
+    one, two, three = cluster.nodes
+    accepted, failures = blast(cluster, MESSAGES)
+    assert not failures, failures[:3]
+    assert len(accepted) == MESSAGES
+    wait_until("it is frozen", lambda: one.api("GET", "/v1/frozen")["frozen"])
+    frozen = one.api("GET", "/v1/frozen")["frozen"][0]
+    assert (frozen["name"], frozen["mode"], frozen["who"]) == (ANNA, "hold", "rule many-places"), frozen
+    assert f"> {MOST} in 1h" in frozen["reason"], frozen
+    # what left: what the rule allows, and at each node what it had on credit
+    wait_until("nothing is on its way", lambda: sum(n.queue_length() for n in cluster.nodes) + len(sink.messages) == MESSAGES)
+    left = len(sink.messages)
+    assert 0 < left <= MOST + 3 * CREDIT, left
+    # another sender is not disturbed, and the same one's honest mail waits for the postmaster
+    two.send("friend@example.net", "Subject: hello\r\n\r\nfrom Bob\r\n", sender=BOB, kind="submission", login=BOB)
+    wait_until("it arrives", lambda: sink.find("from Bob"))
+    mine = three.send("friend@example.net", "Subject: hello\r\n\r\nfrom Anna\r\n", sender=ANNA, kind="submission",
+                      login=ANNA)
+    wait_until("it is held", lambda: [r["state"] for r in three.queue() if r["id"] == mine] == ["held"])
+    assert len(sink.messages) == left + 1
+    # every node says the same of it, and why
+    for node in cluster.nodes:
+        wait_until("it knows", lambda: node.api("GET", f"/v1/senders/show?account={ANNA}")["blocks"] == 1)
+        shown = node.cli("sender", "show", ANNA).stdout
+        assert "rule many-places: hold" in shown and "networks in 1h:" in shown, shown
+        assert not rule(node, "many-places")["met"], "what it was stopped for is dealt with"
+    lines = [line["what"] for line in one.api("GET", "/v1/audit")["audit"]]
+    assert len([line for line in lines if f"would hold account {ANNA}" in line]) == 1, lines
+    assert len([line for line in lines if line.startswith(f"freeze account {ANNA} hold")]) == 1, lines
+    # let go, it may send again, and is not caught for what it was caught for
+    one.api("POST", "/v1/thaw", {"account": ANNA})
+    await_applied(cluster.living())
+    two.send("friend@example.net", "Subject: again\r\n\r\nonce more\r\n", sender=ANNA, kind="submission", login=ANNA)
+    wait_until("it arrives", lambda: sink.find("once more"))
+    three.cli("queue", "release", mine)
+    wait_until("what was honest arrives", lambda: sink.find("from Anna"))
+    for node in cluster.nodes:
+        node.api("POST", "/v1/queue/delete", {"account": ANNA, "state": "held"})
+    wait_until("the rest is gone", lambda: not any(n.queue_length() for n in cluster.nodes))
+    # with what was on its way when it was frozen, and went when it was thawed
+    assert len(sink.messages) <= MOST + 3 * CREDIT + 3
+
+
+@pytest.mark.slow(6)
+def test_one_message_to_many_is_told_before_it_leaves(cluster, sink):
+    one, two, _three = cluster.nodes
+    apply_policy(one, f"sender_credit: {CREDIT}\nlimits: []\nclasses: {{person: {{max_recipients: 1000}}}}\n"
+                      "sender_rules:\n  - {name: many, when: recipients > 100 in 1h, then: freeze 1h}\n")
+    await_applied(cluster.living())
+    two.send(["a@example.net"], sender=ANNA, kind="submission", login=ANNA)
+    wait_until("it arrives", lambda: len(sink.messages) == 1)
+    with two.smtp("submission", ANNA) as client:
+        client.mail(ANNA)
+        for number in range(150):
+            assert client.rcpt(f"r{number}@example.net")[0] == 250
+        code, reply = client.data("Subject: all\r\n\r\nhello all\r\n")
+    assert code == 550 and b"disabled for sending" in reply, reply
+    assert sum(n.queue_length() for n in cluster.nodes) == 0
+    assert len(sink.messages) == 1

@@ -1,0 +1,320 @@
+/* What is seen of senders on all nodes, and the rules that act upon it. */
+#include "consensus/facts.h"
+#include "consensus/machine_impl.h"
+#include "consensus/policy.h"
+#include "world.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define HOUR_MS 3600000ull
+#define DAY_MS (24 * HOUR_MS)
+#define ANNA "anna@example.com"
+#define NOON_MS (20000 * (int64_t)DAY_MS + 12 * (int64_t)HOUR_MS)
+
+static struct world *at_level(uint32_t level)
+{
+    struct world *w = world_founded();
+    assert_int_equal(
+        tell_as(w, 1,
+                (struct command){ .type = COMMAND_MEMBER_REPORT,
+                                  .member_report = { .node = 1, .version = str("1"), .features = level } }),
+        0);
+    assert_int_equal(
+        tell(w, (struct command){ .type = COMMAND_FEATURE_RAISE, .feature_raise = { .level = level } }), 0);
+    w->now_ms = 100 * DAY_MS;
+    return w;
+}
+
+static int rules_are(struct world *w, uint32_t n, const struct sender_rule *rules)
+{
+    struct policy_compiled p;
+    struct buf b;
+    policy_default(&p);
+    p.nsender_rules = n;
+    memcpy(p.sender_rules, rules, n * sizeof *rules);
+    buf_init(&b, 1 << 20);
+    assert_int_equal(policy_encode(&p, &b), 0);
+    assert_int_equal(tell(w, (struct command){ .type = COMMAND_POLICY_CHUNK,
+                                               .policy_chunk = { .upload = { 7 }, .bytes = buf_span(&b) } }),
+                     0);
+    int err = tell(w, (struct command){ .type = COMMAND_POLICY_COMMIT,
+                                        .policy_commit = { .by = { .who = str("root@node-a") },
+                                                           .upload = { 7 },
+                                                           .chunks = 1,
+                                                           .compiled_bytes = b.len } });
+    buf_fini(&b);
+    return err;
+}
+
+static struct sender_facts seen(uint32_t recipients)
+{
+    struct sender_facts f = { .counts = { .account = str(ANNA) } };
+    f.counts.count[RECORD_MESSAGES] = recipients > 0;
+    f.counts.count[RECORD_ACCEPTED] = recipients;
+    return f;
+}
+
+static int look_at(struct world *w, uint64_t node, uint64_t number, int64_t wall_ms,
+                   const struct sender_facts *f)
+{
+    struct buf b;
+    buf_init(&b, RECORD_COUNTS_BYTES_MAX);
+    assert_int_equal(sender_facts_put(&b, f), 0);
+    struct command c = { .type = COMMAND_SENDER_LOOK,
+                         .sender_look = { .number = number, .wall_ms = wall_ms, .facts = buf_span(&b) } };
+    memset(c.sender_look.process, 'p', sizeof c.sender_look.process);
+    int err = tell_as(w, node, c);
+    buf_fini(&b);
+    return err;
+}
+
+static void look(struct world *w, uint64_t node, uint64_t number, const struct sender_facts *f)
+{
+    assert_int_equal(look_at(w, node, number, NOON_MS, f), 0);
+}
+
+static uint32_t value(const struct world *w, enum sender_fact fact, unsigned window)
+{
+    struct directory_sender s;
+    return directory_sender_find(w->m, str(ANNA), &s)
+               ? sender_value(&s.values, (uint8_t)fact, (uint8_t)window)
+               : 0;
+}
+
+static bool frozen(const struct world *w, struct machine_frozen *f)
+{
+    return machine_frozen_find(w->m, COMMAND_SCOPE_ACCOUNT, str(ANNA), f);
+}
+
+static int thaw(struct world *w)
+{
+    return tell(w, (struct command){ .type = COMMAND_THAW,
+                                     .thaw = { .by = { .who = str("root@node-a") },
+                                               .scope = COMMAND_SCOPE_ACCOUNT,
+                                               .name = str(ANNA) } });
+}
+
+static const struct sender_rule many = { .name = "many",
+                                         .classes = 1,
+                                         .action = SENDER_HOLD,
+                                         .for_ms = HOUR_MS,
+                                         .repeat = 3,
+                                         .repeat_ms = DAY_MS,
+                                         .nterms = 1,
+                                         .term = { { SENDER_RECIPIENTS, 0, 100 } } };
+
+static void the_look_that_passes_it_acts(void **state)
+{
+    (void)state;
+    struct world *w = at_level(5);
+    uint64_t two = join(w, "node-b");
+    struct machine_frozen f;
+    assert_true(open_session(w, two) != 0);
+    assert_int_equal(rules_are(w, 1, &many), 0);
+    struct sender_facts half = seen(50), one = seen(1);
+    look(w, 1, 1, &half);
+    look(w, two, 1, &half);
+    assert_int_equal(value(w, SENDER_RECIPIENTS, 0), 100);
+    assert_false(frozen(w, &f));
+    look(w, 1, 1, &one); /* a repeat: it counts once */
+    assert_false(frozen(w, &f));
+    look(w, two, 2, &one);
+    assert_int_equal(w->r.id, w->index * 64); /* who acts up to here knows it */
+    assert_true(changed(w, MACHINE_CHANGED_FROZEN, ANNA));
+    assert_words(w, "rule many: hold of " ANNA ": recipients 101 > 100 in 1h");
+    assert_true(frozen(w, &f));
+    assert_int_equal(f.mode, COMMAND_FREEZE_HOLD);
+    assert_int_equal(f.until_ms, w->now_ms + HOUR_MS);
+    assert_true(span_eq(f.who, str("rule many")));
+    assert_true(span_eq(f.reason, str("recipients 101 > 100 in 1h")));
+    world_free(w);
+}
+
+static void what_a_block_dealt_with_counts_no_more(void **state)
+{
+    (void)state;
+    struct world *w = at_level(5);
+    struct machine_frozen f;
+    assert_int_equal(rules_are(w, 1, &many), 0);
+    struct sender_facts lot = seen(101), hundred = seen(100), one = seen(1);
+    uint64_t n = 0;
+    for (uint32_t block = 1; block <= 3; block++) {
+        look(w, 1, ++n, &one);
+        assert_false(frozen(w, &f));
+        look(w, 1, ++n, &hundred);
+        assert_true(frozen(w, &f));
+        assert_int_equal(f.until_ms != 0, block < 3); /* the third in a day stays */
+        look(w, 1, ++n, &lot);                        /* what is held meanwhile is not held against him */
+        assert_int_equal(value(w, SENDER_RECIPIENTS, 0), 0);
+        assert_int_equal(thaw(w), 0);
+    }
+    struct directory_sender s;
+    assert_true(directory_sender_find(w->m, str(ANNA), &s));
+    assert_int_equal(s.blocks, 3);
+    w->now_ms += 2 * DAY_MS;
+    look(w, 1, ++n, &hundred);
+    assert_int_equal(value(w, SENDER_RECIPIENTS, 0), 100); /* nothing is owed after its window */
+    look(w, 1, ++n, &one);
+    assert_true(frozen(w, &f));
+    assert_true(f.until_ms != 0);
+    world_free(w);
+}
+
+static void all_terms_and_its_class(void **state)
+{
+    (void)state;
+    struct world *w = at_level(5);
+    struct machine_frozen f;
+    struct sender_rule r[2] = { many, many };
+    r[0].nterms = 2;
+    r[0].term[1] = (struct sender_term){ SENDER_NETWORKS, 0, 3 };
+    r[0].action = SENDER_FREEZE;
+    r[0].for_ms = 0;
+    strcpy(r[1].name, "bulk");
+    r[1].classes = 4;
+    assert_int_equal(rules_are(w, 2, r), 0);
+    struct sender_facts in = seen(500);
+    facts_sketch_add(&in.sketch[FACTS_NETWORKS], facts_hash(str("192.0.2.0/24")));
+    look(w, 1, 1, &in);
+    assert_false(frozen(w, &f));
+    for (int i = 0; i < 6; i++) {
+        char net[32];
+        int n = snprintf(net, sizeof net, "198.51.%d.0/24", i);
+        facts_sketch_add(&in.sketch[FACTS_NETWORKS], facts_hash(span_of(net, (size_t)n)));
+    }
+    look(w, 1, 2, &in);
+    assert_true(frozen(w, &f));
+    assert_int_equal(f.mode, COMMAND_FREEZE_AUTO);
+    assert_int_equal(f.until_ms, 0);
+    assert_true(span_eq(f.reason,
+                        str("recipients 1000 > 100 in 1h and networks 7 > 3 in 1h"))); /* merged, not added */
+    assert_int_equal(thaw(w), 0);
+    in = seen(101);
+    in.class = 2;
+    look(w, 1, 3, &in);
+    assert_true(frozen(w, &f));
+    assert_true(span_eq(f.who, str("rule bulk")));
+    world_free(w);
+}
+
+static int count_lines(void *arg, const struct directory_audit *a)
+{
+    uint32_t *n = arg;
+    *n += memmem(a->what.p, a->what.n, "would hold account " ANNA ": recipients 200 > 100 in 1h", 56) != NULL;
+    return 0;
+}
+
+static void tried_out(void **state)
+{
+    (void)state;
+    struct world *w = at_level(5);
+    struct machine_frozen f;
+    struct sender_rule r = many;
+    uint32_t lines = 0;
+    r.dry_run = true;
+    assert_int_equal(rules_are(w, 1, &r), 0);
+    struct sender_facts in = seen(200);
+    look(w, 1, 1, &in);
+    look(w, 1, 2, &in); /* not said twice within its window */
+    assert_false(frozen(w, &f));
+    (void)directory_audit_each(w->m, 0, count_lines, &lines);
+    assert_int_equal(lines, 1);
+    world_free(w);
+}
+
+static void groups_of_messages(void **state)
+{
+    (void)state;
+    struct world *w = at_level(5);
+    struct sender_facts in = seen(30);
+    in.ngroups = 2;
+    for (unsigned i = 0; i < FACTS_SIGNATURE; i++) {
+        in.group[0].like.value[i] = (uint16_t)(100 + i);
+        in.group[1].like.value[i] = (uint16_t)(300 + i);
+    }
+    in.group[0].recipients = 20;
+    in.group[1].recipients = 10;
+    look(w, 1, 1, &in);
+    for (unsigned i = 0; i < FACTS_SIGNATURE - FACTS_ALIKE; i++)
+        in.group[0].like.value[i] = 0; /* half of it is something else */
+    look(w, 1, 2, &in);
+    assert_int_equal(value(w, SENDER_ALIKE, 0), 40);
+    in.ngroups = 1;
+    for (uint16_t k = 0; k < 40; k++) { /* many that are not alike do not push out the large ones */
+        memset(in.group[0].like.value, 0, sizeof in.group[0].like.value);
+        in.group[0].like.value[0] = k;
+        for (unsigned i = 1; i < FACTS_SIGNATURE; i++)
+            in.group[0].like.value[i] = (uint16_t)(1000 + 100u * k + i);
+        in.group[0].recipients = 1;
+        look(w, 1, 3u + k, &in);
+    }
+    assert_int_equal(value(w, SENDER_ALIKE, 0), 40);
+    w->now_ms += 80 * 60000;
+    in.ngroups = 0;
+    look(w, 1, 50, &in);
+    assert_int_equal(value(w, SENDER_ALIKE, 0), 0);
+    world_free(w);
+}
+
+static void hours_against_habit(void **state)
+{
+    (void)state;
+    struct world *w = at_level(5);
+    struct sender_facts in = seen(5);
+    uint64_t n = 0;
+    const int64_t day = (int64_t)DAY_MS;
+    assert_int_equal(look_at(w, 1, ++n, NOON_MS - 9 * (int64_t)HOUR_MS, &in), 0); /* nobody knows him yet */
+    assert_int_equal(value(w, SENDER_ODD_HOURS, 0), 0);
+    for (int i = 0; i < 30; i++)
+        assert_int_equal(look_at(w, 1, ++n, NOON_MS + i * day, &in), 0);
+    assert_int_equal(value(w, SENDER_ODD_HOURS, 0), 0);
+    assert_int_equal(look_at(w, 1, ++n, NOON_MS + 30 * day + (int64_t)HOUR_MS, &in), 0); /* an hour later */
+    assert_int_equal(value(w, SENDER_ODD_HOURS, 0), 0);
+    for (int i = 1; i <= 2; i++) {
+        assert_int_equal(look_at(w, 1, ++n, NOON_MS + 30 * day - 9 * (int64_t)HOUR_MS, &in), 0);
+        assert_int_equal(value(w, SENDER_ODD_HOURS, 0),
+                         5u * (unsigned)i); /* the same night does not make it a habit */
+    }
+    world_free(w);
+}
+
+static void what_is_refused_or_left_out(void **state)
+{
+    (void)state;
+    struct world *w = at_level(4);
+    struct machine_totals t;
+    struct sender_facts in = seen(1);
+    assert_int_equal(look_at(w, 1, 1, NOON_MS, &in), ERR_DENIED);
+    assert_int_equal(rules_are(w, 1, &many), ERR_BAD); /* older nodes could not read it */
+    world_free(w);
+    w = at_level(5);
+    assert_int_equal(command_type_level(COMMAND_SENDER_LOOK), 5);
+    in.class = 3;
+    assert_int_equal(look_at(w, 1, 1, NOON_MS, &in), ERR_BAD);
+    in = seen(0);
+    in.class = FACTS_CLASS_UNKNOWN;
+    in.counts.count[RECORD_FAILED_LOGINS] = 9;
+    look(w, 1, 2, &in); /* of somebody who may not exist */
+    machine_totals(w->m, &t);
+    assert_int_equal(t.records, 0);
+    struct sender_facts mail = seen(1);
+    look(w, 1, 3, &mail);
+    look(w, 1, 4, &in);
+    assert_int_equal(value(w, SENDER_FAILED_LOGINS, 1), 9);
+    world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_look_that_passes_it_acts),
+        cmocka_unit_test(what_a_block_dealt_with_counts_no_more),
+        cmocka_unit_test(all_terms_and_its_class),
+        cmocka_unit_test(tried_out),
+        cmocka_unit_test(groups_of_messages),
+        cmocka_unit_test(hours_against_habit),
+        cmocka_unit_test(what_is_refused_or_left_out),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
