@@ -256,7 +256,10 @@ static bool conn_mail(struct conn *c)
         if (err == 0 && !conn_pool_misplaced(c)) {
             if (!kept && conn_grey_moves(c))
                 return false;
-            break;
+            if (kept || !conn_grey_hands(c))
+                break;
+            conn_site_unsent(c);
+            continue;
         }
         conn_site_unsent(c);
         if (err == 0 && conn_pool_move(c))

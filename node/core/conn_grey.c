@@ -1,13 +1,16 @@
 /* Greylisted mail keeps its source address: see conn_grey.h. */
 #include "node/core/conn_grey.h"
 
+#include "node/core/cluster.h"
 #include "node/core/conn.h"
 #include "node/core/greylist.h"
 #include "node/core/node.h"
 #include "node/core/outcome.h"
 #include "node/core/report.h"
+#include "node/core/transfer.h"
 
-#define USUAL_MS 300000 /* the usual delay */
+#define USUAL_MS 300000    /* the usual delay */
+#define HAND_WAIT_MS 15000 /* for mail that is to move to another node: then it is tried here after all */
 
 /* ---- which address --------------------------------------------------------------------------------------
  */
@@ -127,6 +130,31 @@ bool conn_grey_moves(struct conn *c)
     smtp_client_quit(c->client);
     conn_let_stream_go(c);
     conn_next_target(c);
+    return true;
+}
+
+/* Another node of the cluster may send from there now. */
+static uint64_t elsewhere(const struct conn *c, const struct ip_addr *addr)
+{
+    const struct pool_address *a = pool_view_find(egress_pools_view(c->e), addr);
+    bool there = a != NULL && a->node != cluster_self(c->e->w->node->cluster) && a->next == 0 && !a->absent &&
+                 a->use == COMMAND_USE_ON && span_eq(a->pool, route_key_pool(queue_site_key(c->site->qs)));
+    return there ? a->node : 0;
+}
+
+bool conn_grey_hands(struct conn *c)
+{
+    struct attempt *a = c->attempt;
+    struct egress *e = c->e;
+    uint64_t node = a->pin.family == 0 ? 0 : elsewhere(c, &a->pin);
+    /* Once: when it is offered again and still is here, more attempts are counted than are recorded. */
+    if (node == 0 || a->attempts != a->info->rcpts[a->rcpts[0]].attempts + 1u ||
+        transfer_request(e->w->node, a->info->env.id, node) != 0)
+        return false;
+    c->attempt = NULL;
+    int64_t now = egress_now_ms(e);
+    (void)queue_defer_to(e->queue, a->item, NULL, 0, now + HAND_WAIT_MS, now);
+    attempt_free(a);
     return true;
 }
 

@@ -29,6 +29,9 @@ bool conn_grey_source(struct conn *c, uint8_t family, struct ip_addr *out);
 /* The item in hand is bound to another address that may be used: goes there, and the connection may be gone
  * when this returns true. */
 bool conn_grey_moves(struct conn *c);
+/* The address that the item in hand is bound to is another node's now: the item is asked to be moved there, and is in
+ * hand no more. */
+bool conn_grey_hands(struct conn *c);
 /* It has come there, and the item is still in hand: true if its attempt may begin now. If not (it was frozen
  * meanwhile), it is given back. Reads CLOCK_BOOTTIME. */
 bool conn_grey_arrived(struct conn *c);

@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define WANT_MS 60000 /* how long a message that is in a transaction is waited for */
 
 /* ---- shared -------------------------------------------------------------------------------------------- */
 
@@ -198,7 +197,7 @@ int transfer_request(struct node *n, uint64_t id, uint64_t node)
         return ERR_CLOSED;
     if (node == 0 || node == cluster_self(n->cluster))
         return ERR_BAD;
-    return transfer_want(t, &(struct want){ id, node, clock_boot_ms() + WANT_MS });
+    return transfer_want(t, &(struct want){ id, node, clock_boot_ms() + TRANSFER_WANT_MS });
 }
 
 void transfer_progress(struct node *n, struct transfer_progress *out)

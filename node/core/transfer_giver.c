@@ -36,13 +36,13 @@ static bool is_picked(const struct transfer *t, uint64_t id)
     return false;
 }
 
-static void begin(struct transfer *t, uint64_t taker, const uint64_t *ids, uint32_t n)
+static void begin(struct transfer *t, uint64_t taker, const uint64_t *ids, uint32_t n, bool drains)
 {
     struct give *b = transfer_give_new(t->node->spool, cluster_self(t->node->cluster), taker);
     struct machine *m = cluster_machine(t->node->cluster);
     if (b == NULL)
         return;
-    transfer_pick(t, b, ids, n);
+    transfer_pick(t, b, ids, n, drains);
     machine_read_lock(m);
     b->applied = machine_applied(m);
     machine_read_unlock(m);
@@ -82,7 +82,7 @@ static void begin_wanted(struct transfer *t)
     pthread_mutex_unlock(&t->lock);
     if (n == 0 || !transfer_member_present(t, node))
         return;
-    begin(t, node, ids, n);
+    begin(t, node, ids, n, false);
     int64_t now = clock_boot_ms();
     for (uint32_t i = 0; i < n; i++) { /* in a transaction just now */
         bool there = spool_find(t->node->spool, ids[i]) == ids[i] && !is_picked(t, ids[i]);
@@ -117,14 +117,19 @@ static void begin_drain(struct transfer *t)
     uint32_t n, able = 0;
     if (cluster_transfer_peers(t->node->cluster, peers, TRANSFER_PEERS_MAX, &n) != 0)
         return;
-    for (uint32_t i = 0; i < n; i++)
-        if (peers[i].active && !transfer_give_shunned(t, peers[i].node) && !underway(t, peers[i].node))
+    t->drain.nhomes = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!peers[i].active || transfer_give_shunned(t, peers[i].node))
+            continue;
+        t->drain.homes[t->drain.nhomes++] = peers[i].node;
+        if (!underway(t, peers[i].node))
             peers[able++] = peers[i];
+    }
     if (able == 0 || !drain_fill(t, able))
         return;
     for (uint32_t k = 0; k < able && t->drain.at < t->drain.n && !transfer_stops(t); k++) {
         size_t left = t->drain.n - t->drain.at, share = left < t->drain.share ? left : t->drain.share;
-        begin(t, peers[(t->drain.turn + k) % able].node, &t->drain.ids[t->drain.at], (uint32_t)share);
+        begin(t, peers[(t->drain.turn + k) % able].node, &t->drain.ids[t->drain.at], (uint32_t)share, true);
         t->drain.at += share;
     }
     t->drain.turn++;

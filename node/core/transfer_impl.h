@@ -11,6 +11,7 @@
 #include <semaphore.h>
 
 #define TRANSFER_WANTS_MAX 1000000 /* messages asked for: 24 bytes each */
+#define TRANSFER_WANT_MS 60000     /* how long a message that is in a transaction is waited for */
 #define TRANSFER_GIVES_MAX 64      /* batches of either kind that are not finished */
 #define TRANSFER_PEERS_MAX 64
 #define TRANSFER_TAKES_MAX 64
@@ -139,6 +140,8 @@ struct transfer {
         size_t n, at, share;
         int64_t again_ms;
         uint32_t turn; /* whose it is */
+        uint64_t homes[TRANSFER_PEERS_MAX]; /* who takes mail now */
+        uint32_t nhomes;
     } drain;
     struct {
         uint64_t node;
@@ -170,8 +173,9 @@ int transfer_want(struct transfer *t, const struct want *w); /* ERR_LIMIT, -ENOM
 /* transfer_pick.c: messages out of the queues, and back. */
 
 /* Takes whole messages that are in no transaction out of the queues and marks them; what cannot be taken is
- * left out. Not yet durable. */
-void transfer_pick(struct transfer *t, struct give *b, const uint64_t *ids, uint32_t n);
+ * left out. Not yet durable. `drains`: any of t->drain.homes would do, so greylisted mail is left out and asked to
+ * go to the one that has the address it was told to come again from. */
+void transfer_pick(struct transfer *t, struct give *b, const uint64_t *ids, uint32_t n, bool drains);
 /* All that is marked as the batch's is queued or held again, here: `spool_update` and the queues. */
 int transfer_put_back(struct transfer *t, struct spool *spool, uint64_t id, const uint8_t batch[16]);
 /* Into the workers' queues, what of the message is alive. */

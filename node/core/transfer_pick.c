@@ -10,7 +10,9 @@
 #include "base/log.h"
 #include "node/core/dispatch.h"
 #include "node/core/egress.h"
+#include "node/core/pools.h"
 #include "node/core/transfer_impl.h"
+#include "node/shaping/grey_mark.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -206,8 +208,38 @@ static bool is_stuck(const struct transfer *t, uint64_t id)
     return false;
 }
 
+/* Next hops know greylisted mail by the address that it came from: whose that is, or is to be. 0: it has none. */
+static uint64_t home_of(struct transfer *t, const struct spool_info *info)
+{
+    struct grey_mark m;
+    struct span words;
+    struct ip_addr addr;
+    uint32_t i = 0;
+    while (i < info->env.nrcpts && (rcpt_state_terminal(info->rcpts[i].state) ||
+                                    !grey_mark_parse(info->rcpts[i].reply, &m, &words)))
+        i++;
+    if (i == info->env.nrcpts || ip_addr_parse(m.source, &addr) != 0)
+        return 0;
+    struct pool_view *v = cluster_pools(t->node->cluster);
+    const struct pool_address *a = pool_view_find(v, &addr);
+    uint64_t node = a == NULL ? 0 : a->next != 0 ? a->next : a->node;
+    pool_view_rele(v);
+    return node;
+}
+
+/* It goes home by itself. */
+static bool goes_home(struct transfer *t, const struct give *b, const struct spool_info *info, uint64_t id)
+{
+    uint64_t home = home_of(t, info);
+    uint32_t i = 0;
+    while (i < t->drain.nhomes && t->drain.homes[i] != home)
+        i++;
+    return home != 0 && home != b->taker && i < t->drain.nhomes &&
+           transfer_want(t, &(struct want){ id, home, clock_boot_ms() + TRANSFER_WANT_MS }) == 0;
+}
+
 /* 1: it is the batch's. */
-static int pick_one(struct transfer *t, struct give *b, uint64_t id, uint64_t *bytes)
+static int pick_one(struct transfer *t, struct give *b, uint64_t id, uint64_t *bytes, bool drains)
 {
     struct spool_info *info;
     struct node *n = t->node;
@@ -220,8 +252,9 @@ static int pick_one(struct transfer *t, struct give *b, uint64_t id, uint64_t *b
     if (err != 0)
         return 0;
     uint64_t size = info->env.size;
+    bool home = drains && goes_home(t, b, info, id);
     spool_info_free(info);
-    if (spool_id_hop(id) + HOPS_NEEDED > SPOOL_ID_HOPS_MAX ||
+    if (home || spool_id_hop(id) + HOPS_NEEDED > SPOOL_ID_HOPS_MAX ||
         (b->n > 0 && *bytes + size > TRANSFER_BATCH_BYTES))
         return 0;
     for (uint32_t i = 0; i < n->nworkers && !p.busy; i++)
@@ -238,11 +271,11 @@ static int pick_one(struct transfer *t, struct give *b, uint64_t id, uint64_t *b
     return 0;
 }
 
-void transfer_pick(struct transfer *t, struct give *b, const uint64_t *ids, uint32_t n)
+void transfer_pick(struct transfer *t, struct give *b, const uint64_t *ids, uint32_t n, bool drains)
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < n && b->n < TRANSFER_BATCH_MAX && !transfer_stops(t); i++)
-        (void)pick_one(t, b, ids[i], &bytes);
+        (void)pick_one(t, b, ids[i], &bytes, drains);
 }
 
 /* ---- into the queues ----------------------------------------------------------------------------------- */

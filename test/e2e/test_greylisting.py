@@ -6,6 +6,7 @@ import time
 import pytest
 
 from harness import postgrey
+from harness.quota import SENDER, apply_policy, await_applied
 from harness.util import STRETCH, wait_until
 
 SOURCES = [f"127.0.0.{n}" for n in (11, 12, 13)]
@@ -85,3 +86,54 @@ def test_an_open_connection_changes_its_address(make_node, make_sink, dns):
     assert node.api("GET", "/v1/status")["greylisting"]["sites"] == 1
     assert len({tries[0] for tries in seen.values()}) > 1, "one address did it all"
     assert all(len(tries) == 2 and tries[0] == tries[1] for tries in seen.values()), seen
+
+
+@pytest.mark.slow(20)
+def test_a_node_that_drains_sends_greylisted_mail_to_where_its_address_is(make_cluster, greylister):
+    """It goes where its address does, be that moved before the node drains, or again when the mail has arrived elsewhere, at a
+    node that has other addresses of the pool: it is taken at the second attempt."""
+    cluster = make_cluster(3, {"routes": [{"domain": "*", "via": f"[127.0.0.1]:{greylister.postfix.port}"}],
+                               "delivery": {"retry": ["10m"], "messages_per_connection": 1}})
+    giver, early, late = cluster.nodes
+    apply_policy(giver, "limits: []\n")
+    giver.api("POST", "/v1/pools/add", {"name": "news"})
+    giver.api("POST", "/v1/pools/assign", {"pool": "news", "account": SENDER})
+
+    def address(number, node):
+        giver.api("POST", "/v1/ips/add", {"address": f"127.0.0.{number}", "pool": "news", "node": node.name})
+
+    def owner(number):
+        return next(r["node"] for r in giver.api("GET", "/v1/ips")["addresses"] if r["address"] == f"127.0.0.{number}")
+
+    def move(number, node):
+        giver.api("POST", "/v1/ips/move", {"address": f"127.0.0.{number}", "node": node.name})
+
+    def rows(nodes):
+        return [r for n in nodes for r in n.api("GET", "/v1/queue?limit=100&scope=local")["recipients"]]
+
+    address(11, giver)
+    wait_until("it has it", lambda: owner(11) == giver.name)
+    await_applied(cluster.nodes)
+    giver.send("r0@example.net")
+    wait_until("it is refused", lambda: dict(greylister.refused()) == {"r0@example.net": "127.0.0.11"}, 30)
+    wait_until("that is recorded", lambda: rows([giver]) and rows([giver])[0]["attempts"] == 1)
+    # the mail follows its address, which is asked for already; it is not tried meanwhile
+    giver.cli("freeze", SENDER)
+    move(11, early)
+    giver.api("POST", "/v1/node/drain", {})
+    wait_until("it has moved", lambda: not rows([giver]) and rows([early]))
+    row = rows([early])[0]
+    assert (row["source_ip"], row["attempts"]) == ("127.0.0.11", 1) and row["greylisted_ms"], row
+    assert not rows([late])
+    said = late.cli("track", row["id"]).stdout
+    assert re.search(r"greylisted by \S+ since \d\d:\d\d, next try \d\d:\d\d from 127\.0\.0\.11", said), said
+    # and once more
+    address(12, early)
+    move(11, late)
+    wait_until("it has gone", lambda: owner(11) == late.name and owner(12) == early.name, 30)
+    await_applied(cluster.nodes)
+    giver.cli("thaw", SENDER)
+    wait_until("it is taken", lambda: greylister.taken() == {"r0@example.net": "127.0.0.11"}, 60)
+    assert len(greylister.refused()) == 1, "it came too early, or from elsewhere"
+    ended = wait_until("the event is written", lambda: late.events("relayed") + late.events("delivered"))
+    assert [(e["source_ip"], e["attempt"]) for e in ended] == [("127.0.0.11", 2)]
