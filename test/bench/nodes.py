@@ -82,13 +82,13 @@ class Bench:
         folder.mkdir(parents=True)
         self.folder, self.certificate, self.started, self.sink_port = folder, certificate(folder), [], free_port()
 
-    def cluster(self, kind=Loaded, name="c", **more):
+    def cluster(self, kind=Loaded, name="c", count=3, **more):
         where = self.folder / name
         where.mkdir()
         cluster = Cluster(where, self.certificate, 53, self.sink_port, 0)
         cluster.make = lambda at, node, extra=None: kind(at, self.certificate, 53, self.sink_port, node,
                                                          settings(self.sink_port, **more))
-        for _ in range(3):
+        for _ in range(count):
             node = cluster.add()
             node.ports["relay"] = int(node.config["listeners"][0]["address"].rpartition(":")[2])
         self.started += cluster.nodes

@@ -29,7 +29,7 @@ const char opts_help[] =
     "turnpike-bench sink ADDR:PORT [options]     take mail and throw it away\n"
     "  --reply RULE             STAGE[:GLOB][%PERCENT][#FIRST]=REPLY, repeatable, the first match counts:\n"
     "                           'rcpt:*@slow.test=451 4.2.0 later', 'dot%10#100=421 4.3.0 bye', "
-    "'data=close'\n"
+    "'data=close'; {n} in REPLY counts\n"
     "                           stages: banner helo starttls auth mail rcpt data dot rset quit\n"
     "  --reply-rcpt REPLY       the same as --reply rcpt=REPLY\n"
     "  --delay STAGE=MS, --delay-ms MS   before a reply; --delay-ms is for the reply to the dot\n"

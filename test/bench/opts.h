@@ -61,7 +61,8 @@ struct sink_rule { /* how to answer badly on purpose */
     double probability; /* 1: always */
     uint64_t first;     /* only the first so many matches; 0: all */
     uint64_t hits;
-    const char *reply; /* "451 4.7.1 later", or "close" */
+    const char *reply; /* "451 4.7.1 later", or "close"; {n}: how often it was given */
+    char filled[1024]; /* the last one */
 };
 
 struct sink_opts {

@@ -1,0 +1,96 @@
+#!/usr/bin/python3
+"""What 500 rules about replies cost: one node, whose policy has none of its own and then 500, in turns, with the same load. The
+next hop takes all; or it defers a fifth of the recipients, each with words of its own, which look like those of many rules and
+meet none. The rules that every policy begins with are always there. A turn is two runs, in an order that changes; figures are
+medians over the turns, ratios those of pairs.
+
+    rules.py --build build/release [--turns 9] [--messages 20000] [--rules 500]
+
+Both of messages a second and of the node's CPU: on a machine with other work only the second says something.
+"""
+import argparse
+import os
+import pathlib
+import statistics
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+options.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release")
+options.add_argument("--dir", type=pathlib.Path, default=ROOT / "build/rules", help="where the node is")
+options.add_argument("--turns", type=int, default=9)
+options.add_argument("--messages", type=int, default=20000)
+options.add_argument("--rules", type=int, default=500)
+options = options.parse_args()
+os.environ["TURNPIKE_BUILD"] = str(options.build.resolve())
+
+import subprocess  # noqa: E402
+
+from nodes import BENCH, Bench, Member, cpu_seconds, policy, wait_until  # noqa: E402
+
+SUBJECTS = ["rate", "quota", "connections", "reputation", "blocklist", "greylisting", "mailbox", "recipient", "policy", "content"]
+VERBS = ["exceeded", "limited", "refused", "deferred", "throttled", "denied", "blocked", "unknown", "full", "unavailable"]
+LATER = ("rcpt:*[05]@sink.test=451 4.3.0 The mailbox that you tried to reach is closed for now. Please visit our pages to learn "
+         "more about this, and try again in a while. {n} - sink")
+SINKS = {"all is taken": [], "a fifth is deferred": ["--reply", LATER]}
+
+
+def text(rules):
+    lines = [f"  - {{name: own-{i}, match: '{SUBJECTS[i % 10]}\\b.{{0,40}}\\b({VERBS[i // 10 % 10]}|code{i})|(rule|text){i}', "
+             "action: notify}" for i in range(rules)]
+    return "limits: []\n" + ("rules:\n" + "\n".join(lines) + "\n" if lines else "")
+
+
+def deferred(node):
+    return sum(float(line.split()[-1]) for line in node.metrics().splitlines()
+               if line.startswith("turnpike_recipients_total{") and 'outcome="deferred"' in line)
+
+
+def run(bench, cluster, arguments):
+    """Messages a second until the next hop has answered all, and the node's CPU for each, in microseconds."""
+    node, share = cluster.nodes[0], 0.2 if arguments else 0
+    sink = subprocess.Popen([BENCH, "sink", f"127.0.0.1:{bench.sink_port}", "--exit-after",
+                             str(round(options.messages * (1 - share))), *arguments], stdout=subprocess.PIPE, text=True)
+    sink.stdout.readline()
+    before, cpu, begin = deferred(node), cpu_seconds(node), time.monotonic()
+    load = node.bench("--messages", options.messages, "--sessions", 16, "--size", 4096, "--incompressible", "--from",
+                      "bench@bench.test", "--to", "rcpt{n%1000}@sink.test")
+    said = load.communicate()[0]
+    assert load.returncode == 0, said
+    assert sink.wait(600) == 0
+    took = time.monotonic() - begin
+    wait_until("the rest is deferred", lambda: deferred(node) - before >= options.messages * share, 60)
+    used = cpu_seconds(node) - cpu
+    node.api("POST", "/v1/queue/delete", {"all": True})
+    return options.messages / took, used / options.messages * 1e6
+
+
+def main():
+    bench = Bench(options.dir)
+    try:
+        cluster = bench.cluster(Member, count=1).form()
+        for name, arguments in SINKS.items():
+            got = {0: [], options.rules: []}
+            for turn in range(options.turns + 1):
+                for rules in sorted(got, reverse=turn % 2 == 1):
+                    policy(cluster, text(rules))
+                    result = run(bench, cluster, arguments)
+                    if turn > 0:  # the first one warms up
+                        got[rules].append(result)
+                    print(name, rules, result, file=sys.stderr)
+            for rules, results in got.items():
+                rate, cpu = (statistics.median(r[i] for r in results) for i in (0, 1))
+                print(f"{name}, {rules} rules: {rate:,.0f} messages/s, {cpu:.0f} µs CPU per message")
+            for i, what in enumerate(("messages/s", "CPU per message")):
+                ratios = [100 * (b[i] / a[i] - 1) for a, b in zip(*got.values())]
+                print(f"{name}, pair by pair: {statistics.median(ratios):+.1f} % {what} (from {min(ratios):+.1f} to {max(ratios):+.1f})")
+    except BaseException:
+        bench.tell()
+        raise
+    finally:
+        bench.close()
+
+
+if __name__ == "__main__":
+    main()
