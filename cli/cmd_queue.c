@@ -142,6 +142,77 @@ static void put_recipients(struct cli *c, const json_t *rows, bool tracked)
     cli_table_end(c, &t);
 }
 
+static void put_step(struct cli *c, const json_t *s)
+{
+    static const char *const fields[] = { "mx", "mx_ip", "source_ip", "tls", "pool" };
+    static const char *const names[] = { "", "", "from ", "", "pool " };
+    char when[64], line[1536] = "", safe[1536];
+    size_t n = 0;
+    const char *what = cli_str(s, "what"), *who = cli_str(s, "who");
+    bool arrived = strcmp(what, "arrived") == 0, deferred = strcmp(what, "deferred") == 0;
+    cli_time(json_object_get(s, "at_ms"), when, sizeof(when));
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]) && n < sizeof(line); i++) {
+        const char *v = cli_str(s, fields[i]);
+        if (v[0] != '\0')
+            n += (size_t)snprintf(line + n, sizeof(line) - n, "%s%s%s", n > 0 ? ", " : "", names[i], v);
+    }
+    printf("    %s  %s%s%s", when, cli_sgr(c, cli_state_colour(what)), arrived ? "came from node" : what,
+           cli_sgr(c, CLI_PLAIN));
+    if (deferred)
+        printf(" (attempt %" PRId64 "%s)", cli_int(s, "attempt"),
+               json_is_true(json_object_get(s, "greylisted")) ? ", greylisted" : "");
+    cli_safe(who, safe, sizeof(safe));
+    if (who[0] != '\0')
+        printf(" %s%s", arrived ? "" : "by ", safe);
+    cli_safe(cli_str(s, "reply"), safe, sizeof(safe));
+    printf("%s%s\n", safe[0] != '\0' ? ": " : "", safe);
+    cli_safe(line, safe, sizeof(safe));
+    if (safe[0] != '\0')
+        printf("      %s\n", safe);
+}
+
+/* The last one is what the recipient's own row says. */
+static void put_last(struct cli *c, const json_t *r)
+{
+    static const char *const fields[] = { "mx", "mx_ip", "source_ip", "tls" };
+    const char *state = cli_str(r, "state");
+    json_t *s = json_pack("{s:s,s:O?,s:O?}", "what", state, "at_ms", json_object_get(r, "changed_ms"),
+                          "reply", json_object_get(r, "reply"));
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+        json_object_set(s, fields[i], json_object_get(r, fields[i]));
+    put_step(c, s);
+    json_decref(s);
+}
+
+/* What happened to each recipient, in its order. */
+static void put_steps(struct cli *c, const json_t *rows)
+{
+    size_t i, k;
+    json_t *r, *s;
+    json_array_foreach(rows, i, r)
+    {
+        const json_t *steps = json_object_get(r, "steps");
+        const char *state = cli_str(r, "state");
+        json_int_t number = 0;
+        char address[2048];
+        if (!json_is_array(steps))
+            continue;
+        cli_safe(cli_str(r, "recipient"), address, sizeof(address));
+        printf("\n%s%s %s%s  %s%s%s", cli_sgr(c, CLI_BOLD), cli_str(r, "id"), address, cli_sgr(c, CLI_PLAIN),
+               cli_sgr(c, cli_state_colour(state)), state, cli_sgr(c, CLI_PLAIN));
+        printf("%s%s\n", cli_str(r, "node")[0] != '\0' ? " on " : "", cli_str(r, "node"));
+        json_array_foreach(steps, k, s)
+        {
+            if (cli_int(s, "number") > number + 1)
+                printf("    ... %lld more, not kept\n", (long long)(cli_int(s, "number") - number - 1));
+            number = cli_int(s, "number");
+            put_step(c, s);
+        }
+        if (strcmp(state, "queued") != 0 && strcmp(state, "held") != 0 && strcmp(state, "active") != 0)
+            put_last(c, r);
+    }
+}
+
 static void say_kept_by(const json_t *asked, const json_t *since, const char *node)
 {
     char when[64];
@@ -181,6 +252,8 @@ static int list_recipients(struct cli *c, struct client_query *q, bool tracked)
         put_recipients(c, rows, tracked);
     else
         cli_note(tracked ? "nothing is known of such a message" : "nothing in the queue matches");
+    if (tracked && !c->json)
+        put_steps(c, rows);
     cli_say_more(c, j);
     cli_say_missing(j);
     if (tracked && !c->json)
@@ -215,6 +288,7 @@ int cmd_track(struct cli *c)
     client_query_init(&q, "/v1/track");
     client_query_add(&q, "id", c->nargs > 0 ? c->args[0] : NULL);
     client_query_add(&q, "message_id", cli_opt(c, "message-id"));
+    client_query_add(&q, "steps", cli_has(c, "steps") ? "true" : NULL);
     query_scope(c, &q);
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
         client_query_add(&q, options[i].param, cli_opt(c, options[i].option));

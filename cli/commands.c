@@ -145,6 +145,7 @@ static const struct cli_option track_options[] = {
     { "status", "STATE", NULL, "bounced, delivered, relayed, expired, deleted, queued, ..." },
     { "since", "TIME", NULL, "arrived since: 2026-01-31T12:00:00Z, or 2h for two hours ago" },
     { "until", "TIME", NULL, "arrived before; likewise" },
+    { "steps", NULL, NULL, "each attempt, hold and move before; so by itself with ID or --message-id" },
     PAGE("recipients"),
     SCOPE,
     END,

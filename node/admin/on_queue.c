@@ -124,12 +124,39 @@ static void put_message(struct json_out *j, const struct admin_row *row)
     json_out_opt(j, "dkim", row->dkim);
 }
 
+static void put_steps(struct json_out *j, const struct admin_row *row)
+{
+    if (row->steps == NULL)
+        return;
+    json_out_open(j, "steps", '[');
+    for (uint32_t i = 0; i < row->nsteps; i++) {
+        const struct admin_step *s = &row->steps[i];
+        json_out_open(j, NULL, '{');
+        json_out_u64(j, "number", s->number);
+        json_out_time(j, "at_ms", s->at_ms);
+        json_out_str(j, "what", s->what);
+        json_out_u64(j, "attempt", s->attempt);
+        json_out_bool(j, "greylisted", s->greylisted);
+        json_out_opt(j, "reply", s->reply);
+        json_out_opt(j, "pool", s->pool);
+        json_out_opt(j, "mx", s->mx);
+        json_out_opt(j, "mx_ip", s->mx_ip);
+        json_out_opt(j, "source_ip", s->source_ip);
+        json_out_opt(j, "tls", s->tls);
+        json_out_opt(j, "who", s->who);
+        json_out_time(j, "next_ms", s->next_ms);
+        json_out_close(j, '}');
+    }
+    json_out_close(j, ']');
+}
+
 static int on_row(void *arg, const struct admin_row *row)
 {
     struct rows *r = arg;
     json_out_open(&r->j, NULL, '{');
     put_message(&r->j, row);
     put_recipient(&r->j, row);
+    put_steps(&r->j, row);
     json_out_close(&r->j, '}');
     r->n++;
     snprintf(r->next, sizeof(r->next), "%.32s.%" PRIu32, row->id, row->rcpt);
@@ -228,6 +255,7 @@ int admin_on_track(struct admin_call *c)
     if (id_text != NULL && !admin_id_ok(span_str(id_text), id))
         return admin_fail(&c->e, ERR_BAD, "id is no queue id");
     q.id = id_text != NULL ? id : NULL;
+    q.steps = q.id != NULL || q.message_id != NULL || admin_arg_bool(c->args, "steps");
     if (q.id == NULL && q.message_id == NULL && q.sender == NULL && q.recipient == NULL && q.account == NULL &&
         q.state < 0 && q.since_ms == 0 && q.until_ms == 0)
         return admin_fail(&c->e, ERR_BAD,

@@ -83,6 +83,17 @@ struct admin_selector {
     const struct admin_regex *reply; /* matches the last reply; NULL: not given */
 };
 
+/* What happened to a recipient before its end. */
+struct admin_step {
+    uint32_t number;  /* 1 for the first; those in the middle of many are not kept */
+    const char *what; /* deferred, held, released, arrived (from another node) */
+    bool greylisted;
+    uint16_t attempt;
+    int64_t at_ms, next_ms;
+    struct span reply, pool, mx, mx_ip, source_ip, tls;
+    struct span who; /* the operator, or the node */
+};
+
 /* One recipient of one message. */
 struct admin_row {
     const char *id;  /* queue id */
@@ -101,6 +112,8 @@ struct admin_row {
     struct span rerouted_from, rerouted_to,
         rerouted_by;       /* pools, and the rule; rerouted_to empty: it was not moved */
     int64_t greylisted_ms; /* since when `mx` has greylisted it, coming from `source_ip` */
+    const struct admin_step *steps; /* NULL: not asked for */
+    uint32_t nsteps;
 };
 
 /* 0: go on; 1: enough. */
@@ -180,6 +193,7 @@ struct admin_track { /* all that are given must match; at least one is given */
     const char *id, *message_id, *sender, *recipient, *account; /* sender, recipient: as in a selector */
     int state;                                                  /* enum admin_state, or -1: any */
     int64_t since_ms, until_ms;                                 /* arrival; 0: not given */
+    bool steps;                                                 /* rows are to have theirs */
 };
 
 struct admin_track_info {

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "node/core/egress.h"
 #include "node/core/look.h"
+#include "node/core/steps.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -277,12 +278,14 @@ static bool same_place(const struct track_row *a, const struct track_row *b)
 }
 
 /* Newest first. What ended while we looked is there twice; a page does not end in the middle of a place. */
-static void track_give(struct tracking *t, admin_row_fn *fn, void *arg)
+static int track_give(struct tracking *t, struct history_reader *reader, admin_row_fn *fn, void *arg)
 {
+    struct steps *steps = reader != NULL ? malloc(sizeof *steps) : NULL;
+    int err = reader != NULL && steps == NULL ? -ENOMEM : 0;
     const struct track_row *last = NULL;
     uint32_t given = 0;
     bool enough = false;
-    for (size_t i = 0; i < t->n; i++) {
+    for (size_t i = 0; i < t->n && err == 0; i++) {
         struct track_row *r = &t->rows[i];
         if (i > 0 && r->id == r[-1].id && r->rcpt == r[-1].rcpt)
             continue;
@@ -290,10 +293,19 @@ static void track_give(struct tracking *t, admin_row_fn *fn, void *arg)
             break;
         spool_id_format(r->id, r->id_text);
         r->row.id = r->id_text;
-        enough |= fn(arg, &r->row) != 0;
+        if (steps != NULL && (err = steps_read(reader, r->id, r->rcpt, steps)) == 0) {
+            r->row.steps = steps->rows;
+            r->row.nsteps = steps->n;
+        }
+        if (err == 0)
+            enough |= fn(arg, &r->row) != 0;
+        if (steps != NULL)
+            steps_fini(steps);
         given++;
         last = r;
     }
+    free(steps);
+    return err;
 }
 
 int ops_track(void *ctx, const struct admin_track *q, const struct admin_page *page, admin_row_fn *fn,
@@ -312,8 +324,13 @@ int ops_track(void *ctx, const struct admin_track *q, const struct admin_page *p
         err = track_ended(ctx, &t, info, e);
     if (t.n > 0)
         qsort(t.rows, t.n, sizeof *t.rows, compare_track);
-    if (err == 0)
-        track_give(&t, fn, arg);
+    struct history_reader *reader = NULL;
+    struct node *n = ctx;
+    if (err == 0 && q->steps && n->history != NULL && (err = history_reader_open(n->history, &reader)) != 0)
+        admin_fail(e, err, "cannot look into the history: %s", err_text(err));
+    if (err == 0 && (err = track_give(&t, reader, fn, arg)) != 0)
+        admin_fail(e, err, "cannot read what happened to it: %s", err_text(err));
+    history_reader_close(reader);
     for (size_t i = 0; i < t.n; i++)
         free(t.rows[i].text);
     free(t.rows);

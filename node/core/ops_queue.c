@@ -9,6 +9,7 @@
 #include "node/core/look.h"
 #include "node/core/outcome.h"
 #include "node/core/report.h"
+#include "node/core/steps.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -153,6 +154,14 @@ static int record_state(struct egress *e, struct queue_item *item, uint8_t state
     return err;
 }
 
+static void note_step(const struct act *act, struct egress *e, struct queue_item *item,
+                      enum history_step_kind kind)
+{
+    struct queue_item_view v;
+    queue_item_view(e->queue, item, &v);
+    steps_operator(e->w, &v, kind, act->opts->by->text, act->opts->text == NULL ? "" : act->opts->text);
+}
+
 static void act_on_item(struct act *act, struct egress *e, struct queue_item *item)
 {
     struct queue_item_view v;
@@ -171,6 +180,7 @@ static void act_on_item(struct act *act, struct egress *e, struct queue_item *it
         if (held) {
             count = &act->out->unchanged;
         } else if ((err = record_state(e, item, RCPT_HELD)) == 0) {
+            note_step(act, e, item, HISTORY_STEP_HELD);
             queue_hold(e->queue, item);
         }
         break;
@@ -178,6 +188,7 @@ static void act_on_item(struct act *act, struct egress *e, struct queue_item *it
         if (!held && !busy) {
             count = &act->out->unchanged;
         } else if ((err = record_state(e, item, RCPT_QUEUED)) == 0) {
+            note_step(act, e, item, HISTORY_STEP_RELEASED);
             queue_release(e->queue, item, egress_now_ms(e));
         }
         break;

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "node/core/look.h"
 #include "node/core/node.h"
+#include "node/core/steps.h"
 #include "node/core/suppress.h"
 #include "node/core/tally.h"
 #include "node/smtp/reply_parser.h"
@@ -613,8 +614,10 @@ void report_recipient(struct worker *w, const struct attempt *a, uint32_t i, con
         metrics_observe_us(w->node->metrics, w->index, METRICS_TRANSFER_SECONDS,
                            (now_ns - a->taken_ns) / 1000);
     }
-    if (!rcpt_state_terminal(state))
+    if (!rcpt_state_terminal(state)) {
+        steps_deferred(w, a, i, c, &e);
         return;
+    }
     if (state == RCPT_BOUNCED)
         suppress_result(w, a, i, &reply, why);
     struct history_rcpt note = { .rcpt = a->rcpts[i],

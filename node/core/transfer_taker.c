@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "gossip/gossip.h"
+#include "node/core/steps.h"
 #include "node/core/transfer_impl.h"
 
 #include <errno.h>
@@ -32,10 +33,12 @@ static int activate(struct transfer *t, struct take *b)
         err = spool_flush(t->node->spool);
     if (err != 0)
         return err;
-    for (uint32_t i = 0; i < b->n; i++)
-        if (b->msgs[i].present)
-            (void)transfer_dispatch(t, b->msgs[i].id); /* an error is in the log, the mail is safe */
     transfer_member_name(t, b->giver, name);
+    for (uint32_t i = 0; i < b->n; i++)
+        if (b->msgs[i].present) {
+            steps_arrived(t->node, b->msgs[i].id, name);
+            (void)transfer_dispatch(t, b->msgs[i].id); /* an error is in the log, the mail is safe */
+        }
     log_info("transfer", "%u messages taken over from node %s", b->n, name);
     return 0;
 }

@@ -18,9 +18,10 @@
 #define BATCH_MS 1000                   /* less waits so long for more */
 #define RETRY_MS 5000                   /* pause after a failed batch */
 #define IDLE_MS 60000                   /* old rows are looked for this often when nothing happens */
+#define STEP_TEXT_MAX 512
 #define PRUNE_LEAST 200                 /* messages deleted with a batch at least, when there are such */
 
-enum { RECORD_NOTE = 1, RECORD_ENDED = 2, RECORD_SIGNED = 3 };
+enum { RECORD_NOTE = 1, RECORD_ENDED = 2, RECORD_SIGNED = 3, RECORD_STEP = 4 };
 
 /* One recipient's details, waiting for its ending. */
 struct note {
@@ -138,6 +139,42 @@ void history_signed(struct history *h, uint64_t id, int64_t arrival_ms, struct s
 {
     pthread_mutex_lock(&h->lock);
     signed_locked(h, id, arrival_ms, dkim);
+    pthread_mutex_unlock(&h->lock);
+}
+
+static struct span cut(struct span s)
+{
+    return span_of(s.p, s.n < STEP_TEXT_MAX ? s.n : STEP_TEXT_MAX);
+}
+
+static void put_step(struct buf *b, uint64_t id, int64_t arrival_ms, const struct history_step *s)
+{
+    const struct span texts[] = { s->reply, s->site, s->mx, s->mx_ip, s->source_ip, s->tls, s->who };
+    buf_put_u8(b, RECORD_STEP);
+    buf_put_u64(b, id);
+    buf_put_u64(b, (uint64_t)arrival_ms);
+    buf_put_u32(b, s->rcpt);
+    buf_put_u8(b, s->kind);
+    buf_put_u8(b, s->greylisted);
+    buf_put_u16(b, s->attempt);
+    buf_put_u64(b, (uint64_t)s->at_ms);
+    buf_put_u64(b, (uint64_t)s->next_ms);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        buf_put_counted(b, cut(texts[i]));
+}
+
+void history_steps(struct history *h, uint64_t id, int64_t arrival_ms, const struct history_step *steps,
+                   uint32_t n)
+{
+    pthread_mutex_lock(&h->lock);
+    size_t before = h->fill.len;
+    bool full = before > h->fill.max / 2;
+    for (uint32_t i = 0; i < n && !full; i++)
+        put_step(&h->fill, id, arrival_ms, &steps[i]);
+    if (full || taken_back(&h->fill, before))
+        atomic_fetch_add(&h->notes_dropped, n);
+    else
+        signal_if_due(h, before);
     pthread_mutex_unlock(&h->lock);
 }
 
@@ -267,6 +304,24 @@ static int on_signed(struct history *h, struct cursor *c)
     return err != 0 ? err : history_db_put_signature(&h->db, m.id, dkim);
 }
 
+/* Likewise with a row of the message, so that it is deleted with that. */
+static int on_step(struct history *h, struct cursor *c)
+{
+    struct history_message m = { .id = cursor_u64(c) };
+    m.arrival_ms = (int64_t)cursor_u64(c);
+    struct history_step s = { .rcpt = cursor_u32(c) };
+    s.kind = cursor_u8(c);
+    s.greylisted = cursor_u8(c) != 0;
+    s.attempt = cursor_u16(c);
+    s.at_ms = (int64_t)cursor_u64(c);
+    s.next_ms = (int64_t)cursor_u64(c);
+    struct span *texts[] = { &s.reply, &s.site, &s.mx, &s.mx_ip, &s.source_ip, &s.tls, &s.who };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        *texts[i] = cursor_counted(c);
+    int err = history_db_put_message(&h->db, &m);
+    return err != 0 ? err : history_db_put_step(&h->db, m.id, &s);
+}
+
 static int on_ended(struct history *h, struct cursor *c)
 {
     uint64_t id = cursor_u64(c);
@@ -314,7 +369,10 @@ static int batch_write(struct history *h)
     cursor_init(&c, h->work.data, h->work.len);
     while (err == 0 && cursor_left(&c) > 0) {
         uint8_t kind = cursor_u8(&c);
-        err = kind == RECORD_NOTE ? on_note(h, &c) : kind == RECORD_SIGNED ? on_signed(h, &c) : on_ended(h, &c);
+        err = kind == RECORD_NOTE     ? on_note(h, &c)
+              : kind == RECORD_SIGNED ? on_signed(h, &c)
+              : kind == RECORD_STEP   ? on_step(h, &c)
+                                      : on_ended(h, &c);
     }
     ensure(cursor_err(&c) == 0);
     if (err == 0) {

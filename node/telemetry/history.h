@@ -63,6 +63,33 @@ void history_note(struct history *h, const struct envelope *env, const struct hi
  * told (counted as a note). */
 void history_signed(struct history *h, uint64_t id, int64_t arrival_ms, struct span dkim);
 
+/* What happened to a recipient before its end. Of one recipient the first HISTORY_STEPS_FIRST and the last
+ * HISTORY_STEPS_LAST are kept. Not told again after a crash: what was not committed yet is lost then. */
+#define HISTORY_STEPS_FIRST 8
+#define HISTORY_STEPS_LAST 24
+
+enum history_step_kind { /* in the file */
+                         HISTORY_STEP_DEFERRED = 1,
+                         HISTORY_STEP_HELD = 2,
+                         HISTORY_STEP_RELEASED = 3,
+                         HISTORY_STEP_ARRIVED = 4, /* from another node, `who` */
+};
+
+struct history_step {
+    uint32_t rcpt;
+    uint32_t number; /* 1 for the first; set by history_steps_read */
+    uint8_t kind;
+    bool greylisted;
+    uint16_t attempt;
+    int64_t at_ms, next_ms;
+    struct span reply, site, mx, mx_ip, source_ip, tls;
+    struct span who; /* the operator, or the node it came from */
+};
+
+/* Never blocks; what finds no room is dropped (counted as notes). Texts are cut at 512 bytes. */
+void history_steps(struct history *h, uint64_t id, int64_t arrival_ms, const struct history_step *steps,
+                   uint32_t n);
+
 /* For spool_on_ended; `history` is a struct history. */
 void history_ended(void *history, uint64_t id, const struct spool_rcpt_update *u, uint32_t n, uint64_t seq);
 /* The same where the envelope is at hand (at start, when the spool tells again what it still holds). */
@@ -119,5 +146,12 @@ typedef int history_row_fn(void *arg, const struct history_row *row);
  * (ERR_TIMEOUT: it took more than 4 s; ERR_BUSY: a file of an
  * older version is being brought up to date, which is done beside everything else). Any thread. */
 int history_query(struct history *h, const struct history_query *query, history_row_fn *fn, void *arg);
+
+/* The steps of single recipients, in their order. Any thread, one at a time; NULL may be closed. */
+struct history_reader;
+typedef void history_step_fn(void *arg, const struct history_step *step);
+int history_reader_open(struct history *h, struct history_reader **out);
+int history_steps_read(struct history_reader *r, uint64_t id, uint32_t rcpt, history_step_fn *fn, void *arg);
+void history_reader_close(struct history_reader *r);
 
 #endif

@@ -107,6 +107,10 @@ static int prepare_all(struct history_db *db)
         { &db->delete_message, "DELETE FROM message WHERE id=?1" },
         { &db->put_signature, "INSERT OR IGNORE INTO signature VALUES(?1,?2)" },
         { &db->delete_signature, "DELETE FROM signature WHERE id=?1" },
+        { &db->put_step, "INSERT INTO step VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)" },
+        { &db->last_step, "SELECT max(n) FROM step WHERE id=?1 AND rcpt=?2" },
+        { &db->drop_step, "DELETE FROM step WHERE id=?1 AND rcpt=?2 AND n=?3" },
+        { &db->delete_steps, "DELETE FROM step WHERE id=?1" },
         { &db->put_meta, "INSERT OR REPLACE INTO meta VALUES(?1,?2)" },
         { &db->put_stretch, "INSERT OR REPLACE INTO stretch VALUES(?1,?2,?3,?4,?5)" },
         { &db->delete_stretch, "DELETE FROM stretch WHERE seq=?1" },
@@ -255,7 +259,7 @@ static int open_once(struct history_db *db)
     if (err == 0 && !db->old)
         err = read_meta(db, "kept_since", &db->kept_since_ms);
     db->salt = (uint64_t)salt;
-    if (err == 0)
+    if (err == 0 && !db->old)
         err = prepare_all(db);
     if (err == 0)
         err = read_stretches(db);
@@ -267,15 +271,18 @@ int history_db_upgrade(struct history_db *db)
     if (history_schema_upgrade(db->sql, db->path) != 0)
         return failed(db, "bringing it up to date");
     db->old = false;
-    return read_meta(db, "kept_since", &db->kept_since_ms);
+    int err = prepare_all(db);
+    return err != 0 ? err : read_meta(db, "kept_since", &db->kept_since_ms);
 }
 
 void history_db_close(struct history_db *db)
 {
-    sqlite3_stmt **all[] = { &db->begin,       &db->commit,         &db->rollback,     &db->put_message,
-                             &db->put_rcpt,    &db->oldest,         &db->delete_rcpts, &db->delete_message,
-                             &db->put_stretch, &db->delete_stretch, &db->size,         &db->put_signature,
-                             &db->delete_signature, &db->put_meta };
+    sqlite3_stmt **all[] = {
+        &db->begin,     &db->commit,        &db->rollback,         &db->put_message, &db->put_rcpt,
+        &db->oldest,    &db->delete_rcpts,  &db->delete_message,   &db->put_stretch, &db->delete_stretch,
+        &db->size,      &db->put_signature, &db->delete_signature, &db->put_meta,    &db->put_step,
+        &db->last_step, &db->drop_step,     &db->delete_steps
+    };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         sqlite3_finalize(*all[i]);
         *all[i] = NULL;
@@ -452,6 +459,41 @@ int history_db_put_end(struct history_db *db, const struct history_end *e)
     return run(db, s, "writing");
 }
 
+static int last_step(struct history_db *db, uint64_t id, uint32_t rcpt, int64_t *n)
+{
+    sqlite3_stmt *s = db->last_step;
+    sqlite3_bind_int64(s, 1, (int64_t)id);
+    sqlite3_bind_int64(s, 2, rcpt);
+    int err = sqlite3_step(s) == SQLITE_ROW ? 0 : failed(db, "reading");
+    *n = err == 0 ? sqlite3_column_int64(s, 0) : 0;
+    sqlite3_reset(s);
+    return err;
+}
+
+int history_db_put_step(struct history_db *db, uint64_t id, const struct history_step *step)
+{
+    int64_t n;
+    int err = last_step(db, id, step->rcpt, &n);
+    if (err != 0)
+        return err;
+    sqlite3_stmt *s = db->put_step;
+    const int64_t numbers[] = { (int64_t)id, step->rcpt,    ++n,           step->kind,
+                                step->at_ms, step->attempt, step->next_ms, step->greylisted };
+    const struct span texts[] = { step->reply,     step->site, step->mx, step->mx_ip,
+                                  step->source_ip, step->tls,  step->who };
+    for (int i = 0; i < 8; i++)
+        sqlite3_bind_int64(s, 1 + i, numbers[i]);
+    for (int i = 0; i < 7; i++)
+        bind_text(s, 9 + i, texts[i]);
+    err = run(db, s, "writing");
+    if (err != 0 || n - HISTORY_STEPS_LAST <= HISTORY_STEPS_FIRST)
+        return err;
+    sqlite3_bind_int64(db->drop_step, 1, (int64_t)id);
+    sqlite3_bind_int64(db->drop_step, 2, step->rcpt);
+    sqlite3_bind_int64(db->drop_step, 3, n - HISTORY_STEPS_LAST);
+    return run(db, db->drop_step, "deleting");
+}
+
 uint64_t history_db_bytes(struct history_db *db)
 {
     uint64_t bytes = 0;
@@ -468,9 +510,12 @@ static int delete_message(struct history_db *db, int64_t id)
     sqlite3_bind_int64(db->delete_rcpts, 1, id);
     sqlite3_bind_int64(db->delete_message, 1, id);
     sqlite3_bind_int64(db->delete_signature, 1, id);
+    sqlite3_bind_int64(db->delete_steps, 1, id);
     int err = run(db, db->delete_rcpts, "deleting");
     if (err == 0)
         err = run(db, db->delete_signature, "deleting");
+    if (err == 0)
+        err = run(db, db->delete_steps, "deleting");
     return err != 0 ? err : run(db, db->delete_message, "deleting");
 }
 

@@ -34,7 +34,8 @@ struct history_db {
     uint64_t salt; /* of the keys; of this file */
     sqlite3 *sql;
     sqlite3_stmt *begin, *commit, *rollback, *put_message, *put_rcpt, *oldest, *delete_rcpts, *delete_message,
-        *put_stretch, *delete_stretch, *put_signature, *delete_signature, *put_meta, *size;
+        *put_stretch, *delete_stretch, *put_signature, *delete_signature, *put_step, *last_step, *drop_step,
+        *delete_steps, *put_meta, *size;
     struct history_stretches stretches;
     uint64_t newest;                 /* id */
     int64_t kept_since_ms;           /* whatever arrived from then on is there */
@@ -74,6 +75,7 @@ int history_db_begin(struct history_db *db);
 int history_db_put_message(struct history_db *db, const struct history_message *m);
 /* The message has its row. */
 int history_db_put_signature(struct history_db *db, uint64_t id, struct span dkim);
+int history_db_put_step(struct history_db *db, uint64_t id, const struct history_step *step);
 int history_db_put_end(struct history_db *db, const struct history_end *e);
 /* Deletes some of what is too old or too much; at most `max` messages. The number of them, or an error. */
 int history_db_prune(struct history_db *db, int64_t before_ms, uint64_t max_bytes, uint32_t max);
@@ -87,6 +89,13 @@ uint64_t history_db_bytes(struct history_db *db);
 int history_schema_make(sqlite3 *sql, bool *old);
 /* Takes as long as it takes to read the file. The connection is closed if it fails. */
 int history_schema_upgrade(sqlite3 *sql, const char *path);
+
+/* A column's text, borrowed until the statement's next step. */
+static inline struct span history_column(sqlite3_stmt *stmt, int at)
+{
+    const void *p = sqlite3_column_text(stmt, at);
+    return span_of(p, (size_t)sqlite3_column_bytes(stmt, at));
+}
 
 /* Reads them; the array is to be freed. 0, -ENOMEM or ERR_FAILED. */
 int history_stretches_read(sqlite3 *sql, struct history_stretches *out);

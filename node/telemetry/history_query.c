@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/log.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #define LIMIT_DEFAULT 1000
@@ -42,12 +43,6 @@ static const char row_text[] =
     " (SELECT dkim FROM signature s WHERE s.id=r.id)"
     " FROM recipient r CROSS JOIN message m ON m.id=r.id WHERE r.id=?1 AND r.rcpt=?2";
 
-static struct span column_text(sqlite3_stmt *stmt, int at)
-{
-    const void *p = sqlite3_column_text(stmt, at);
-    return span_of(p, (size_t)sqlite3_column_bytes(stmt, at));
-}
-
 static void read_row(sqlite3_stmt *s, struct history_row *row)
 {
     *row = (struct history_row){
@@ -56,27 +51,27 @@ static void read_row(sqlite3_stmt *s, struct history_row *row)
         .state = (uint8_t)sqlite3_column_int(s, 2),
         .attempts = (uint16_t)sqlite3_column_int(s, 3),
         .ended_ms = sqlite3_column_int64(s, 4),
-        .recipient = column_text(s, 5),
-        .reply = column_text(s, 6),
-        .site = column_text(s, 7),
-        .mx = column_text(s, 8),
-        .mx_ip = column_text(s, 9),
-        .source_ip = column_text(s, 10),
-        .tls = column_text(s, 11),
+        .recipient = history_column(s, 5),
+        .reply = history_column(s, 6),
+        .site = history_column(s, 7),
+        .mx = history_column(s, 8),
+        .mx_ip = history_column(s, 9),
+        .source_ip = history_column(s, 10),
+        .tls = history_column(s, 11),
         .arrival_ms = sqlite3_column_int64(s, 12),
         .size = (uint64_t)sqlite3_column_int64(s, 13),
         .class = (uint8_t)sqlite3_column_int(s, 14),
         .nrcpts = (uint32_t)sqlite3_column_int64(s, 15),
-        .sender = column_text(s, 16),
-        .account = column_text(s, 17),
-        .tenant = column_text(s, 18),
-        .message_id = column_text(s, 19),
-        .client_ip = column_text(s, 20),
-        .client_name = column_text(s, 21),
-        .helo = column_text(s, 22),
-        .protocol = column_text(s, 23),
-        .listener = column_text(s, 24),
-        .dkim = column_text(s, 25),
+        .sender = history_column(s, 16),
+        .account = history_column(s, 17),
+        .tenant = history_column(s, 18),
+        .message_id = history_column(s, 19),
+        .client_ip = history_column(s, 20),
+        .client_name = history_column(s, 21),
+        .helo = history_column(s, 22),
+        .protocol = history_column(s, 23),
+        .listener = history_column(s, 24),
+        .dkim = history_column(s, 25),
     };
 }
 
@@ -184,9 +179,20 @@ static int ask_all(struct query *q, const struct history_stretches *all)
     return err;
 }
 
+/* To be closed whatever it returns. */
+static int open_reading(struct history *h, sqlite3 **sql)
+{
+    static const char pragmas[] = "PRAGMA query_only=1; PRAGMA cache_size=-4096";
+    if (sqlite3_open_v2(h->db.path, sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
+        sqlite3_busy_timeout(*sql, 2000) == SQLITE_OK &&
+        sqlite3_exec(*sql, pragmas, NULL, NULL, NULL) == SQLITE_OK)
+        return 0;
+    log_error("history", "%s: %s", h->db.path, *sql != NULL ? sqlite3_errmsg(*sql) : "no memory");
+    return ERR_FAILED;
+}
+
 int history_query(struct history *h, const struct history_query *ask, history_row_fn *fn, void *arg)
 {
-    static const char begin[] = "PRAGMA query_only=1; PRAGMA cache_size=-4096; BEGIN";
     struct query q = { .ask = ask,
                        .find = { .ask = ask, .salt = atomic_load(&h->salt) },
                        .deadline_ms = clock_boot_ms() + TIME_MAX_MS,
@@ -198,13 +204,10 @@ int history_query(struct history *h, const struct history_query *ask, history_ro
         return ERR_BUSY;
     int err = ERR_FAILED;
     sqlite3 **sql = &q.find.sql;
-    if (sqlite3_open_v2(h->db.path, sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
-        log_error("history", "%s: %s", h->db.path, *sql != NULL ? sqlite3_errmsg(*sql) : "no memory");
+    if (open_reading(h, sql) != 0)
         goto out;
-    }
-    sqlite3_busy_timeout(*sql, 2000);
     sqlite3_progress_handler(*sql, 10000, out_of_time, &q);
-    if (sqlite3_exec(*sql, begin, NULL, NULL, NULL) != SQLITE_OK ||
+    if (sqlite3_exec(*sql, "BEGIN", NULL, NULL, NULL) != SQLITE_OK ||
         sqlite3_prepare_v2(*sql, row_text, -1, &q.row, NULL) != SQLITE_OK) {
         err = history_find_failed(&q.find);
         goto out;
@@ -222,4 +225,70 @@ out:
     history_find_fini(&q.find);
     sqlite3_close(*sql);
     return err;
+}
+
+/* ---- steps ---- */
+
+struct history_reader {
+    sqlite3 *sql;
+    sqlite3_stmt *steps;
+};
+
+int history_reader_open(struct history *h, struct history_reader **out)
+{
+    static const char text[] =
+        "SELECT n, kind, at, attempt, next, greylisted, reply, site, mx, mx_ip, source_ip, tls,"
+        " who FROM step WHERE id=?1 AND rcpt=?2 ORDER BY n";
+    struct history_reader *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return -ENOMEM;
+    int err = atomic_load(&h->old) ? ERR_BUSY : open_reading(h, &r->sql);
+    if (err == 0 && sqlite3_prepare_v2(r->sql, text, -1, &r->steps, NULL) != SQLITE_OK) {
+        log_error("history", "%s: %s", h->db.path, sqlite3_errmsg(r->sql));
+        err = ERR_FAILED;
+    }
+    if (err != 0) {
+        history_reader_close(r);
+        return err;
+    }
+    *out = r;
+    return 0;
+}
+
+int history_steps_read(struct history_reader *r, uint64_t id, uint32_t rcpt, history_step_fn *fn, void *arg)
+{
+    sqlite3_stmt *s = r->steps;
+    int code;
+    sqlite3_bind_int64(s, 1, (int64_t)id);
+    sqlite3_bind_int64(s, 2, rcpt);
+    while ((code = sqlite3_step(s)) == SQLITE_ROW) {
+        struct history_step step = { .rcpt = rcpt,
+                                     .number = (uint32_t)sqlite3_column_int64(s, 0),
+                                     .kind = (uint8_t)sqlite3_column_int(s, 1),
+                                     .at_ms = sqlite3_column_int64(s, 2),
+                                     .attempt = (uint16_t)sqlite3_column_int(s, 3),
+                                     .next_ms = sqlite3_column_int64(s, 4),
+                                     .greylisted = sqlite3_column_int(s, 5) != 0,
+                                     .reply = history_column(s, 6),
+                                     .site = history_column(s, 7),
+                                     .mx = history_column(s, 8),
+                                     .mx_ip = history_column(s, 9),
+                                     .source_ip = history_column(s, 10),
+                                     .tls = history_column(s, 11),
+                                     .who = history_column(s, 12) };
+        fn(arg, &step);
+    }
+    if (code != SQLITE_DONE)
+        log_error("history", "a query failed: %s", sqlite3_errmsg(r->sql));
+    sqlite3_reset(s);
+    return code == SQLITE_DONE ? 0 : ERR_FAILED;
+}
+
+void history_reader_close(struct history_reader *r)
+{
+    if (r == NULL)
+        return;
+    sqlite3_finalize(r->steps);
+    sqlite3_close(r->sql);
+    free(r);
 }

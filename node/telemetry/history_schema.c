@@ -34,6 +34,11 @@ static const char *const versions[] = {
     /* 2: by time, and what was not delivered */
     "CREATE INDEX IF NOT EXISTS message_arrival ON message(stretch, arrival);"
     "CREATE INDEX IF NOT EXISTS recipient_state ON recipient(stretch, state) WHERE state<>2;",
+    /* 3: what happened before the end */
+    "CREATE TABLE IF NOT EXISTS step(id INTEGER, rcpt INTEGER, n INTEGER, kind INTEGER, at INTEGER, attempt "
+    "INTEGER,"
+    " next INTEGER, greylisted INTEGER, reply TEXT, site TEXT, mx TEXT, mx_ip TEXT, source_ip TEXT, tls TEXT,"
+    " who TEXT, PRIMARY KEY(id, rcpt, n)) WITHOUT ROWID;",
 };
 
 #define VERSIONS (int)(sizeof versions / sizeof versions[0])

@@ -30,6 +30,34 @@ def test_kill_9_right_after_delivery_leaves_whole_rows(make_node, sink, life):
     assert len(node.track(id=id)) == 2
 
 
+def test_each_step_is_told(make_node, sink):
+    """What was said at each attempt, who held it and who let it go, from the first to the last."""
+    sink.hooks["rcpt"] = lambda session, argument: "452 4.3.1 the disk is full"
+    node = make_node()
+    id = node.send("r@example.net", sender="user@example.com")
+
+    def row():
+        return next(iter(node.track(id=id)), {"state": "", "steps": []})
+    step = wait_until("an attempt is told", lambda: row()["steps"])[0]
+    assert (step["number"], step["what"], step["attempt"]) == (1, "deferred", 1)
+    assert step["reply"] == "452 4.3.1 the disk is full" and step["mx_ip"] == "127.0.0.1"
+    assert step["next_ms"] > step["at_ms"]
+    node.cli("queue", "hold", id) # one in flight is held when it comes back
+    wait_until("it is held", lambda: row()["state"] == "held")
+    del sink.hooks["rcpt"]
+    node.cli("queue", "release", id)
+    wait_until("it ended", lambda: row()["state"] == "delivered")
+    steps = row()["steps"]
+    assert [s["what"] for s in steps if s["what"] != "deferred"] == ["held", "released"]
+    held, released = (next(s for s in steps if s["what"] == what) for what in ("held", "released"))
+    assert held["who"].startswith("unix:uid=") and released["who"].startswith("unix:uid=")
+    assert steps[-1] == released and [s["number"] for s in steps] == list(range(1, len(steps) + 1))
+    assert "steps" not in node.track(recipient="r@example.net")[0] # unless asked for
+    text = node.cli("track", id).stdout
+    assert "deferred (attempt 1): 452 4.3.1 the disk is full" in text, text
+    assert "released by unix:uid=" in text, text
+
+
 def test_a_message_that_ends_is_never_out_of_sight(make_node, sink):
     """Between the queue and the history: whoever asks all the time finds it each time."""
     node = make_node()

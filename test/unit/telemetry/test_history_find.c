@@ -8,7 +8,7 @@ static void make_old(void)
     sqlite3 *sql;
     assert_int_equal(sqlite3_open(in_dir(path, "history.db"), &sql), SQLITE_OK);
     assert_int_equal(sqlite3_exec(sql,
-                                  "DROP INDEX message_arrival; DROP INDEX recipient_state;"
+                                  "DROP INDEX message_arrival; DROP INDEX recipient_state; DROP TABLE step;"
                                   "DELETE FROM meta WHERE name<>'salt'; PRAGMA user_version=0",
                                   NULL, NULL, NULL),
                      SQLITE_OK);
@@ -117,6 +117,85 @@ static void hops_share_a_place(void **state)
     history_close(h);
 }
 
+/* ---- steps ---- */
+
+struct steps_found {
+    uint32_t n, numbers[64];
+    char last[64];
+};
+
+static void on_step(void *arg, const struct history_step *s)
+{
+    struct steps_found *f = arg;
+    assert_true(f->n < 64);
+    f->numbers[f->n++] = s->number;
+    assert_int_equal(s->kind, HISTORY_STEP_DEFERRED);
+    assert_int_equal(s->attempt, s->number);
+    assert_int_equal(s->at_ms, T0 + s->number);
+    assert_int_equal(s->next_ms, T0 + s->number + 1000);
+    assert_true(s->greylisted == (s->number == 1));
+    assert_true(span_eq(s->mx, SPAN_LIT("mx.example")));
+    assert_true(span_eq(s->tls, SPAN_LIT("TLSv1.3")));
+    snprintf(f->last, sizeof f->last, "%.*s", (int)s->reply.n, s->reply.p);
+}
+
+static struct steps_found steps_of(struct history *h, uint64_t id, uint32_t rcpt)
+{
+    struct steps_found f = { 0 };
+    struct history_reader *r;
+    assert_int_equal(history_reader_open(h, &r), 0);
+    assert_int_equal(history_steps_read(r, id, rcpt, on_step, &f), 0);
+    history_reader_close(r);
+    return f;
+}
+
+static void tell_step(struct history *h, uint64_t id, uint32_t rcpt, uint32_t number)
+{
+    char reply[64];
+    snprintf(reply, sizeof reply, "451 4.7.1 try %u", number);
+    struct history_step s = { .rcpt = rcpt,
+                              .kind = HISTORY_STEP_DEFERRED,
+                              .greylisted = number == 1,
+                              .attempt = (uint16_t)number,
+                              .at_ms = T0 + number,
+                              .next_ms = T0 + number + 1000,
+                              .reply = span_str(reply),
+                              .mx = SPAN_LIT("mx.example"),
+                              .tls = SPAN_LIT("TLSv1.3") };
+    history_steps(h, id, T0 + 1000, &s, 1);
+}
+
+static void steps_are_kept_first_and_last(void **state)
+{
+    (void)state;
+    const uint32_t most = HISTORY_STEPS_FIRST + HISTORY_STEPS_LAST;
+    struct history *h = open_plain();
+    for (uint32_t n = 1; n <= most + 10; n++)
+        tell_step(h, 1 << 20, 0, n);
+    tell_step(h, 1 << 20, 1, 1);
+    assert_int_equal(history_flush(h), 0);
+    assert_int_equal(ask(h, (struct history_query){ .id = 1 << 20 })->n, 0); /* they claim no end */
+    struct steps_found f = steps_of(h, 1 << 20, 0);
+    assert_int_equal(f.n, most);
+    for (uint32_t i = 0; i < most; i++)
+        assert_int_equal(f.numbers[i], i < HISTORY_STEPS_FIRST ? i + 1 : i + 11);
+    assert_string_equal(f.last, "451 4.7.1 try 42");
+    assert_int_equal(steps_of(h, 1 << 20, 1).n, 1);
+    assert_int_equal(steps_of(h, 2 << 20, 0).n, 0);
+    tell(h, 1, 1, true); /* the end comes: what is known of the message by now is written */
+    assert_int_equal(history_flush(h), 0);
+    struct found *found = ask(h, (struct history_query){ .id = 1 << 20 });
+    assert_int_equal(found->n, 2);
+    assert_int_equal(found->last.nrcpts, 2);
+    history_close(h);
+
+    h = open_with((struct history_config){ .keep_bytes = 1 }); /* everything is too much */
+    tell(h, 2, 2, true);
+    assert_int_equal(history_flush(h), 0);
+    assert_int_equal(steps_of(h, 1 << 20, 0).n, 0);
+    history_close(h);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_dir, drop_dir)
@@ -124,6 +203,7 @@ int main(void)
         TEST(an_old_file_is_brought_up_to_date),
         TEST(many_things_at_once),
         TEST(hops_share_a_place),
+        TEST(steps_are_kept_first_and_last),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,31 @@
+/* What happens to a recipient before its end goes from here into the history, and comes back for `track`. The
+ * worker's thread, unless said otherwise; nothing blocks. Without a history nothing is noted. */
+#ifndef NODE_CORE_STEPS_H
+#define NODE_CORE_STEPS_H
+
+#include "node/admin/ops.h"
+#include "node/core/attempt.h"
+#include "node/core/conn.h"
+#include "node/telemetry/events.h"
+#include "node/telemetry/history.h"
+
+/* Recipient i of the attempt is deferred, as the event says. */
+void steps_deferred(struct worker *w, const struct attempt *a, uint32_t i, const struct conn *c,
+                    const struct event *e);
+/* An operator held or released these (HISTORY_STEP_HELD, _RELEASED). */
+void steps_operator(struct worker *w, const struct queue_item_view *v, enum history_step_kind kind,
+                    const char *by, const char *remark);
+/* A message came from another node. Any thread. */
+void steps_arrived(struct node *n, uint64_t id, const char *from);
+
+/* The steps of one recipient, while they are needed. */
+struct steps {
+    struct admin_step rows[HISTORY_STEPS_FIRST + HISTORY_STEPS_LAST];
+    uint32_t n;
+    struct buf texts;
+};
+/* To be freed whatever it returns. Any thread. */
+int steps_read(struct history_reader *r, uint64_t id, uint32_t rcpt, struct steps *out);
+void steps_fini(struct steps *s);
+
+#endif
