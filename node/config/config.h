@@ -269,6 +269,7 @@ struct config_history {
     bool enabled;
     char *file; /* default data_dir/history.db */
     int64_t retention_ms;
+    int64_t retention_clients_ms, retention_replies_ms; /* 0: as long as the rest */
     uint64_t max_bytes;
 };
 

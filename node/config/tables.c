@@ -216,6 +216,8 @@ TABLE(spool, config_spool, VALUE(config_spool, dir, "dir", path, RESTART),
 TABLE(history, config_history, VALUE(config_history, enabled, "enabled", bool, DEFAULT("true"), RESTART),
       VALUE(config_history, file, "file", path, RESTART),
       VALUE(config_history, retention_ms, "retention", duration, DEFAULT("14d"), RANGE(HOUR, 3650 * DAY)),
+      VALUE(config_history, retention_clients_ms, "retention_clients", duration, RANGE(HOUR, 3650 * DAY)),
+      VALUE(config_history, retention_replies_ms, "retention_replies", duration, RANGE(HOUR, 3650 * DAY)),
       VALUE(config_history, max_bytes, "max_size", size, DEFAULT("2G"), RANGE(16 * MIB, 1024 * GIB)));
 
 /* Of RFC 6376 section 5.4.1, without what mailing lists and relays change. */

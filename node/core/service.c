@@ -85,6 +85,8 @@ static int open_history(struct node *n)
         return 0;
     struct history_config hc = { .path = h->file,
                                  .keep_ms = h->retention_ms,
+                                 .keep_clients_ms = h->retention_clients_ms,
+                                 .keep_replies_ms = h->retention_replies_ms,
                                  .keep_bytes = h->max_bytes,
                                  .committed = service_history_committed_cb,
                                  .ctx = n };

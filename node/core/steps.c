@@ -29,7 +29,8 @@ void steps_deferred(struct worker *w, const struct attempt *a, uint32_t i, const
     const struct envelope *env = &a->info->env;
     struct history_step step = { .rcpt = a->rcpts[i],
                                  .kind = HISTORY_STEP_DEFERRED,
-                                 .greylisted = c != NULL && attempt_grey_mark(a, i, c, &mark, source) && mark.sure,
+                                 .greylisted =
+                                     c != NULL && attempt_grey_mark(a, i, c, &mark, source) && mark.sure,
                                  .attempt = a->attempts,
                                  .at_ms = clock_wall_ms(),
                                  .next_ms = e->next_ms,

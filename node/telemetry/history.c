@@ -360,6 +360,25 @@ static int on_ended(struct history *h, struct cursor *c)
 
 /* ---- a batch: the thread ---- */
 
+/* What is too old or too much goes bit by bit: a batch of this is done in some 20 ms. */
+static int clean(struct history *h)
+{
+    const struct history_config *c = &h->config;
+    const int64_t keep_ms[HISTORY_CLASSES] = {
+        [HISTORY_CLASS_CLIENTS] = c->keep_clients_ms, [HISTORY_CLASS_REPLIES] = c->keep_replies_ms
+    };
+    const uint32_t max = PRUNE_LEAST + h->db.rows * 2;
+    const int64_t now_ms = clock_wall_ms();
+    int done = history_db_prune(&h->db, c->keep_ms != 0 ? now_ms - c->keep_ms : 0, c->keep_bytes, max);
+    h->cleaning = done == (int)max;
+    for (int i = 0; i < HISTORY_CLASSES && done >= 0; i++) {
+        if (keep_ms[i] != 0)
+            done = history_db_clear(&h->db, (enum history_class)i, now_ms - keep_ms[i], max);
+        h->cleaning |= done == (int)max;
+    }
+    return done < 0 ? done : 0;
+}
+
 static int batch_write(struct history *h)
 {
     struct cursor c;
@@ -375,11 +394,8 @@ static int batch_write(struct history *h)
                                       : on_ended(h, &c);
     }
     ensure(cursor_err(&c) == 0);
-    if (err == 0) {
-        int64_t before = h->config.keep_ms != 0 ? clock_wall_ms() - h->config.keep_ms : 0;
-        int pruned = history_db_prune(&h->db, before, h->config.keep_bytes, PRUNE_LEAST + h->db.rows * 2);
-        err = pruned < 0 ? pruned : 0;
-    }
+    if (err == 0)
+        err = clean(h);
     return err != 0 ? err : history_db_commit(&h->db);
 }
 
@@ -472,7 +488,8 @@ static bool gather(struct history *h, bool failing)
         else if (h->fill.len > 0)
             more = wait_until(h, from, BATCH_MS);
         else
-            more = wait_until(h, from, h->last_seq > atomic_load(&h->confirmed_seq) ? BATCH_MS : IDLE_MS);
+            more = wait_until(
+                h, from, h->cleaning || h->last_seq > atomic_load(&h->confirmed_seq) ? BATCH_MS : IDLE_MS);
     }
     bool quiet = h->fill.len == 0;
     if (h->work.len == 0 && h->fill.len > 0) {

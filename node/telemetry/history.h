@@ -38,6 +38,7 @@ struct history_config {
     const char *path;     /* made with 0640 */
     uint64_t queue_bytes; /* 0: 64 MiB */
     int64_t keep_ms;      /* rows of messages older than this are deleted; 0: never */
+    int64_t keep_clients_ms, keep_replies_ms; /* addresses and names of clients, words of replies; 0: as the row */
     uint64_t keep_bytes;  /* of the file: the oldest are deleted beyond it; 0: no bound */
     void (*committed)(void *ctx, uint64_t seq);
     void *ctx;

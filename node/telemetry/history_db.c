@@ -110,6 +110,10 @@ static int prepare_all(struct history_db *db)
         { &db->put_step, "INSERT INTO step VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)" },
         { &db->last_step, "SELECT max(n) FROM step WHERE id=?1 AND rcpt=?2" },
         { &db->drop_step, "DELETE FROM step WHERE id=?1 AND rcpt=?2 AND n=?3" },
+        { &db->after_id, "SELECT id, arrival FROM message WHERE id>?1 ORDER BY id LIMIT ?2" },
+        { &db->clear[0], "UPDATE message SET client_ip='', client_name='', helo='' WHERE id=?1" },
+        { &db->clear[1], "UPDATE recipient SET reply='' WHERE id=?1" },
+        { &db->clear[2], "UPDATE step SET reply='' WHERE id=?1" },
         { &db->delete_steps, "DELETE FROM step WHERE id=?1" },
         { &db->put_meta, "INSERT OR REPLACE INTO meta VALUES(?1,?2)" },
         { &db->put_stretch, "INSERT OR REPLACE INTO stretch VALUES(?1,?2,?3,?4,?5)" },
@@ -133,11 +137,25 @@ static int read_meta(struct history_db *db, const char *name, int64_t *out)
     if (err != 0)
         return err;
     sqlite3_bind_text(stmt, 1, name, -1, SQLITE_STATIC);
-    if (sqlite3_step(stmt) != SQLITE_ROW)
+    int code = sqlite3_step(stmt);
+    *out = code == SQLITE_ROW ? sqlite3_column_int64(stmt, 0) : 0;
+    if (code != SQLITE_ROW && code != SQLITE_DONE)
         err = failed(db, "reading");
-    else
-        *out = sqlite3_column_int64(stmt, 0);
     sqlite3_finalize(stmt);
+    return err;
+}
+
+static const char *const cleared_names[HISTORY_CLASSES] = { "clients_cleared", "replies_cleared" };
+
+/* Of which time what is kept. */
+static int read_since(struct history_db *db)
+{
+    int64_t id = 0;
+    int err = read_meta(db, "kept_since", &db->kept_since_ms);
+    for (int i = 0; i < HISTORY_CLASSES && err == 0; i++) {
+        err = read_meta(db, cleared_names[i], &id);
+        db->cleared[i] = (uint64_t)id;
+    }
     return err;
 }
 
@@ -257,7 +275,7 @@ static int open_once(struct history_db *db)
         return failed(db, "making tables");
     err = read_meta(db, "salt", &salt);
     if (err == 0 && !db->old)
-        err = read_meta(db, "kept_since", &db->kept_since_ms);
+        err = read_since(db);
     db->salt = (uint64_t)salt;
     if (err == 0 && !db->old)
         err = prepare_all(db);
@@ -272,7 +290,7 @@ int history_db_upgrade(struct history_db *db)
         return failed(db, "bringing it up to date");
     db->old = false;
     int err = prepare_all(db);
-    return err != 0 ? err : read_meta(db, "kept_since", &db->kept_since_ms);
+    return err != 0 ? err : read_since(db);
 }
 
 void history_db_close(struct history_db *db)
@@ -281,7 +299,8 @@ void history_db_close(struct history_db *db)
         &db->begin,     &db->commit,        &db->rollback,         &db->put_message, &db->put_rcpt,
         &db->oldest,    &db->delete_rcpts,  &db->delete_message,   &db->put_stretch, &db->delete_stretch,
         &db->size,      &db->put_signature, &db->delete_signature, &db->put_meta,    &db->put_step,
-        &db->last_step, &db->drop_step,     &db->delete_steps
+        &db->last_step, &db->drop_step,     &db->delete_steps,     &db->after_id,    &db->clear[0],
+        &db->clear[1],  &db->clear[2]
     };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         sqlite3_finalize(*all[i]);
@@ -422,8 +441,17 @@ int history_db_put_message(struct history_db *db, const struct history_message *
     bind_key(s, 7, m->nrcpts > 0, history_key_address(db->salt, m->sender));
     bind_key(s, 8, m->message_id.n > 0, history_key_text(db->salt, m->message_id));
     bind_key(s, 9, m->account.n > 0, history_key_text(db->salt, m->account));
-    const struct span texts[] = { m->sender,      m->account, m->tenant,   m->message_id, m->client_ip,
-                                  m->client_name, m->helo,    m->protocol, m->listener };
+    const bool cleared = m->id <= db->cleared[HISTORY_CLASS_CLIENTS];
+    const struct span none = SPAN_LIT("");
+    const struct span texts[] = { m->sender,
+                                  m->account,
+                                  m->tenant,
+                                  m->message_id,
+                                  cleared ? none : m->client_ip,
+                                  cleared ? none : m->client_name,
+                                  cleared ? none : m->helo,
+                                  m->protocol,
+                                  m->listener };
     for (int i = 0; i < 9; i++)
         bind_text(s, 10 + i, texts[i]);
     int err = run(db, s, "writing");
@@ -439,6 +467,12 @@ int history_db_put_signature(struct history_db *db, uint64_t id, struct span dki
     return run(db, db->put_signature, "writing");
 }
 
+/* What comes late, when the words of its time have gone, comes without. */
+static struct span reply_of(const struct history_db *db, uint64_t id, struct span reply)
+{
+    return id <= db->cleared[HISTORY_CLASS_REPLIES] ? SPAN_LIT("") : reply;
+}
+
 int history_db_put_end(struct history_db *db, const struct history_end *e)
 {
     struct history_stretch *stretch = stretch_of(db, e->id);
@@ -450,7 +484,9 @@ int history_db_put_end(struct history_db *db, const struct history_end *e)
     sqlite3_bind_int(s, 5, e->state);
     sqlite3_bind_int(s, 6, e->attempts);
     sqlite3_bind_int64(s, 7, e->ended_ms);
-    const struct span texts[] = { e->address, e->reply, e->site, e->mx, e->mx_ip, e->source_ip, e->tls };
+    const struct span texts[] = {
+        e->address, reply_of(db, e->id, e->reply), e->site, e->mx, e->mx_ip, e->source_ip, e->tls
+    };
     for (int i = 0; i < 7; i++)
         bind_text(s, 8 + i, texts[i]);
     db->rows++;
@@ -479,8 +515,13 @@ int history_db_put_step(struct history_db *db, uint64_t id, const struct history
     sqlite3_stmt *s = db->put_step;
     const int64_t numbers[] = { (int64_t)id, step->rcpt,    ++n,           step->kind,
                                 step->at_ms, step->attempt, step->next_ms, step->greylisted };
-    const struct span texts[] = { step->reply,     step->site, step->mx, step->mx_ip,
-                                  step->source_ip, step->tls,  step->who };
+    const struct span texts[] = { reply_of(db, id, step->reply),
+                                  step->site,
+                                  step->mx,
+                                  step->mx_ip,
+                                  step->source_ip,
+                                  step->tls,
+                                  step->who };
     for (int i = 0; i < 8; i++)
         sqlite3_bind_int64(s, 1 + i, numbers[i]);
     for (int i = 0; i < 7; i++)
@@ -524,6 +565,40 @@ int history_db_put_meta(struct history_db *db, const char *name, int64_t value)
     sqlite3_bind_text(db->put_meta, 1, name, -1, SQLITE_STATIC);
     sqlite3_bind_int64(db->put_meta, 2, value);
     return run(db, db->put_meta, "writing");
+}
+
+static int clear_message(struct history_db *db, enum history_class what, int64_t id)
+{
+    const int first = what == HISTORY_CLASS_CLIENTS ? 0 : 1, last = what == HISTORY_CLASS_CLIENTS ? 0 : 2;
+    int err = 0;
+    for (int i = first; i <= last && err == 0; i++) {
+        sqlite3_bind_int64(db->clear[i], 1, id);
+        err = run(db, db->clear[i], "clearing");
+    }
+    return err;
+}
+
+int history_db_clear(struct history_db *db, enum history_class what, int64_t before_ms, uint32_t max)
+{
+    int64_t ids[PRUNE_MAX];
+    uint32_t n = 0;
+    int code = SQLITE_DONE;
+    if (max > PRUNE_MAX)
+        max = PRUNE_MAX;
+    sqlite3_bind_int64(db->after_id, 1, (int64_t)db->cleared[what]);
+    sqlite3_bind_int64(db->after_id, 2, max);
+    while (n < max && (code = sqlite3_step(db->after_id)) == SQLITE_ROW &&
+           sqlite3_column_int64(db->after_id, 1) < before_ms)
+        ids[n++] = sqlite3_column_int64(db->after_id, 0);
+    int err = code == SQLITE_ROW || code == SQLITE_DONE ? 0 : failed(db, "clearing");
+    sqlite3_reset(db->after_id);
+    for (uint32_t i = 0; i < n && err == 0; i++)
+        err = clear_message(db, what, ids[i]);
+    if (err == 0 && n > 0) {
+        db->cleared[what] = (uint64_t)ids[n - 1];
+        err = history_db_put_meta(db, cleared_names[what], ids[n - 1]);
+    }
+    return err != 0 ? err : (int)n;
 }
 
 /* Stretches of which nothing is left. */

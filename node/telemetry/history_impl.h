@@ -29,15 +29,20 @@ struct history_stretches {
     uint32_t n, cap;
 };
 
+/* Data that may go before the rest of a message does. */
+enum history_class { HISTORY_CLASS_CLIENTS, HISTORY_CLASS_REPLIES };
+#define HISTORY_CLASSES 2
+
 struct history_db {
     char *path;
     uint64_t salt; /* of the keys; of this file */
     sqlite3 *sql;
     sqlite3_stmt *begin, *commit, *rollback, *put_message, *put_rcpt, *oldest, *delete_rcpts, *delete_message,
-        *put_stretch, *delete_stretch, *put_signature, *delete_signature, *put_step, *last_step, *drop_step,
+        *put_stretch, *delete_stretch, *put_signature, *delete_signature, *put_step, *last_step, *after_id, *clear[HISTORY_CLASSES + 1], *drop_step,
         *delete_steps, *put_meta, *size;
     struct history_stretches stretches;
     uint64_t newest;                 /* id */
+    uint64_t cleared[HISTORY_CLASSES]; /* up to this id nothing of the class is kept */
     int64_t kept_since_ms;           /* whatever arrived from then on is there */
     uint64_t recent[HISTORY_RECENT]; /* ids of messages that have their row */
     uint32_t rows;                   /* in this transaction */
@@ -80,6 +85,8 @@ int history_db_put_end(struct history_db *db, const struct history_end *e);
 /* Deletes some of what is too old or too much; at most `max` messages. The number of them, or an error. */
 int history_db_prune(struct history_db *db, int64_t before_ms, uint64_t max_bytes, uint32_t max);
 int history_db_put_meta(struct history_db *db, const char *name, int64_t value);
+/* Of messages that arrived before, `max` of them at most, the class of data goes. The number of them, or an error. */
+int history_db_clear(struct history_db *db, enum history_class what, int64_t before_ms, uint32_t max);
 int history_db_commit(struct history_db *db);
 void history_db_rollback(struct history_db *db);
 uint64_t history_db_bytes(struct history_db *db);
@@ -126,6 +133,7 @@ struct history {
     struct map notes;
     struct list note_ages, note_used; /* oldest first; of this batch */
     uint64_t note_bytes;
+    bool cleaning;     /* there was more to delete than one batch does */
     uint64_t last_seq; /* told in what was committed */
 
     atomic_uint_fast64_t rows, batches, errors, notes_dropped, file_bytes, confirmed_seq, work_bytes, salt;

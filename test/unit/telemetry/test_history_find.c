@@ -1,6 +1,8 @@
 /* Finding things in the history: what is asked for together, how pages end, and a file of an older version. */
 #include "test/unit/telemetry/history_fixture.h"
 
+#include "base/clock.h"
+
 /* As the first version made it: with its tables, but nothing that came later. */
 static void make_old(void)
 {
@@ -196,6 +198,57 @@ static void steps_are_kept_first_and_last(void **state)
     history_close(h);
 }
 
+static int check_cleared(void *arg, const struct history_row *row)
+{
+    const bool *gone = arg;
+    assert_int_equal(row->client_ip.n == 0, gone[0]);
+    assert_int_equal(row->client_name.n == 0, gone[0]);
+    assert_int_equal(row->helo.n == 0, gone[0]);
+    assert_int_equal(row->reply.n == 0, gone[1]);
+    assert_true(row->sender.n > 0 && row->recipient.n > 0);
+    return 0;
+}
+
+static void expect_cleared(struct history *h, uint64_t k, bool clients, bool replies)
+{
+    bool gone[] = { clients, replies };
+    assert_int_equal(history_query(h, &(struct history_query){ .id = k << 20 }, check_cleared, gone), 0);
+}
+
+static int64_t age_of(uint64_t k)
+{
+    return clock_wall_ms() - (T0 + (int64_t)k * 1000);
+}
+
+/* The world's times lie ahead of the clock: what is kept is less than nothing. */
+static void classes_of_data_go_before_the_rest(void **state)
+{
+    (void)state;
+    struct history *h = open_plain();
+    for (uint64_t k = 1; k <= 2000; k++)
+        if (k % 10 != 3) /* its sender is <> */
+            tell(h, k, k, true);
+    tell_step(h, 1 << 20, 0, 1);
+    history_close(h);
+
+    h = open_with((struct history_config){ .keep_clients_ms = age_of(1000), .keep_replies_ms = age_of(501) });
+    for (int i = 0; i < 12; i++) /* bit by bit */
+        assert_int_equal(history_flush(h), 0);
+    expect_cleared(h, 1, true, true);
+    expect_cleared(h, 499, true, true);
+    expect_cleared(h, 502, true, false);
+    expect_cleared(h, 999, true, false);
+    expect_cleared(h, 1101, false, false);
+    assert_string_equal(steps_of(h, 1 << 20, 0).last, "");
+    tell(h, 3, 3001, true); /* late: it comes without */
+    assert_int_equal(history_flush(h), 0);
+    bool gone[] = { true, true };
+    struct history_query q = { .id = 4 << 20 };
+    assert_int_equal(history_query(h, &q, check_cleared, gone), 0);
+    assert_int_equal(ask(h, (struct history_query){ .id = 3 << 20 })->last.client_ip.n, 0);
+    history_close(h);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_dir, drop_dir)
@@ -204,6 +257,7 @@ int main(void)
         TEST(many_things_at_once),
         TEST(hops_share_a_place),
         TEST(steps_are_kept_first_and_last),
+        TEST(classes_of_data_go_before_the_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
