@@ -392,9 +392,7 @@ const struct cli_command cli_commands[] = {
     { "track", "[ID]", 0, 1, NULL, track_options, "show what became of a message",
       "Looks in the queue and in the history; newest first. Says which node did not answer, and since when what\n"
       "ended is kept.",
-      "  turnpike track --recipient bob@example.org --since 2d\n  turnpike track --message-id "
-      "'<x@example.com>'\n",
-      cmd_track },
+      "  turnpike track --to bob@example.org --since 2d\n  turnpike track --message-id '<x@example.com>'\n", cmd_track },
     { "trace client", "", 0, 0, NULL, trace_client_options, "show our dialogue with next hops, live",
       "> is what we say, < what they say. Credentials are hidden.",
       "  turnpike trace client --site example.org --sessions 1\n", cmd_trace_client },
