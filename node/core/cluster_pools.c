@@ -327,10 +327,12 @@ int cluster_pools_metrics(struct cluster *c, struct buf *out)
         "# HELP turnpike_source_refusals_total Recipients that a next hop refused from a source address, by "
         "what its answer meant.\n"
         "# TYPE turnpike_source_refusals_total counter\n",
+        "# HELP turnpike_source_absent 1 while a floating address is this node's and its hook has not added it.\n"
+        "# TYPE turnpike_source_absent gauge\n",
     };
     struct pool_view *v = cluster_pools(c);
     const struct pool_address *a;
-    for (int head = 0; head < 4; head++) {
+    for (int head = 0; head < 5; head++) {
         bool first = true;
         for (uint32_t i = 0; (a = pool_view_at(v, i)) != NULL; i++) {
             const struct pool_meter *m = a->meter;
@@ -348,6 +350,9 @@ int cluster_pools_metrics(struct cluster *c, struct buf *out)
                           atomic_load(&m->failed));
             } else if (head == 3) {
                 put_refusals(out, a);
+            } else if (head == 4) {
+                if (a->floating && a->node == atomic_load(&c->self))
+                    put_value(out, "turnpike_source_absent", a, "", a->absent);
             } else {
                 put_value(out, "turnpike_source_recipients_total", a, ",outcome=\"delivered\"",
                           atomic_load(&m->delivered));

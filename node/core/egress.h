@@ -66,6 +66,7 @@ struct egress_site {
     const struct config *joined_config; /* likewise */
     struct list starved; /* of egress_pools, if its pool has no address here */
     int64_t starved_ms;  /* loop time: since when */
+    bool starved_absent; /* it was said that an address of it is not on this machine */
 };
 
 int egress_new(struct worker *w, struct egress **out);

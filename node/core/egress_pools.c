@@ -219,7 +219,10 @@ static void feed_starved(struct egress *e)
     {
         struct egress_site *site = LIST_ITEM(link, struct egress_site, starved);
         uint64_t node;
-        if (reach(site, v, session, e->pools.turn, &node, NULL) != POOL_HERE)
+        bool here = reach(site, v, session, e->pools.turn, &node, NULL) == POOL_HERE;
+        bool said = site->starved_absent ||
+                    pool_view_absent(v, route_key_pool(queue_site_key(site->qs))) == NULL; /* once, to say so */
+        if (!here && said)
             continue;
         list_remove(&site->starved);
         queue_site_retry_now(e->queue, site->qs, egress_now_ms(e));
@@ -254,11 +257,17 @@ bool egress_pools_ready(struct egress_site *site, char *why, size_t cap)
     if (r == POOL_HERE)
         return true;
     starve(site, rest.soon);
+    const struct pool_address *absent = pool_view_absent(egress_pools_view(e), pool);
+    char text[IP_TEXT_MAX];
+    site->starved_absent = absent != NULL;
     if (rest.sent || rest.soon)
         snprintf(why, cap, "pool %.*s warms up: %s%s", (int)pool.n, pool.p,
                  rest.sent ? "its addresses here have sent their messages of today to this site"
                            : "the cluster is asked for messages of today",
                  rest.sent && r == POOL_ELSEWHERE ? ", and its mail moves to a node with one that may" : "");
+    else if (absent != NULL)
+        snprintf(why, cap, "no address of pool %.*s is usable: the address hook has not added %s", (int)pool.n, pool.p,
+                 ip_addr_format(&absent->addr, text));
     else
         snprintf(why, cap, "no address of pool %.*s is usable%s", (int)pool.n, pool.p,
                  r == POOL_ELSEWHERE ? " on this node" : "");

@@ -488,6 +488,19 @@ bool pool_view_lost(const struct pool_view *a, const struct pool_view *b)
     return false;
 }
 
+const struct pool_address *pool_view_absent(const struct pool_view *v, struct span pool)
+{
+    uint32_t i = 0, end = 0;
+    if (v != NULL)
+        range(v, pool, &i, &end);
+    for (; i < end; i++) {
+        const struct pool_address *a = &v->entries[i]->a;
+        if (a->absent && a->node == v->config.self && a->next == 0)
+            return a;
+    }
+    return NULL;
+}
+
 const struct pool_address *pool_view_find(const struct pool_view *v, const struct ip_addr *addr)
 {
     const struct entry *e = v == NULL ? NULL : map_find(&v->by_addr, ip_addr_hash(addr), addr);

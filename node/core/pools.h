@@ -119,6 +119,8 @@ const struct pool_address *pool_view_choose_awake(const struct pool_view *v, str
 bool pool_view_has(const struct pool_view *v, struct span pool);
 /* Some pool had one in a (may be NULL), and has none in b. */
 bool pool_view_lost(const struct pool_view *a, const struct pool_view *b);
+/* One of the pool's that is this node's and not (yet) on its machine; NULL: there is none. */
+const struct pool_address *pool_view_absent(const struct pool_view *v, struct span pool);
 /* NULL: no pool has it. */
 const struct pool_address *pool_view_find(const struct pool_view *v, const struct ip_addr *addr);
 /* The i-th in order of pool, or NULL. */

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from harness.util import wait_until
-from test_cluster_pools import NEWS, Pools, assert_one_owner_at_a_time, named
+from test_cluster_pools import NEWS, Pools, assert_one_owner_at_a_time, metric, named, waiting_reply
 
 SHIPPED = pathlib.Path(__file__).resolve().parents[2] / "deploy/hooks/address-ip"
 ADDRESS = "127.0.0.66"
@@ -61,9 +61,13 @@ def test_an_address_follows_its_owner(make_cluster, sink, tmp_path):
     wait_until("it is run again", lambda: len(told.lines(b)) >= 2)
     assert f"the address hook (add {ADDRESS}) failed, and is run again: exit code 3: no such interface" in b.log_text()
     assert f"the address hook for {ADDRESS}: trying" in b.log_text()
-    assert len(sink.messages) == 1 and b.queue()
+    assert len(sink.messages) == 1
+    why = f"no address of pool news is usable: the address hook has not added {ADDRESS}"
+    wait_until("it says why it waits", lambda: any(why in reply for reply in waiting_reply(b)))
+    assert metric(b, "turnpike_source_absent", address=ADDRESS, pool=NEWS) == 1
     told.breaks(b, False)
     pools.arrived(2)
+    assert metric(b, "turnpike_source_absent", address=ADDRESS, pool=NEWS) == 0
     wait_until("that is known", lambda: pools.row(ADDRESS)["state"] == "assigned")
     assert told.lines(b) == [line("add", "it is this node's")] * len(told.lines(b)) and len(told.lines(b)) >= 3
 
