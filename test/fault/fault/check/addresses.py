@@ -136,7 +136,7 @@ def check(facts: Facts, _files=()):
             judge.doubt(f"{address} was never used")
     if figures["owners"] == 0:
         judge.doubt("no address had another owner")
-    if "kill-owner" in facts.meta["faults"] and figures["seen taken"] == 0:
+    if facts.meta["faults"] == ["kill-owner"] and figures["seen taken"] == 0:
         judge.doubt("no owner was lost for long enough")
     judge.figures = figures
     return judge.verdict(f"{figures['connections']} connections from {len(addresses)} addresses, {figures['owners']} changes of "
