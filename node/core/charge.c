@@ -242,6 +242,11 @@ bool charge_named(struct charge *c, struct span name, uint32_t n, struct charge_
 
 /* ---- rules about senders ------------------------------------------------------------------------------- */
 
+bool charge_has_rules(const struct charge *c)
+{
+    return c->policy != NULL && c->policy->compiled.nsender_rules > 0;
+}
+
 uint32_t charge_credit(const struct charge *c, uint8_t class)
 {
     if (c->policy == NULL || c->hold)

@@ -68,6 +68,8 @@ struct span charge_header(const struct charge *c);
  * not. The cluster's answer may come later: charge_ready waits for it. */
 bool charge_named(struct charge *c, struct span name, uint32_t n, struct charge_reply *out);
 
+/* The policy has rules about senders. */
+bool charge_has_rules(const struct charge *c);
 /* How many recipients of a sender of that class may go before the cluster knows of them; 0: any number, since no
  * rule of the policy stops him, or his mail is held anyway. */
 uint32_t charge_credit(const struct charge *c, uint8_t class);

@@ -11,7 +11,6 @@
 #include "node/core/node.h"
 #include "node/core/report.h"
 #include "node/mail/rewrite.h"
-#include "node/policy/policy.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -160,8 +159,7 @@ const struct smtp_reply *receive_open(struct session *s)
     struct receiving *rx = s->rx;
     int err = spool_ingest_open(s->in->w->node->spool, &rx->in);
     if (err == 0) {
-        const struct policy *policy = rx->charge.policy;
-        if (policy != NULL && policy->compiled.nsender_rules > 0 && tally_sees(s->in->w->node->cluster) &&
+        if (charge_has_rules(&rx->charge) && tally_sees(s->in->w->node->cluster) &&
             (rx->like = malloc(sizeof *rx->like)) != NULL) /* without memory for it, it is like nothing */
             likeness_init(rx->like);
         rx->room.run = run_room;

@@ -101,7 +101,10 @@ static enum ledger_answer look(struct receiving *rx, struct charge_reply *out)
     if (!rx->looked && !receive_inbound(s) && tally_sees(cluster)) {
         struct sender_facts facts;
         envelope_fill(rx);
-        seen_fill(&facts, &rx->env, &s->peer, rx->like);
+        if (charge_has_rules(&rx->charge))
+            seen_fill(&facts, &rx->env, &s->peer, rx->like);
+        else
+            seen_count(&facts, &rx->env);
         uint32_t credit = charge_credit(&rx->charge, rx->env.class);
         rx->watched = credit > 0;
         answer = tally_seen(cluster, &facts, credit, s->in->w, receive_looked, rx, &rx->look);

@@ -34,12 +34,17 @@ static void network(struct sender_facts *out, const struct ip_addr *client)
     facts_sketch_add(&out->sketch[FACTS_NETWORKS], facts_hash(span_of(text, sizeof text)));
 }
 
-void seen_fill(struct sender_facts *out, const struct envelope *env, const struct ip_addr *client,
-               struct likeness *like)
+void seen_count(struct sender_facts *out, const struct envelope *env)
 {
     *out = (struct sender_facts){ .counts = { .account = env->account }, .class = env->class };
     out->counts.count[RECORD_MESSAGES] = 1;
     out->counts.count[RECORD_ACCEPTED] = env->nrcpts;
+}
+
+void seen_fill(struct sender_facts *out, const struct envelope *env, const struct ip_addr *client,
+               struct likeness *like)
+{
+    seen_count(out, env);
     for (uint32_t i = 0; i < env->nrcpts; i++)
         recipient(out, env->rcpts[i].address);
     network(out, client);

@@ -9,7 +9,9 @@
 #include "node/net/ip.h"
 #include "spool/envelope.h"
 
-/* `like`: NULL, or the text; it is ended. The spans of `out` are the envelope's. */
+/* How many recipients, and no more: no rule asks for the rest. */
+void seen_count(struct sender_facts *out, const struct envelope *env);
+/* All of it. `like`: NULL, or the text; it is ended. The spans of `out` are the envelope's. */
 void seen_fill(struct sender_facts *out, const struct envelope *env, const struct ip_addr *client,
                struct likeness *like);
 

@@ -31,6 +31,7 @@ struct tally {
     struct map told;  /* those of the report that is not answered, or not acted upon, whose senders need it */
     uint32_t waiting; /* looks */
     uint64_t lost;    /* counts, since that was said */
+    bool more;        /* than the last report had room for */
     atomic_bool used; /* the cluster takes reports */
     atomic_bool sees; /* and looks */
 
@@ -299,6 +300,7 @@ static void gather(struct tally *t)
             free(taken[i]);
         }
     }
+    t->more = n > 0 && t->entries.len > 0;
     pthread_mutex_unlock(&t->lock);
     if (t->out.len > 0)
         t->number++;
@@ -354,11 +356,11 @@ static void complain(struct tally *t, int64_t now_ms)
     t->unkept = 0;
 }
 
-/* More than one report takes, or somebody waits: it does not wait for its turn. */
+/* The last report did not take all, or somebody waits: the next one does not wait for its turn. */
 static bool urgent(struct tally *t, int64_t now_ms)
 {
     pthread_mutex_lock(&t->lock);
-    bool yes = t->entries.len > 1000;
+    bool yes = t->more;
     if (t->waiting > 0) {
         give_up(t, &t->entries, now_ms);
         give_up(t, &t->told, now_ms);

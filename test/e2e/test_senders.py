@@ -110,7 +110,8 @@ def test_a_stolen_account_is_stopped(cluster, sink):
     wait_until("it arrives", lambda: sink.find("from Bob"))
     mine = three.send("friend@example.net", "Subject: hello\r\n\r\nfrom Anna\r\n", sender=ANNA, kind="submission",
                       login=ANNA)
-    wait_until("it is held", lambda: [r["state"] for r in three.queue() if r["id"] == mine] == ["held"])
+    wait_until("it is held", lambda: [(r["id"], r["state"]) for r in three.api(
+        "GET", "/v1/queue?recipient=friend@example.net")["recipients"]] == [(mine, "held")])
     assert len(sink.messages) == left + 1
     # every node says the same of it, and why
     for node in cluster.nodes:
