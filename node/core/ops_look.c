@@ -87,6 +87,7 @@ static bool row_ended(const struct track_row *r)
 }
 
 struct tracking {
+    struct node *node;
     const struct admin_track *q;
     uint64_t before_id; /* rows come before this place: newest first */
     uint32_t before_rcpt;
@@ -177,6 +178,7 @@ static int track_living_cb(void *arg, const struct admin_row *row)
     if (!track_match(t->q, row) || spool_id_parse(span_str(row->id), &id) != 0 ||
         !wanted_place(t, id, row->rcpt))
         return 0;
+    (void)look_id(t->node, span_str(row->id), &id); /* with its hop, under which its steps are; it may have ended */
     return t->err = track_add(t, id, row);
 }
 
@@ -311,7 +313,7 @@ static int track_give(struct tracking *t, struct history_reader *reader, admin_r
 int ops_track(void *ctx, const struct admin_track *q, const struct admin_page *page, admin_row_fn *fn,
               void *arg, struct admin_track_info *info, struct admin_error *e)
 {
-    struct tracking t = { .q = q, .before_rcpt = page->after_rcpt, .limit = page->limit };
+    struct tracking t = { .node = ctx, .q = q, .before_rcpt = page->after_rcpt, .limit = page->limit };
     uint64_t id;
     if (q->id != NULL && spool_id_parse(span_str(q->id), &id) != 0)
         return admin_fail(e, ERR_BAD, "%s is no queue id: they have 13 letters and digits", q->id);

@@ -113,6 +113,8 @@ def test_held_mail_stays_held_and_its_attempts_are_kept(cluster, dark, make_sink
     assert b.api("GET", f"/v1/queue/messages/{held[0]['id']}")["id"] == held[0]["id"]
     wait_until("the history says so", lambda: any(r["state"] == "moved" and "node-b" in r["reply"]
                                                   for r in a.track(id=held[0]["id"], scope="local")))
+    steps = [(s["what"], s["who"]) for r in b.track(id=held[0]["id"], scope="local") for s in r["steps"]]
+    assert ("arrived", "node-a") in steps
     b.api("POST", "/v1/queue/release", {"ids": [held[0]["id"]]})
     assert next(r for r in b.queue() if r["id"] == held[0]["id"])["state"] != "held"
     b.api("POST", "/v1/queue/release", {"state": "held"})
