@@ -191,7 +191,7 @@ int cmd_queue_list(struct cli *c), cmd_queue_show(struct cli *c), cmd_queue_cat(
     cmd_queue_move(struct cli *c), cmd_track(struct cli *c);
 int cmd_transfer_list(struct cli *c), cmd_transfer_cancel(struct cli *c), cmd_transfer_take(struct cli *c), cmd_transfer_forget(struct cli *c),
     cmd_spool_adopt(struct cli *c);
-int cmd_trace_client(struct cli *c), cmd_trace_server(struct cli *c), cmd_probe(struct cli *c);
+int cmd_events(struct cli *c), cmd_trace_client(struct cli *c), cmd_trace_server(struct cli *c), cmd_probe(struct cli *c);
 int cmd_account_add(struct cli *c), cmd_account_passwd(struct cli *c), cmd_account_list(struct cli *c),
     cmd_account_remove(struct cli *c), cmd_account_import(struct cli *c), cmd_account_set(struct cli *c),
     cmd_account_show(struct cli *c);

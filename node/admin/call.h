@@ -90,7 +90,7 @@ admin_handler_fn admin_on_queue, admin_on_summary, admin_on_message, admin_on_co
     admin_on_hold, admin_on_release, admin_on_bounce, admin_on_delete, admin_on_track;
 admin_handler_fn admin_on_queue_move, admin_on_transfers, admin_on_transfer_cancel, admin_on_transfer_take, admin_on_transfer_forget,
     admin_on_spool_adopt;
-admin_handler_fn admin_on_trace, admin_on_probe;
+admin_handler_fn admin_on_events, admin_on_trace, admin_on_probe;
 admin_handler_fn admin_on_accounts, admin_on_account_add, admin_on_account_passwd, admin_on_account_remove,
     admin_on_account_import;
 

@@ -91,6 +91,12 @@ void json_out_real(struct json_out *j, const char *key, double v)
     buf_printf(j->buf, "%.3f", isfinite(v) ? v : 0.0);
 }
 
+void json_out_raw(struct json_out *j, const char *key, struct span text)
+{
+    member(j, key);
+    buf_put_span(j->buf, text);
+}
+
 void json_out_bool(struct json_out *j, const char *key, bool v)
 {
     member(j, key);

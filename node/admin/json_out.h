@@ -33,6 +33,8 @@ void json_out_time(struct json_out *j, const char *key, int64_t ms);
 void json_out_real(struct json_out *j, const char *key, double v);
 void json_out_bool(struct json_out *j, const char *key, bool v);
 void json_out_null(struct json_out *j, const char *key);
+/* `text` is JSON. */
+void json_out_raw(struct json_out *j, const char *key, struct span text);
 /* The parts of `list` as an array; a mark at its end ends the last part. */
 void json_out_split(struct json_out *j, const char *key, struct span list, char mark);
 

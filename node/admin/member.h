@@ -81,6 +81,7 @@ int member_asks_all(struct admin_call *c, bool by_default, bool *all);
 int member_ask_rows(struct admin_call *c, bool newest_first);
 int member_ask_summary(struct admin_call *c);
 int member_ask_top(struct admin_call *c);
+int member_ask_events(struct admin_call *c);
 int member_ask_status(struct admin_call *c);
 
 #endif

@@ -407,6 +407,101 @@ int member_ask_top(struct admin_call *c)
     return err;
 }
 
+/* ---- events -------------------------------------------------------------------------------------------- */
+
+static int oldest_first(const void *x, const void *y)
+{
+    json_t *const *a = x, *const *b = y;
+    const char *ta = json_string_value(json_object_get(*a, "ts")), *tb = json_string_value(json_object_get(*b, "ts"));
+    return strcmp(ta != NULL ? ta : "", tb != NULL ? tb : "");
+}
+
+/* Of nodes that did not answer the place stays as it was. */
+static void put_places(const struct asked *a, const char *after, struct buf *out)
+{
+    json_t *answer;
+    size_t i;
+    json_array_foreach(a->answers, i, answer)
+    {
+        const char *next = json_string_value(json_object_get(json_object_get(answer, "body"), "next"));
+        if (next != NULL)
+            buf_printf(out, "%s%s", out->len > 0 ? "," : "", next);
+    }
+    while (after != NULL && *after != '\0') {
+        struct span place = span_of(after, strcspn(after, ","));
+        const char *dot = memrchr(place.p, '.', place.n);
+        struct span node = span_of(place.p, dot != NULL ? (size_t)(dot - place.p) : 0);
+        bool answered = false;
+        json_array_foreach(a->answers, i, answer)
+        {
+            const char *name = json_string_value(json_object_get(answer, "node"));
+            answered = answered || (name != NULL && span_eq(node, span_str(name)));
+        }
+        if (!answered)
+            buf_printf(out, "%s%.*s", out->len > 0 ? "," : "", (int)place.n, place.p);
+        after += place.n + (after[place.n] == ',');
+    }
+    buf_put_char(out, '\0');
+}
+
+/* All lines of the answers, by their time: the newest `limit` of them only. NULL: no memory. */
+static json_t *gather_lines(const struct asked *a, size_t limit, json_t *gaps)
+{
+    json_t *list = json_array(), *answer, *line;
+    size_t i, k, n = 0, total = 0;
+    json_array_foreach(a->answers, i, answer)
+    {
+        json_t *body = json_object_get(answer, "body");
+        total += json_array_size(json_object_get(body, "events"));
+        if (json_is_true(json_object_get(body, "gap")))
+            json_array_append(gaps, json_object_get(answer, "node"));
+    }
+    json_t **all = calloc(total + 1, sizeof(*all));
+    json_array_foreach(a->answers, i, answer)
+    {
+        json_array_foreach(json_object_get(json_object_get(answer, "body"), "events"), k, line)
+        {
+            if (all != NULL)
+                all[n++] = line;
+        }
+    }
+    if (all != NULL) {
+        qsort(all, n, sizeof(*all), oldest_first);
+        for (i = n > limit ? n - limit : 0; i < n; i++)
+            json_array_append(list, all[i]);
+    } else {
+        json_decref(list);
+        list = NULL;
+    }
+    free(all);
+    return list;
+}
+
+int member_ask_events(struct admin_call *c)
+{
+    const char *after = admin_arg_str(c->args, "after");
+    struct asked a;
+    int err = ask(c, NULL, &a);
+    if (err == 0) {
+        struct buf next;
+        json_t *gaps = json_array();
+        /* What follows comes whole; of what was before, as much as was asked for. */
+        size_t limit = after != NULL ? SIZE_MAX : (size_t)admin_arg_int(c->args, "limit", 100);
+        json_t *lines = gather_lines(&a, limit, gaps);
+        buf_init(&next, 16384);
+        put_places(&a, after, &next);
+        if (lines == NULL || buf_err(&next) != 0)
+            err = admin_fail(&c->e, -ENOMEM, "out of memory");
+        json_t *j = json_pack("{s:o?,s:s,s:b,s:o}", "events", lines, "next", err == 0 ? next.data : "", "gap",
+                              json_array_size(gaps) > 0, "gaps", gaps);
+        int wrote = reply(c, j, &a);
+        err = err == 0 ? wrote : err;
+        buf_fini(&next);
+    }
+    asked_fini(&a);
+    return err;
+}
+
 int member_ask_status(struct admin_call *c)
 {
     struct asked a;

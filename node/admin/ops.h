@@ -196,6 +196,20 @@ struct admin_track { /* all that are given must match; at least one is given */
     bool steps;                                                 /* rows are to have theirs */
 };
 
+/* Lines of the event log, as docs/events.md has them. */
+struct admin_events {
+    const char *kinds; /* "bounced,expired"; NULL: all. What else is given must be in the line, as a whole. */
+    const char *id, *account, *tenant, *sender, *recipient, *site, *client_ip;
+    bool follows;    /* those after the number `after`; else the newest `limit` */
+    uint64_t after;
+    uint32_t limit;
+};
+struct admin_events_info {
+    char node[64];
+    uint64_t next; /* `after` of what follows */
+    bool gap;      /* some were no longer in memory */
+};
+
 struct admin_track_info {
     bool off;              /* this node keeps no history */
     int64_t kept_since_ms; /* finished mail that arrived from then on is there */
@@ -424,6 +438,10 @@ struct admin_ops {
      * few more than the limit. */
     int (*track)(void *ctx, const struct admin_track *q, const struct admin_page *page, admin_row_fn *fn,
                  void *arg, struct admin_track_info *info, struct admin_error *e);
+
+    /* Whole lines into `out`, as many as it takes. ERR_NOT_FOUND: the event log is off. */
+    int (*events)(void *ctx, const struct admin_events *q, struct admin_events_info *info, struct buf *out,
+                  struct admin_error *e);
 
     /* Busiest first, at most `limit` of each table. */
     int (*top)(void *ctx, uint32_t limit, admin_top_fn *fn, void *arg, struct admin_error *e);

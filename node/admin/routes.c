@@ -108,6 +108,21 @@ static const struct admin_param track_params[] = {
     { .name = NULL },
 };
 
+static const struct admin_param events_params[] = {
+    { .name = "kinds", .type = ADMIN_TYPE_STRING, .help = "only these events: bounced,expired" },
+    { .name = "id", .type = ADMIN_TYPE_STRING, .help = "queue id" },
+    { .name = "account", .type = ADMIN_TYPE_STRING, .help = "who submitted" },
+    { .name = "tenant", .type = ADMIN_TYPE_STRING, .help = "whose account it is" },
+    { .name = "sender", .type = ADMIN_TYPE_STRING, .help = "reverse-path" },
+    { .name = "recipient", .type = ADMIN_TYPE_STRING, .help = "address" },
+    { .name = "site", .type = ADMIN_TYPE_STRING, .help = "destination, as it is listed" },
+    { .name = "client_ip", .type = ADMIN_TYPE_STRING, .help = "a client's address" },
+    LIMIT(ADMIN_ROWS_MAX),
+    { .name = "after", .type = ADMIN_TYPE_STRING, .help = "next of the reply before: what came since" },
+    SCOPE,
+    { .name = NULL },
+};
+
 static const struct admin_param top_params[] = { LIMIT(100), SCOPE, { .name = NULL } };
 
 static const struct admin_param site_params[] = {
@@ -258,6 +273,7 @@ const struct admin_route admin_routes[] = {
       "end the batches of a removed node" },
     { "POST", "/v1/spool/adopt", admin_on_spool_adopt, admin_adopt_params, 0, "take in a dead node's spool" },
     { "GET", "/v1/track", admin_on_track, track_params, ADMIN_ROUTE_ASKED, "what became of a message" },
+    { "GET", "/v1/events", admin_on_events, events_params, ADMIN_ROUTE_ASKED, "the newest lines of the event log" },
     { "GET", "/v1/top", admin_on_top, top_params, ADMIN_ROUTE_ASKED, "busiest senders and sites" },
     { "GET", "/v1/trace", admin_on_trace, trace_params, 0, "live dialogue" },
     { "POST", "/v1/probe", admin_on_probe, probe_params, 0, "ask a next hop about a recipient" },

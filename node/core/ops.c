@@ -14,6 +14,7 @@
 #include "node/core/meters.h"
 #include "node/core/ops_account.h"
 #include "node/core/ops_domain.h"
+#include "node/core/ops_events.h"
 #include "node/core/ops_live.h"
 #include "node/core/ops_look.h"
 #include "node/core/ops_shaping.h"
@@ -365,6 +366,7 @@ void ops_fill(struct node *n, struct admin_ops *out)
         .site_holds = ops_site_holds,
         .site_hold = ops_site_hold,
         .ip_check = ops_ip_check,
+        .events = ops_events,
         .domain_check = ops_domain_check,
         .trace_start = ops_trace_start,
         .trace_stop = ops_trace_stop,

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "node/telemetry/events_json.h"
 #include "node/telemetry/events_sink.h"
+#include "node/telemetry/events_tail.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -21,6 +22,7 @@
 #define URGENT_BYTES 65536 /* more than this in a shard does not wait */
 #define KEEP_BYTES 262144  /* an idle buffer keeps no more */
 #define COMPLAIN_MS 60000
+#define TAIL_BYTES (4u << 20) /* the last lines, in memory */
 
 struct shard {
     _Alignas(64) pthread_mutex_t lock;
@@ -36,6 +38,7 @@ struct events {
     uint32_t nshards;
     struct shard *shards;
     struct events_sink sink; /* the writer's, after the start */
+    struct events_tail *tail;
     pthread_t writer;
 
     pthread_mutex_t lock;
@@ -106,6 +109,7 @@ static void write_out(struct events *ev, struct buf *out, uint64_t lines)
     uint64_t lost = 0;
     if (out->len == 0)
         return;
+    events_tail_put(ev->tail, buf_span(out));
     int err = events_sink_write(&ev->sink, out->data, out->len, &lost);
     if (err != 0)
         complain(ev, err);
@@ -224,6 +228,7 @@ static int shards_init(struct events *ev, uint32_t nshards, uint64_t max_bytes)
 static void events_free(struct events *ev)
 {
     shards_fini(ev);
+    events_tail_free(ev->tail);
     events_sink_close(&ev->sink);
     if (ev->retarget)
         events_sink_close(&ev->next);
@@ -246,7 +251,9 @@ int events_open(const struct events_config *config, struct events **out)
     cond_init(&ev->flushed);
     buf_init(&ev->node, 4096);
     text_put_json(&ev->node, span_str(config->node != NULL ? config->node : ""));
-    int err = buf_err(&ev->node);
+    /* Numbers go on where those of the process before have ended, whatever it put: a thousand for each ms. */
+    ev->tail = events_tail_new(TAIL_BYTES, (uint64_t)clock_wall_ms() * 1000);
+    int err = ev->tail == NULL ? -ENOMEM : buf_err(&ev->node);
     if (err == 0)
         err =
             shards_init(ev, config->nshards, config->max_bytes != 0 ? config->max_bytes : BYTES_MAX_DEFAULT);
@@ -308,6 +315,11 @@ void events_flush(struct events *ev)
     while (ev->flush_done < mine)
         pthread_cond_wait(&ev->flushed, &ev->lock);
     pthread_mutex_unlock(&ev->lock);
+}
+
+struct events_tail *events_tail(struct events *ev)
+{
+    return atomic_load(&ev->enabled) ? ev->tail : NULL;
 }
 
 void events_stats(struct events *ev, struct events_stats *out)

@@ -116,6 +116,11 @@ int events_retarget(struct events *ev, enum events_target target, const char *pa
 /* Waits until everything put before is written. Any thread but the writer; for tests and for stopping. */
 void events_flush(struct events *ev);
 
+struct events_tail;
+/* The lines of the last while, for those who follow them; it lives as long as `ev`. NULL: none are made, since
+ * the target is EVENTS_OFF. Any thread. */
+struct events_tail *events_tail(struct events *ev);
+
 struct events_stats {
     uint64_t written, dropped, bytes, errors;
 };
