@@ -86,6 +86,9 @@ static void put_status(struct cli *c, const json_t *j)
     put_queue(c, json_object_get(j, "queue"));
     put_spool(json_object_get(j, "spool"));
     put_greylisting(json_object_get(j, "greylisting"));
+    if (cli_int(j, "sites_rested") > 0)
+        printf("addresses    ALL OF A POOL'S REST for %" PRId64 " site(s): see turnpike site show\n",
+               cli_int(j, "sites_rested"));
     put_rates(json_object_get(j, "rates"));
     size_t i;
     json_t *l;

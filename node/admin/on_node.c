@@ -94,6 +94,7 @@ static void put_parts(struct json_out *j, const struct admin_status *s)
     json_out_u64(j, "endless", s->greylist.endless);
     json_out_opt(j, "example", span_str(s->greylist.example));
     json_out_close(j, '}');
+    json_out_u64(j, "sites_rested", s->sites_rested);
     json_out_open(j, "workers", '[');
     for (uint32_t i = 0; i < s->nworkers && i < ADMIN_WORKERS_MAX; i++) {
         json_out_open(j, NULL, '{');

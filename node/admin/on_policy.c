@@ -207,6 +207,13 @@ static void put_warnings(struct json_out *j, struct machine *m, const struct pol
         if (pool_missing(m, r->to))
             json_out_str(j, NULL, text);
     }
+    for (uint32_t i = 0; i < p->npools; i++) {
+        const struct policy_pool *pool = &p->pools[i];
+        snprintf(text, sizeof(text), "there is no pool %s for pools[%u]: make it with turnpike pool add",
+                 pool_missing(m, pool->name) ? pool->name : pool->to, i);
+        if (pool_missing(m, pool->name) || pool_missing(m, pool->to))
+            json_out_str(j, NULL, text);
+    }
     machine_read_unlock(m);
     json_out_close(j, ']');
 }

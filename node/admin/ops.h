@@ -252,6 +252,7 @@ struct admin_status {
         uint64_t sites, endless; /* that greylist; of these: what they greylist is never taken */
         char example[256];       /* one of the endless ones */
     } greylist;
+    uint64_t sites_rested; /* for which all addresses of a pool rest */
     struct admin_rate received, rejected, auth_failed, delivered, deferred,
         bounced; /* recipients, except rejected */
     int64_t config_loaded_ms;

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "node/core/conn_grey.h"
+#include "node/core/egress_rested.h"
 #include "node/core/node.h"
 #include "node/core/outcome.h"
 #include "node/core/report.h"
@@ -515,7 +516,8 @@ static void conn_bounce(struct conn *c)
 static void conn_bounce_some(struct conn *c)
 {
     struct egress *e = c->e;
-    bool over = e->stopping || c->config != e->w->config; /* another one may find another next hop */
+    bool over = e->stopping || c->config != e->w->config /* another one may find another next hop */
+                || (c->rested && !conn_rested(c));
     for (int i = 0; i < BOUNCES_PER_TURN && !over; i++) {
         (void)egress_cut_off(e);
         struct queue_item *item = queue_take(e->queue, &c->qc, egress_now_ms(e));
@@ -526,8 +528,7 @@ static void conn_bounce_some(struct conn *c)
         struct attempt *a;
         if (attempt_new(e, item, 0, &a) != 0)
             continue;
-        struct smtp_client_result why = { .class = SMTP_CLIENT_PERMANENT, .local = true, .reply = c->trouble };
-        attempt_result_all(a, &why);
+        conn_rested_result(c, a);
         queue_conn_success(e->queue, &c->qc, egress_now_ms(e));
         outcome_settle(a, NULL);
     }
@@ -584,6 +585,11 @@ void conn_open(struct egress_site *site)
     atomic_fetch_add(&e->w->node->sessions_out, 1);
     queue_conn_init(e->queue, site->qs, &c->qc);
     char why[QUEUE_ERROR_MAX];
+    c->rested = conn_rested(c);
+    if (c->rested) {
+        conn_bounce(c);
+        return;
+    }
     if (!egress_pools_ready(site, why, sizeof why)) {
         conn_set_trouble(c, 451, "4.4.4", why);
         conn_failed(c);

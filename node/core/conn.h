@@ -79,6 +79,8 @@ struct conn {
     bool body_done;
     struct trace_mark trace;
     struct smtp_reply_text trouble; /* why the last target failed */
+    char rested_to[64]; /* CONN_BOUNCING: the pool that what it takes is moved to; "": it bounces */
+    bool rested;        /* likewise: since all addresses of its pool rest */
 };
 
 /* Gives up one that is not yet open: the queue asks again. */

@@ -67,6 +67,7 @@ struct egress_site {
     struct list starved; /* of egress_pools, if its pool has no address here */
     int64_t starved_ms;  /* loop time: since when */
     bool starved_absent; /* it was said that an address of it is not on this machine */
+    int rested;          /* enum policy_rested: what is done now, since all of its pool's addresses rest */
 };
 
 int egress_new(struct worker *w, struct egress **out);

@@ -181,17 +181,36 @@ static bool sweep_conns(struct egress *e)
 
 /* ---- sites without an address -------------------------------------------------------------------------- */
 
-/* Where mail of this site may be sent from now: what an address that warms up has no message left for, it may
- * not. */
+struct here {
+    struct warmup_rest rest;
+    const struct egress_site *site;
+};
+
+static bool here_rests_cb(void *ctx, const struct ip_addr *addr)
+{
+    struct here *h = ctx;
+    return egress_shaping_rests(h->site->e, h->site->qs, addr) || warmup_rests(&h->rest, addr);
+}
+
+static bool held_cb(void *ctx, const struct ip_addr *addr)
+{
+    const struct egress_site *site = ctx;
+    return egress_shaping_held(site->e, site->qs, addr);
+}
+
+/* Where mail of this site may be sent from now: not from an address that rests for it, nor from one that
+ * warms up and has no message left for it. */
 static enum pool_reach reach(struct egress_site *site, const struct pool_view *v, bool session, uint64_t turn,
                              uint64_t *node, struct warmup_rest *why)
 {
-    struct warmup_rest rest = { .site = site, .view = v };
-    enum pool_reach r = pool_view_reach_awake(v, route_key_pool(queue_site_key(site->qs)), turn, session,
-                                              warmup_rests, &rest, node);
+    struct here h = { .rest = { .site = site, .view = v }, .site = site };
+    struct span pool = route_key_pool(queue_site_key(site->qs));
+    *node = 0;
+    bool here = pool_view_choose_awake(v, pool, 0, turn, session, here_rests_cb, &h) != NULL;
+    bool elsewhere = !here && pool_view_awake_elsewhere(v, pool, turn, held_cb, site, node);
     if (why != NULL)
-        *why = rest;
-    return r;
+        *why = h.rest;
+    return here ? POOL_HERE : elsewhere ? POOL_ELSEWHERE : POOL_NOWHERE;
 }
 
 enum pool_reach egress_pools_reach(struct egress_site *site, const struct pool_view *v, bool session, uint64_t turn,

@@ -7,6 +7,7 @@
 #include "node/core/conn.h"
 #include "node/core/conn_grey.h"
 #include "node/core/dispatch.h"
+#include "node/core/egress_rested.h"
 #include "node/core/node.h"
 #include "node/core/report.h"
 #include "node/policy/policy.h"
@@ -78,6 +79,12 @@ static struct keys keys_of(const struct queue_site *qs)
 
 bool egress_shaping_rests(const struct egress *e, const struct queue_site *qs, const struct ip_addr *source)
 {
+    const struct egress_site *site = queue_site_data(qs);
+    return (site == NULL || site->rested != POLICY_RESTED_USE_ANY) && egress_shaping_held(e, qs, source);
+}
+
+bool egress_shaping_held(const struct egress *e, const struct queue_site *qs, const struct ip_addr *source)
+{
     char text[IP_TEXT_MAX];
     if (!holds_any(e) || source->family == 0)
         return false;
@@ -92,43 +99,11 @@ bool egress_shaping_rests(const struct egress *e, const struct queue_site *qs, c
     return rests;
 }
 
-struct resting {
-    const struct egress *e;
-    const struct queue_site *qs;
-    const struct ip_addr *but; /* counts as if it rested; NULL: none does */
-};
-
-static bool rests_cb(void *ctx, const struct ip_addr *addr)
-{
-    const struct resting *r = ctx;
-    return (r->but != NULL && ip_addr_eq(addr, r->but)) || egress_shaping_rests(r->e, r->qs, addr);
-}
-
-/* No address that this node could send from is awake for the site, or none but this one. */
-static bool all_rest(struct egress *e, const struct queue_site *qs, const struct ip_addr *but)
-{
-    struct resting r = { e, qs, but };
-    struct span pool = route_key_pool(queue_site_key(qs));
-    const struct config *config = e->w->config;
-    if (pool.n > 0) {
-        const struct pool_view *v = egress_pools_view(e);
-        bool session = egress_pools_session(e);
-        return pool_view_choose(v, pool, 0, 0, session) != NULL &&
-               pool_view_choose_awake(v, pool, 0, 0, session, rests_cb, &r) == NULL;
-    }
-    for (uint32_t i = 0; i < config->nsources; i++) {
-        struct ip_addr a;
-        if (ip_from_sockaddr((const struct sockaddr *)&config->sources[i].address, &a, NULL) == 0 &&
-            !rests_cb(&r, &a))
-            return false;
-    }
-    return true;
-}
-
 struct in_force {
     bool backoff;
     int64_t suspend_ms; /* 0: it is not */
     int64_t awake_ms;   /* when the first address wakes; INT64_MAX: none rests */
+    int64_t since_ms;   /* when the last one began to */
 };
 
 static void look(const struct egress *e, struct span key, int64_t now, struct in_force *f)
@@ -143,15 +118,16 @@ static void look(const struct egress *e, struct span key, int64_t now, struct in
     if (x != NULL && x->until_ms > f->suspend_ms)
         f->suspend_ms = x->until_ms;
     for (uint32_t at = 0; (x = shaping_hold_next(h, &at)) != NULL;)
-        if (x->kind == SHAPING_DISABLE_SOURCE && x->until_ms > now && x->until_ms < f->awake_ms &&
-            span_eq(x->key, key))
-            f->awake_ms = x->until_ms;
+        if (x->kind == SHAPING_DISABLE_SOURCE && x->until_ms > now && span_eq(x->key, key)) {
+            f->awake_ms = x->until_ms < f->awake_ms ? x->until_ms : f->awake_ms;
+            f->since_ms = x->since_ms > f->since_ms ? x->since_ms : f->since_ms;
+        }
     holds_unlock(e);
 }
 
 static void apply_queue(struct egress *e, struct queue_site *qs)
 {
-    const struct egress_site *site = queue_site_data(qs);
+    struct egress_site *site = queue_site_data(qs);
     struct queue_shape shape = { .conns_max = 0 };
     int64_t now = egress_now_ms(e);
     struct keys keys = keys_of(qs);
@@ -167,8 +143,12 @@ static void apply_queue(struct egress *e, struct queue_site *qs)
     }
     policy_rele(p);
     shape.paused_until_ms = f.suspend_ms;
-    if (f.awake_ms != INT64_MAX && f.awake_ms > shape.paused_until_ms && all_rest(e, qs, NULL))
-        shape.paused_until_ms = f.awake_ms;
+    if (f.awake_ms == INT64_MAX && site != NULL) {
+        egress_rested_over(site);
+    } else if (f.awake_ms != INT64_MAX) {
+        int64_t pause_ms = egress_rested_pause(e, qs, f.since_ms, f.awake_ms, now);
+        shape.paused_until_ms = pause_ms > shape.paused_until_ms ? pause_ms : shape.paused_until_ms;
+    }
     struct queue_site_state state;
     queue_site_state(e->queue, qs, &state);
     /* the pause between two messages, which the queue keeps itself */
@@ -232,6 +212,7 @@ static void shaping_timer_cb(struct timer *t)
         report_shaping_ended(e->w, &ended, "its time is over");
         changed(e, span_str(ended.key));
     }
+    egress_rested_sweep(e);
     /* Addresses come and go meanwhile, and the policy may be another one. */
     for (uint32_t at = 0;;) {
         char key[SHAPING_KEY_MAX];
@@ -391,7 +372,7 @@ static void try_elsewhere(struct asked *a, struct attempt *attempt, struct smtp_
     struct ip_addr source;
     bool early = r->stage == SMTP_CLIENT_STAGE_MAIL || r->stage == SMTP_CLIENT_STAGE_RCPT;
     if (!early || attempt->attempts > BLOCKED_ATTEMPTS || ip_addr_parse(span_str(a->source), &source) != 0 ||
-        all_rest(e, a->c->site->qs, &source))
+        egress_rested(e, a->c->site->qs, &source) == EGRESS_RESTED)
         return;
     r->class = SMTP_CLIENT_TEMPORARY;
     if (attempt->retry_at_ms == 0)
@@ -558,6 +539,7 @@ static void end(struct egress *e, const struct shaping_hold *hold)
     snprintf(ended.key, sizeof ended.key, "%.*s", (int)hold->key.n, hold->key.p);
     snprintf(ended.source, sizeof ended.source, "%.*s", (int)hold->source.n, hold->source.p);
     report_shaping_ended(e->w, &ended, "ended by an operator");
+    egress_rested_forget(e, hold->key);
     changed(e, hold->key);
 }
 

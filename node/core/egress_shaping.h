@@ -44,6 +44,9 @@ void egress_shaping_joined(struct egress_site *site);
 /* Does this source address rest for the queue's site? */
 bool egress_shaping_rests(const struct egress *e, const struct queue_site *qs, const struct ip_addr *source);
 
+/* The same, whatever the policy wants done when all of its pool's do (egress_rested.h). */
+bool egress_shaping_held(const struct egress *e, const struct queue_site *qs, const struct ip_addr *source);
+
 /* The attempt in hand has its results: rules are asked about each refusal. May make one of them final, and
  * say when the message is tried again. */
 void conn_shaping_results(struct conn *c);

@@ -9,6 +9,7 @@
 #include "base/list.h"
 #include "node/auth/auth.h"
 #include "node/config/config.h"
+#include "node/core/egress_rested.h"
 #include "node/core/worker.h"
 #include "node/telemetry/events.h"
 #include "node/telemetry/history.h"
@@ -61,6 +62,8 @@ struct node {
         uv_mutex_t lock;
         struct shaping_holds *v; /* under the lock: what is in force against destinations */
         atomic_uint n;           /* so many of them */
+        atomic_uint rested;      /* sites for which all addresses of a pool rest */
+        struct egress_rested_site told[EGRESS_RESTED_MAX]; /* those, under the lock */
     } holds;
     struct rpt *rpt;     /* TLS sessions of the day, counted */
     struct watch *watch; /* NULL until it runs */

@@ -139,6 +139,7 @@ static int ops_status(void *ctx, struct admin_status *out, struct admin_error *e
     out->greylist.sites = grey.sites;
     out->greylist.endless = grey.endless;
     snprintf(out->greylist.example, sizeof out->greylist.example, "%s", grey.example);
+    out->sites_rested = atomic_load(&n->holds.rested);
     struct look_totals totals;
     look_totals(n, &totals);
     out->queue.recipients = totals.recipients;
@@ -230,6 +231,7 @@ static void set_node_gauges(struct node *n, void *arg)
         { METRICS_STS_POLICIES, sts_known(n->sts) },
         { METRICS_GREYLIST_SITES, grey.sites },
         { METRICS_GREYLIST_ENDLESS, grey.endless },
+        { METRICS_SITES_RESTED, atomic_load(&n->holds.rested) },
         { METRICS_READY, node_accepting(n, NULL) && !disk_nearly_full(n, &s) },
     };
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)

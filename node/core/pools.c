@@ -464,11 +464,13 @@ enum pool_reach pool_view_reach(const struct pool_view *v, struct span pool, uin
                  turn, node);
 }
 
-enum pool_reach pool_view_reach_awake(const struct pool_view *v, struct span pool, uint64_t turn, bool session,
-                                      pool_rests_fn *rests, void *ctx, uint64_t *node)
+bool pool_view_awake_elsewhere(const struct pool_view *v, struct span pool, uint64_t turn,
+                               pool_rests_fn *rests, void *ctx, uint64_t *node)
 {
-    return reach(&(struct wanted){ .v = v, .session = session, .rests = rests, .rests_ctx = ctx },
-                 &(struct wanted){ .v = v, .others = true, .warm = true }, pool, turn, node);
+    const struct wanted w = { .v = v, .others = true, .warm = true, .rests = rests, .rests_ctx = ctx };
+    const struct pool_address *a = v == NULL ? NULL : choose(&w, pool, turn);
+    *node = a == NULL ? 0 : a->node;
+    return a != NULL;
 }
 
 bool pool_view_has(const struct pool_view *v, struct span pool)

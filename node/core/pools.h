@@ -134,9 +134,10 @@ enum pool_reach {
 };
 enum pool_reach pool_view_reach(const struct pool_view *v, struct span pool, uint64_t turn, bool session,
                                 uint64_t *node);
-/* The same, with addresses here of which `rests` does not say so, and elsewhere such as do not warm up. */
-enum pool_reach pool_view_reach_awake(const struct pool_view *v, struct span pool, uint64_t turn, bool session,
-                                      pool_rests_fn *rests, void *ctx, uint64_t *node);
+/* An address of the pool may be used on another node, by which *node sends: one that does not warm up, and of
+ * which `rests` does not say so. */
+bool pool_view_awake_elsewhere(const struct pool_view *v, struct span pool, uint64_t turn,
+                               pool_rests_fn *rests, void *ctx, uint64_t *node);
 
 /* ---- publishing ---------------------------------------------------------------------------------------- */
 

@@ -483,6 +483,13 @@ void report_reroute(struct worker *w, const struct attempt *a, uint32_t i, const
     report_shaping_count(w, SHAPING_REROUTE);
 }
 
+void report_shaping_site(struct worker *w, struct span key, const char *what, const char *why)
+{
+    struct event e = EVENT_INIT(EVENT_SHAPING);
+    e.site = key;
+    shaping_event(w, &e, what, 0, span_str(why));
+}
+
 void report_greylist(struct conn *c, const struct smtp_reply_text *reply)
 {
     char ip[IP_TEXT_MAX], source[IP_TEXT_MAX];

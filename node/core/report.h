@@ -47,6 +47,8 @@ void report_greylist(struct conn *c, const struct smtp_reply_text *reply);
 void report_shaping_count(struct worker *w, int action); /* of one recipient: bounce, greylist */
 /* Recipient i of the attempt goes out over another pool from now on: it is counted, and there is an event. */
 void report_reroute(struct worker *w, const struct attempt *a, uint32_t i, const struct pool_mark *mark);
+/* Of a site (its key, with the pool in front). */
+void report_shaping_site(struct worker *w, struct span key, const char *what, const char *why);
 void report_shaping_notice(struct conn *c, const char *rule, const struct smtp_reply_text *reply);
 /* The site went down with this failure; it can be reached again. */
 void report_site_down(struct conn *c, struct span why);

@@ -135,6 +135,7 @@ void policy_check(struct schema_load *l, const struct policy_doc *doc)
     policy_check_sender_rules(l, doc);
     policy_check_rules(l, doc);
     policy_check_sites(l, doc);
+    policy_check_pools(l, doc);
 }
 
 static void copy(char *to, size_t cap, const char *from)

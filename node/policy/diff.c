@@ -241,5 +241,6 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
     diff_number(out, "backoff.deliveries", from->backoff.deliveries, to->backoff.deliveries);
     policy_diff_rules(out, from->rules, to->rules);
     policy_diff_sites(out, from->sites, to->sites);
+    policy_diff_pools(out, from, to);
     return buf_err(out);
 }

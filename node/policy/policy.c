@@ -66,6 +66,7 @@ void policy_rele(struct policy *p)
     for (uint32_t i = 0; i < p->nlate_identity_accounts; i++)
         free(p->late_identity_accounts[i]);
     free(p->late_identity_accounts);
+    free(p->pools);
     shaping_rules_rele(p->rules);
     shaping_sites_free(p->sites);
     free(box_of(p));
@@ -87,7 +88,8 @@ int policy_parse(const char *name, struct span text, struct policy **out, struct
             policy_compile(&doc, &box->policy);
             box->policy.rules = policy_compile_rules(&doc);
             box->policy.sites = policy_compile_sites(&doc);
-            if (box->policy.rules != NULL && box->policy.sites != NULL) {
+            if (policy_compile_pools(&doc, &box->policy) && box->policy.rules != NULL &&
+                box->policy.sites != NULL) {
                 *out = &box->policy;
             } else {
                 policy_rele(&box->policy);

@@ -26,6 +26,19 @@ struct policy_warmup {
     bool step_back;
 };
 
+/* What is done with mail for a site for which every address of its pool rests. */
+enum policy_rested {
+    POLICY_RESTED_WAIT,
+    POLICY_RESTED_REROUTE, /* it goes out over another pool */
+    POLICY_RESTED_BOUNCE,
+    POLICY_RESTED_USE_ANY, /* it goes out all the same */
+};
+struct policy_pool {
+    char name[POLICY_LIMIT_NAME], to[POLICY_LIMIT_NAME]; /* to: of REROUTE */
+    int when_all_disabled;                               /* enum policy_rested */
+    int64_t after_ms;                                    /* so long all must have rested */
+};
+
 struct policy {
     struct policy_compiled compiled;
     struct {
@@ -72,6 +85,8 @@ struct policy {
         int64_t for_ms;      /* where a rule doesn't say; of other actions too */
         uint32_t deliveries; /* in a row end it; 0: only time does */
     } backoff;
+    struct policy_pool *pools; /* those of which the document says something */
+    uint32_t npools;
     struct shaping_sites *sites; /* the operators' and the built-in ones */
     struct shaping_rules *rules; /* about remote servers' replies: the operators' and the built-in ones */
 };
@@ -106,6 +121,9 @@ void policy_put_site(struct buf *out, const struct shaping_site *site);
  * `secret` (unless that is NULL). As it is when there is none. ERR_BAD: no YAML. */
 #define POLICY_HIDDEN "(hidden: docs/bounces.md)"
 int policy_hide(struct span text, struct buf *out, struct buf *secret);
+
+/* What the policy says of a pool, or NULL. */
+const struct policy_pool *policy_pool_find(const struct policy *p, struct span name);
 
 /* What differs, for people: "limits.account-hour.count: 200 -> 100", a line each; empty when nothing does. */
 int policy_diff(const struct policy *from, const struct policy *to, struct buf *out);

@@ -8,6 +8,7 @@
 #define POLICY_FILE_MAX (1u << 20) /* bytes of a document */
 #define POLICY_IDENTITIES_MAX 10000
 #define POLICY_RULES_MAX 1000 /* besides the built-in ones */
+#define POLICY_POOLS_MAX 1000
 #define POLICY_SITES_MAX 900  /* likewise */
 #define POLICY_SUPPRESSED_CLASSES (1u << 2) /* bulk, when none are named; of bounces likewise */
 
@@ -67,6 +68,11 @@ struct policy_doc_sender_rule {
     } repeat;
     bool dry_run;
 };
+struct policy_doc_pool {
+    char *name, *to;
+    int when_all_disabled; /* enum policy_rested */
+    int64_t after_ms;
+};
 struct policy_doc_class {
     uint32_t max_rcpts;
     char *pool;
@@ -112,6 +118,8 @@ struct policy_doc {
     struct policy_doc_sender_rule *sender_rules;
     uint32_t nsender_rules;
     uint32_t sender_credit;
+    struct policy_doc_pool *pools;
+    uint32_t npools;
     struct policy_doc_rule *rules;
     uint32_t nrules;
     bool default_rules;
@@ -128,6 +136,7 @@ struct policy_doc {
 
 extern const struct schema_map policy_map;      /* of struct policy_doc */
 extern const struct schema_map policy_rule_map; /* of struct policy_doc_rule; rules_table.c */
+extern const struct schema_map policy_pool_map; /* of struct policy_doc_pool; pools.c */
 extern const struct schema_map policy_site_map; /* of struct policy_doc_site; sites_table.c */
 extern const struct schema_map policy_sender_rule_map; /* of struct policy_doc_sender_rule; sender_rules.c */
 extern const struct schema_type type_choice; /* int: one of `names`, and one more; 0: was left out */
@@ -150,6 +159,10 @@ void policy_check_rules(struct schema_load *l, const struct policy_doc *doc);
 void policy_compile(struct policy_doc *doc, struct policy *out);
 /* Its rules, and the built-in ones that it does not replace or switch off. NULL: no memory. */
 struct shaping_rules *policy_compile_rules(const struct policy_doc *doc);
+void policy_check_pools(struct schema_load *l, const struct policy_doc *doc);
+/* Likewise its pools; false: no memory. */
+bool policy_compile_pools(const struct policy_doc *doc, struct policy *out);
+void policy_diff_pools(struct buf *out, const struct policy *from, const struct policy *to);
 void policy_check_sites(struct schema_load *l, const struct policy_doc *doc);
 /* Likewise its sites. */
 struct shaping_sites *policy_compile_sites(const struct policy_doc *doc);

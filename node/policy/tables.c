@@ -111,6 +111,7 @@ static const struct schema_field policy_fields[] = {
     VALUE(policy_doc, sender_credit, "sender_credit", u32, DEFAULT("10"), RANGE(1, 1000)),
     LIST(policy_doc, rules, "rules", .map = &policy_rule_map, COUNT(0, POLICY_RULES_MAX)),
     LIST(policy_doc, sites, "sites", .map = &policy_site_map, COUNT(0, POLICY_SITES_MAX)),
+    LIST(policy_doc, pools, "pools", .map = &policy_pool_map, COUNT(0, POLICY_POOLS_MAX)),
     GROUP("backoff", backoff_map),
     VALUE(policy_doc, default_rules, "default_rules", bool, DEFAULT("true")),
     VALUE(policy_doc, default_sites, "default_sites", bool, DEFAULT("true")),

@@ -74,8 +74,8 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
     [METRICS_TLS_HANDSHAKES] = COUNTER("tls_handshakes_total", "TLS handshakes by their outcome.", tls),
     [METRICS_AUTH] = COUNTER("auth_attempts_total", "AUTH commands by their result.", auth),
     [METRICS_REJECTED] = COUNTER("rejected_total", "Commands and messages refused.", stages),
-    [METRICS_CLIENT_CHECKS] = COUNTER("client_checks_total", "Recipients by what the reverse DNS of the relay client said.",
-                                      clients),
+    [METRICS_CLIENT_CHECKS] = COUNTER(
+        "client_checks_total", "Recipients by what the reverse DNS of the relay client said.", clients),
     [METRICS_MESSAGES_RECEIVED] = COUNTER("messages_received_total", "Messages accepted.", listeners),
     [METRICS_RECIPIENTS_RECEIVED] =
         COUNTER("recipients_received_total", "Recipients of messages accepted.", NULL),
@@ -116,6 +116,8 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
     [METRICS_GREYLIST_SITES] = GAUGE("greylist_sites", "Destinations known to greylist.", NULL),
     [METRICS_GREYLIST_ENDLESS] =
         GAUGE("greylist_sites_endless", "Of these: what they greylist is never taken.", NULL),
+    [METRICS_SITES_RESTED] =
+        GAUGE("sites_rested", "Destinations for which every address of a pool rests.", NULL),
     [METRICS_STS_POLICIES] = GAUGE("mta_sts_policies", "Domains of which an MTA-STS policy is kept.", NULL),
     [METRICS_BOUNCES] =
         COUNTER("bounces_total", "Recipients that were refused for good, at once or later, by why.", classes),

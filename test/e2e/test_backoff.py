@@ -272,3 +272,61 @@ def test_a_rule_moves_recipients_to_another_pool(make_cluster, make_sink, dns):
     assert sorted(e["recipient"] for e in events) == ["late@choosy.test", "moved@choosy.test"]
     assert all(e["text"].startswith("reroute from pool news to pool quiet: not from here") and e["pool"] == "news" and
                e["rule"] == "not-from-here" and e["code"] == 550 for e in events), events
+
+
+@pytest.mark.slow(15)
+def test_when_all_addresses_of_a_pool_rest(make_cluster, make_sink, dns):
+    """Mail goes to the node that has one which is awake; where there is none, what the policy says is done."""
+    bad = make_sink(["127.0.0.1"])
+    dns.mail_domain("blocking.test", "127.0.0.1")
+    dns.mail_domain("example.com", "127.0.0.1")
+    cluster = make_cluster(2, {"delivery": {"retry": ["1s"], "jitter": 0, "messages_per_connection": 1}})
+    first, second = cluster.nodes
+    rule = "rules:\n  - {name: go-away, match: go away, action: disable_source, for: 1h}\n"
+
+    def policy(when):
+        apply_policy(first, QUICK + rule + "pools:\n  - {name: news, when_all_disabled: " + when + "}\n")
+        await_applied(cluster.living())
+
+    def do(path, **body):
+        first.api("POST", f"/v1/{path}", body)
+        await_applied(cluster.living())
+
+    policy("reroute, to: quiet")
+    for pool, address, node in (("news", "127.0.0.21", first), ("news", "127.0.0.22", second),
+                                ("quiet", "127.0.0.23", second)):
+        if pool not in {p["name"] for p in first.api("GET", "/v1/pools")["pools"]}:
+            do("pools/add", name=pool)
+        do("ips/add", address=address, pool=pool, node=node.name)
+    do("pools/assign", pool="news", account=SENDER)
+    blocked = {"127.0.0.21"}
+    bad.hooks["rcpt"] = lambda s, a: "451 4.7.1 go away" if s.peer[0] in blocked and "blocking.test" in a else None
+
+    def came_from(recipient):
+        return next((m.session.peer[0] for m in bad.messages if m.recipients == [recipient]), None)
+
+    first.send("a@blocking.test")
+    wait_until("it goes out from the other node", lambda: came_from("a@blocking.test") == "127.0.0.22", 60)
+    blocked.add("127.0.0.22")
+    second.send("b@blocking.test")
+    wait_until("it goes out over the other pool", lambda: came_from("b@blocking.test") == "127.0.0.23", 60)
+    wait_until("the event is written", lambda: [e for e in second.events("shaping") if e["text"].startswith(
+        "all addresses rest: what waits is moved to pool quiet")])
+    assert "ALL OF A POOL'S REST for 1 site" in second.cli("status").stdout
+    assert second.api("GET", "/v1/status")["sites_rested"] == 1
+    policy("bounce, after: 1s")
+    second.send("c@blocking.test")
+    bounced = wait_until("it comes back", lambda: second.events("bounced"), 60)
+    assert bounced[0]["recipient"] == "c@blocking.test" and bounced[0]["enhanced"] == "5.4.4", bounced
+    blocked.clear()
+    policy("use_any")
+    second.send("d@blocking.test")
+    wait_until("it goes out all the same", lambda: came_from("d@blocking.test") == "127.0.0.22", 60)
+    policy("wait")
+    site = holds(second)[0]["site"]
+    second.send("e@blocking.test")
+    wait_until("it waits", lambda: any(r["state"] == "backoff" and r["queued"] == 1
+                                       for r in second.api("GET", "/v1/sites")["sites"]), 30)
+    first.cli("site", "resume", site)
+    wait_until("it goes", lambda: came_from("e@blocking.test"), 60)
+    wait_until("it is over", lambda: second.api("GET", "/v1/status")["sites_rested"] == 0, 30)

@@ -119,6 +119,11 @@ struct span dispatch_pool(const struct pool_view *v, const struct envelope *env,
     return pool_view_of(v, env->account, env->tenant, env->class);
 }
 
+bool egress_shaping_held(const struct egress *e, const struct queue_site *qs, const struct ip_addr *source)
+{
+    return egress_shaping_rests(e, qs, source);
+}
+
 bool conn_site_room(struct conn *c, const struct ip_addr *source)
 {
     (void)c;

@@ -326,12 +326,43 @@ static void test_where_else_than_warming(void **state)
     struct pool_view *v = view_with(true, list, 5);
     uint64_t node;
     for (uint64_t turn = 0; turn < 50; turn++) {
-        assert_int_equal(pool_view_reach_awake(v, SPAN_LIT("p"), turn, true, warms_cb, v, &node), POOL_ELSEWHERE);
+        assert_null(pool_view_choose_awake(v, SPAN_LIT("p"), 0, turn, true, warms_cb, v));
+        assert_true(pool_view_awake_elsewhere(v, SPAN_LIT("p"), turn, NULL, NULL, &node));
         assert_int_equal(node, THIRD);
-        assert_int_equal(pool_view_reach_awake(v, SPAN_LIT("q"), turn, true, warms_cb, v, &node), POOL_NOWHERE);
+        assert_false(pool_view_awake_elsewhere(v, SPAN_LIT("q"), turn, NULL, NULL, &node));
+        assert_int_equal(node, 0);
     }
-    assert_int_equal(pool_view_reach_awake(v, SPAN_LIT("p"), 0, true, NULL, NULL, &node), POOL_HERE);
+    assert_non_null(pool_view_choose_awake(v, SPAN_LIT("p"), 0, 0, true, NULL, NULL));
     assert_int_equal(pool_view_reach(v, SPAN_LIT("q"), 0, true, &node), POOL_HERE);
+    pool_view_rele(v);
+}
+
+static bool third_rests_cb(void *ctx, const struct ip_addr *addr)
+{
+    return pool_view_find(ctx, addr)->node == THIRD;
+}
+
+/* What rests for a site does so on whatever node it is. */
+static void test_where_else_than_resting(void **state)
+{
+    (void)state;
+    struct pool_address list[] = { address("192.0.2.1", "p", SELF), address("192.0.2.2", "p", OTHER),
+                                   address("192.0.2.3", "p", THIRD), address("192.0.2.4", "q", THIRD) };
+    struct pool_view *v = view_with(true, list, 4), *fewer = view_with(true, list, 3);
+    uint64_t node;
+    for (uint64_t turn = 0; turn < 50; turn++) {
+        assert_true(pool_view_awake_elsewhere(v, SPAN_LIT("p"), turn, third_rests_cb, v, &node));
+        assert_int_equal(node, OTHER);
+        assert_false(pool_view_awake_elsewhere(v, SPAN_LIT("q"), turn, third_rests_cb, v, &node));
+    }
+    assert_true(pool_view_has(v, SPAN_LIT("q")));
+    assert_false(pool_view_has(fewer, SPAN_LIT("q")));
+    assert_false(pool_view_has(NULL, SPAN_LIT("q")));
+    assert_true(pool_view_lost(v, fewer));
+    assert_true(pool_view_lost(v, NULL));
+    assert_false(pool_view_lost(fewer, v));
+    assert_false(pool_view_lost(NULL, v));
+    pool_view_rele(fewer);
     pool_view_rele(v);
 }
 
@@ -367,6 +398,7 @@ int main(void)
         cmocka_unit_test(test_nothing_before_the_first_session),
         cmocka_unit_test(test_where_else),
         cmocka_unit_test(test_where_else_than_warming),
+        cmocka_unit_test(test_where_else_than_resting),
         cmocka_unit_test(test_meters_live_as_long_as_somebody_looks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

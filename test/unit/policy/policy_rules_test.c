@@ -128,10 +128,44 @@ static void test_rules(void **state)
 
 /* Whatever can be written is taken by the machine. */
 
+static void test_pools(void **state)
+{
+    (void)state;
+    struct policy *none = parse("voters: 3\n");
+    struct policy *p = parse("pools:\n"
+                             "  - {name: news, when_all_disabled: reroute, to: quiet, after: 90s}\n"
+                             "  - {name: urgent, when_all_disabled: use_any}\n"
+                             "  - {name: idle, when_all_disabled: wait}\n"
+                             "  - {name: late, when_all_disabled: bounce, after: 4h}\n");
+    const struct policy_pool *pool = policy_pool_find(p, SPAN_LIT("news"));
+    assert_non_null(pool);
+    assert_int_equal(pool->when_all_disabled, POLICY_RESTED_REROUTE);
+    assert_string_equal(pool->to, "quiet");
+    assert_int_equal(pool->after_ms, 90000);
+    assert_int_equal(policy_pool_find(p, SPAN_LIT("late"))->when_all_disabled, POLICY_RESTED_BOUNCE);
+    assert_null(policy_pool_find(p, SPAN_LIT("quiet")));
+    struct buf out;
+    buf_init(&out, 65536);
+    assert_int_equal(policy_diff(none, p, &out), 0);
+    assert_int_equal(policy_diff(p, p, &out), 0);
+    assert_int_equal(policy_diff(p, none, &out), 0);
+    buf_put_char(&out, '\0');
+    assert_string_equal(out.data, "pools.news.when_all_disabled: wait -> reroute to pool quiet after 90s\n"
+                                  "pools.urgent.when_all_disabled: wait -> use_any\n"
+                                  "pools.late.when_all_disabled: wait -> bounce after 4h\n"
+                                  "pools.news.when_all_disabled: reroute to pool quiet after 90s -> wait\n"
+                                  "pools.urgent.when_all_disabled: use_any -> wait\n"
+                                  "pools.late.when_all_disabled: bounce after 4h -> wait\n");
+    buf_fini(&out);
+    policy_rele(p);
+    policy_rele(none);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_pools),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,7 +35,18 @@ static const struct {
     { "votes: 3\n", "p.yaml:1: unknown key \"votes\"; did you mean \"voters\"?\n" },
     { "colour: red\n", "p.yaml:1: unknown key \"colour\"; known here: limits, classes, session, voters, "
                        "when_cut_off, freeze, auth_guard, client_checks, late_identity, suppression, bounces, warmup, reputation, "
-                       "hook, sender_rules, sender_credit, rules, sites, backoff, default_rules, default_sites\n" },
+                       "hook, sender_rules, sender_credit, rules, sites, pools, backoff, default_rules, default_sites\n" },
+    { "pools:\n  - {name: a, when_all_disabled: reroute}\n  - {name: a, when_all_disabled: bounce, to: b}\n",
+      "p.yaml:2: pools[0].to: is required: the pool that mail is moved to\n"
+      "p.yaml:3: pools[1].name: is in the list already\n"
+      "p.yaml:3: pools[1].to: is for when_all_disabled: reroute only\n"
+      "p.yaml:3: pools[1].after: is required: how long all must have rested before mail is returned\n" },
+    { "pools:\n  - {name: a, when_all_disabled: reroute, to: a}\n  - {name: b, when_all_disabled: wait, "
+      "after: 1h}\n",
+      "p.yaml:2: pools[0].to: is the pool itself\n"
+      "p.yaml:3: pools[1].after: is for when_all_disabled: reroute and bounce only\n" },
+    { "pools:\n  - {name: a, when_all_disabled: stop}\n",
+      "p.yaml:2: pools[0].when_all_disabled: expected wait, reroute, bounce or use_any, got \"stop\"\n" },
     { "voters: 3\nvoters: 5\n", "p.yaml:2: \"voters\" is given twice; the first one is on line 1\n" },
     { "[a]: 3\n", "p.yaml:1: a key must be a single word\n" },
     { "voters:\n", "p.yaml:1: voters: has no value; give one or remove the key\n" },
