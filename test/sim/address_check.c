@@ -252,7 +252,8 @@ void address_check_applied(const struct sim_server *s)
 {
     for (uint32_t i = 0; i < s->effects.n; i++) {
         const struct machine_effect *e = &s->effects.items[i];
-        if (!e->is_result || e->command != COMMAND_RECORD_REPORT || e->result.err != 0)
+        bool report = e->command == COMMAND_RECORD_REPORT || e->command == COMMAND_SENDER_LOOK;
+        if (!e->is_result || !report || e->result.err != 0)
             continue;
         check_sums.reports++;
         for (uint32_t k = 0; k < nprocesses; k++)
