@@ -188,7 +188,7 @@ int cmd_dkim_generate(struct cli *c), cmd_dkim_dns(struct cli *c), cmd_dkim_chec
 int cmd_queue_list(struct cli *c), cmd_queue_show(struct cli *c), cmd_queue_cat(struct cli *c),
     cmd_queue_summary(struct cli *c), cmd_queue_retry(struct cli *c), cmd_queue_hold(struct cli *c),
     cmd_queue_release(struct cli *c), cmd_queue_bounce(struct cli *c), cmd_queue_delete(struct cli *c),
-    cmd_queue_move(struct cli *c), cmd_track(struct cli *c);
+    cmd_queue_move(struct cli *c), cmd_track(struct cli *c), cmd_privacy_export(struct cli *c);
 int cmd_transfer_list(struct cli *c), cmd_transfer_cancel(struct cli *c), cmd_transfer_take(struct cli *c), cmd_transfer_forget(struct cli *c),
     cmd_spool_adopt(struct cli *c);
 int cmd_events(struct cli *c), cmd_trace_client(struct cli *c), cmd_trace_server(struct cli *c), cmd_probe(struct cli *c);

@@ -1,4 +1,5 @@
 """Bounces: addresses that do not exist are not sent to again, on any node, whether that is said at once or later."""
+import json
 import pathlib
 
 import pytest
@@ -76,6 +77,12 @@ def test_what_does_not_exist_is_not_sent_to_again(cluster, sink):
         assert rcpt(node, "here@example.net")[0] == 250
         assert rcpt(node, GONE, "anna@shop.example")[0] == 250
         assert rcpt(node, GONE, "other@mall.example")[0] == 250
+    # what is kept about it is on the list, and in the history of the node that was told
+    done = wait_until("all answer", lambda: (d := two.cli("privacy", "export", GONE.upper(), "--json", check=False)) and
+                      d.returncode == 0 and d)
+    kept = json.loads(done.stdout)
+    assert [r["tenant"] for r in kept["suppressed"]] == ["shop.example"] and kept["sent"] == []
+    assert {(r["recipient"].lower(), r["state"]) for r in kept["received"]} == {(GONE, "bounced")}, kept
     # an operator lets it through, from any node
     assert "may be sent to again" in two.cli("suppression", "remove", GONE, "--tenant", "shop.example").stdout
     for node in cluster.nodes:

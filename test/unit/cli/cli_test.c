@@ -138,6 +138,10 @@ static void test_lists(void **state)
     assert_int_equal(run("track --message-id m1@example.com --since 2h"), CLI_OK);
     assert_int_equal(lines(r.out), 5);
     assert_int_equal(run("track 0000000000ZZ9"), CLI_NOT_FOUND);
+    assert_int_equal(run("privacy export anna@example.com"), CLI_OK);
+    expect_in(r.out, "sent");
+    expect_in(r.out, "received");
+    assert_int_equal(run("privacy export nobody"), CLI_USAGE);
 }
 
 static void test_show_escapes_what_peers_said(void **state)
