@@ -128,6 +128,9 @@ static void the_look_that_passes_it_acts(void **state)
     assert_int_equal(f.until_ms, w->now_ms + HOUR_MS);
     assert_true(span_eq(f.who, str("rule many")));
     assert_true(span_eq(f.reason, str("recipients 101 > 100 in 1h")));
+    assert_int_equal(thaw(w), 0);
+    look(w, 1, 2, &one); /* he was stopped for those before it, and let go */
+    assert_false(frozen(w, &f));
     world_free(w);
 }
 
