@@ -212,7 +212,7 @@ int cmd_cluster_backup(struct cli *c), cmd_cluster_restore(struct cli *c), cmd_c
 int cmd_pool_list(struct cli *c), cmd_pool_add(struct cli *c), cmd_pool_remove(struct cli *c),
     cmd_pool_assign(struct cli *c), cmd_pool_float(struct cli *c), cmd_pool_unassign(struct cli *c),
     cmd_ip_list(struct cli *c), cmd_ip_add(struct cli *c), cmd_ip_set(struct cli *c), cmd_ip_move(struct cli *c),
-    cmd_ip_warm(struct cli *c),
+    cmd_ip_warm(struct cli *c), cmd_ip_show(struct cli *c),
     cmd_ip_remove(struct cli *c);
 int cmd_policy_show(struct cli *c), cmd_policy_apply(struct cli *c), cmd_policy_diff(struct cli *c),
     cmd_policy_history(struct cli *c), cmd_policy_rollback(struct cli *c), cmd_policy_check(struct cli *c),

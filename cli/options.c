@@ -268,6 +268,12 @@ const struct cli_option cli_sender_top_options[] = {
     { "limit", "N", NULL, "at most so many (default 20)" },
     END,
 };
+const struct cli_option cli_ip_show_options[] = {
+    { "site", "NAME", NULL, "only this site" },
+    { "limit", "N", NULL, "at most so many sites (default 100)" },
+    { "local", NULL, NULL, "as this node alone saw it" },
+    END,
+};
 const struct cli_option cli_ip_warm_options[] = {
     { "site", "NAME", NULL, "with step: of this destination" },
     { "step", "N", NULL, "with step: where it stands, 0 being the first day" },

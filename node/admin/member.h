@@ -6,6 +6,7 @@
 
 #include "node/admin/call.h"
 
+#include <jansson.h>
 #include <netinet/in.h>
 
 /* Is this node in a cluster? */
@@ -32,6 +33,8 @@ int member_node(struct admin_call *c, const char *arg, uint64_t *id);
 struct span member_default_tenant(struct span account);
 /* The name of a node for people, or its id; reads the state: with machine_read_lock held. */
 void member_put_node(struct json_out *j, const char *key, const struct machine *m, uint64_t id);
+/* A source address's members; likewise. on_pools.c */
+void member_put_ip(struct json_out *j, const struct machine *m, const struct directory_ip *ip);
 
 const char *member_class_name(uint8_t class);
 int member_class(struct admin_call *c, const char *arg, uint8_t otherwise, uint8_t *out);
@@ -83,5 +86,8 @@ int member_ask_summary(struct admin_call *c);
 int member_ask_top(struct admin_call *c);
 int member_ask_events(struct admin_call *c);
 int member_ask_status(struct admin_call *c);
+/* The answers themselves: [{"node": name, "body": {...}}], and who is missing: [{"node": name, "reason": text}]. Both
+ * are the caller's, also after an error. */
+int member_ask(struct admin_call *c, json_t **answers, json_t **missing);
 
 #endif

@@ -114,6 +114,15 @@ static int ask(struct admin_call *c, const char *limit, struct asked *a)
     return err;
 }
 
+int member_ask(struct admin_call *c, json_t **answers, json_t **missing)
+{
+    struct asked a;
+    int err = ask(c, NULL, &a);
+    *answers = a.answers;
+    *missing = a.missing;
+    return err;
+}
+
 /* Takes `j`; writes it with "missing". */
 static int reply(struct admin_call *c, json_t *j, struct asked *a)
 {

@@ -196,23 +196,28 @@ static void put_state(struct json_out *j, const struct machine *m, const struct 
         member_put_node(j, "home", m, ip->home);
 }
 
+void member_put_ip(struct json_out *j, const struct machine *m, const struct directory_ip *ip)
+{
+    json_out_span(j, "address", ip->address);
+    json_out_opt(j, "pool", ip->pool);
+    member_put_node(j, "node", m, ip->node);
+    if (ip->next == DIRECTORY_NOBODY) /* it is being removed */
+        json_out_str(j, "next", "nobody");
+    else
+        member_put_node(j, "next", m, ip->next);
+    json_out_str(j, "use", ip->use >= 1 && ip->use <= 3 ? uses[ip->use] : "unknown");
+    json_out_u64(j, "weight", ip->weight);
+    json_out_opt(j, "ehlo", ip->ehlo);
+    put_state(j, m, ip);
+    json_out_u64(j, "version", ip->version);
+}
+
 static int on_ip(void *arg, const struct directory_ip *ip)
 {
     struct pool_rows *r = arg;
     struct json_out *j = &r->j;
     json_out_open(j, NULL, '{');
-    json_out_span(j, "address", ip->address);
-    json_out_opt(j, "pool", ip->pool);
-    member_put_node(j, "node", r->m, ip->node);
-    if (ip->next == DIRECTORY_NOBODY) /* it is being removed */
-        json_out_str(j, "next", "nobody");
-    else
-        member_put_node(j, "next", r->m, ip->next);
-    json_out_str(j, "use", ip->use >= 1 && ip->use <= 3 ? uses[ip->use] : "unknown");
-    json_out_u64(j, "weight", ip->weight);
-    json_out_opt(j, "ehlo", ip->ehlo);
-    put_state(j, r->m, ip);
-    json_out_u64(j, "version", ip->version);
+    member_put_ip(j, r->m, ip);
     json_out_close(j, '}');
     r->more = j->buf->len > ADMIN_PAGE_BYTES;
     return r->more;

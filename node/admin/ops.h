@@ -20,6 +20,7 @@
 
 #include "base/buf.h"
 #include "base/span.h"
+#include "node/bounce/class.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -292,6 +293,20 @@ struct admin_site_hold {
 };
 typedef int admin_hold_fn(void *arg, const struct admin_site_hold *row);
 
+enum { ADMIN_IP_HOUR, ADMIN_IP_DAY, ADMIN_IP_WINDOWS };
+struct admin_ip_counts { /* recipients */
+    uint64_t delivered, deferred, refused;
+    uint64_t meant[2][BOUNCE_CLASSES]; /* of those that were deferred, and refused: by what the reply meant */
+};
+/* What one site answered to a source address. */
+struct admin_ip_site {
+    struct span site;
+    struct admin_ip_counts windows[ADMIN_IP_WINDOWS];
+    struct span reply; /* the last one that deferred or refused; empty: none did */
+    int64_t reply_ms;
+};
+typedef int admin_ip_site_fn(void *arg, const struct admin_ip_site *row);
+
 struct admin_ip_row {
     struct span ip;          /* source address */
     struct span ehlo;        /* name we greet with */
@@ -457,6 +472,9 @@ struct admin_ops {
                      const char *source, int64_t for_ms, struct admin_error *e);
     /* Each configured source address, or only `ip`. Asks the DNS. */
     int (*ip_check)(void *ctx, const char *ip, admin_ip_fn *fn, void *arg, struct admin_error *e);
+    /* In order of site; `site` NULL: all. */
+    int (*ip_record)(void *ctx, const char *address, const char *site, admin_ip_site_fn *fn, void *arg,
+                     struct admin_error *e);
     /* What the DNS says of a sender's domain. Asks the DNS, for up to a minute. */
     int (*domain_check)(void *ctx, const struct admin_domain_check *q, admin_domain_fn *fn, void *arg,
                         struct admin_error *e);

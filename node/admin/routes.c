@@ -365,6 +365,8 @@ const struct admin_route admin_routes[] = {
     { "POST", "/v1/ips/set", admin_on_ip_set, admin_ip_set_params, 0, "change a source address" },
     { "POST", "/v1/ips/move", admin_on_ip_move, admin_ip_move_params, 0, "give an address to another node" },
     { "POST", "/v1/ips/remove", admin_on_ip_remove, admin_ip_params, 0, "remove a source address" },
+    { "GET", "/v1/ips/show", admin_on_ip_show, admin_ip_show_params, ADMIN_ROUTE_ASKED,
+      "what sites answer to a source address" },
     { "GET", "/v1/ips/warm", admin_on_ip_warm, admin_ip_params, 0, "an address's warm-up plan" },
     { "POST", "/v1/ips/warm/start", admin_on_ip_warm_start, admin_ip_params, 0,
       "begin a warm-up plan, or change it to what the policy says" },

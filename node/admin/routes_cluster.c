@@ -250,6 +250,13 @@ const struct admin_param admin_pool_unassign_params[] = { ASSIGNEE, END };
 
 #define ADDRESS NEEDED("address", "source address")
 const struct admin_param admin_ip_params[] = { ADDRESS, END };
+const struct admin_param admin_ip_show_params[] = {
+    ADDRESS,
+    TEXT("site", "only this site"),
+    NUMBER("limit", 1, ADMIN_ROWS_MAX, "sites at most, the busiest"),
+    CHOICE("scope", "cluster|local", "all nodes, or this one"),
+    END,
+};
 const struct admin_param admin_ip_add_params[] = {
     ADDRESS,
     NEEDED("pool", "its pool"),

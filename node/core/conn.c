@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "node/core/conn_grey.h"
 #include "node/core/egress_rested.h"
+#include "node/core/egress_rest.h"
 #include "node/core/node.h"
 #include "node/core/outcome.h"
 #include "node/core/report.h"
@@ -282,6 +283,7 @@ static void conn_settle(struct conn *c)
     conn_site_retry(c);
     conn_pool_settled(c);
     conn_warmup_settled(c);
+    conn_rest_settled(c);
     c->attempt = NULL;
     conn_release_body(c);
     outcome_settle(a, c);
@@ -320,6 +322,7 @@ static void conn_end(struct conn *c)
             conn_set_trouble(c, 421, "4.4.2", "the server ended the session");
         conn_target_failed(c, why == NULL ? SMTP_CLIENT_STAGE_BANNER : why->stage);
         conn_shaping_refused(c, why);
+        conn_rest_refused(c, why);
         if (smtp_client_retry_plain(c->client)) {
             c->plain = true;
             c->tried--;

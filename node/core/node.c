@@ -8,6 +8,7 @@
 #include "node/core/cluster.h"
 #include "node/core/dispatch.h"
 #include "node/core/egress.h"
+#include "node/core/egress_rest.h"
 #include "node/core/ingress.h"
 #include "node/core/greylist.h"
 #include "node/core/listener.h"
@@ -284,6 +285,8 @@ int node_start(struct node *n)
         err = sign_start(&n->signers, n->nworkers);
     if (err == 0)
         err = shaping_node_init(n);
+    if (err == 0)
+        err = egress_rest_node_init(n);
     if (err == 0 && (n->sites = sites_new(n->nworkers, sites_wake_cb, n)) == NULL)
         err = -ENOMEM;
     if (err == 0)
@@ -440,6 +443,7 @@ void node_stop(struct node *n, int64_t grace_ms)
         worker_fini(&n->workers[i]);
     sites_free(n->sites);
     shaping_node_fini(n);
+    egress_rest_node_fini(n);
     cluster_free(n->cluster);
     free(n->workers);
     watch_free(n->watch);

@@ -32,6 +32,7 @@ struct rpt;
 struct greylist;
 struct shaping_holds;
 struct sites;
+struct source_rest;
 struct sts;
 struct watch;
 
@@ -65,6 +66,7 @@ struct node {
         atomic_uint rested;      /* sites for which all addresses of a pool rest */
         struct egress_rested_site told[EGRESS_RESTED_MAX]; /* those, under the lock */
     } holds;
+    struct source_rest *rest; /* what sites answer to our source addresses: egress_rest.h */
     struct rpt *rpt;     /* TLS sessions of the day, counted */
     struct watch *watch; /* NULL until it runs */
     struct cluster *cluster;   /* NULL: standalone */

@@ -17,6 +17,7 @@
 #include "node/core/ops_events.h"
 #include "node/core/ops_live.h"
 #include "node/core/ops_look.h"
+#include "node/core/egress_rest.h"
 #include "node/core/ops_shaping.h"
 #include "node/core/probe.h"
 #include "node/core/sts.h"
@@ -257,6 +258,8 @@ static int ops_metrics(void *ctx, struct buf *out, struct admin_error *e)
     int err = metrics_render(n->metrics, out);
     if (err == 0 && n->cluster != NULL)
         err = cluster_pools_metrics(n->cluster, out);
+    if (err == 0)
+        err = egress_rest_metrics(n, out);
     return err == 0 ? 0 : admin_fail(e, err, "cannot render metrics: %s", err_text(err));
 }
 
@@ -366,6 +369,7 @@ void ops_fill(struct node *n, struct admin_ops *out)
         .top = ops_top,
         .site_list = ops_site_list,
         .site_holds = ops_site_holds,
+        .ip_record = ops_ip_record,
         .site_hold = ops_site_hold,
         .ip_check = ops_ip_check,
         .events = ops_events,

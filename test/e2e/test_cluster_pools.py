@@ -91,6 +91,12 @@ def test_the_address_and_its_name(single):
     single.send(node)
     wait_until("the refusal is counted", lambda: metric(node, "turnpike_source_refusals_total", address="127.0.0.2",
                                                         pool=NEWS, outcome="refused", **{"class": "block"}) == 1)
+    shown = node.api("GET", "/v1/ips/show?address=127.0.0.2")
+    assert (shown["pool"], shown["node"], shown["ehlo"], shown["missing"]) == (NEWS, node.name, "two.example.com", [])
+    record, = shown["sites"]
+    assert record["site"].startswith("mx:") and record["hour"]["delivered"] == 2 and record["day"]["refused"] == 1
+    assert record["hour"]["classes"] == {"block": {"deferred": 0, "refused": 1}}
+    assert "blocklist" in record["reply"] and "blocklist" in node.cli("ip", "show", "127.0.0.2").stdout
 
 
 def test_senders_without_a_pool_are_apart(single):

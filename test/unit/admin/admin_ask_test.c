@@ -160,6 +160,38 @@ static void test_top_and_status(void **state)
     json_decref(j);
 }
 
+static void test_ip_show(void **state)
+{
+    (void)state;
+    peer("node-b", 0, 200,
+         "{\"sites\":[{\"site\":\"slow.test\",\"hour\":{\"delivered\":0,\"deferred\":0,\"refused\":0,\"classes\":{}},"
+         "\"day\":{\"delivered\":0,\"deferred\":0,\"refused\":20,\"classes\":{\"block\":{\"deferred\":0,\"refused\":19},"
+         "\"content\":{\"deferred\":0,\"refused\":1}}},\"reply\":\"550 later\",\"reply_ms\":1700000000001}],"
+         "\"holds\":[{\"site\":\"news/slow.test\",\"action\":\"disable_source\"}]}");
+    peer("node-c", ERR_TIMEOUT, 0, "");
+    json_t *j = get_json("/v1/ips/show?address=192.0.2.1");
+    const json_t *slow = json_array_get(json_object_get(j, "sites"), 0), *day = json_object_get(slow, "day");
+    assert_string_equal(text(slow, "site"), "slow.test"); /* the busiest first */
+    assert_int_equal(number(day, "refused"), 21);
+    assert_int_equal(number(json_object_get(json_object_get(day, "classes"), "block"), "refused"), 20);
+    assert_int_equal(number(json_object_get(json_object_get(day, "classes"), "content"), "refused"), 1);
+    assert_int_equal(number(json_object_get(json_object_get(day, "classes"), "rate"), "deferred"), 2);
+    assert_true(json_real_value(json_object_get(day, "refused_share")) == 0.875); /* of 24 */
+    assert_string_equal(text(slow, "reply"), "550 later");
+    assert_int_equal(json_array_size(json_object_get(j, "sites")), 2);
+    assert_int_equal(json_array_size(json_object_get(j, "holds")), 1);
+    assert_non_null(missing(j, "node-c"));
+    json_decref(j);
+    j = get_json("/v1/ips/show?address=192.0.2.1&site=slow.test&scope=local");
+    assert_int_equal(json_array_size(json_object_get(j, "sites")), 1);
+    assert_non_null(strstr(text(json_array_get(json_object_get(j, "sites"), 0), "reply"), "listed"));
+    json_decref(j);
+    j = get_json("/v1/ips/show?address=192.0.2.7&scope=local");
+    assert_int_equal(json_array_size(json_object_get(j, "sites")), 0);
+    json_decref(j);
+    cluster->npeers = 0;
+}
+
 static void expect_answer(const char *path, int status, const char *part)
 {
     struct buf body;
@@ -224,6 +256,7 @@ int main(void)
         MEMBER(test_queue_is_joined_in_its_order),
         MEMBER(test_summary_is_added_up),
         MEMBER(test_top_and_status),
+        MEMBER(test_ip_show),
         MEMBER(test_what_nodes_may_ask),
         MEMBER(test_odd_names_survive),
     };

@@ -341,32 +341,6 @@ static int on_sites(void *ctx, const char *state, const char *after, uint32_t li
     return 0;
 }
 
-static int on_ip_check(void *ctx, const char *ip, admin_ip_fn *fn, void *arg, struct admin_error *e)
-{
-    LOCKED((struct fake_node *)ctx);
-    (void)ctx;
-    const struct admin_ip_row rows[] = {
-        { .ip = SPAN_LIT("192.0.2.1"),
-          .ehlo = SPAN_LIT("out1.example.com"),
-          .ptr = SPAN_LIT("out1.example.com"),
-          .addresses = SPAN_LIT("192.0.2.1"),
-          .bound = true,
-          .ptr_ok = true,
-          .forward_ok = true },
-        { .ip = SPAN_LIT("192.0.2.2"),
-          .ehlo = SPAN_LIT("out2.example.com"),
-          .bound = true,
-          .problem = SPAN_LIT("no PTR record: make one for 192.0.2.2 that says out2.example.com") },
-    };
-    uint32_t n = 0;
-    for (int i = 0; i < 2; i++)
-        if (ip == NULL || span_eq(span_str(ip), rows[i].ip)) {
-            fn(arg, &rows[i]);
-            n++;
-        }
-    return n > 0 ? 0 : admin_fail(e, ERR_NOT_FOUND, "%s is no source address of this node", ip);
-}
-
 static int on_domain_check(void *ctx, const struct admin_domain_check *q, admin_domain_fn *fn, void *arg,
                            struct admin_error *e)
 {
@@ -621,7 +595,8 @@ void fake_node_ops(struct fake_node *f, struct admin_ops *ops)
         .track = on_track,
         .top = on_top,
         .site_list = on_sites,
-        .ip_check = on_ip_check,
+        .ip_record = fake_ip_record,
+        .ip_check = fake_ip_check,
         .domain_check = on_domain_check,
         .trace_start = on_trace_start,
         .trace_stop = on_trace_stop,

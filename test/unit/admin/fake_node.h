@@ -56,4 +56,8 @@ void fake_server_start(struct fake_server *s, uint32_t request_ms);
 void fake_server_start_in(struct fake_server *s, bool member);
 void fake_server_stop(struct fake_server *s);
 
+int fake_ip_record(void *ctx, const char *address, const char *site, admin_ip_site_fn *fn, void *arg,
+                   struct admin_error *e);
+int fake_ip_check(void *ctx, const char *ip, admin_ip_fn *fn, void *arg, struct admin_error *e);
+
 #endif
