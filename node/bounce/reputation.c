@@ -40,6 +40,11 @@ enum reputation_tier reputation_next(const struct reputation_rules *rules,
     return held && !(enough && worse(next, tier)) ? tier : next;
 }
 
+bool reputation_rests(const struct reputation_rest *rules, uint64_t answered, uint64_t against)
+{
+    return rules->enabled && answered >= rules->at_least && against > 0 && against * 100 >= answered * rules->refused_pct;
+}
+
 void reputation_words(const struct reputation_counts *c, char *out, size_t n)
 {
     uint64_t all = ended(c);

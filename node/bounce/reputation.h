@@ -32,4 +32,19 @@ enum reputation_tier reputation_next(const struct reputation_rules *rules,
 /* "12.3% of 1200 bounced, 0.1% complaints". */
 void reputation_words(const struct reputation_counts *counts, char *out, size_t n);
 
+/* ---- source addresses ---------------------------------------------------------------------------------- */
+
+/* When an address is to rest for a site: policy, reputation.addresses. */
+struct reputation_rest {
+    bool enabled;
+    uint32_t refused_pct; /* of at least */
+    uint32_t at_least;    /* recipients that the site answered for within */
+    int64_t within_ms;
+    uint32_t classes; /* bits 1 << enum bounce_class: what counts against the address */
+    int64_t rest_ms;
+    uint32_t first; /* messages after the rest, before it is looked what became of them */
+};
+/* `answered`: without what was greylisted; `against`: of these. Enough is known, and it is bad enough. */
+bool reputation_rests(const struct reputation_rest *rules, uint64_t answered, uint64_t against);
+
 #endif

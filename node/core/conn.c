@@ -235,7 +235,8 @@ static bool conn_mail(struct conn *c)
         c->moving = false;
     }
     if (c->site == NULL || e->stopping || c->config != e->w->config || !conn_pool_stays(c) ||
-        conn_shaping_rests(c) || !conn_site_stays(c) || !conn_warmup_take(c)) {
+        conn_shaping_rests(c) || !conn_site_stays(c) || !conn_rest_take(c) || !conn_warmup_take(c)) {
+        conn_rest_untake(c);
         conn_grey_give_back(c);
         conn_quit(&c->qc);
         return false;
@@ -249,6 +250,7 @@ static bool conn_mail(struct conn *c)
         struct queue_item *item = kept ? c->attempt->item : queue_take(e->queue, &c->qc, egress_now_ms(e));
         if (item == NULL) {
             conn_warmup_untake(c);
+            conn_rest_untake(c);
             if (now)
                 conn_site_unsent(c);
             conn_rest(c);
@@ -268,6 +270,7 @@ static bool conn_mail(struct conn *c)
             continue;
         if (err == 0 || err == -ENOMEM) {
             conn_warmup_untake(c);
+            conn_rest_untake(c);
             conn_quit(&c->qc);
             return false;
         }
@@ -322,7 +325,6 @@ static void conn_end(struct conn *c)
             conn_set_trouble(c, 421, "4.4.2", "the server ended the session");
         conn_target_failed(c, why == NULL ? SMTP_CLIENT_STAGE_BANNER : why->stage);
         conn_shaping_refused(c, why);
-        conn_rest_refused(c, why);
         if (smtp_client_retry_plain(c->client)) {
             c->plain = true;
             c->tried--;

@@ -63,6 +63,7 @@ struct conn {
     bool moving;                /* to that address, with an item in hand */
     bool floating;              /* it may be used with a valid session only */
     uint64_t session;           /* this one, when the address was chosen; 0: there was none */
+    bool on_trial;              /* the message in hand is one of its address's trial: egress_rest.h */
     bool warming;               /* the message in hand is one of its address's day: token */
     struct warmup_token token;
     int64_t cut_ms;             /* loop time: ends by then, the address was taken away; 0: was not */

@@ -1,5 +1,6 @@
 /* Greylisted mail keeps its source address: see conn_grey.h. */
 #include "node/core/conn_grey.h"
+#include "node/core/egress_rest.h"
 
 #include "node/core/cluster.h"
 #include "node/core/conn.h"
@@ -122,6 +123,7 @@ bool conn_grey_moves(struct conn *c)
         !target_for(c, a->pin.family, a->pin_host, &first))
         return false;
     conn_warmup_untake(c); /* of the address that it leaves */
+    conn_rest_untake(c);
     conn_site_unsent(c);
     c->pin = a->pin;
     c->first = first;

@@ -8,6 +8,7 @@
 #include "node/core/conn_grey.h"
 #include "node/core/dispatch.h"
 #include "node/core/egress_rested.h"
+#include "node/core/egress_rest.h"
 #include "node/core/node.h"
 #include "node/core/report.h"
 #include "node/policy/policy.h"
@@ -83,20 +84,32 @@ bool egress_shaping_rests(const struct egress *e, const struct queue_site *qs, c
     return (site == NULL || site->rested != POLICY_RESTED_USE_ANY) && egress_shaping_held(e, qs, source);
 }
 
-bool egress_shaping_held(const struct egress *e, const struct queue_site *qs, const struct ip_addr *source)
+enum egress_hold egress_shaping_hold(const struct egress *e, const struct queue_site *qs, const struct ip_addr *source)
 {
     char text[IP_TEXT_MAX];
+    enum egress_hold held = EGRESS_FREE;
     if (!holds_any(e) || source->family == 0)
-        return false;
+        return held;
     struct keys keys = keys_of(qs);
+    const struct span all[] = { keys.own, keys.shared, SPAN_LIT(EGRESS_ALL_SITES) };
     struct span addr = span_str(ip_addr_format(source, text));
     int64_t now = egress_now_ms(e);
     const struct shaping_holds *h = holds_lock(e);
-    bool rests =
-        shaping_hold_find(h, keys.own, SHAPING_DISABLE_SOURCE, addr, now) != NULL ||
-        (keys.shared.n > 0 && shaping_hold_find(h, keys.shared, SHAPING_DISABLE_SOURCE, addr, now) != NULL);
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        const struct shaping_hold *x =
+            all[i].n == 0 ? NULL : shaping_hold_find(h, all[i], SHAPING_DISABLE_SOURCE, addr, now);
+        if (x != NULL && held != EGRESS_HELD)
+            held = egress_rest_ours(x->rule) ? EGRESS_RESTS : EGRESS_HELD;
+    }
     holds_unlock(e);
-    return rests;
+    return held;
+}
+
+bool egress_shaping_held(const struct egress *e, const struct queue_site *qs, const struct ip_addr *source)
+{
+    enum egress_hold held = egress_shaping_hold(e, qs, source);
+    return held == EGRESS_HELD ||
+           ((held == EGRESS_RESTS || egress_rest_limited(e, qs, source)) && egress_rest_others(e, qs, source));
 }
 
 struct in_force {
@@ -274,9 +287,25 @@ static bool put(struct egress *e, const struct shaping_hold *hold)
     holds_unlock(e);
     if (!fresh)
         return false;
+    egress_rest_begun(e->w->node, hold);
     report_shaping(e->w, hold);
     changed(e, hold->key);
     return true;
+}
+
+static struct span by_us(const struct worker *w)
+{
+    struct span name = span_str(w->config->name);
+    return span_of(name.p, name.n > SHAPING_BY_MAX ? SHAPING_BY_MAX : name.n);
+}
+
+bool egress_shaping_put(struct egress *e, struct shaping_hold *hold)
+{
+    bool fresh = put(e, hold);
+    hold->by = by_us(e->w);
+    if (fresh && e->w->node->cluster != NULL)
+        cluster_shaping_tell(e->w->node->cluster, hold);
+    return fresh;
 }
 
 /* ---- one reply ----------------------------------------------------------------------------------------- */
@@ -335,12 +364,6 @@ static const struct shaping_rule *rule_of(struct asked *a, const struct smtp_cli
     return found < 0 ? NULL : shaping_rules_at(a->policy->rules, (uint32_t)found);
 }
 
-static struct span by_us(const struct worker *w)
-{
-    struct span name = span_str(w->config->name);
-    return span_of(name.p, name.n > SHAPING_BY_MAX ? SHAPING_BY_MAX : name.n);
-}
-
 static void hold_site(struct asked *a, const struct shaping_rule *rule, const struct smtp_client_result *r)
 {
     struct egress *e = a->c->e;
@@ -357,10 +380,7 @@ static void hold_site(struct asked *a, const struct shaping_rule *rule, const st
         hold.source = span_str(a->source);
     else if (rule->action == SHAPING_BACKOFF)
         hold.deliveries = a->policy->backoff.deliveries;
-    bool fresh = put(e, &hold);
-    hold.by = by_us(e->w);
-    if (fresh && e->w->node->cluster != NULL)
-        cluster_shaping_tell(e->w->node->cluster, &hold);
+    (void)egress_shaping_put(e, &hold);
     buf_fini(&reply);
 }
 
@@ -496,6 +516,7 @@ void conn_shaping_results(struct conn *c)
 void conn_shaping_refused(struct conn *c, const struct smtp_client_result *why)
 {
     struct asked a;
+    conn_rest_refused(c, why);
     if (why == NULL || why->local || why->reply.code < 400 || !begin(&a, c))
         return;
     struct smtp_client_result r = *why;
@@ -506,7 +527,7 @@ void conn_shaping_refused(struct conn *c, const struct smtp_client_result *why)
 bool conn_shaping_rests(const struct conn *c)
 {
     struct ip_addr addr = { 0 };
-    if (c->site == NULL || !holds_any(c->e))
+    if (c->site == NULL || (!holds_any(c->e) && !egress_rest_trials(c->e)))
         return false;
     if (c->meter != NULL)
         addr = c->source_addr;
@@ -534,6 +555,7 @@ static void end(struct egress *e, const struct shaping_hold *hold)
     e->shaping.resumed[at].at_ms = egress_now_ms(e);
     uint32_t n = shaping_hold_end(holds_lock(e), hold->key, -1, hold->source);
     holds_unlock(e);
+    egress_rest_ended(e->w->node, hold);
     if (n == 0)
         return;
     snprintf(ended.key, sizeof ended.key, "%.*s", (int)hold->key.n, hold->key.p);

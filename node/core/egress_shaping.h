@@ -41,6 +41,13 @@ void egress_shaping_free(struct egress *e);
 void egress_shaping_added(struct egress *e, struct span key);
 /* The queue has joined a site, and has another policy's limits: what is in force for that holds for it. */
 void egress_shaping_joined(struct egress_site *site);
+/* What is in force against a source address for the queue's site. EGRESS_RESTS: its record or a list of bad addresses
+ * asks for it (egress_rest.h), which binds only while the pool has another one. */
+enum egress_hold { EGRESS_FREE, EGRESS_RESTS, EGRESS_HELD };
+#define EGRESS_ALL_SITES "*" /* key of what is in force for all sites */
+enum egress_hold egress_shaping_hold(const struct egress *e, const struct queue_site *qs, const struct ip_addr *source);
+/* Puts it in force, on all nodes. False: it was, and lasts longer. */
+bool egress_shaping_put(struct egress *e, struct shaping_hold *hold);
 /* Does this source address rest for the queue's site? */
 bool egress_shaping_rests(const struct egress *e, const struct queue_site *qs, const struct ip_addr *source);
 

@@ -189,13 +189,7 @@ static void count(struct row *row, const struct source_answer *a, int64_t now_ms
 
 /* ---- judging ------------------------------------------------------------------------------------------- */
 
-bool source_record_is_bad(const struct source_rest_rules *rules, const struct source_judged *j)
-{
-    return rules->enabled && j->answered >= rules->at_least && j->against > 0 &&
-           j->against * 100 >= j->answered * rules->refused_pct;
-}
-
-static void turn_judged(struct judged *j, const struct source_rest_rules *rules, int64_t now_ms)
+static void turn_judged(struct judged *j, const struct reputation_rest *rules, int64_t now_ms)
 {
     int64_t slice_ms = rules->within_ms / JUDGED_SLICES > 0 ? rules->within_ms / JUDGED_SLICES : 1;
     int64_t slice = now_ms / slice_ms;
@@ -207,8 +201,8 @@ static void turn_judged(struct judged *j, const struct source_rest_rules *rules,
     }
 }
 
-static void count_judged(struct row *row, const struct source_answer *a,
-                         const struct source_rest_rules *rules, int64_t now_ms)
+static void count_judged(struct row *row, const struct source_answer *a, const struct reputation_rest *rules,
+                         int64_t now_ms)
 {
     if (a->outcome != SOURCE_DELIVERED && a->class == BOUNCE_GREYLIST)
         return;
@@ -222,7 +216,7 @@ static void count_judged(struct row *row, const struct source_answer *a,
 }
 
 void source_record_add(struct source_records *r, const struct ip_addr *addr, struct span site,
-                       const struct source_answer *answer, const struct source_rest_rules *rules,
+                       const struct source_answer *answer, const struct reputation_rest *rules,
                        int64_t now_ms)
 {
     struct name name = name_of(addr, site);
@@ -237,7 +231,7 @@ void source_record_add(struct source_records *r, const struct ip_addr *addr, str
 }
 
 void source_record_judge(struct source_records *r, const struct ip_addr *addr, struct span site,
-                         const struct source_rest_rules *rules, int64_t now_ms, struct source_judged *out)
+                         const struct reputation_rest *rules, int64_t now_ms, struct source_judged *out)
 {
     struct name name = name_of(addr, site);
     pthread_mutex_lock(&r->lock);

@@ -10,6 +10,7 @@
 
 #include "base/span.h"
 #include "node/bounce/class.h"
+#include "node/bounce/reputation.h"
 #include "node/net/ip.h"
 
 #include <stdbool.h>
@@ -26,23 +27,10 @@ struct source_counts {
     uint64_t meant[2][BOUNCE_CLASSES]; /* of those that were deferred, and refused: by what the reply meant */
 };
 
-/* When an address is to rest: policy, reputation.addresses. */
-struct source_rest_rules {
-    bool enabled;
-    uint32_t refused_pct; /* of at least */
-    uint32_t at_least;    /* recipients that the site answered for within */
-    int64_t within_ms;
-    uint32_t classes; /* bits 1 << enum bounce_class: what counts against the address */
-    int64_t rest_ms;
-    uint32_t first; /* messages after the rest, before it is looked what became of them */
-};
-
 /* Answered for, without what was greylisted; and of these, against the address. */
 struct source_judged {
     uint64_t answered, against;
 };
-/* Enough is known, and it is bad enough. Pure. */
-bool source_record_is_bad(const struct source_rest_rules *rules, const struct source_judged *judged);
 
 struct source_records;
 struct source_records *source_records_new(uint32_t rows_max); /* NULL: no memory */
@@ -56,11 +44,11 @@ struct source_answer {
 };
 /* `rules` NULL: nothing is judged. */
 void source_record_add(struct source_records *r, const struct ip_addr *addr, struct span site,
-                       const struct source_answer *answer, const struct source_rest_rules *rules,
+                       const struct source_answer *answer, const struct reputation_rest *rules,
                        int64_t now_ms);
 /* Adds to *out what the rules are held against. */
 void source_record_judge(struct source_records *r, const struct ip_addr *addr, struct span site,
-                         const struct source_rest_rules *rules, int64_t now_ms, struct source_judged *out);
+                         const struct reputation_rest *rules, int64_t now_ms, struct source_judged *out);
 /* It is judged anew: by what comes from now on. */
 void source_record_renew(struct source_records *r, const struct ip_addr *addr, struct span site);
 

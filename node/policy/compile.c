@@ -1,5 +1,6 @@
 /* Rules between the policy's keys, and what the machine gets of it. Pure. */
 #include "base/ensure.h"
+#include "node/bounce/class.h"
 #include "node/policy/policy_impl.h"
 
 #include <stdio.h>
@@ -174,6 +175,17 @@ static void compile_reputation(const struct policy_doc *doc, struct policy *out)
                                                        .hold_ms = doc->reputation.hold_ms };
 }
 
+static void compile_rest(const struct policy_doc *doc, struct reputation_rest *out)
+{
+    static const enum bounce_class named[] = { BOUNCE_BLOCK, BOUNCE_POLICY, BOUNCE_RATE, BOUNCE_CONTENT, BOUNCE_OTHER };
+    *out = doc->rest.rules;
+    out->classes = 0;
+    for (uint32_t i = 0; i < doc->rest.nclasses; i++)
+        out->classes |= 1u << named[doc->rest.classes[i]];
+    if (doc->rest.nclasses == 0)
+        out->classes = 1u << BOUNCE_BLOCK | 1u << BOUNCE_POLICY;
+}
+
 void policy_compile(struct policy_doc *doc, struct policy *out)
 {
     struct policy_compiled *c = &out->compiled;
@@ -216,6 +228,7 @@ void policy_compile(struct policy_doc *doc, struct policy *out)
     compile_bounces(doc, out);
     out->warmup = doc->warmup;
     compile_reputation(doc, out);
+    compile_rest(doc, &out->reputation.addresses);
     copy(out->hook, sizeof out->hook, doc->hook);
     policy_compile_sender_rules(doc, c);
     out->sender_credit = doc->sender_credit;

@@ -1,6 +1,7 @@
 /* What differs between two policies, for people: a line each, by key. Pure. */
 #include "base/text.h"
 #include "node/config/net.h"
+#include "node/bounce/class.h"
 #include "node/policy/policy_impl.h"
 
 #include <inttypes.h>
@@ -186,6 +187,29 @@ static void diff_client_checks(struct buf *out, const struct config_client_check
         diff_text(out, "client_checks.exempt", nets[0], nets[1]);
 }
 
+static const char *rest_classes(uint32_t bits, char out[128])
+{
+    out[0] = '\0';
+    for (int i = 0; i < BOUNCE_CLASSES; i++) {
+        size_t n = strlen(out);
+        if (bits & (1u << i))
+            snprintf(out + n, 128 - n, "%s%s", n > 0 ? ", " : "", bounce_class_name((enum bounce_class)i));
+    }
+    return out;
+}
+
+static void diff_rest(struct buf *out, const struct reputation_rest *a, const struct reputation_rest *b)
+{
+    char x[128], y[128];
+    diff_text(out, "reputation.addresses.enabled", a->enabled ? "true" : "false", b->enabled ? "true" : "false");
+    diff_number(out, "reputation.addresses.rest_when.refused_share", a->refused_pct, b->refused_pct);
+    diff_number(out, "reputation.addresses.rest_when.at_least", a->at_least, b->at_least);
+    diff_duration(out, "reputation.addresses.rest_when.within", a->within_ms, b->within_ms);
+    diff_text(out, "reputation.addresses.rest_when.classes", rest_classes(a->classes, x), rest_classes(b->classes, y));
+    diff_duration(out, "reputation.addresses.rest_for", a->rest_ms, b->rest_ms);
+    diff_number(out, "reputation.addresses.return_first", a->first, b->first);
+}
+
 int policy_diff(const struct policy *from, const struct policy *to, struct buf *out)
 {
     const struct policy_compiled *a = &from->compiled, *b = &to->compiled;
@@ -231,6 +255,7 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
         buf_put_str(out, "bounces.key: is another one\n");
     diff_warmup(out, &from->warmup, &to->warmup);
     diff_reputation(out, from, to);
+    diff_rest(out, &from->reputation.addresses, &to->reputation.addresses);
     diff_text(out, "hook", from->hook, to->hook);
     policy_diff_sender_rules(out, a, b);
     diff_number(out, "sender_credit", from->sender_credit, to->sender_credit);

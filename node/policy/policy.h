@@ -74,6 +74,7 @@ struct policy {
         char good_pool[POLICY_LIMIT_NAME]; /* in place of the class's; "": that */
         char poor_pool[POLICY_LIMIT_NAME];
         struct reputation_rules rules;
+        struct reputation_rest addresses;
     } reputation;
     uint32_t sender_credit; /* recipients of a sender that a node lets go before the cluster knows of them */
     char hook[256]; /* program that is run when this node starts or stops serving; "": none */

@@ -114,6 +114,11 @@ struct policy_doc {
         uint32_t minimum, good_bounces, good_complaints, poor_bounces, poor_complaints;
         int64_t hold_ms;
     } reputation;
+    struct {
+        struct reputation_rest rules; /* but for the classes */
+        int *classes;                 /* of policy_rest_class_names */
+        uint32_t nclasses;            /* 0: block, policy */
+    } rest;
     char *hook;
     struct policy_doc_sender_rule *sender_rules;
     uint32_t nsender_rules;
@@ -144,6 +149,7 @@ extern const struct schema_type type_site;   /* char *: of shaping_site_match */
 extern const char *const policy_class_names[POLICY_CLASSES + 1];
 extern const char *const policy_scope_names[3];
 extern const char *const policy_mode_names[5];
+extern const char *const policy_rest_class_names[6];
 
 /* Reads and checks; faults go to `errors`. On success the caller frees with schema_fini. */
 int policy_document_read(const char *name, struct span text, struct policy_doc *out,

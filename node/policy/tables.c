@@ -62,6 +62,19 @@ TABLE(bounces, policy_doc, VALUE(policy_doc, bounces.domain, "domain", host),
               COUNT(1, POLICY_CLASSES)),
       VALUE(policy_doc, bounces.life_ms, "life", duration, DEFAULT("30d"), RANGE(DAY, 365 * DAY)));
 
+const char *const policy_rest_class_names[6] = { "block", "policy", "rate", "content", "other", NULL };
+
+TABLE(rest_when, policy_doc,
+      VALUE(policy_doc, rest.rules.refused_pct, "refused_share", u32, DEFAULT("50"), RANGE(1, 100)),
+      VALUE(policy_doc, rest.rules.at_least, "at_least", u32, DEFAULT("50"), RANGE(1, 1000000)),
+      VALUE(policy_doc, rest.rules.within_ms, "within", duration, DEFAULT("1h"), RANGE(MINUTE, DAY)),
+      LIST_IN(policy_doc, rest, classes, "classes", TYPE(enum), .names = policy_rest_class_names, COUNT(1, 5)));
+
+TABLE(addresses, policy_doc, VALUE(policy_doc, rest.rules.enabled, "enabled", bool, DEFAULT("false")),
+      GROUP("rest_when", rest_when_map),
+      VALUE(policy_doc, rest.rules.rest_ms, "rest_for", duration, DEFAULT("2h"), RANGE(SEC, 7 * DAY)),
+      VALUE(policy_doc, rest.rules.first, "return_first", u32, DEFAULT("10"), RANGE(1, 10000)));
+
 static const char *const windows[] = { "1h", "24h", "7d", NULL };
 
 TABLE(reputation, policy_doc, VALUE(policy_doc, reputation.enabled, "enabled", bool, DEFAULT("false")),
@@ -73,7 +86,8 @@ TABLE(reputation, policy_doc, VALUE(policy_doc, reputation.enabled, "enabled", b
       VALUE(policy_doc, reputation.good_bounces, "good_bounces", u32, DEFAULT("10"), RANGE(0, 1000)),
       VALUE(policy_doc, reputation.good_complaints, "good_complaints", u32, DEFAULT("1"), RANGE(0, 1000)),
       VALUE(policy_doc, reputation.poor_bounces, "poor_bounces", u32, DEFAULT("100"), RANGE(0, 1000)),
-      VALUE(policy_doc, reputation.poor_complaints, "poor_complaints", u32, DEFAULT("5"), RANGE(0, 1000)));
+      VALUE(policy_doc, reputation.poor_complaints, "poor_complaints", u32, DEFAULT("5"), RANGE(0, 1000)),
+      GROUP("addresses", addresses_map));
 
 TABLE(backoff, policy_doc,
       VALUE(policy_doc, backoff.connections, "connections", u32, DEFAULT("1"), RANGE(1, 1000)),

@@ -16,11 +16,11 @@
 #define NOW (INT64_C(20000) * 86400000)
 #define SITE SPAN_LIT("google")
 
-static const struct source_rest_rules rules = { .enabled = true,
-                                                .refused_pct = 50,
-                                                .at_least = 10,
-                                                .within_ms = 60 * MINUTE,
-                                                .classes = 1u << BOUNCE_BLOCK | 1u << BOUNCE_POLICY };
+static const struct reputation_rest rules = { .enabled = true,
+                                              .refused_pct = 50,
+                                              .at_least = 10,
+                                              .within_ms = 60 * MINUTE,
+                                              .classes = 1u << BOUNCE_BLOCK | 1u << BOUNCE_POLICY };
 
 static struct ip_addr address(const char *text)
 {
@@ -117,7 +117,7 @@ static void judging(void **state)
     refused(r, &a, BOUNCE_BLOCK, 9, NOW);
     struct source_judged j = judged(r, &a, NOW);
     assert_int_equal(j.against, 9);
-    assert_false(source_record_is_bad(&rules, &j)); /* too few to tell */
+    assert_false(reputation_rests(&rules, j.answered, j.against)); /* too few to tell */
     refused(r, &a, BOUNCE_GREYLIST, 5, NOW);
     j = judged(r, &a, NOW);
     assert_int_equal(j.answered, 9); /* it says nothing */
@@ -125,13 +125,13 @@ static void judging(void **state)
     j = judged(r, &a, NOW);
     assert_int_equal(j.answered, 10);
     assert_int_equal(j.against, 9); /* not the address's fault */
-    assert_true(source_record_is_bad(&rules, &j));
-    struct source_rest_rules off = rules;
+    assert_true(reputation_rests(&rules, j.answered, j.against));
+    struct reputation_rest off = rules;
     off.enabled = false;
-    assert_false(source_record_is_bad(&off, &j));
+    assert_false(reputation_rests(&off, j.answered, j.against));
     delivered(r, &a, 9, NOW + 20 * MINUTE);
     j = judged(r, &a, NOW + 20 * MINUTE);
-    assert_false(source_record_is_bad(&rules, &j)); /* 9 of 19 */
+    assert_false(reputation_rests(&rules, j.answered, j.against)); /* 9 of 19 */
     /* what was refused is too long ago */
     j = judged(r, &a, NOW + 61 * MINUTE);
     assert_int_equal(j.answered, 9);
@@ -141,10 +141,10 @@ static void judging(void **state)
     source_record_renew(r, &a, SITE);
     j = judged(r, &a, NOW + 61 * MINUTE);
     assert_int_equal(j.answered, 0);
-    assert_false(source_record_is_bad(&rules, &j));
+    assert_false(reputation_rests(&rules, j.answered, j.against));
     /* other rules look at another time: what was counted for those before says nothing */
     refused(r, &a, BOUNCE_BLOCK, 20, NOW + 62 * MINUTE);
-    struct source_rest_rules day = rules;
+    struct reputation_rest day = rules;
     day.within_ms = 24 * 60 * MINUTE;
     j = (struct source_judged){ 0 };
     source_record_judge(r, &a, SITE, &day, NOW + 62 * MINUTE, &j);

@@ -522,6 +522,8 @@ static void test_diff(void **state)
                 "reputation.enabled: false -> true\nreputation.window: 24h -> 7d\n"
                 "reputation.hold: 12h -> 1h\nreputation.good_pool: (none) -> clean\n"
                 "reputation.poor_bounces: 100 -> 50\n");
+    expect_diff("voters: 3\n", "reputation: {addresses: {rest_when: {classes: [block, rate]}, rest_for: 1h}}\n",
+                "reputation.addresses.rest_when.classes: policy, block -> block, rate\nreputation.addresses.rest_for: 2h -> 1h\n");
     expect_diff(
         "default_sites: false\nsites:\n  - {name: a, mx: a.example, connections: 2}\n",
         "default_sites: false\nsites:\n  - {name: a, mx: [a.example, b.example], rate: 9/1m, retry: [1m, "
