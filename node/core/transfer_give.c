@@ -222,6 +222,20 @@ bool transfer_give_shunned(const struct transfer *t, uint64_t node)
     return false;
 }
 
+/* (!) Nobody is offered what a crash would bring back into the queues here. A disk that is full for a while must not keep
+ * it in between: it is tried again, and then stays. */
+static int step_mark(struct give *b)
+{
+    int err = spool_flush(b->spool);
+    b->g.unmarked = err != 0;
+    if (err == 0)
+        return 1;
+    transfer_trouble(b->trouble, b->id, "that it leaves cannot be recorded: %s", err_text(err));
+    b->again_ms = clock_boot_ms() + RETRY_MS;
+    b->g.cancel = b->g.cancel || clock_boot_ms() - b->from_ms > TRY_MS;
+    return 0;
+}
+
 static int step_send(struct transfer *t, struct give *b)
 {
     int code = send_batch(t, b);
@@ -344,6 +358,9 @@ int transfer_give_step(struct transfer *t, struct give *b)
     b->g.cancel = b->g.cancel || b->cancel_asked;
     pthread_mutex_unlock(&t->lock);
     switch (transfer_give_next(&b->g)) {
+    case TRANSFER_GIVE_MARK:
+        step = step_mark(b);
+        break;
     case TRANSFER_GIVE_SEND:
         step = step_send(t, b);
         break;

@@ -50,13 +50,12 @@ static void begin(struct transfer *t, uint64_t taker, const uint64_t *ids, uint3
         transfer_give_free(b);
         return;
     }
+    b->g.unmarked = true;
     transfer_give_show(t, b);
     pthread_mutex_lock(&t->lock);
     list_push_back(&t->gives, &b->link);
     t->ngives++;
     pthread_mutex_unlock(&t->lock);
-    if (spool_flush(t->node->spool) != 0) /* the spool has failed: the next start finds it, or does not */
-        b->again_ms = INT64_MAX;
 }
 
 /* What was asked for by name: as many as one node is to get, in the order that they came. */

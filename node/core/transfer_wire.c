@@ -288,6 +288,8 @@ enum transfer_give_step transfer_give_next(const struct transfer_giving *g)
     }
     if (!g->taker_present || g->cancel) /* only the log can say that it is not the taker's */
         return g->exposed ? TRANSFER_GIVE_CANCEL : TRANSFER_GIVE_KEEP;
+    if (g->unmarked)
+        return TRANSFER_GIVE_MARK;
     return g->sealed ? TRANSFER_GIVE_OWN : TRANSFER_GIVE_SEND;
 }
 

@@ -136,6 +136,7 @@ enum transfer_verdict { TRANSFER_UNDECIDED, TRANSFER_VERDICT_OWNED, TRANSFER_VER
 struct transfer_giving {
     enum transfer_verdict verdict; /* of the log */
     bool taker_present;            /* it is a member */
+    bool unmarked;                 /* that it leaves is not known to be on disk here */
     bool sealed;                   /* the taker said that it has everything on disk */
     bool exposed;                  /* the taker may have something of it, or an OWN may be under way */
     bool cancel;                   /* an operator wants it back, or it was tried for long enough */
@@ -143,6 +144,7 @@ struct transfer_giving {
     bool settled;                  /* the taker has nothing inert of it any more */
 };
 enum transfer_give_step {
+    TRANSFER_GIVE_MARK,    /* have it put on disk that it leaves */
     TRANSFER_GIVE_SEND,
     TRANSFER_GIVE_OWN,     /* submit TRANSFER_OWN */
     TRANSFER_GIVE_CANCEL,  /* submit TRANSFER_CANCEL */

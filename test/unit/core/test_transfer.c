@@ -276,6 +276,17 @@ static void test_the_givers_way(void **state)
         TRANSFER_GIVE_END);
 }
 
+/* (!) It is offered to nobody before it is on disk that it leaves; if it cannot be put there, it stays. */
+static void test_marked_before_it_is_offered(void **state)
+{
+    (void)state;
+    assert_int_equal(NEXT(.taker_present = true, .unmarked = true), TRANSFER_GIVE_MARK);
+    assert_int_equal(NEXT(.taker_present = true, .unmarked = true, .cancel = true), TRANSFER_GIVE_KEEP);
+    assert_int_equal(NEXT(.unmarked = true), TRANSFER_GIVE_KEEP);
+    assert_int_equal(NEXT(.taker_present = true, .unmarked = true, .verdict = TRANSFER_VERDICT_CANCELLED),
+                     TRANSFER_GIVE_RESTORE);
+}
+
 /* Whoever might have a copy can be told no only by the log; and what the log has given stays given. */
 static void test_nothing_is_taken_back_without_the_log(void **state)
 {
@@ -372,6 +383,7 @@ int main(void)
         cmocka_unit_test(test_a_head_of_a_wrong_length),
         cmocka_unit_test(test_a_repeat_is_the_same_message),
         cmocka_unit_test(test_the_givers_way),
+        cmocka_unit_test(test_marked_before_it_is_offered),
         cmocka_unit_test(test_nothing_is_taken_back_without_the_log),
         cmocka_unit_test(test_the_record_stays_until_both_know),
         cmocka_unit_test(test_the_takers_way),
