@@ -61,11 +61,12 @@ void cluster_shaping_alive(struct cluster *c, uint64_t node)
 {
     if (c->state == CLUSTER_RUNNING && c->gossip != NULL)
         (void)gossip_send(c->gossip, node, CLUSTER_MESSAGE_SHAPING_ASK, (struct span){ "", 0 });
+    egress_shaping_answer(c->node, node, true); /* what was said while it was not heard */
 }
 
 void cluster_shaping_asked(struct cluster *c, uint64_t node)
 {
-    egress_shaping_answer(c->node, node);
+    egress_shaping_answer(c->node, node, false);
 }
 
 void cluster_shaping_heard(struct cluster *c, struct span payload, bool again)

@@ -22,7 +22,6 @@ static void changed(struct egress *e, struct span key);
 #define BLOCKED_ATTEMPTS 8    /* from addresses that may be blocked, before a refusal for good counts as one */
 #define BLOCKED_RETRY_MS 1000 /* until the next of them */
 #define ANSWER_MAX 512        /* of what is in force, that another node is told */
-#define RESUMED_MS 3600000
 #define LOOK_MS 1000        /* while something is in force */
 
 /* ---- the node's holds ---------------------------------------------------------------------------------- */
@@ -547,13 +546,15 @@ struct heard {
     char bytes[]; /* an encoded hold */
 };
 
-static void end(struct egress *e, const struct shaping_hold *hold)
+/* `again`: a node that comes back is told what was ended meanwhile. */
+static void end(struct egress *e, const struct shaping_hold *hold, bool again)
 {
     struct shaping_ended ended = { .kind = SHAPING_NONE };
-    uint32_t at = e->shaping.nresumed++ % EGRESS_SHAPING_RESUMED;
-    e->shaping.resumed[at].key = hash_bytes(hold->key.p, hold->key.n);
-    e->shaping.resumed[at].at_ms = egress_now_ms(e);
-    uint32_t n = shaping_hold_end(holds_lock(e), hold->key, -1, hold->source);
+    int64_t now = egress_now_ms(e), at_ms = again ? now - (hold->until_ms - now) : now;
+    shaping_resumed_put(&e->shaping.resumed, hold->key, hold->source, at_ms);
+    struct shaping_holds *h = holds_lock(e);
+    uint32_t n = again ? shaping_hold_end_before(h, hold->key, hold->source, at_ms)
+                       : shaping_hold_end(h, hold->key, -1, hold->source);
     holds_unlock(e);
     egress_rest_ended(e->w->node, hold);
     if (n == 0)
@@ -569,12 +570,9 @@ static void end(struct egress *e, const struct shaping_hold *hold)
  * not reach that node. */
 static bool outdated(const struct egress *e, const struct shaping_hold *hold)
 {
-    const struct egress_shaping *s = &e->shaping;
     int64_t now = egress_now_ms(e);
-    uint64_t key = hash_bytes(hold->key.p, hold->key.n);
-    for (uint32_t i = 0; i < EGRESS_SHAPING_RESUMED && i < s->nresumed; i++)
-        if (s->resumed[i].key == key && now - s->resumed[i].at_ms < RESUMED_MS)
-            return true;
+    if (shaping_resumed_has(&e->shaping.resumed, hold->key, hold->source, now))
+        return true;
     bool known = shaping_hold_find(holds_lock(e), hold->key, hold->kind, hold->source, now) != NULL;
     holds_unlock(e);
     return known;
@@ -586,8 +584,9 @@ static void run_heard(struct worker *w, struct worker_msg *msg)
     struct egress *e = w->egress;
     struct shaping_hold hold;
     if (shaping_hold_decode(span_of(m->bytes, m->n), egress_now_ms(e), &hold) == 0 && !e->stopping) {
+        hold.old = m->again;
         if (hold.kind == SHAPING_NONE)
-            end(e, &hold);
+            end(e, &hold, m->again);
         else if (!m->again || !outdated(e, &hold))
             (void)put(e, &hold);
     }
@@ -597,6 +596,7 @@ static void run_heard(struct worker *w, struct worker_msg *msg)
 struct question {
     struct worker_msg msg;
     uint64_t node;
+    bool ended_only;
 };
 
 static void run_answer(struct worker *w, struct worker_msg *msg)
@@ -606,8 +606,12 @@ static void run_answer(struct worker *w, struct worker_msg *msg)
     const struct shaping_hold *x;
     int64_t now = egress_now_ms(e);
     uint32_t told = 0;
+    struct shaping_hold ended;
+    for (uint32_t at = 0; shaping_resumed_next(&e->shaping.resumed, &at, now, &ended);)
+        cluster_shaping_answer(w->node->cluster, m->node, &ended);
     const struct shaping_holds *h = holds_lock(e);
-    for (uint32_t at = 0; told < ANSWER_MAX && (x = shaping_hold_next(h, &at)) != NULL;) {
+    for (uint32_t at = 0;
+         w->index == 0 && !m->ended_only && told < ANSWER_MAX && (x = shaping_hold_next(h, &at)) != NULL;) {
         struct shaping_hold hold = *x;
         if (hold.until_ms <= now)
             continue;
@@ -620,14 +624,17 @@ static void run_answer(struct worker *w, struct worker_msg *msg)
     free(m);
 }
 
-void egress_shaping_answer(struct node *n, uint64_t node)
+void egress_shaping_answer(struct node *n, uint64_t node, bool ended_only)
 {
-    struct question *m = malloc(sizeof *m);
-    if (m == NULL)
-        return;
-    *m = (struct question){ .msg.run = run_answer, .node = node };
-    if (worker_post(&n->workers[0], &m->msg) != 0)
-        free(m);
+    for (uint32_t i = 0; i < n->nworkers;
+         i++) { /* each for its sites; the holds, which they share, the first */
+        struct question *m = malloc(sizeof *m);
+        if (m == NULL)
+            return;
+        *m = (struct question){ .msg.run = run_answer, .node = node, .ended_only = ended_only };
+        if (worker_post(&n->workers[i], &m->msg) != 0)
+            free(m);
+    }
 }
 
 void egress_shaping_hear(struct node *n, const struct shaping_hold *hold, bool again)
@@ -665,6 +672,7 @@ void egress_shaping_fini(struct egress *e)
 
 void egress_shaping_free(struct egress *e)
 {
+    shaping_resumed_fini(&e->shaping.resumed);
     shaping_matcher_free(e->shaping.matcher);
     policy_rele(e->shaping.builtin);
     e->shaping.matcher = NULL;

@@ -9,6 +9,7 @@
 #include "node/net/ip.h"
 #include "node/net/timers.h"
 #include "node/shaping/holds.h"
+#include "node/shaping/resumed.h"
 
 struct conn;
 struct egress;
@@ -18,17 +19,11 @@ struct policy;
 struct queue_site;
 struct smtp_client_result;
 
-#define EGRESS_SHAPING_RESUMED 64
-
 struct egress_shaping {
     struct shaping_matcher *matcher;
     struct policy *builtin; /* of a node without a cluster; NULL: not needed yet */
     struct timer timer;     /* while something is in force */
-    struct {
-        uint64_t key; /* hash */
-        int64_t at_ms;
-    } resumed[EGRESS_SHAPING_RESUMED]; /* what operators ended last */
-    uint32_t nresumed;                 /* ever; the newest is at the one before, modulo their number */
+    struct shaping_resumed resumed; /* what operators ended last, of this worker's sites */
 };
 
 /* 0 or -ENOMEM, with nothing left behind. */
@@ -68,9 +63,11 @@ void shaping_node_fini(struct node *n);
 
 /* Another node's, or an operator's: goes to the worker that has the site. `hold` of kind SHAPING_NONE ends
  * what is in force for its key (and its source, if it has one). `again`: it may be old, and counts only where
- * nothing of its kind is in force, nor was ended by an operator within the hour. Any thread. */
+ * nothing of its kind is in force, nor was ended by an operator within the hour; of kind SHAPING_NONE, only
+ * what began before it was ended. Any thread. */
 void egress_shaping_hear(struct node *n, const struct shaping_hold *hold, bool again);
-/* A node of the cluster is told what is in force here, some of it if it is very much. Any thread. */
-void egress_shaping_answer(struct node *n, uint64_t node);
+/* A node of the cluster is told what is in force here, some of it if it is very much, and what operators
+ * ended within the hour: it may not have heard of that (`ended_only`: that alone). Any thread. */
+void egress_shaping_answer(struct node *n, uint64_t node, bool ended_only);
 
 #endif

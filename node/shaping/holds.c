@@ -166,18 +166,29 @@ bool shaping_hold_put(struct shaping_holds *h, const struct shaping_hold *x, int
     return true;
 }
 
-uint32_t shaping_hold_end(struct shaping_holds *h, struct span key, int kind, struct span source)
+static uint32_t end(struct shaping_holds *h, struct span key, int kind, struct span source, int64_t at_ms)
 {
     uint32_t ended = 0;
     struct held *next;
     for (struct held *e = first_of(h, key); e != NULL; e = next) {
         next = e->next;
-        if ((kind >= 0 && e->hold.kind != kind) || (source.n > 0 && !span_eq(e->hold.source, source)))
+        if ((kind >= 0 && e->hold.kind != kind) || (source.n > 0 && !span_eq(e->hold.source, source)) ||
+            (e->hold.since_ms > at_ms && !e->hold.old))
             continue;
         drop(h, e);
         ended++;
     }
     return ended;
+}
+
+uint32_t shaping_hold_end(struct shaping_holds *h, struct span key, int kind, struct span source)
+{
+    return end(h, key, kind, source, INT64_MAX);
+}
+
+uint32_t shaping_hold_end_before(struct shaping_holds *h, struct span key, struct span source, int64_t at_ms)
+{
+    return end(h, key, -1, source, at_ms);
 }
 
 const struct shaping_hold *shaping_hold_find(const struct shaping_holds *h, struct span key, int kind,

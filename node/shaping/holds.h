@@ -31,6 +31,7 @@ struct shaping_hold {
     struct span rule;    /* empty: an operator's */
     struct span reply;   /* that brought it about */
     struct span by;      /* the operator, or the node that learnt it; empty: this node */
+    bool old; /* told by a node that had it before: since_ms is when it was heard. Is not told on */
 };
 
 struct shaping_holds;
@@ -42,6 +43,8 @@ void shaping_holds_free(struct shaping_holds *h);
 bool shaping_hold_put(struct shaping_holds *h, const struct shaping_hold *hold, int64_t now_ms);
 /* Ends those of the key (kind < 0: all kinds; source empty: all addresses); how many. */
 uint32_t shaping_hold_end(struct shaping_holds *h, struct span key, int kind, struct span source);
+/* The same, of all kinds, but for those that began after at_ms. */
+uint32_t shaping_hold_end_before(struct shaping_holds *h, struct span key, struct span source, int64_t at_ms);
 /* The one in force, or NULL; good until the next call that changes something. */
 const struct shaping_hold *shaping_hold_find(const struct shaping_holds *h, struct span key, int kind,
                                              struct span source, int64_t now_ms);
@@ -69,7 +72,8 @@ bool shaping_threshold(struct shaping_holds *h, struct span key, const struct sh
                        int64_t now_ms);
 
 /* As other nodes are told: with the time that is left, since clocks differ. Kind SHAPING_NONE: the holds of
- * that key and source end. Decoding points into the bytes; ERR_BAD. */
+ * that key and source end, or were ended so long ago as until_ms is after now_ms. Decoding points into the
+ * bytes; ERR_BAD. */
 int shaping_hold_encode(const struct shaping_hold *hold, int64_t now_ms, struct buf *out);
 int shaping_hold_decode(struct span bytes, int64_t now_ms, struct shaping_hold *out);
 

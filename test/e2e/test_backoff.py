@@ -72,12 +72,15 @@ def test_back_off_on_all_nodes(make_cluster, sink):
     wait_until("full rate again", lambda: len(sink.messages) == 58, 20)
 
     # A node that starts learns from the others what is in force; it is ended for all.
-    first.cli("site", "backoff", "later.test", "--suspend", "--for", "1h")
-    for node in cluster.nodes:
-        wait_until("it is in force", lambda: holds(node, action="suspend", site="later.test"), 20)
+    for site in ("later.test", "gone.test"):
+        first.cli("site", "backoff", site, "--suspend", "--for", "1h")
+        for node in cluster.nodes:
+            wait_until("it is in force", lambda: holds(node, action="suspend", site=site), 20)
     others[0].stop()
+    first.cli("site", "resume", "gone.test")
     others[0].restart()
     wait_until("it is told again", lambda: holds(others[0], action="suspend", site="later.test"), 60)
+    wait_until("but not of what was ended", lambda: not any(holds(node, site="gone.test") for node in cluster.nodes), 60)
     wait_until("it is over", lambda: first.cli("site", "resume", "later.test") and
                not any(holds(node) for node in cluster.nodes), 30, 0.5)  # a node is told only once it is heard
 
