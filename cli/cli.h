@@ -181,7 +181,8 @@ int cli_run_daemon_quietly(struct cli *c, const char *const *args);
 int cmd_config_check_node(struct cli *c); /* without FILE */
 int cmd_status(struct cli *c), cmd_top(struct cli *c), cmd_site_list(struct cli *c),
     cmd_site_show(struct cli *c), cmd_site_backoff(struct cli *c), cmd_site_resume(struct cli *c),
-    cmd_domain_check(struct cli *c), cmd_ip_check(struct cli *c), cmd_reload(struct cli *c), cmd_config_show(struct cli *c),
+    cmd_domain_check(struct cli *c), cmd_domain_prove(struct cli *c), cmd_domain_list(struct cli *c),
+    cmd_domain_forget(struct cli *c), cmd_ip_check(struct cli *c), cmd_reload(struct cli *c), cmd_config_show(struct cli *c),
     cmd_config_check(struct cli *c), cmd_log(struct cli *c), cmd_spool_verify(struct cli *c),
     cmd_version(struct cli *c), cmd_completion(struct cli *c), cmd_help(struct cli *c);
 int cmd_dkim_generate(struct cli *c), cmd_dkim_dns(struct cli *c), cmd_dkim_check(struct cli *c);

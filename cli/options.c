@@ -238,6 +238,20 @@ const struct cli_option cli_thaw_options[] = {
 const struct cli_option cli_frozen_options[] = { PAGE("senders"), END };
 const struct cli_option cli_tenant_list_options[] = { PAGE("tenants"), END };
 const struct cli_option cli_noted_options[] = { NOTE, END };
+#define PROOF_TENANT                                                                                         \
+    {                                                                                                        \
+        "tenant", "NAME", NULL, "for this tenant (default: the domain's name)"                               \
+    }
+const struct cli_option cli_domain_prove_options[] = {
+    PROOF_TENANT,
+    { "check", NULL, NULL, "look for the record now" },
+    { "vouch", NULL, NULL, "it needs no proof: you say so" },
+    END,
+};
+const struct cli_option cli_domain_list_options[] = { { "tenant", "NAME", NULL, "of this tenant only" },
+                                                      PAGE("domains"),
+                                                      END };
+const struct cli_option cli_domain_forget_options[] = { PROOF_TENANT, END };
 const struct cli_option cli_secret_list_options[] = { PAGE("secrets"), END };
 const struct cli_option cli_secret_new_options[] = {
     { "name", "NAME", NULL, "what it is called (default: the time)" }, END

@@ -14,7 +14,6 @@
 #define RCPT_BYTES_MIN 5   /* two lengths and notify */
 #define CLOSE_BYTES_MIN 15 /* id, rcpt, state, length */
 #define NOTIFY_ALL 15
-#define FLAGS_ALL 127
 
 #define NTEXTS 10
 
@@ -46,7 +45,7 @@ static bool notify_ok(uint8_t notify)
 static bool scalars_ok(const struct envelope *e)
 {
     return e->body <= ENVELOPE_BODY_8BITMIME && e->ret <= ENVELOPE_RET_HDRS &&
-           e->class <= ENVELOPE_CLASS_BULK && e->flags <= FLAGS_ALL && e->header_bytes <= e->size;
+           e->class <= ENVELOPE_CLASS_BULK && e->header_bytes <= e->size;
 }
 
 static bool close_ok(const struct envelope_close *c)

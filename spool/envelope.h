@@ -39,6 +39,7 @@ enum envelope_flag {
     ENVELOPE_HELD = 8,         /* born held: no delivery until an operator releases it */
     ENVELOPE_BODY_IS_8BIT = 16, /* the content has an octet over 127 */
     ENVELOPE_INERT = 32,        /* came from another node: nothing is done with it before that is settled */
+    ENVELOPE_FORWARDED = 128,   /* the account passes it on for somebody else: it leaves with a return path of ours */
     ENVELOPE_TLS_OPTIONAL = 64, /* "TLS-Required: No" (RFC 8689 section 5); never with REQUIRETLS */
 };
 

@@ -107,6 +107,7 @@ admin_handler_fn admin_on_dkim, admin_on_dkim_generate, admin_on_dkim_import, ad
 admin_handler_fn admin_on_domain_check;
 admin_handler_fn admin_on_ip_warm, admin_on_ip_warm_start, admin_on_ip_warm_stop, admin_on_ip_warm_step,
     admin_on_ip_show;
+admin_handler_fn admin_on_domains, admin_on_domain_prove, admin_on_domain_forget;
 admin_handler_fn admin_on_secret, admin_on_secret_add, admin_on_secret_remove;
 admin_handler_fn admin_on_suppression, admin_on_suppression_add, admin_on_suppression_remove;
 admin_handler_fn admin_on_sender_show, admin_on_sender_bounces, admin_on_sender_top, admin_on_sender_pin;
@@ -130,6 +131,7 @@ extern const struct admin_param admin_dkim_params[], admin_dkim_generate_params[
     admin_ip_add_params[], admin_ip_set_params[], admin_ip_move_params[], admin_ip_params[], admin_ip_show_params[], admin_ip_warm_step_params[],
     admin_policy_params[], admin_policy_diff_params[], admin_policy_apply_params[],
     admin_policy_rollback_params[], admin_policy_test_reply_params[], admin_suppression_params[], admin_domain_check_params[],
+    admin_domains_params[], admin_domain_prove_params[], admin_domain_forget_params[],
     admin_secret_add_params[], admin_secret_remove_params[],
     admin_suppression_add_params[], admin_suppression_remove_params[], admin_sender_bounces_params[],
     admin_sender_top_params[], admin_sender_pin_params[];

@@ -99,6 +99,13 @@ struct admin_dkim_key {
     uint32_t bits; /* of an RSA key that is made */
     int64_t not_before_ms, not_after_ms;
 };
+/* What proves a domain, and, where it was looked for, whether it is there. */
+struct admin_proof {
+    bool look; /* in: look now */
+    char name[336], value[96];
+    const char *found; /* "there", "missing", "unknown" (the DNS does not answer); NULL: it was not looked for */
+    char words[200];
+};
 struct admin_leave_opts {
     int64_t timeout_ms;
 };
@@ -154,6 +161,13 @@ struct admin_cluster {
     int (*secret_ensure)(void *ctx, const struct admin_caller *by, const char *use, struct admin_error *e);
     /* Does this node lack what decrypts one of them? */
     bool (*secret_closed)(void *ctx, const char *use);
+
+    /* In A-labels and lower case; ERR_BAD: no domain name. */
+    int (*domain_name)(const char *name, char out[256]);
+    /* The record that proves a domain for a tenant (""; accounts without one), both as the state has them. Looks for it if
+     * so asked, and has the state know what was found. Asks the DNS, for up to half a minute. */
+    int (*domain_proof)(void *ctx, const struct admin_caller *by, const char *tenant, const char *domain,
+                        struct admin_proof *out, struct admin_error *e);
 
     /* The state as a backup's file, with everything that was acknowledged before the call. */
     int (*backup)(void *ctx, const struct admin_caller *by, struct buf *out, struct admin_error *e);

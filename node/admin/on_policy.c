@@ -397,7 +397,9 @@ static int make_secrets(struct admin_call *c, const struct policy *p)
     const struct {
         const char *use;
         bool needed;
-    } uses[] = { { "bounces", p->bounces.domain[0] != '\0' && !p->bounces.has_key } };
+    } uses[] = { { "bounces", p->bounces.domain[0] != '\0' && !p->bounces.has_key },
+                 { "domains", p->domains.prove != POLICY_PROVE_OFF },
+                 { "srs", p->forwarding.domain[0] != '\0' } };
     int err = 0;
     for (size_t i = 0; err == 0 && i < sizeof uses / sizeof uses[0]; i++)
         if (uses[i].needed && c->cluster->secret_ensure != NULL)

@@ -36,6 +36,8 @@ void auth_identity_rele(struct auth_identity *id);
  * user+tag@domain counts as user@domain. Domains and, as almost everybody expects, local parts compare
  * without case. Pure. */
 bool auth_may_send(const struct auth_identity *id, struct span mail_from, bool subaddresses);
+/* The same, but "*" allows none: it is the account's own address, or one that its list names. */
+bool auth_names_sender(const struct auth_identity *id, struct span mail_from, bool subaddresses);
 
 enum auth_result {
     AUTH_PENDING, /* from auth_check only: the answer comes to the inbox */

@@ -103,20 +103,28 @@ static bool item_allows(struct mailbox from, struct span item, bool subaddresses
     return is_address(from, item, subaddresses);
 }
 
-bool auth_may_send(const struct auth_identity *id, struct span mail_from, bool subaddresses)
+static bool listed(const struct auth_identity *id, struct mailbox from, bool subaddresses, bool any)
 {
-    if (mail_from.n == 0)
-        return true;
-    struct mailbox from = mailbox_of(mail_from);
     if (is_address(from, span_str(id->account), subaddresses))
         return true;
     for (const char *p = id->senders; *p != '\0';) {
         size_t n = strcspn(p, ",");
-        if (n > 0 && item_allows(from, span_of(p, n), subaddresses))
+        struct span item = span_of(p, n);
+        if (n > 0 && (any || !span_eq(item, SPAN_LIT("*"))) && item_allows(from, item, subaddresses))
             return true;
         p += n + (p[n] == ',');
     }
     return false;
+}
+
+bool auth_may_send(const struct auth_identity *id, struct span mail_from, bool subaddresses)
+{
+    return mail_from.n == 0 || listed(id, mailbox_of(mail_from), subaddresses, true);
+}
+
+bool auth_names_sender(const struct auth_identity *id, struct span mail_from, bool subaddresses)
+{
+    return listed(id, mailbox_of(mail_from), subaddresses, false);
 }
 
 /* ---- rules --------------------------------------------------------------------------------------------- */

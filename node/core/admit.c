@@ -3,7 +3,9 @@
  */
 #include "base/err.h"
 #include "node/core/client_check.h"
+#include "node/core/forward.h"
 #include "node/core/node.h"
+#include "node/core/proof.h"
 #include "node/core/report.h"
 #include "node/core/session.h"
 #include "node/core/suppress.h"
@@ -32,7 +34,8 @@ static const struct smtp_reply *check_mail(struct session *s, const struct smtp_
     if (!charge_welcome(s, false, frozen))
         return &frozen->reply;
     if (c->accounts.sender_check != CONFIG_SENDER_OFF &&
-        !auth_may_send(s->identity, mail->from.text, c->accounts.subaddresses))
+        !auth_may_send(s->identity, mail->from.text, c->accounts.subaddresses) &&
+        !forward_allows(s, mail->from.text))
         return &owner;
     return NULL;
 }
@@ -48,6 +51,10 @@ void admit_mail(struct session *s)
     int err = refusal == NULL ? receive_start(s, &mail->from) : 0;
     if (err != 0)
         refusal = err == ERR_BAD ? &unqualified : &memory;
+    if (refusal == NULL && !proof_mail(s, mail->from.text, &frozen)) {
+        refusal = &frozen.reply;
+        receive_abort(s);
+    }
     if (refusal != NULL)
         report_rejected(s, "mail", refusal, mail->from.text, (struct span){ "", 0 });
     smtp_server_on_mail(s->smtp, refusal);

@@ -9,6 +9,7 @@
 #include "node/core/privileges.h"
 #include "node/core/reputation.h"
 #include "node/core/returned.h"
+#include "node/core/forward.h"
 #include "node/core/suppress.h"
 #include "node/core/tally.h"
 #include "node/core/warmup.h"
@@ -229,8 +230,10 @@ static void lead(struct cluster *c, int64_t now)
         if (err != 0 && err != ERR_LIMIT && err != ERR_CLOSED)
             log_warn("cluster", "what is due cannot be proposed: %s", err_text(err));
     }
-    if (c->agent != NULL)
+    if (c->agent != NULL) {
         reputation_tick(c, now);
+        cluster_proof_tick(c, now);
+    }
     if (now - c->members_ms >= CLUSTER_MEMBERS_MS) {
         c->members_ms = now;
         cluster_members_step(c);
@@ -350,8 +353,11 @@ int cluster_new(struct node *n, struct cluster **out)
         err = cluster_addresses_new(c, &c->addresses);
     if (err == 0)
         err = cluster_seal_new(&c->seal);
+    if (err == 0)
+        err = cluster_proof_new(c, &c->proof);
     if (err == 0 && ((c->suppress = suppress_new()) == NULL || (c->tally = tally_new()) == NULL ||
-                     (c->owners = returned_owners_new()) == NULL || (c->warmup = warmup_hand_new()) == NULL))
+                     (c->owners = returned_owners_new()) == NULL ||
+                     (c->returns = forward_returns_new()) == NULL || (c->warmup = warmup_hand_new()) == NULL))
         err = -ENOMEM;
     if (err != 0) {
         log_error("cluster", "cannot start: %s", err_text(err));
@@ -474,6 +480,8 @@ void cluster_free(struct cluster *c)
     cluster_seal_free(c->seal);
     tally_free(c->tally);
     returned_owners_free(c->owners);
+    forward_returns_free(c->returns);
+    cluster_proof_free(c->proof);
     warmup_hand_free(c->warmup);
     if (c->shared_agent != NULL)
         agent_free(c->shared_agent);

@@ -135,6 +135,8 @@ struct seal_key;
 struct suppress;
 struct tally;
 struct returned_owners;
+struct forward_returns;
+struct cluster_proof;
 struct warmup_hand;
 
 struct cluster {
@@ -177,6 +179,8 @@ struct cluster {
     struct suppress *suppress;
     struct tally *tally;
     struct returned_owners *owners;
+    struct forward_returns *returns;
+    struct cluster_proof *proof;
     struct warmup_hand *warmup;
     int64_t warmup_ms; /* not scanned before */
     struct { /* reputation.c */
@@ -513,6 +517,16 @@ int cluster_secret_add(void *ctx, const struct admin_caller *by, const char *use
                        struct buf *named, struct admin_error *e);
 int cluster_secret_ensure(void *ctx, const struct admin_caller *by, const char *use, struct admin_error *e);
 bool cluster_secret_closed(void *ctx, const char *use);
+
+/* ---- cluster_proof.c ----------------------------------------------------------------------------------- */
+
+int cluster_proof_new(struct cluster *c, struct cluster_proof **out);
+void cluster_proof_free(struct cluster_proof *p);
+/* On the leader: looks whether domains are proven, some at a time. */
+void cluster_proof_tick(struct cluster *c, int64_t now);
+int cluster_domain_name(const char *name, char out[256]);
+int cluster_domain_proof(void *ctx, const struct admin_caller *by, const char *tenant, const char *domain,
+                         struct admin_proof *out, struct admin_error *e);
 
 /* ---- cluster_transfer.c -------------------------------------------------------------------------------- */
 

@@ -8,7 +8,9 @@
 #include "base/ensure.h"
 #include "base/err.h"
 #include "node/bounce/report.h"
+#include "node/core/forward.h"
 #include "node/core/node.h"
+#include "node/core/proof.h"
 #include "node/core/report.h"
 #include "node/mail/rewrite.h"
 
@@ -70,6 +72,8 @@ int receive_start(struct session *s, const struct smtp_path *from)
     if (err == 0)
         err = charge_init(&rx->charge, s);
     rx->charge.on_answer = receive_charged;
+    if (err == 0 && forward_is(s, rx->charge.policy, rx->env.mail_from))
+        rx->env.flags |= ENVELOPE_FORWARDED;
     if (err == 0 && receive_inbound(s) && (rx->back = returned_new(s->in->w)) == NULL)
         err = -ENOMEM;
     if (err != 0) {
@@ -126,7 +130,7 @@ const struct smtp_reply *receive_returned_rcpt(struct session *s, const struct s
     static const struct smtp_reply full = { 452, "4.5.3", "Too many recipients" };
     struct receiving *rx = s->rx;
     struct envelope_rcpt to = { .notify = 0 };
-    const struct smtp_reply *no = returned_rcpt(rx->back, &rcpt->to, &to.address);
+    const struct smtp_reply *no = returned_rcpt(rx->back, &rcpt->to, rx->env.mail_from.n == 0, &to.address);
     return no == NULL && to.address.n > 0 && receive_add_rcpt(rx, &to) != 0 ? &full : no;
 }
 
@@ -222,7 +226,7 @@ static const struct smtp_reply *check_header(struct receiving *rx)
     static const struct smtp_reply owner = { 553, "5.7.1", "From header address not owned by this account" };
     const struct config *c = rx->s->config;
     if (c->accounts.sender_check != CONFIG_SENDER_ENVELOPE_AND_HEADER ||
-        rx->s->l->config->kind == CONFIG_RELAY || receive_inbound(rx->s))
+        rx->s->l->config->kind == CONFIG_RELAY || receive_inbound(rx->s) || (rx->env.flags & ENVELOPE_FORWARDED) != 0)
         return NULL;
     int err = mail_header_addresses(&rx->header, SPAN_LIT("From"), header_owner_cb, rx);
     return err == ERR_DENIED ? &owner : err != 0 ? &unclear : NULL;
@@ -371,7 +375,8 @@ bool receive_header_complete(struct receiving *rx)
                                               smtp_server_authenticated(s->smtp), rx->smtputf8));
     const struct smtp_reply *refusal = check_header(rx);
     struct charge_reply charge;
-    if (refusal == NULL && !check_named(rx, &charge))
+    if (refusal == NULL && (!check_named(rx, &charge) || !proof_header(rx->s, &rx->charge, &rx->header,
+                                                                       rx->env.mail_from, &charge)))
         refusal = &charge.reply;
     if (refusal != NULL) {
         receive_refuse(rx, refusal);

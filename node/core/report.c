@@ -666,6 +666,17 @@ void report_returned(struct worker *w, const struct report_returned *r)
     count(w, METRICS_RETURNED, labels[r->kind], 1);
 }
 
+void report_domain(struct worker *w, struct span tenant, struct span domain, const char *state, struct span why)
+{
+    struct event e = EVENT_INIT(EVENT_DOMAIN);
+    e.tenant = tenant;
+    e.site = domain;
+    e.rule = span_str(state);
+    e.text = why;
+    e.local = true;
+    put(w, &e);
+}
+
 void report_dsn(struct worker *w, const struct envelope *dsn, uint64_t about, const char *kind)
 {
     struct event e = EVENT_INIT(EVENT_DSN);

@@ -81,6 +81,8 @@ struct report_returned {
     const uint8_t *status;
 };
 void report_returned(struct worker *w, const struct report_returned *r);
+/* A tenant's domain is proven now, or lost. */
+void report_domain(struct worker *w, struct span tenant, struct span domain, const char *state, struct span why);
 /* A report was queued for the sender of `about`. */
 void report_dsn(struct worker *w, const struct envelope *dsn, uint64_t about, const char *kind);
 /* An operator's act on a message. */

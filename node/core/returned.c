@@ -7,6 +7,7 @@
 #include "consensus/directory.h"
 #include "node/bounce/report.h"
 #include "node/core/cluster_impl.h"
+#include "node/core/forward.h"
 #include "node/core/report.h"
 #include "node/core/secrets.h"
 #include "node/core/suppress.h"
@@ -27,6 +28,7 @@ struct returned {
     struct secrets *secrets;
     bool has_ref, complaints;
     struct bounce_ref ref;
+    char to[SRS_ADDRESS_MAX + 1]; /* whom forwarded mail goes back to */
     struct buf head; /* of the message, up to BOUNCE_BYTES_MAX */
     char account[COMMAND_NAME_MAX + 1], tenant[COMMAND_NAME_MAX + 1];
 };
@@ -68,7 +70,9 @@ struct span returned_path(struct worker *w, const struct envelope *env, struct s
     struct policy *p = w->node->cluster == NULL ? NULL : cluster_policy(w->node->cluster);
     char token[BOUNCE_TOKEN_TEXT + 1];
     struct span path = env->mail_from;
-    if (marks(p, env, env->account, env->class)) {
+    if (forward_path(w, p, env, out)) {
+        path = span_str(out);
+    } else if (marks(p, env, env->account, env->class)) {
         struct secrets *secrets = cluster_secrets(w->node->cluster);
         int err = write_token(p, secrets, env, env->account, env->class, rcpt, token);
         int n = err != 0 ? 0 : snprintf(out, RETURNED_PATH_MAX, BOUNCE_LOCAL_PREFIX "%s@%s", token, p->bounces.domain);
@@ -137,7 +141,25 @@ static bool is_postmaster(struct span local)
     return span_eq_nocase(local, SPAN_LIT("postmaster")) || span_eq_nocase(local, SPAN_LIT("abuse"));
 }
 
-const struct smtp_reply *returned_rcpt(struct returned *b, const struct smtp_path *rcpt, struct span *to)
+/* Mail to the return path of forwarded mail: one at a time, as with our own. */
+static const struct smtp_reply *forwarded_rcpt(struct returned *b, const struct smtp_path *rcpt, bool null_sender,
+                                               struct span *to, int *err)
+{
+    static const struct smtp_reply one = { 452, "4.5.3", "One return path at a time" };
+    char address[SRS_ADDRESS_MAX + 1];
+    const struct smtp_reply *no = NULL;
+    *err = forward_return(b->w, b->policy, b->secrets, rcpt, null_sender, address, &no);
+    if (*err != 0 || no != NULL)
+        return no;
+    if (b->has_ref || b->complaints || b->to[0] != '\0')
+        return &one;
+    memcpy(b->to, address, sizeof b->to);
+    *to = span_str(b->to);
+    return NULL;
+}
+
+const struct smtp_reply *returned_rcpt(struct returned *b, const struct smtp_path *rcpt, bool null_sender,
+                                       struct span *to)
 {
     static const struct smtp_reply relay = { 550, "5.7.1", "Relaying denied" };
     static const struct smtp_reply nobody = { 550, "5.1.1", "No such address here" };
@@ -149,8 +171,16 @@ const struct smtp_reply *returned_rcpt(struct returned *b, const struct smtp_pat
     *to = (struct span){ "", 0 };
     if (p == NULL)
         return &later;
-    if (p->bounces.domain[0] == 0 || !span_eq_nocase(rcpt->domain, span_str(p->bounces.domain)))
+    int none;
+    const struct smtp_reply *no = forwarded_rcpt(b, rcpt, null_sender, to, &none);
+    if (none == 0)
+        return no;
+    bool forwarding = p->forwarding.domain[0] != 0 && span_eq_nocase(rcpt->domain, span_str(p->forwarding.domain));
+    if (!forwarding &&
+        (p->bounces.domain[0] == 0 || !span_eq_nocase(rcpt->domain, span_str(p->bounces.domain))))
         return &relay;
+    if (p->bounces.domain[0] == 0)
+        return &nobody;
     if (is_postmaster(rcpt->local)) {
         *to = span_str(p->bounces.postmaster);
         return NULL;
@@ -161,7 +191,7 @@ const struct smtp_reply *returned_rcpt(struct returned *b, const struct smtp_pat
     }
     if (rcpt->local.n <= prefix.n || strncasecmp(rcpt->local.p, prefix.p, prefix.n) != 0)
         return &nobody;
-    if (b->has_ref)
+    if (b->has_ref || b->to[0] != 0)
         return &one;
     int err = read_token(b, span_sub(rcpt->local, prefix.n), &b->ref);
     b->has_ref = err == 0;

@@ -9,6 +9,7 @@
 #define NODE_CORE_RETURNED_H
 
 #include "node/bounce/token.h"
+#include "node/domain/srs.h"
 #include "node/smtp/address.h"
 #include "node/smtp/reply.h"
 #include "spool/envelope.h"
@@ -17,7 +18,9 @@ struct cluster;
 struct policy;
 struct worker;
 
+/* Of our own, or of forwarded mail (forward.h). */
 #define RETURNED_PATH_MAX (sizeof BOUNCE_LOCAL_PREFIX + BOUNCE_TOKEN_TEXT + 256)
+_Static_assert(RETURNED_PATH_MAX > SRS_ADDRESS_MAX, "it holds both");
 
 /* The return path of this message to this recipient (empty: to several), in `out`; else its own. */
 struct span returned_path(struct worker *w, const struct envelope *env, struct span rcpt,
@@ -37,8 +40,10 @@ void returned_owners_free(struct returned_owners *o);
 /* One transaction of an inbound listener. NULL: no memory. */
 struct returned *returned_new(struct worker *w);
 void returned_free(struct returned *b);
-/* A recipient: NULL, it is taken, and `to` is whom it goes on to (empty: to nobody); or why not. */
-const struct smtp_reply *returned_rcpt(struct returned *b, const struct smtp_path *rcpt, struct span *to);
+/* A recipient: NULL, it is taken, and `to` is whom it goes on to (empty: to nobody); or why not. `null_sender`: the
+ * client said MAIL FROM:<>. */
+const struct smtp_reply *returned_rcpt(struct returned *b, const struct smtp_path *rcpt, bool null_sender,
+                                       struct span *to);
 void returned_content(struct returned *b, struct span bytes);
 /* All content is there. `to`: whom the message is passed on to besides; empty: nobody. Lives as long as b. */
 void returned_settle(struct returned *b, struct span *to);

@@ -111,6 +111,20 @@ static void check_bounces(struct schema_load *l, const struct policy_doc *doc)
         schema_fault_at(l, "bounces.postmaster", "is in the bounce domain itself: that would be a loop");
 }
 
+static void check_forwarding(struct schema_load *l, const struct policy_doc *doc)
+{
+    bool whose = doc->forwarding.naccounts > 0 || doc->forwarding.nclasses > 0;
+    bool where = doc->forwarding.domain != NULL || doc->bounces.domain != NULL;
+    if (whose && !where)
+        schema_fault_at(l, "forwarding.domain",
+                        "is required where bounces.domain is not given: the domain of rewritten return paths");
+    if (!whose && doc->forwarding.domain != NULL)
+        schema_fault_at(l, "forwarding.accounts", "or classes are required: whose mail may be forwarded");
+    if (doc->forwarding.domain != NULL && doc->bounces.postmaster != NULL &&
+        strcasecmp(strrchr(doc->bounces.postmaster, '@') + 1, doc->forwarding.domain) == 0)
+        schema_fault_at(l, "forwarding.domain", "has bounces.postmaster in it: that would be a loop");
+}
+
 void policy_check(struct schema_load *l, const struct policy_doc *doc)
 {
     for (uint32_t i = 0; i < doc->nlimits; i++) {
@@ -129,6 +143,9 @@ void policy_check(struct schema_load *l, const struct policy_doc *doc)
         schema_fault_at(l, "hook", "is longer than %zu bytes", sizeof((struct policy *)0)->hook - 1);
     check_late_identity(l, doc);
     check_bounces(l, doc);
+    check_forwarding(l, doc);
+    if (doc->domains.recheck_ms > doc->domains.valid_ms)
+        schema_fault_at(l, "domains.recheck", "must not be longer than valid");
     if (doc->reputation.good_bounces > doc->reputation.poor_bounces)
         schema_fault_at(l, "reputation.good_bounces", "must not be more than poor_bounces");
     if (doc->reputation.good_complaints > doc->reputation.poor_complaints)
@@ -159,6 +176,58 @@ static void compile_bounces(const struct policy_doc *doc, struct policy *out)
     out->bounces.has_key = doc->bounces.key != NULL;
     if (doc->bounces.key != NULL)
         ensure(bounce_key_derive(span_str(doc->bounces.key), &out->bounces.key) == 0);
+}
+
+static int name_order(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Takes them. */
+static struct policy_names take_names(char ***items, uint32_t *n)
+{
+    struct policy_names out = { .items = *items, .n = *n };
+    *items = NULL;
+    *n = 0;
+    if (out.n > 0)
+        qsort(out.items, out.n, sizeof out.items[0], name_order);
+    return out;
+}
+
+static uint8_t class_bits(const int *classes, uint32_t n)
+{
+    uint8_t bits = 0;
+    for (uint32_t i = 0; i < n; i++)
+        bits |= (uint8_t)(1u << classes[i]);
+    return bits;
+}
+
+static void compile_domains(struct policy_doc *doc, struct policy *out)
+{
+    out->domains.prove = (uint8_t)doc->domains.prove;
+    out->domains.classes =
+        doc->domains.nclasses == 0 ? ALL_CLASSES : class_bits(doc->domains.classes, doc->domains.nclasses);
+    out->domains.subdomains = doc->domains.subdomains;
+    out->domains.senders = doc->domains.senders;
+    copy(out->domains.record, sizeof out->domains.record, doc->domains.record);
+    out->domains.tenants = take_names(&doc->domains.tenants, &doc->domains.ntenants);
+    out->domains.trusted = take_names(&doc->domains.trusted, &doc->domains.ntrusted);
+    out->domains.valid_ms = doc->domains.valid_ms;
+    out->domains.recheck_ms = doc->domains.recheck_ms;
+    out->domains.failing_ms = doc->domains.failing_ms;
+    out->domains.failures = doc->domains.failures;
+}
+
+static void compile_forwarding(struct policy_doc *doc, struct policy *out)
+{
+    bool on = doc->forwarding.naccounts > 0 || doc->forwarding.nclasses > 0;
+    out->forwarding.classes = class_bits(doc->forwarding.classes, doc->forwarding.nclasses);
+    out->forwarding.accounts = take_names(&doc->forwarding.accounts, &doc->forwarding.naccounts);
+    out->forwarding.life_ms = doc->forwarding.life_ms;
+    out->forwarding.returns = doc->forwarding.returns;
+    if (on)
+        copy(out->forwarding.domain, sizeof out->forwarding.domain,
+             doc->forwarding.domain != NULL ? doc->forwarding.domain : doc->bounces.domain);
 }
 
 static void compile_reputation(const struct policy_doc *doc, struct policy *out)
@@ -226,6 +295,8 @@ void policy_compile(struct policy_doc *doc, struct policy *out)
     out->suppression.expire_ms = doc->suppression.expire_ms;
     out->suppression.max_per_tenant = doc->suppression.max_per_tenant;
     compile_bounces(doc, out);
+    compile_domains(doc, out);
+    compile_forwarding(doc, out);
     out->warmup = doc->warmup;
     compile_reputation(doc, out);
     compile_rest(doc, &out->reputation.addresses);

@@ -210,6 +210,46 @@ static void diff_rest(struct buf *out, const struct reputation_rest *a, const st
     diff_number(out, "reputation.addresses.return_first", a->first, b->first);
 }
 
+static void diff_names(struct buf *out, const char *key, const struct policy_names *from, const struct policy_names *to)
+{
+    for (uint32_t i = 0; i < from->n; i++)
+        if (!policy_names_have(to, span_str(from->items[i])))
+            buf_printf(out, "%s: %s -> (none)\n", key, from->items[i]);
+    for (uint32_t i = 0; i < to->n; i++)
+        if (!policy_names_have(from, span_str(to->items[i])))
+            buf_printf(out, "%s: %s is new\n", key, to->items[i]);
+}
+
+static void diff_domains(struct buf *out, const struct policy *from, const struct policy *to)
+{
+    static const char *const prove[] = { "off", "warn", "require" };
+    char was[32], now[32];
+    diff_text(out, "domains.prove", prove[from->domains.prove], prove[to->domains.prove]);
+    diff_text(out, "domains.classes", classes(from->domains.classes, was), classes(to->domains.classes, now));
+    diff_names(out, "domains.tenants", &from->domains.tenants, &to->domains.tenants);
+    diff_names(out, "domains.trusted", &from->domains.trusted, &to->domains.trusted);
+    diff_text(out, "domains.senders", from->domains.senders ? "true" : "false",
+              to->domains.senders ? "true" : "false");
+    diff_text(out, "domains.subdomains", from->domains.subdomains ? "true" : "false",
+              to->domains.subdomains ? "true" : "false");
+    diff_text(out, "domains.record", from->domains.record, to->domains.record);
+    diff_duration(out, "domains.valid", from->domains.valid_ms, to->domains.valid_ms);
+    diff_duration(out, "domains.recheck", from->domains.recheck_ms, to->domains.recheck_ms);
+    diff_number(out, "domains.failures", from->domains.failures, to->domains.failures);
+    diff_duration(out, "domains.failing", from->domains.failing_ms, to->domains.failing_ms);
+}
+
+static void diff_forwarding(struct buf *out, const struct policy *from, const struct policy *to)
+{
+    char was[32], now[32];
+    diff_names(out, "forwarding.accounts", &from->forwarding.accounts, &to->forwarding.accounts);
+    diff_text(out, "forwarding.classes", classes(from->forwarding.classes, was),
+              classes(to->forwarding.classes, now));
+    diff_text(out, "forwarding.domain", from->forwarding.domain, to->forwarding.domain);
+    diff_duration(out, "forwarding.life", from->forwarding.life_ms, to->forwarding.life_ms);
+    diff_number(out, "forwarding.returns", from->forwarding.returns, to->forwarding.returns);
+}
+
 int policy_diff(const struct policy *from, const struct policy *to, struct buf *out)
 {
     const struct policy_compiled *a = &from->compiled, *b = &to->compiled;
@@ -253,6 +293,8 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
         buf_put_str(out, "bounces.key: is gone\n");
     else if (memcmp(&from->bounces.key, &to->bounces.key, sizeof from->bounces.key) != 0)
         buf_put_str(out, "bounces.key: is another one\n");
+    diff_domains(out, from, to);
+    diff_forwarding(out, from, to);
     diff_warmup(out, &from->warmup, &to->warmup);
     diff_reputation(out, from, to);
     diff_rest(out, &from->reputation.addresses, &to->reputation.addresses);

@@ -53,6 +53,31 @@ struct policy *policy_hold(struct policy *p)
     return p;
 }
 
+static void names_free(struct policy_names *names)
+{
+    for (uint32_t i = 0; i < names->n; i++)
+        free(names->items[i]);
+    free(names->items);
+}
+
+bool policy_names_have(const struct policy_names *names, struct span name)
+{
+    uint32_t from = 0, to = names->n;
+    while (from < to) {
+        uint32_t mid = from + (to - from) / 2;
+        struct span item = span_str(names->items[mid]);
+        size_t common = item.n < name.n ? item.n : name.n;
+        int order = common == 0 ? 0 : memcmp(item.p, name.p, common);
+        if (order == 0 && item.n == name.n)
+            return true;
+        if (order < 0 || (order == 0 && item.n < name.n))
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return false;
+}
+
 void policy_rele(struct policy *p)
 {
     if (p == NULL)
@@ -67,6 +92,9 @@ void policy_rele(struct policy *p)
         free(p->late_identity_accounts[i]);
     free(p->late_identity_accounts);
     free(p->pools);
+    names_free(&p->domains.tenants);
+    names_free(&p->domains.trusted);
+    names_free(&p->forwarding.accounts);
     shaping_rules_rele(p->rules);
     shaping_sites_free(p->sites);
     free(box_of(p));

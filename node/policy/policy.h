@@ -19,6 +19,15 @@
 
 #define POLICY_RETRY_MAX 16
 
+/* Names, in order. */
+struct policy_names {
+    char **items;
+    uint32_t n;
+};
+bool policy_names_have(const struct policy_names *names, struct span name);
+
+enum policy_prove { POLICY_PROVE_OFF, POLICY_PROVE_WARN, POLICY_PROVE_REQUIRE };
+
 /* Everything in the document; `compiled` is the part that the machine has. Immutable. */
 /* Plans of source addresses: docs/warmup.md. */
 struct policy_warmup {
@@ -67,6 +76,24 @@ struct policy {
         bool has_key; /* one of its own, besides the cluster's secrets */
         struct bounce_key key;
     } bounces;
+    struct {                     /* what senders must prove: docs/domains.md */
+        uint8_t prove;           /* enum policy_prove */
+        uint8_t classes;         /* bits 1 << class */
+        bool subdomains;         /* who has proven a domain has proven what is below it */
+        bool senders;            /* what an account's `senders` name needs no proof */
+        char record[64];         /* label of the challenge */
+        struct policy_names tenants; /* none: all */
+        struct policy_names trusted; /* accounts that need none */
+        int64_t valid_ms, recheck_ms, failing_ms;
+        uint32_t failures;
+    } domains;
+    struct {                     /* mail that is forwarded: docs/forwarding.md */
+        struct policy_names accounts;
+        uint8_t classes;
+        char domain[256];        /* of rewritten return paths; "": it is off */
+        int64_t life_ms;
+        uint32_t returns;        /* to one address, each hour, on each node */
+    } forwarding;
     struct policy_warmup warmup; /* of plans that are begun from now on */
     struct {
         bool enabled;

@@ -106,6 +106,22 @@ struct policy_doc {
         uint32_t nclasses; /* 0: bulk */
         int64_t life_ms;
     } bounces;
+    struct {
+        int prove;
+        int *classes;
+        char **tenants, **trusted;
+        uint32_t nclasses, ntenants, ntrusted, failures;
+        char *record;
+        bool subdomains, senders;
+        int64_t valid_ms, recheck_ms, failing_ms;
+    } domains;
+    struct {
+        char **accounts;
+        int *classes;
+        uint32_t naccounts, nclasses, returns;
+        char *domain;
+        int64_t life_ms;
+    } forwarding;
     struct policy_warmup warmup;
     struct {
         bool enabled;

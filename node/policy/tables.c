@@ -75,6 +75,29 @@ TABLE(addresses, policy_doc, VALUE(policy_doc, rest.rules.enabled, "enabled", bo
       VALUE(policy_doc, rest.rules.rest_ms, "rest_for", duration, DEFAULT("2h"), RANGE(SEC, 7 * DAY)),
       VALUE(policy_doc, rest.rules.first, "return_first", u32, DEFAULT("10"), RANGE(1, 10000)));
 
+static const char *const prove[] = { "off", "warn", "require", NULL };
+
+TABLE(domains, policy_doc, VALUE(policy_doc, domains.prove, "prove", enum, .names = prove, DEFAULT("off")),
+      LIST_IN(policy_doc, domains, classes, "classes", TYPE(enum), .names = policy_class_names,
+              COUNT(1, POLICY_CLASSES)),
+      LIST_IN(policy_doc, domains, tenants, "tenants", TYPE(word), COUNT(1, POLICY_IDENTITIES_MAX)),
+      LIST_IN(policy_doc, domains, trusted, "trusted", TYPE(account), COUNT(1, POLICY_IDENTITIES_MAX)),
+      VALUE(policy_doc, domains.senders, "senders", bool, DEFAULT("false")),
+      VALUE(policy_doc, domains.subdomains, "subdomains", bool, DEFAULT("true")),
+      VALUE(policy_doc, domains.record, "record", word, DEFAULT("_turnpike-challenge")),
+      VALUE(policy_doc, domains.valid_ms, "valid", duration, DEFAULT("90d"), RANGE(SEC, 3650 * DAY)),
+      VALUE(policy_doc, domains.recheck_ms, "recheck", duration, DEFAULT("1d"), RANGE(SEC, 30 * DAY)),
+      VALUE(policy_doc, domains.failures, "failures", u32, DEFAULT("3"), RANGE(1, 1000)),
+      VALUE(policy_doc, domains.failing_ms, "failing", duration, DEFAULT("3d"), RANGE(0, 365 * DAY)));
+
+TABLE(forwarding, policy_doc,
+      LIST_IN(policy_doc, forwarding, accounts, "accounts", TYPE(account), COUNT(1, POLICY_IDENTITIES_MAX)),
+      LIST_IN(policy_doc, forwarding, classes, "classes", TYPE(enum), .names = policy_class_names,
+              COUNT(1, POLICY_CLASSES)),
+      VALUE(policy_doc, forwarding.domain, "domain", host),
+      VALUE(policy_doc, forwarding.life_ms, "life", duration, DEFAULT("21d"), RANGE(DAY, 365 * DAY)),
+      VALUE(policy_doc, forwarding.returns, "returns", u32, DEFAULT("100"), RANGE(1, 100000)));
+
 static const char *const windows[] = { "1h", "24h", "7d", NULL };
 
 TABLE(reputation, policy_doc, VALUE(policy_doc, reputation.enabled, "enabled", bool, DEFAULT("false")),
@@ -118,6 +141,8 @@ static const struct schema_field policy_fields[] = {
     GROUP("late_identity", late_identity_map),
     GROUP("suppression", suppression_map),
     GROUP("bounces", bounces_map),
+    GROUP("domains", domains_map),
+    GROUP("forwarding", forwarding_map),
     GROUP("warmup", warmup_map),
     GROUP("reputation", reputation_map),
     VALUE(policy_doc, hook, "hook", path),

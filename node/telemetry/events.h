@@ -41,6 +41,7 @@ enum event_kind {
     EVENT_SITE_UP,
     EVENT_RETURNED,  /* a bounce came to a return path of ours: one per recipient; `rule` is its class */
     EVENT_COMPLAINT, /* came back likewise; `rule` is its type */
+    EVENT_DOMAIN,   /* a tenant's domain is proven now, or lost; `rule` says which */
     EVENT_SHAPING,  /* a rule about replies: what is in force against a site, or no longer */
     EVENT_OPERATOR, /* retry, freeze and the like; `rule` names the verb, `account` who */
     EVENT_KINDS

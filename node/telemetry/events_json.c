@@ -24,6 +24,7 @@ static const char *const kind_names[EVENT_KINDS] = {
     [EVENT_DELAYED] = "delayed",
     [EVENT_DSN] = "dsn",
     [EVENT_RETURNED] = "returned",
+    [EVENT_DOMAIN] = "domain",
     [EVENT_COMPLAINT] = "complaint",
     [EVENT_CONNECT_FAILED] = "connect_failed",
     [EVENT_SITE_DOWN] = "site_down",

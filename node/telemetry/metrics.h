@@ -55,6 +55,7 @@ enum metrics_outcome {
     METRICS_OUTCOME_DELETED,
 };
 enum metrics_dkim { METRICS_DKIM_RSA, METRICS_DKIM_ED25519 };
+enum metrics_unproven { METRICS_UNPROVEN_REFUSED, METRICS_UNPROVEN_WARNED };
 enum metrics_returned {
     METRICS_RETURNED_HARD,
     METRICS_RETURNED_SOFT,
@@ -79,6 +80,7 @@ enum metrics_id {
     METRICS_BYTES_RECEIVED,      /* counter */
     METRICS_DKIM_SIGNATURES,     /* counter, enum metrics_dkim */
     METRICS_DKIM_FAILED,         /* counter, enum metrics_dkim */
+    METRICS_UNPROVEN,            /* counter, enum metrics_unproven */
     METRICS_DKIM_UNSIGNED,       /* counter: messages without a key, where there are some */
     METRICS_DKIM_SECONDS,        /* histogram, us: from the end of the content to its signature */
     METRICS_COMMIT_SECONDS,      /* histogram, us: from the end of the content to its being on disk */

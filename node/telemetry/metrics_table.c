@@ -43,6 +43,7 @@ static const char *const outcomes[] = { "outcome=\"delivered\"",
 static const char *const dsns[] = { "action=\"failed\"", "action=\"delayed\"", "action=\"relayed\"",
                                     "action=\"delivered\"", NULL };
 static const char *const algorithms[] = { "algorithm=\"rsa\"", "algorithm=\"ed25519\"", NULL };
+static const char *const unproven[] = { "verdict=\"refused\"", "verdict=\"warned\"", NULL };
 static const char *const returned[] = { "kind=\"hard\"", "kind=\"soft\"", "kind=\"complaint\"",
                                         "kind=\"other\"", NULL };
 static const char *const classes[] = {
@@ -83,6 +84,8 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
     [METRICS_DKIM_SIGNATURES] = COUNTER("dkim_signatures_total", "DKIM signatures made.", algorithms),
     [METRICS_DKIM_FAILED] =
         COUNTER("dkim_failed_total", "DKIM signatures that could not be made.", algorithms),
+    [METRICS_UNPROVEN] =
+        COUNTER("domain_unproven_total", "Addresses of domains that were not proven.", unproven),
     [METRICS_DKIM_UNSIGNED] =
         COUNTER("dkim_unsigned_total", "Messages accepted that no DKIM key is for.", NULL),
     [METRICS_DKIM_SECONDS] =
