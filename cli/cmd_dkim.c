@@ -233,12 +233,87 @@ int cmd_dkim_generate(struct cli *c)
     return cluster ? generate_here(c) : run(c, "generate", "domain", options);
 }
 
+static bool is_selector(const struct cli *c, const char *name)
+{
+    return cli_opt(c, "selector") == NULL || strcasecmp(cli_opt(c, "selector"), name) == 0;
+}
+
+/* The answer's rows that are meant: how many. */
+static size_t keep_rows(const struct cli *c, json_t *rows, const char *key, const char *what)
+{
+    for (size_t i = json_array_size(rows); i-- > 0;) {
+        const json_t *r = json_array_get(rows, i);
+        if (!is_selector(c, cli_str(r, key)) || (what != NULL && strcmp(cli_str(r, "what"), what) != 0))
+            json_array_remove(rows, i);
+    }
+    return json_array_size(rows);
+}
+
+static int no_key(struct cli *c)
+{
+    return cli_fail(c, CLI_NOT_FOUND, "no such key of %s is known", c->args[0]);
+}
+
+/* Of the cluster's keys: the node knows them. */
+static int dns_here(struct cli *c)
+{
+    struct client_query q;
+    json_t *answer = NULL, *r;
+    size_t i;
+    client_query_init(&q, "/v1/dkim");
+    client_query_add(&q, "domain", c->args[0]);
+    int code = client_pages(c, &q, "keys", &answer);
+    client_query_fini(&q);
+    json_t *rows = json_object_get(answer, "keys");
+    if (code == 0 && keep_rows(c, rows, "selector", NULL) == 0)
+        code = no_key(c);
+    else if (code == 0 && c->json)
+        code = cli_print_json(answer);
+    else if (code == 0)
+        json_array_foreach(rows, i, r) put_record(r);
+    json_decref(answer);
+    return code;
+}
+
+/* Of all keys that the node signs with, its file's and the cluster's. The address is of no account. */
+static int check_here(struct cli *c)
+{
+    struct client_query q;
+    json_t *answer = NULL, *r;
+    size_t i;
+    client_query_init(&q, "/v1/domain/check");
+    client_query_add(&q, "domain", c->args[0]);
+    client_query_add(&q, "ips", "127.0.0.1");
+    buf_put_char(&q.text, '\0');
+    int code = client_json(c, q.text.data, NULL, &answer);
+    client_query_fini(&q);
+    json_t *rows = json_object_get(answer, "findings");
+    if (code == 0 && keep_rows(c, rows, "subject", "dkim") == 0)
+        code = no_key(c);
+    json_array_foreach(rows, i, r)
+    {
+        char text[512];
+        cli_safe(cli_str(r, "text"), text, sizeof text);
+        if (!c->json && code != CLI_NOT_FOUND)
+            printf("%s._domainkey.%s: %s: %s\n", cli_str(r, "subject"), c->args[0], cli_str(r, "result"), text);
+        code = code == 0 && strcmp(cli_str(r, "level"), "trouble") == 0 ? CLI_FAILED : code;
+    }
+    if (c->json && code != CLI_NOT_FOUND && rows != NULL) {
+        json_object_set_new(answer, "ok", json_boolean(code == 0));
+        cli_print_json(answer);
+    }
+    json_decref(answer);
+    return code;
+}
+
 int cmd_dkim_dns(struct cli *c)
 {
     static const char *const options[][2] = { { "selector", "selector" },
                                               { "config", "config" },
                                               { NULL, NULL } };
-    return run(c, "dns", "what", options);
+    if (cli_has(c, "cluster") && cli_opt(c, "config") != NULL)
+        return cli_fail(c, CLI_USAGE, "--config or --cluster: whose keys?");
+    return cli_has(c, "cluster") ? dns_here(c) : run(c, "dns", "what", options);
 }
 
 int cmd_dkim_check(struct cli *c)
@@ -248,5 +323,7 @@ int cmd_dkim_check(struct cli *c)
     };
     if (cli_opt(c, "key") != NULL && cli_opt(c, "selector") == NULL)
         return cli_fail(c, CLI_USAGE, "--key needs --selector: under which name the record is");
-    return run(c, "check", "domain", options);
+    if (cli_has(c, "cluster") && (cli_opt(c, "key") != NULL || cli_opt(c, "config") != NULL))
+        return cli_fail(c, CLI_USAGE, "--key, --config or --cluster: compare with what?");
+    return cli_has(c, "cluster") ? check_here(c) : run(c, "check", "domain", options);
 }

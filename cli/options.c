@@ -100,11 +100,13 @@ const struct cli_option cli_dkim_rekey_options[] = {
     }
 const struct cli_option cli_dkim_dns_options[] = {
     { "selector", "NAME", NULL, "only this key of the domain" },
+    { "cluster", NULL, NULL, "of the cluster's keys, which the node is asked for" },
     DKIM_CONFIG,
     END,
 };
 const struct cli_option cli_dkim_check_options[] = {
     { "selector", "NAME", NULL, "only this record" },
+    { "cluster", NULL, NULL, "all that the node signs with, the cluster's keys too: it is asked" },
     { "key", "FILE", "@file", "compare with this key, not with the node's" },
     DKIM_CONFIG,
     END,

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "consensus/directory.h"
 #include "consensus/replica.h"
+#include "node/cluster/seal.h"
 #include "node/core/backup_file.h"
 #include "node/core/cluster.h"
 #include "node/core/founding.h"
@@ -173,6 +174,39 @@ static int take_member(struct place *p, const struct machine *m)
     return 0;
 }
 
+#define SEALED_NAMED 5
+
+struct sealed_names {
+    struct buf text;
+    uint64_t n;
+};
+
+static int name_sealed(void *arg, const struct directory_sealed *d)
+{
+    struct sealed_names *s = arg;
+    if (s->n++ < SEALED_NAMED)
+        buf_printf(&s->text, "%s%s %.*s of %.*s", s->n > 1 ? ", " : "",
+                   d->kind == COMMAND_SEALED_DKIM ? "DKIM key" : "secret", (int)d->selector.n, d->selector.p,
+                   (int)d->name.n, d->name.p);
+    return 0;
+}
+
+/* What is encrypted in the backup is of use with a file that no backup has. */
+static void say_sealed(const struct place *p, const struct machine *m)
+{
+    struct directory_sealing is;
+    struct sealed_names s = { .n = 0 };
+    buf_init(&s.text, 16384);
+    (void)directory_sealed_each(m, (struct span){ "", 0 }, name_sealed, &s);
+    if (s.n > 0 && directory_sealing(m, &is))
+        printf("in the backup, but encrypted: %.*s%s. Before this node is started, put the file '" SEAL_FILE
+               "' of a node that was a member then (it has sealing key %llu) at %s/" SEAL_FILE ", mode 0600; without it "
+               "none of these can be used, and mail that DKIM keys should sign is deferred\n",
+               (int)s.text.len, s.text.data, s.n > SEALED_NAMED ? ", and more" : "", (unsigned long long)is.number,
+               p->dir);
+    buf_fini(&s.text);
+}
+
 static int begin_restored(struct place *p, const struct buf *state, const struct machine *m)
 {
     int code = take_member(p, m);
@@ -189,6 +223,7 @@ static int begin_restored(struct place *p, const struct buf *state, const struct
     if (err == 0) {
         printf("epoch %u begins when this node is started; it is then the cluster's only node\n",
                p->id.self.epoch);
+        say_sealed(p, m);
         return 0;
     }
     code = fail(p, EX_IOERR, "the backup was not restored, and nothing is left of the attempt: ");

@@ -151,6 +151,9 @@ def test_backup_and_restore(limited, sink, folder):
     for name in ("anna@example.com", "bert@example.com"):
         first.add_account(name)
     first.api("POST", "/v1/freeze", {"account": "bert@example.com"})
+    first.cli("dkim", "generate", "example.com", "--selector", "e1", "--type", "ed25519", "--cluster")
+    first.cli("secret", "new", "srs", "--name", "one")
+    sealing = (first.folder / "data/cluster/sealing").read_bytes()
     backup = folder / "state.backup"
     caller = cluster.followers()[0]
     said = caller.cli("cluster", "backup", backup)
@@ -181,6 +184,12 @@ def test_backup_and_restore(limited, sink, folder):
 
     done = turnpiked(second, "--restore-cluster", backup)
     assert done.returncode == 0, done.stderr
+    # what the backup cannot have is named, and where it belongs
+    place = second.folder / "data/cluster/sealing"
+    assert "DKIM key e1 of example.com, secret one of srs. " in done.stdout, done.stdout
+    assert f"sealing key 1) at {place}, mode 0600" in done.stdout, done.stdout
+    place.write_bytes(sealing)
+    place.chmod(0o600)
     assert "already" in turnpiked(second, "--restore-cluster", backup).stderr
     second.restart()
     wait_alone(second, 2)
@@ -190,6 +199,9 @@ def test_backup_and_restore(limited, sink, folder):
     assert accepts(second).count() == 0, "all windows count as full"
     second.cli("limit", "reopen", "--yes")
     wait_until("mail is accepted", lambda: accepts(second).count() == 1)
+    second.send("b@example.net", "From: user@example.com\r\nSubject: signed\r\n\r\nhi\r\n")
+    wait_until("it is signed", lambda: "e1._domainkey.example.com" in [e.get("dkim") for e in second.events("received")])
+    assert not any("sealing" in problem for problem in second.cluster()["problems"])
     for node in (cluster.nodes[0], cluster.nodes[2]):
         node.restart()
         node.join(second.token())

@@ -316,6 +316,13 @@ def test_keys_of_the_cluster(make_cluster, make_sink, dns, keys, folder):
         keys.records[f"{row['selector']}._domainkey.{row['domain']}"] = row["record"]
     assert signers(first, 0) == ["e1", "r1"] and signers(second, 1) == ["e1", "r1"]
 
+    dns_of = second.cli("dkim", "dns", "example.com", "--cluster", "--selector", "E1").stdout
+    assert dns_of.startswith('e1._domainkey.example.com. IN TXT ( "v=DKIM1; k=ed25519') and dns_of.count("IN TXT") == 1
+    dns.add("e1._domainkey.example.com", "TXT", dns_of[dns_of.index('"'):dns_of.rindex('"') + 1])
+    done = second.cli("dkim", "check", "example.com", "--cluster", check=False)
+    assert done.returncode == 1 and "e1._domainkey.example.com: good" in done.stdout, done.stdout
+    assert "r1._domainkey.example.com: none" in done.stdout, done.stdout
+    assert second.cli("dkim", "check", "example.com", "--cluster", "--selector", "e1").returncode == 0
     found = second.api("GET", "/v1/domain/check?domain=example.com&ips=127.0.0.1")["findings"]
     assert {f["subject"] for f in found if f["what"] == "dkim"} == {"e1", "r1"}, found
 
