@@ -244,16 +244,17 @@ int cmd_frozen(struct cli *c)
 
 static void put_tenants(struct cli *c, const json_t *rows)
 {
-    static const char *const titles[] = { "NAME", "NOTE" };
+    static const char *const titles[] = { "NAME", "CONTACT", "NOTE" };
     struct cli_table t;
     size_t i;
     json_t *r;
-    cli_table_init(&t, titles, 2);
+    cli_table_init(&t, titles, 3);
     json_array_foreach(rows, i, r)
     {
         cli_table_row(&t);
         cli_table_str(&t, 0, r, "name");
-        cli_table_opt(&t, 1, r, "note");
+        cli_table_opt(&t, 1, r, "contact");
+        cli_table_opt(&t, 2, r, "note");
     }
     cli_table_end(c, &t);
 }
@@ -278,6 +279,21 @@ int cli_post_named(struct cli *c, const char *target, const char *said)
 int cmd_tenant_set(struct cli *c)
 {
     return cli_post_named(c, "/v1/tenants/set", "set tenant");
+}
+
+int cmd_tenant_contact(struct cli *c)
+{
+    const char *address = c->nargs > 1 ? c->args[1] : "";
+    json_t *body = json_object();
+    int code = cli_put_text(c, body, "name", c->args[0]);
+    if (code == 0)
+        code = cli_put_text(c, body, "address", address);
+    if (code != 0) {
+        json_decref(body);
+        return code;
+    }
+    return cli_post(c, "/v1/tenants/contact", body, "contact of tenant %s: %s", c->args[0],
+                    address[0] != '\0' ? address : "none");
 }
 
 int cmd_tenant_remove(struct cli *c)

@@ -140,6 +140,10 @@ const struct cli_command cli_commands[] = {
       cmd_tenant_list },
     { "tenant set", "NAME", 1, 1, NULL, cli_noted_options, "make or change a tenant", NULL,
       "  turnpike tenant set example.org --note 'contract 4711'\n", cmd_tenant_set },
+    { "tenant contact", "NAME [ADDRESS]", 1, 2, NULL, cli_no_options, "say whom a tenant wants to be told",
+      "A mail, at most once a day for each server of the tenant that is deferred for its reverse DNS (client_checks). Without\n"
+      "ADDRESS nobody is told any more.",
+      "  turnpike tenant contact example.org it@example.org\n", cmd_tenant_contact },
     { "tenant remove", "NAME", 1, 1, NULL, cli_no_options, "remove a tenant", NULL,
       "  turnpike tenant remove example.org\n", cmd_tenant_remove },
     { "domain prove", "DOMAIN", 1, 1, NULL, cli_domain_prove_options, "have a tenant prove a domain",

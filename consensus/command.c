@@ -207,6 +207,12 @@ static const struct {
     [COMMAND_SENDER_LOOK] = { "sender-look",
                               FIELDS(RAW(sender_look.process), U64(sender_look.number), U64(sender_look.wall_ms),
                                      SPAN(sender_look.facts, 0, RECORD_COUNTS_BYTES_MAX)) },
+    [COMMAND_TENANT_CONTACT] = { "tenant-contact",
+                                 FIELDS(BY(tenant_contact), NAME(tenant_contact.name),
+                                        NAME_OR_NONE(tenant_contact.address)) },
+    [COMMAND_NOTICE_CLAIM] = { "notice-claim",
+                               FIELDS(NAME(notice_claim.tenant), NAME(notice_claim.about),
+                                      U64(notice_claim.for_ms)) },
 };
 
 static const struct field *fields_of(uint8_t type)
@@ -219,11 +225,16 @@ const char *command_type_name(uint8_t type)
     return fields_of(type) == NULL ? "unknown" : types[type].name;
 }
 
+/* Numbers of level 5 stand between and behind those of level 4. */
+static bool is_level_5(uint8_t type)
+{
+    return type == 88 || type == 89 || (type >= 93 && type <= 99) || (type >= 105 && type <= 119) ||
+           type > COMMAND_STANDING_FORGET;
+}
+
 uint8_t command_type_level(uint8_t type)
 {
-    if (type >= COMMAND_DOMAIN_ASK && type <= COMMAND_DOMAIN_FORGET)
-        return 5;
-    return type >= COMMAND_SENDER_LOOK      ? 5
+    return is_level_5(type) ? 5
            : type > COMMAND_SUPPRESS_REMOVE ? 4
            : type >= COMMAND_SUPPRESS_ADD ? 3
                                           : COMMAND_FEATURES_NEEDED;

@@ -28,7 +28,7 @@
 /* The largest entry: as many commands as fit below COMMAND_ENTRY_BYTES and a large one. */
 #define COMMAND_ENTRY_BYTES_MAX (COMMAND_ENTRY_BYTES + COMMAND_BYTES_MAX + 32u)
 
-/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records; 5: domains that were proven, floating addresses that nobody has had yet, looks at senders. An entry names the lowest level that can read it, so that older nodes can follow until the
+/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records; 5: domains that were proven, floating addresses that nobody has had yet, looks at senders, tenants' contacts and notices to them. An entry names the lowest level that can read it, so that older nodes can follow until the
  * level is raised (COMMAND_FEATURE_RAISE). */
 #define COMMAND_FEATURES 5        /* highest that this build can do */
 #define COMMAND_FEATURES_NEEDED 1 /* by what it writes, but for commands of a higher command_type_level */
@@ -104,6 +104,9 @@ enum command_type {
     COMMAND_STANDING_SET = 122, /* good, neutral or poor */
     COMMAND_STANDING_FORGET = 123, /* as RECORD_FORGET; of one that is neutral, and not pinned */
     COMMAND_SENDER_LOOK = 124, /* as RECORD_REPORT, and more; the answer comes with what rules made of it */
+    /* what tenants are told */
+    COMMAND_TENANT_CONTACT = 140,
+    COMMAND_NOTICE_CLAIM = 141, /* the asking node will tell a tenant of something; nobody else for a while */
 };
 
 /* Who asks. A machine answers the same (session, seq) once: a repeat gets the first answer again, as long as
@@ -203,6 +206,15 @@ struct command_name { /* ACCOUNT_REMOVE, TENANT_REMOVE, POOL_REMOVE, IP_REMOVE, 
 struct command_tenant_set {
     struct command_by by;
     struct span name, note;
+};
+struct command_tenant_contact {
+    struct command_by by;
+    struct span name, address; /* empty: none any more */
+};
+#define COMMAND_NOTICE_MAX_MS (31ull * 86400000)
+struct command_notice_claim {
+    struct span tenant, about; /* "reverse-dns 192.0.2.1": printable */
+    uint64_t for_ms;           /* so long nobody tells him again */
 };
 struct command_override_set {
     struct command_by by;
@@ -503,6 +515,8 @@ struct command {
         struct command_account_set account_set;
         struct command_name name;
         struct command_tenant_set tenant_set;
+        struct command_tenant_contact tenant_contact;
+        struct command_notice_claim notice_claim;
         struct command_override_set override_set;
         struct command_policy_chunk policy_chunk;
         struct command_policy_commit policy_commit;

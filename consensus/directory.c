@@ -14,6 +14,7 @@ const struct store_type *const directory_types[] = {
     &directory_warming_type,  &directory_warming_site_type,
     &directory_record_type,   &directory_reporter_type, &directory_standing_type,
     &directory_sender_type,
+    &directory_contact_type,  &directory_notice_type,
 };
 const uint32_t directory_ntypes = sizeof directory_types / sizeof directory_types[0];
 
@@ -38,6 +39,7 @@ static const struct {
     { offsetof(struct directory, warming_sites), &directory_warming_site_type },
     { offsetof(struct directory, records), &directory_record_type },
     { offsetof(struct directory, standings), &directory_standing_type },
+    { offsetof(struct directory, notices), &directory_notice_type },
 };
 #define NINDEXES (sizeof indexes / sizeof indexes[0])
 
@@ -149,6 +151,8 @@ static directory_command_fn *const commands[] = {
     [COMMAND_STANDING_SET] = directory_standing_set,
     [COMMAND_STANDING_FORGET] = directory_standing_forget,
     [COMMAND_SENDER_LOOK] = directory_sender_look,
+    [COMMAND_TENANT_CONTACT] = directory_tenant_contact,
+    [COMMAND_NOTICE_CLAIM] = directory_notice_claim,
 };
 
 int directory_apply(struct machine *m, const struct machine_at *at, const struct command *cmd,
@@ -191,5 +195,6 @@ void directory_totals(const struct machine *m, struct machine_totals *out)
     out->bytes += d->sealed_bytes + d->account_bytes + d->policy_bytes + d->audit_bytes + d->suppressed_bytes + d->record_bytes +
                   SMALL * (d->tenants.len + d->overrides.len + d->pools.len + d->assignments.len +
                            d->ips.len + d->members.len + d->tokens.len + d->transfers.len +
-                           d->warming.len + d->warming_sites.len + d->standings.len + d->proofs.len);
+                           d->warming.len + d->warming_sites.len + d->standings.len + d->proofs.len +
+                           d->notices.len);
 }

@@ -28,6 +28,11 @@ bool directory_tenant_find(const struct machine *m, struct span name, struct dir
 typedef int directory_tenant_fn(void *arg, const struct directory_tenant *t);
 int directory_tenant_each(const struct machine *m, struct span after, directory_tenant_fn *fn, void *arg);
 
+/* Whom a tenant wants to be told of things; false: nobody. */
+bool directory_contact_find(const struct machine *m, struct span tenant, struct span *out);
+/* He was told of this a while ago (COMMAND_NOTICE_CLAIM). */
+bool directory_notice_given(const struct machine *m, struct span tenant, struct span about, uint64_t now_ms);
+
 struct directory_override {
     uint8_t scope;
     struct span name, limit;

@@ -3,11 +3,13 @@
 
 #include "base/err.h"
 #include "node/auth/accounts.h"
+#include "node/config/types.h"
 
 /* ---- tenants ------------------------------------------------------------------------------------------- */
 
 struct tenant_rows {
     struct member_page page;
+    const struct machine *m;
     const char *after;
 };
 
@@ -18,6 +20,9 @@ static int on_tenant(void *arg, const struct directory_tenant *t)
         return 1;
     json_out_span(&r->page.j, "name", t->name);
     json_out_opt(&r->page.j, "note", t->note);
+    struct span contact = { "", 0 };
+    (void)directory_contact_find(r->m, t->name, &contact);
+    json_out_opt(&r->page.j, "contact", contact);
     json_out_u64(&r->page.j, "version", t->version);
     json_out_close(&r->page.j, '}');
     return 0;
@@ -31,6 +36,7 @@ int admin_on_tenants(struct admin_call *c)
     if (err != 0)
         return err;
     member_page_begin(&r.page, c, "tenants");
+    r.m = m;
     machine_read_lock(m);
     directory_tenant_each(m, r.after != NULL ? span_str(r.after) : span_of("", 0), on_tenant, &r);
     machine_read_unlock(m);
@@ -43,6 +49,17 @@ int admin_on_tenant_set(struct admin_call *c)
     const char *note = admin_arg_str(c->args, "note");
     int err = member_name(c, "name", &cmd.tenant_set.name);
     cmd.tenant_set.note = note != NULL ? span_str(note) : span_of("", 0);
+    return err != 0 ? err : member_do(c, &cmd);
+}
+
+int admin_on_tenant_contact(struct admin_call *c)
+{
+    struct command cmd = { .type = COMMAND_TENANT_CONTACT };
+    int err = member_name(c, "name", &cmd.tenant_contact.name);
+    if (err == 0)
+        err = member_name(c, "address", &cmd.tenant_contact.address);
+    if (err == 0 && cmd.tenant_contact.address.n > 0 && !email_valid(cmd.tenant_contact.address))
+        err = admin_fail(&c->e, ERR_BAD, "address: expected a mail address such as it@example.org");
     return err != 0 ? err : member_do(c, &cmd);
 }
 

@@ -321,6 +321,8 @@ const struct admin_route admin_routes[] = {
     { "GET", "/v1/frozen", admin_on_frozen, admin_page_params, 0, "who is frozen" },
     { "GET", "/v1/tenants", admin_on_tenants, admin_page_params, 0, "tenants" },
     { "POST", "/v1/tenants/set", admin_on_tenant_set, admin_noted_params, 0, "make or change a tenant" },
+    { "POST", "/v1/tenants/contact", admin_on_tenant_contact, admin_tenant_contact_params, 0,
+      "say whom a tenant wants to be told of what concerns it" },
     { "POST", "/v1/tenants/remove", admin_on_tenant_remove, admin_name_params, 0, "remove a tenant" },
     { "GET", "/v1/dkim", admin_on_dkim, admin_dkim_params, 0, "the cluster's DKIM keys" },
     { "POST", "/v1/dkim/generate", admin_on_dkim_generate, admin_dkim_generate_params, 0,

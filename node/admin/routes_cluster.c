@@ -47,6 +47,12 @@ const struct admin_param admin_page_params[] = {
 const struct admin_param admin_name_params[] = { NEEDED("name", "its name"), END };
 const struct admin_param admin_noted_params[] = { NEEDED("name", "its name"), TEXT("note", "a remark"), END };
 
+const struct admin_param admin_tenant_contact_params[] = {
+    NEEDED("name", "its name"),
+    TEXT("address", "whom to tell when its mail waits for it; default: nobody any more"),
+    END,
+};
+
 const struct admin_param admin_account_show_params[] = { NEEDED("name", "login name"), END };
 const struct admin_param admin_account_set_params[] = {
     NEEDED("name", "login name"),

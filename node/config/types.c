@@ -360,7 +360,7 @@ static bool host_parse(struct schema_load *l, const struct schema_field *f, stru
 const struct schema_type type_host = { sizeof(char *), host_parse, config_string_format, config_string_fini };
 
 /* "local@domain", with nothing in it that would need quoting. */
-static bool email_valid(struct span s)
+bool email_valid(struct span s)
 {
     const char *at = s.n > 0 ? memrchr(s.p, '@', s.n) : NULL;
     if (at == NULL || at == s.p || s.n > 254 || !printable(s))

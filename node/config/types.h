@@ -32,6 +32,9 @@ extern const struct schema_type type_header_add, type_header_remove; /* struct c
 /* Is it a host or domain name in ASCII: labels of letters, digits and inner hyphens; 253 in all? */
 bool host_valid(struct span s);
 
+/* Is it local@domain, as a mail address of operators' is written? */
+bool email_valid(struct span s);
+
 /* What the types that are a char * share: a copy, NUL-terminated; how it is shown (not at all when it is
  * NULL); its end. */
 bool config_string_keep(struct span s, void *out);

@@ -5,11 +5,14 @@
 #include "node/core/client_check.h"
 #include "node/core/forward.h"
 #include "node/core/node.h"
+#include "node/core/notice.h"
 #include "node/core/proof.h"
 #include "node/core/report.h"
 #include "node/core/session.h"
 #include "node/core/suppress.h"
 #include "node/policy/policy.h"
+
+#include <stdio.h>
 
 static const struct smtp_reply *check_mail(struct session *s, const struct smtp_server_mail *mail,
                                            struct charge_reply *frozen)
@@ -104,6 +107,12 @@ static bool check_client(struct session *s, const struct config_client_checks *c
         return true;
     report_rejected_by(s, "rcpt", "reverse_dns", &check.reply, smtp_server_mail(s->smtp)->from.text,
                        smtp_server_rcpt(s->smtp)->to.text);
+    if (check.result == CLIENT_CHECK_DEFERRED) {
+        char words[sizeof check.text + 16];
+        snprintf(words, sizeof words, "%u %s %s", check.reply.code, check.reply.enhanced, check.reply.text);
+        notice_reverse_dns(s, checks->name != NULL ? checks->name : s->l->config->hostname,
+                           checks->forward_confirmed, words);
+    }
     smtp_server_on_rcpt(s->smtp, &check.reply);
     return false;
 }

@@ -10,6 +10,7 @@
 #include "node/core/reputation.h"
 #include "node/core/returned.h"
 #include "node/core/forward.h"
+#include "node/core/notice.h"
 #include "node/core/suppress.h"
 #include "node/core/tally.h"
 #include "node/core/warmup.h"
@@ -265,6 +266,7 @@ static void cluster_tick_cb(uv_timer_t *tick)
         warmup_tick(c, now);
         cluster_pools_tick(c, now);
         suppress_tick(c);
+        notice_tick(c);
         cluster_seal_tick(c, now);
         tally_tick(c, now);
         cluster_published_poll(c);
@@ -355,7 +357,8 @@ int cluster_new(struct node *n, struct cluster **out)
         err = cluster_seal_new(&c->seal);
     if (err == 0)
         err = cluster_proof_new(c, &c->proof);
-    if (err == 0 && ((c->suppress = suppress_new()) == NULL || (c->tally = tally_new()) == NULL ||
+    if (err == 0 && ((c->suppress = suppress_new()) == NULL || (c->notices = notices_new()) == NULL ||
+                     (c->tally = tally_new()) == NULL ||
                      (c->owners = returned_owners_new()) == NULL ||
                      (c->returns = forward_returns_new()) == NULL || (c->warmup = warmup_hand_new()) == NULL))
         err = -ENOMEM;
@@ -477,6 +480,7 @@ void cluster_free(struct cluster *c)
     cluster_hook_free(c->hook);
     cluster_addresses_free(c->addresses);
     suppress_free(c->suppress);
+    notices_free(c->notices);
     cluster_seal_free(c->seal);
     tally_free(c->tally);
     returned_owners_free(c->owners);

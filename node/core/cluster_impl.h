@@ -132,6 +132,7 @@ struct cluster_addresses; /* cluster_addresses.c */
 struct cluster_seal;    /* cluster_seal.c */
 struct seal_key;
 
+struct notices;
 struct suppress;
 struct tally;
 struct returned_owners;
@@ -177,6 +178,7 @@ struct cluster {
     int64_t quorum_ms;                      /* until then: when there was a quorum last */
     struct buf due;                         /* scratch */
     struct suppress *suppress;
+    struct notices *notices;
     struct tally *tally;
     struct returned_owners *owners;
     struct forward_returns *returns;

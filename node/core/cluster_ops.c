@@ -70,6 +70,8 @@ struct command_by *cluster_command_by(struct command *cmd)
         return &cmd->name.by;
     case COMMAND_TENANT_SET:
         return &cmd->tenant_set.by;
+    case COMMAND_TENANT_CONTACT:
+        return &cmd->tenant_contact.by;
     case COMMAND_OVERRIDE_SET:
         return &cmd->override_set.by;
     case COMMAND_POLICY_COMMIT:

@@ -233,13 +233,8 @@ void report_rejected_by(struct session *s, const char *stage, const char *rule, 
 
 void report_client_check(struct session *s, enum client_check_result result)
 {
-    static const uint32_t labels[] = {
-        [CLIENT_CHECK_PASSED] = METRICS_CLIENT_PASSED,
-        [CLIENT_CHECK_UNKNOWN] = METRICS_CLIENT_UNKNOWN,
-        [CLIENT_CHECK_DEFERRED] = METRICS_CLIENT_DEFERRED,
-        [CLIENT_CHECK_DEFERRED_UNKNOWN] = METRICS_CLIENT_DEFERRED_UNKNOWN,
-    };
-    count(s->in->w, METRICS_CLIENT_CHECKS, labels[result], 1);
+    _Static_assert(METRICS_CLIENT_DEFERRED_UNKNOWN == (int)CLIENT_CHECK_DEFERRED_UNKNOWN, "each has a label");
+    count(s->in->w, METRICS_CLIENT_CHECKS, result, 1);
 }
 
 /* Folded lines made one. */
@@ -693,6 +688,21 @@ void report_dsn(struct worker *w, const struct envelope *dsn, uint64_t about, co
           : strcmp(kind, "relayed") == 0 ? METRICS_DSN_RELAYED
                                          : METRICS_DSN_DELIVERED,
           1);
+}
+
+void report_notice(struct worker *w, uint64_t id, const char *rule, const char *tenant, const char *account,
+                   const struct ip_addr *client, const char *contact)
+{
+    char ip[IP_TEXT_MAX];
+    struct event e = EVENT_INIT(EVENT_NOTICE);
+    e.id = id;
+    e.rule = span_str(rule);
+    e.tenant = span_str(tenant);
+    e.account = span_str(account);
+    e.client_ip = span_str(ip_addr_format(client, ip));
+    e.recipient = span_str(contact);
+    e.null_sender = true;
+    put(w, &e);
 }
 
 void report_operator(struct worker *w, uint64_t id, const char *act, const char *by, const char *text)

@@ -85,6 +85,9 @@ void report_returned(struct worker *w, const struct report_returned *r);
 void report_domain(struct worker *w, struct span tenant, struct span domain, const char *state, struct span why);
 /* A report was queued for the sender of `about`. */
 void report_dsn(struct worker *w, const struct envelope *dsn, uint64_t about, const char *kind);
+/* A tenant's contact is told of something: the message was queued. */
+void report_notice(struct worker *w, uint64_t id, const char *rule, const char *tenant, const char *account,
+                   const struct ip_addr *client, const char *contact);
 /* An operator's act on a message. */
 void report_operator(struct worker *w, uint64_t id, const char *act, const char *by, const char *text);
 

@@ -5,15 +5,13 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "node/auth/pool.h"
-#include "node/core/dispatch.h"
 #include "node/core/egress.h"
+#include "node/core/local_mail.h"
 #include "node/core/node.h"
-#include "node/core/sign.h"
 #include "node/core/sts.h"
 #include "node/core/tlsrpt_mail.h"
 #include "node/core/tlsrpt_post.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,17 +37,6 @@ struct tlsrpt {
     bool missed;          /* one of them could not be reached */
     struct tlsrpt_post *post;
     char file[4096];
-};
-
-/* A report on its way into the spool: written, signed, committed. */
-struct job {
-    struct worker_op op;
-    struct worker *w;
-    struct spool_ingest *in; /* until it is committed */
-    struct sign *sign;       /* NULL: no key is for its From */
-    struct envelope env;
-    struct envelope_rcpt to;
-    char address[512], message_id[320];
 };
 
 static int64_t random_ms(int64_t max)
@@ -103,105 +90,33 @@ static void due_later(struct tlsrpt *t, const char *why)
 
 /* ---- one report ---------------------------------------------------------------------------------------- */
 
-static void run_stored(struct worker *w, struct worker_op *op)
-{
-    struct job *j = LIST_ITEM(op, struct job, op);
-    if (op->op.status != 0)
-        log_warn("tls-report", "for %s: %s", j->address, err_text(op->op.status));
-    else
-        (void)dispatch_message(w->node, w, w->config, &j->env, NULL);
-    w->egress->njobs--;
-    egress_kick(w->egress);
-    sign_free(j->sign);
-    free(j);
-}
-
-/* RFC 8460 section 3 wants a signature; a receiver may still take what has none. */
-static void commit(struct job *j)
-{
-    int err = j->sign == NULL ? 0 : j->sign->err;
-    if (j->sign != NULL && err == 0) {
-        err = spool_ingest_front(j->in, j->sign->fields.data, j->sign->fields.len);
-        j->env.header_bytes += (uint32_t)j->sign->fields.len;
-    }
-    struct spool_ingest *in = j->in;
-    j->in = NULL;
-    worker_op_init(&j->op, j->w, run_stored);
-    if (err == 0) {
-        spool_ingest_commit(in, &j->env, &j->op.op);
-        return;
-    }
-    spool_ingest_abort(in);
-    j->op.op.status = err;
-    run_stored(j->w, &j->op);
-}
-
-static void signed_cb(void *ctx)
-{
-    commit(ctx);
-}
-
-static int sign(struct job *j, struct span text)
-{
-    struct worker *w = j->w;
-    struct sign_who who = { .from = span_str(w->config->tls_reports.from), .may_use_from = true };
-    int err = sign_new(w, w->config, &who, &j->sign);
-    if (err != 0 || j->sign == NULL)
-        return err == ERR_BUSY ? 0 : err; /* without, rather than not at all */
-    sign_header(j->sign, span_of(text.p, j->env.header_bytes));
-    sign_body(j->sign, span_sub(text, j->env.header_bytes));
-    return 0;
-}
-
 static int store(struct tlsrpt *t, struct span address)
 {
     struct worker *w = t->e->w;
     const struct config *c = w->config;
-    struct job *j = calloc(1, sizeof *j);
+    struct local_mail *mail;
     struct buf text;
-    buf_init(&text, 2 * JSON_MAX);
-    int err = j == NULL ? -ENOMEM : spool_ingest_open(w->node->spool, &j->in);
-    if (err == 0) {
-        j->w = w;
-        char id[SPOOL_ID_TEXT];
-        spool_id_format(spool_ingest_id(j->in), id);
-        snprintf(j->message_id, sizeof j->message_id, "<%s@%s>", id, c->hostname);
-        snprintf(j->address, sizeof j->address, "%.*s", (int)address.n, address.p);
-        struct tlsrpt_mail m = { .from = c->tls_reports.from,
-                                 .to = j->address,
-                                 .message_id = j->message_id,
-                                 .submitter = c->hostname,
-                                 .domain = t->due.domain,
-                                 .report_id = t->due.id,
-                                 .day = t->due.day,
-                                 .now_ms = clock_wall_ms(),
-                                 .json = buf_span(&t->due.json) };
-        err = tlsrpt_mail_put(&m, &text, &j->env.header_bytes);
-    }
-    if (err == 0) {
-        int r = spool_ingest_write(j->in, text.data, text.len);
-        err = r < 0 ? r : sign(j, buf_span(&text));
-    }
-    buf_fini(&text);
-    if (err != 0) {
-        if (j != NULL && j->in != NULL)
-            spool_ingest_abort(j->in);
-        free(j);
+    uint32_t header_bytes = 0;
+    int err = local_mail_begin(w, "tls-report", span_str(c->tls_reports.from), address, &mail);
+    if (err != 0)
         return err;
-    }
-    j->to = (struct envelope_rcpt){ .address = span_str(j->address), .notify = ENVELOPE_NOTIFY_NEVER };
-    j->env.arrival_ms = clock_wall_ms();
-    j->env.class = ENVELOPE_CLASS_DEVICE;
-    j->env.protocol = SPAN_LIT("local");
-    j->env.message_id = span_str(j->message_id);
-    j->env.nrcpts = 1;
-    j->env.rcpts = &j->to;
-    j->env.flags = ENVELOPE_DSN |
-                   ENVELOPE_TLS_OPTIONAL; /* RFC 8460 section 3; nobody is told when it cannot be delivered */
-    t->e->njobs++;
-    if (j->sign == NULL || sign_finish(j->sign, signed_cb, j))
-        commit(j);
-    return 0;
+    struct tlsrpt_mail m = { .from = c->tls_reports.from,
+                             .to = local_mail_to(mail),
+                             .message_id = local_mail_message_id(mail),
+                             .submitter = c->hostname,
+                             .domain = t->due.domain,
+                             .report_id = t->due.id,
+                             .day = t->due.day,
+                             .now_ms = clock_wall_ms(),
+                             .json = buf_span(&t->due.json) };
+    buf_init(&text, 2 * JSON_MAX);
+    err = tlsrpt_mail_put(&m, &text, &header_bytes);
+    if (err == 0) /* RFC 8460 section 3: TLS may be what is wrong there */
+        err = local_mail_store(mail, buf_span(&text), header_bytes, ENVELOPE_TLS_OPTIONAL);
+    else
+        local_mail_drop(mail);
+    buf_fini(&text);
+    return err;
 }
 
 static void next_address(struct tlsrpt *t);

@@ -43,6 +43,7 @@ enum event_kind {
     EVENT_COMPLAINT, /* came back likewise; `rule` is its type */
     EVENT_DOMAIN,   /* a tenant's domain is proven now, or lost; `rule` says which */
     EVENT_SHAPING,  /* a rule about replies: what is in force against a site, or no longer */
+    EVENT_NOTICE,   /* a tenant's contact is told: `rule` of what, `id` is the mail */
     EVENT_OPERATOR, /* retry, freeze and the like; `rule` names the verb, `account` who */
     EVENT_KINDS
 };

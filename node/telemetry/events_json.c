@@ -30,6 +30,7 @@ static const char *const kind_names[EVENT_KINDS] = {
     [EVENT_SITE_DOWN] = "site_down",
     [EVENT_SITE_UP] = "site_up",
     [EVENT_SHAPING] = "shaping",
+    [EVENT_NOTICE] = "notice",
     [EVENT_OPERATOR] = "operator",
 };
 

@@ -89,6 +89,8 @@ def test_reverse_dns_on_every_node(relays, dns, sink):
     ok = rcpt(cluster.nodes[0], NONE)
     assert ok.startswith("250 "), "the policy that comes with it asks for nothing"
     cluster.nodes[0].add_account("anna@example.com")
+    cluster.nodes[0].cli("tenant", "set", "example.com")
+    cluster.nodes[1].cli("tenant", "contact", "example.com", "it@example.net")
     use(cluster, "name: outbound.example.com")
     for address in (NAMED, V6, ASTRAY, HALF, EXEMPT, "127.0.0.9"):
         everywhere(cluster, address, ok)
@@ -123,8 +125,10 @@ def test_reverse_dns_on_every_node(relays, dns, sink):
         client.command("RCPT TO:<friend@example.net>", "250")
         client.command("DATA", "354")
         client.command("Subject: x\r\n\r\nx\r\n.", "250")
-    assert "named.example.org" in wait_until("it arrives", lambda: sink.messages and sink.messages[0]).header
+    mail = wait_until("it arrives", lambda: [m for m in sink.messages if "friend@example.net" in m.recipients])[0]
+    assert "named.example.org" in mail.header
     names(cluster)
+    told(cluster, sink)
 
 
 def names(cluster):
@@ -136,3 +140,20 @@ def names(cluster):
             for good in ("EHLO server", "HELO somebody-elses.example.net", "EHLO [IPv6:2001:db8::9]"):
                 client.command(good, "250")
         assert rcpt(node, EXEMPT, "my_server").startswith("250")
+
+
+def told(cluster, sink):
+    """The tenant's contact heard of each of its servers once, whatever nodes it met."""
+    def notices():
+        return [m for m in sink.messages if "it@example.net" in m.recipients]
+    about = [NONE, V6_NONE, ASTRAY]
+    wait_until("the notices arrive", lambda: len(notices()) >= len(about))
+    subjects = sorted(next(line for line in m.header.splitlines() if line.startswith("Subject: ")) for m in notices())
+    assert subjects == sorted(f"Subject: Mail of your server {a} waits: it needs reverse DNS" for a in about)
+    mail = next(m for m in notices() if NONE in m.header)
+    assert mail.sender == "" and "Auto-Submitted: auto-generated" in mail.header, mail.header
+    assert f"{reverse(NONE)}. PTR mail." in mail.content.decode()
+    assert DENIED.format("outbound.example.com", NONE) in mail.content.decode()
+    events = [e for node in cluster.nodes for e in node.events("notice")]
+    assert sorted(e["client_ip"] for e in events) == sorted(about)
+    assert {(e["rule"], e["tenant"], e["recipient"]) for e in events} == {("reverse_dns", "example.com", "it@example.net")}

@@ -357,6 +357,7 @@ static void test_tenants(void **state)
     j = get_json("/v1/tenants?limit=1");
     assert_string_equal(text(j, "next"), "a.org");
     json_decref(j);
+    refused("POST", "/v1/tenants/contact", "{\"name\":\"a.org\",\"address\":\"<a@b.org>\"}", 400, "mail address");
     ok("/v1/tenants/remove", "{\"name\":\"a.org\"}");
     refused("POST", "/v1/tenants/remove", "{\"name\":\"a.org\"}", 404, "a.org");
     j = get_json("/v1/tenants");

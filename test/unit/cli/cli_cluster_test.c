@@ -136,7 +136,7 @@ static void test_tenants_and_limits(void **state)
     (void)state;
     expect_out("tenant set example.org --note contract_4711", "set tenant example.org\n");
     assert_int_equal(run("tenant list"), CLI_OK);
-    assert_string_equal(r.out, "NAME         NOTE\nexample.org  contract 4711\n");
+    assert_string_equal(r.out, "NAME         CONTACT  NOTE\nexample.org  -        contract 4711\n");
     expect_out("tenant remove example.org", "removed tenant example.org\n");
     assert_int_equal(run("tenant remove example.org"), CLI_NOT_FOUND);
     assert_int_equal(run("tenant list"), CLI_OK);

@@ -20,6 +20,7 @@ const uint8_t command_types[] = {
     COMMAND_RECORD_REPORT, COMMAND_RECORD_FORGET, COMMAND_POOL_FLOATING, COMMAND_IP_MOVE_DEAD,
     COMMAND_IP_FLOAT, COMMAND_IP_HOOK,
     COMMAND_STANDING_SET,  COMMAND_STANDING_FORGET, COMMAND_SENDER_LOOK,
+    COMMAND_TENANT_CONTACT, COMMAND_NOTICE_CLAIM,
 };
 const size_t ncommand_types = sizeof command_types;
 
@@ -129,6 +130,16 @@ static void sender_fields(struct command *c, struct fields *f)
         by(&c->tenant_set.by, f);
         NAME(c->tenant_set.name);
         TEXT(c->tenant_set.note);
+        break;
+    case COMMAND_TENANT_CONTACT:
+        by(&c->tenant_contact.by, f);
+        NAME(c->tenant_contact.name);
+        MAYBE(c->tenant_contact.address);
+        break;
+    case COMMAND_NOTICE_CLAIM:
+        NAME(c->notice_claim.tenant);
+        NAME(c->notice_claim.about);
+        NUMBER(c->notice_claim.for_ms);
         break;
     case COMMAND_OVERRIDE_SET:
         by(&c->override_set.by, f);
