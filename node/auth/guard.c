@@ -15,6 +15,13 @@
 /* A network from which the account's owner logged in within this time may go on while strangers guess at his
  * password. */
 #define KNOWN_MS (INT64_C(7) * 86400000)
+/* A key that comes to its limit again is blocked for twice as long each time, but for no more than a day (a network)
+ * or four times as long (an account, whose owner may come from where he is not known). One step is forgiven for each
+ * eight blocks of quiet. */
+#define LONGEST_MS INT64_C(86400000)
+#define STEPS_ACCOUNT 2
+#define STEPS_CLIENT 16
+#define QUIET_BLOCKS 8
 
 enum kind { KIND_ACCOUNT = 1, KIND_CLIENT, KIND_PAIR };
 
@@ -22,8 +29,10 @@ struct entry {
     uint64_t key; /* 0: free */
     int64_t at_ms;
     int64_t level;    /* failures in UNITs, at at_ms */
-    int64_t until_ms; /* blocked, or of a pair: known */
+    int64_t until_ms; /* blocked */
+    int64_t known_ms; /* of a pair: until then */
     uint8_t kind;
+    uint8_t steps; /* of the last block: it lasted 2^steps times as long */
 };
 
 struct auth_guard {
@@ -80,7 +89,7 @@ void auth_guard_configure(struct auth_guard *g, int64_t now_ms, const struct aut
     g->config = *config;
     for (uint32_t i = 0; i < AUTH_GUARD_ENTRIES; i++) {
         struct entry *e = &g->entries[i];
-        if (e->key == 0 || e->kind == KIND_PAIR)
+        if (e->key == 0)
             continue;
         e->level = lower(level_now(&before, e, now_ms), (int64_t)limit_of(config, e->kind) * UNIT);
         e->at_ms = now_ms;
@@ -107,9 +116,8 @@ static int64_t worth(const struct auth_guard *g, const struct entry *e, int64_t 
 {
     if (e->key == 0)
         return -1;
-    if (e->kind == KIND_PAIR)
-        return e->until_ms > now_ms ? UNIT / 2 : 0;
-    return level_now(&g->config, e, now_ms) + (e->until_ms > now_ms ? INT64_C(1) << 50 : 0);
+    int64_t known = e->kind == KIND_PAIR && e->known_ms > now_ms ? UNIT / 2 : 0;
+    return known + level_now(&g->config, e, now_ms) + (e->until_ms > now_ms ? INT64_C(1) << 50 : 0);
 }
 
 static struct entry *find_or_make(struct auth_guard *g, uint64_t key, enum kind kind, int64_t now_ms)
@@ -126,24 +134,53 @@ static struct entry *find_or_make(struct auth_guard *g, uint64_t key, enum kind 
     return e;
 }
 
-static void count(struct auth_guard *g, int64_t now_ms, enum kind kind, struct span what)
+/* It comes to its limit: for how long. A failure within a block (of a check that was under way, or on another node)
+ * makes it no longer. */
+static void block(const struct auth_guard_config *c, struct entry *e, int64_t now_ms)
 {
-    uint32_t limit = limit_of(&g->config, kind);
-    if (limit == 0 || what.n == 0)
+    if (e->until_ms > now_ms)
         return;
-    struct entry *e = find_or_make(g, key_of(kind, what, what), kind, now_ms);
+    int64_t longest = c->block_ms > LONGEST_MS ? c->block_ms : LONGEST_MS;
+    int64_t forgiven = (now_ms - e->until_ms) / (QUIET_BLOCKS * c->block_ms);
+    uint8_t most = e->kind == KIND_CLIENT ? STEPS_CLIENT : STEPS_ACCOUNT;
+    bool again = e->until_ms != 0 && forgiven <= e->steps;
+    e->steps = again ? (uint8_t)(e->steps + 1 - forgiven) : 0;
+    e->steps = e->steps < most ? e->steps : most;
+    e->until_ms = now_ms + lower(c->block_ms << e->steps, longest);
+}
+
+static void count(const struct auth_guard *g, int64_t now_ms, struct entry *e)
+{
+    uint32_t limit = limit_of(&g->config, e->kind);
     e->level = level_now(&g->config, e, now_ms) + UNIT;
     e->at_ms = now_ms;
     if (e->level > (int64_t)limit * UNIT - UNIT / 2) { /* half a failure may have leaked meanwhile */
         e->level = (int64_t)limit * UNIT;
-        e->until_ms = now_ms + g->config.block_ms;
+        block(&g->config, e, now_ms);
     }
+}
+
+static void count_one(struct auth_guard *g, int64_t now_ms, enum kind kind, struct span what)
+{
+    if (limit_of(&g->config, kind) > 0 && what.n > 0)
+        count(g, now_ms, find_or_make(g, key_of(kind, what, what), kind, now_ms));
+}
+
+/* The pair, if the account's owner has logged in from there. */
+static struct entry *known_pair(const struct auth_guard *g, int64_t now_ms, struct span account,
+                                struct span client)
+{
+    struct entry *e = account.n > 0 && client.n > 0 ? find(g, key_of(KIND_PAIR, account, client)) : NULL;
+    return e != NULL && e->known_ms > now_ms ? e : NULL;
 }
 
 void auth_guard_failure(struct auth_guard *g, int64_t now_ms, struct span account, struct span client)
 {
-    count(g, now_ms, KIND_ACCOUNT, account);
-    count(g, now_ms, KIND_CLIENT, client);
+    struct entry *pair = known_pair(g, now_ms, account, client);
+    if (pair != NULL && g->config.client_failures > 0)
+        count(g, now_ms, pair);
+    count_one(g, now_ms, KIND_ACCOUNT, account);
+    count_one(g, now_ms, KIND_CLIENT, client);
 }
 
 static void halve(struct auth_guard *g, int64_t now_ms, enum kind kind, struct span what)
@@ -160,8 +197,8 @@ void auth_guard_success(struct auth_guard *g, int64_t now_ms, struct span accoun
     if (account.n == 0 || client.n == 0)
         return;
     struct entry *e = find_or_make(g, key_of(KIND_PAIR, account, client), KIND_PAIR, now_ms);
-    bool known = e->until_ms > now_ms;
-    e->until_ms = now_ms + KNOWN_MS;
+    bool known = e->known_ms > now_ms;
+    e->known_ms = now_ms + KNOWN_MS;
     /* Only the first success forgives: one right account of his own must not let a guesser go on for ever. */
     if (!known) {
         halve(g, now_ms, KIND_ACCOUNT, account);
@@ -169,20 +206,21 @@ void auth_guard_success(struct auth_guard *g, int64_t now_ms, struct span accoun
     }
 }
 
+static int64_t wait_for(const struct auth_guard *g, int64_t now_ms, enum kind kind, struct span what)
+{
+    const struct entry *e =
+        what.n > 0 && limit_of(&g->config, kind) > 0 ? find(g, key_of(kind, what, what)) : NULL;
+    return e != NULL && e->until_ms > now_ms ? e->until_ms - now_ms : 0;
+}
+
 int64_t auth_guard_blocked(const struct auth_guard *g, int64_t now_ms, struct span account,
                            struct span client)
 {
-    int64_t wait = 0;
-    const struct entry *e =
-        client.n > 0 && g->config.client_failures > 0 ? find(g, key_of(KIND_CLIENT, client, client)) : NULL;
-    if (e != NULL && e->until_ms > now_ms)
-        wait = e->until_ms - now_ms;
-    e = account.n > 0 && g->config.account_failures > 0 ? find(g, key_of(KIND_ACCOUNT, account, account))
-                                                        : NULL;
-    if (e == NULL || e->until_ms - now_ms <= wait)
-        return wait;
-    const struct entry *pair = client.n > 0 ? find(g, key_of(KIND_PAIR, account, client)) : NULL;
-    return pair != NULL && pair->until_ms > now_ms ? wait : e->until_ms - now_ms;
+    const struct entry *pair = known_pair(g, now_ms, account, client);
+    if (pair != NULL)
+        return g->config.client_failures > 0 && pair->until_ms > now_ms ? pair->until_ms - now_ms : 0;
+    int64_t a = wait_for(g, now_ms, KIND_ACCOUNT, account), b = wait_for(g, now_ms, KIND_CLIENT, client);
+    return a > b ? a : b;
 }
 
 uint32_t auth_guard_len(const struct auth_guard *g)

@@ -1,10 +1,15 @@
 /* Failed logins, counted per account and per client network, and who is to wait. Pure: told the time. One
  * thread at a time.
  *
- * Counts decay: a failure weighs less and less over the window (half after half of it... linear leak of
- * `limit` per window), so a few typing errors a day never add up. At the limit the key is blocked for
- * block_ms. Memory is bounded: when the table is full the entry that matters least (lowest count, longest
- * unused) of a few sampled makes room, and never one that is blocked while another can go.
+ * Counts decay: `limit` failures leak away per window, so a few typing errors a day never add up. At the limit the key is
+ * blocked for block_ms; each time it comes there again for twice as long, up to a day (a network) or four times as long
+ * (an account), and quiet is forgiven step by step.
+ *
+ * Nobody can lock an account's owner out: a network from which he logged in within a week is known for this account, and
+ * then only failures of this account from this very network count for the two, by the networks' limit.
+ *
+ * Memory is bounded: when the table is full the entry that matters least (lowest count, longest unused) of a few sampled
+ * makes room, and never one that is blocked while another can go.
  */
 #ifndef NODE_AUTH_GUARD_H
 #define NODE_AUTH_GUARD_H

@@ -71,15 +71,77 @@ static void test_known_client(void **state)
         auth_guard_failure(g, 10, ANNA, EVIL);
     assert_true(auth_guard_blocked(g, 10, ANNA, EVIL) > 0);
     assert_int_equal(auth_guard_blocked(g, 10, ANNA, HOME), 0);
-    /* The network's own limit holds for it as well. */
+    /* Nor when somebody else in such a network guesses, at other accounts. */
+    char name[32];
+    for (int i = 0; i < 10; i++) {
+        int n = snprintf(name, sizeof name, "user%d", i);
+        auth_guard_failure(g, 20, span_of(name, (size_t)n), HOME);
+    }
+    assert_true(auth_guard_blocked(g, 20, SPAN_LIT("bob"), HOME) > 0);
+    assert_int_equal(auth_guard_blocked(g, 20, ANNA, HOME), 0);
+    /* But at her own password nobody guesses for ever from there either. */
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(auth_guard_blocked(g, 30, ANNA, HOME), 0);
+        auth_guard_failure(g, 30, ANNA, HOME);
+    }
+    assert_true(auth_guard_blocked(g, 30, ANNA, HOME) > 0);
+    auth_guard_success(g, 40, ANNA, HOME); /* of a check that was under way: it opens nothing */
+    assert_true(auth_guard_blocked(g, 40, ANNA, HOME) > 0);
+    struct auth_guard_config networks_only = config;
+    networks_only.account_failures = 0;
+    struct auth_guard *other = auth_guard_new(&networks_only);
+    auth_guard_success(other, 0, ANNA, HOME);
     for (int i = 0; i < 10; i++)
-        auth_guard_failure(g, 20, ANNA, HOME);
-    assert_true(auth_guard_blocked(g, 20, ANNA, HOME) > 0);
+        auth_guard_failure(other, 10, ANNA, HOME);
+    assert_true(auth_guard_blocked(other, 10, ANNA, HOME) > 0);
+    auth_guard_free(other);
     /* After a week it is a stranger again. */
     int64_t later = INT64_C(8) * 86400000;
     for (int i = 0; i < 5; i++)
         auth_guard_failure(g, later, ANNA, EVIL);
     assert_true(auth_guard_blocked(g, later, ANNA, HOME) > 0);
+    auth_guard_free(g);
+}
+
+/* The next failure after a block. */
+static int64_t block_again(struct auth_guard *g, int64_t *now, struct span account, struct span client, int n)
+{
+    for (int i = 0; i < n; i++)
+        auth_guard_failure(g, *now, account, client);
+    int64_t wait = auth_guard_blocked(g, *now, account, client);
+    *now += wait;
+    assert_int_equal(auth_guard_blocked(g, *now, account, client), 0);
+    return wait;
+}
+
+/* A network that goes on after a block is blocked for twice as long, up to a day; an account no more than
+ * four times as long, since its owner may be on his way. Who is quiet is forgiven, step by step. */
+static void test_growing(void **state)
+{
+    (void)state;
+    struct auth_guard *g = auth_guard_new(&config);
+    int64_t now = 0, want = config.block_ms;
+    for (int i = 0; i < 12; i++) {
+        assert_int_equal(block_again(g, &now, NONE, EVIL, 10), want);
+        want = want * 2 < 86400000 ? want * 2 : 86400000;
+    }
+    now += INT64_C(8) * 86400000;
+    assert_int_equal(block_again(g, &now, NONE, EVIL, 10), config.block_ms);
+    now = 0;
+    static const int steps[] = { 1, 2, 4, 4, 4 };
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
+        assert_int_equal(block_again(g, &now, ANNA, NONE, 5), steps[i] * config.block_ms);
+    now += 8 * config.block_ms; /* one step for each eight blocks of quiet */
+    assert_int_equal(block_again(g, &now, ANNA, NONE, 5), 4 * config.block_ms);
+    now += 16 * config.block_ms;
+    assert_int_equal(block_again(g, &now, ANNA, NONE, 5), 2 * config.block_ms);
+    /* a long block of the operator's own stays as it is */
+    struct auth_guard_config other = config;
+    other.block_ms = INT64_C(86400000);
+    auth_guard_configure(g, now, &other);
+    now += INT64_C(365) * 86400000;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(block_again(g, &now, NONE, EVIL, 10), 86400000);
     auth_guard_free(g);
 }
 
@@ -166,13 +228,10 @@ static void test_configure(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_account),
-        cmocka_unit_test(test_decay),
-        cmocka_unit_test(test_client),
-        cmocka_unit_test(test_known_client),
-        cmocka_unit_test(test_success_does_not_reset),
-        cmocka_unit_test(test_off),
-        cmocka_unit_test(test_flood),
+        cmocka_unit_test(test_account),   cmocka_unit_test(test_decay),
+        cmocka_unit_test(test_client),    cmocka_unit_test(test_known_client),
+        cmocka_unit_test(test_growing),   cmocka_unit_test(test_success_does_not_reset),
+        cmocka_unit_test(test_off),       cmocka_unit_test(test_flood),
         cmocka_unit_test(test_configure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
