@@ -102,13 +102,14 @@ static enum auth_result settle(struct auth *a, struct auth_request *r, enum auth
     switch (result) {
     case AUTH_OK:
         a->stats.ok++;
-        auth_guard_success(a->guard, now_ms, span_str(r->account), net_of(p));
+        if (auth_guard_success(a->guard, now_ms, span_str(r->account), net_of(p)) && a->tell != NULL)
+            a->tell(a->tell_ctx, span_str(r->account), net_of(p), true);
         break;
     case AUTH_BAD:
         a->stats.bad++;
         auth_guard_failure(a->guard, now_ms, span_str(r->account), net_of(p));
-        if (a->failed != NULL)
-            a->failed(a->failed_ctx, span_str(r->account), net_of(p));
+        if (a->tell != NULL)
+            a->tell(a->tell_ctx, span_str(r->account), net_of(p), false);
         break;
     case AUTH_TEMP:
         a->stats.temp++;

@@ -137,13 +137,14 @@ bool auth_identity_current(struct auth *a, const struct auth_identity *id);
 /* Forgets remembered passwords: of one account (canonical), or, empty, of all. */
 void auth_forget(struct auth *a, struct span account);
 
-/* Failed logins count over all nodes of a cluster. `fn` is told of each one here, under the checker's lock:
- * it must only pass the news on. auth_note_failure counts one of another node. The network is opaque: at most
- * AUTH_NETWORK_MAX bytes, or empty. */
+/* Failed logins count over all nodes of a cluster, and so do the networks that accounts' owners come from. `fn` is told
+ * of each failure here, and of a right password (`right`) that other nodes should know of, under the checker's lock: it
+ * must only pass the news on. auth_note counts one of another node. The network is opaque: at most AUTH_NETWORK_MAX
+ * bytes, or empty. */
 #define AUTH_NETWORK_MAX 9
-typedef void auth_failure_fn(void *ctx, struct span account, struct span network);
-void auth_on_failure(struct auth *a, auth_failure_fn *fn, void *ctx);
-void auth_note_failure(struct auth *a, struct span account, struct span network);
+typedef void auth_login_fn(void *ctx, struct span account, struct span network, bool right);
+void auth_on_login(struct auth *a, auth_login_fn *fn, void *ctx);
+void auth_note(struct auth *a, struct span account, struct span network, bool right);
 
 /* The bounds on failed logins are the cluster's from now on, whatever auth_configure says. NULL: the configuration's. */
 void auth_set_guard(struct auth *a, const struct auth_guard_config *guard);

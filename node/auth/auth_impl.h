@@ -45,8 +45,8 @@ struct auth {
     struct auth_rule *rules; /* strings are ours */
     uint32_t nrules;
     struct auth_stats stats;
-    auth_failure_fn *failed;
-    void *failed_ctx;
+    auth_login_fn *tell;
+    void *tell_ctx;
 };
 
 /* Dovecot's answer; on its thread. */

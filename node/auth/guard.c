@@ -15,6 +15,7 @@
 /* A network from which the account's owner logged in within this time may go on while strangers guess at his
  * password. */
 #define KNOWN_MS (INT64_C(7) * 86400000)
+#define TELL_MS INT64_C(86400000) /* the other nodes hear of it again, at most so often */
 /* A key that comes to its limit again is blocked for twice as long each time, but for no more than a day (a network)
  * or four times as long (an account, whose owner may come from where he is not known). One step is forgiven for each
  * eight blocks of quiet. */
@@ -192,18 +193,27 @@ static void halve(struct auth_guard *g, int64_t now_ms, enum kind kind, struct s
     e->at_ms = now_ms;
 }
 
-void auth_guard_success(struct auth_guard *g, int64_t now_ms, struct span account, struct span client)
+void auth_guard_known(struct auth_guard *g, int64_t now_ms, struct span account, struct span client)
+{
+    if (account.n > 0 && client.n > 0)
+        find_or_make(g, key_of(KIND_PAIR, account, client), KIND_PAIR, now_ms)->known_ms = now_ms + KNOWN_MS;
+}
+
+bool auth_guard_success(struct auth_guard *g, int64_t now_ms, struct span account, struct span client)
 {
     if (account.n == 0 || client.n == 0)
-        return;
+        return false;
     struct entry *e = find_or_make(g, key_of(KIND_PAIR, account, client), KIND_PAIR, now_ms);
     bool known = e->known_ms > now_ms;
-    e->known_ms = now_ms + KNOWN_MS;
+    bool news = e->known_ms <= now_ms + KNOWN_MS - TELL_MS;
+    if (news) /* it says when they were told last */
+        e->known_ms = now_ms + KNOWN_MS;
     /* Only the first success forgives: one right account of his own must not let a guesser go on for ever. */
     if (!known) {
         halve(g, now_ms, KIND_ACCOUNT, account);
         halve(g, now_ms, KIND_CLIENT, client);
     }
+    return news;
 }
 
 static int64_t wait_for(const struct auth_guard *g, int64_t now_ms, enum kind kind, struct span what)

@@ -16,6 +16,7 @@
 
 #include "base/span.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define AUTH_GUARD_ENTRIES 65536
@@ -36,8 +37,11 @@ void auth_guard_configure(struct auth_guard *g, int64_t now_ms, const struct aut
 
 /* `account` canonical, `client` the bytes of its network. Either may be empty: not counted. */
 void auth_guard_failure(struct auth_guard *g, int64_t now_ms, struct span account, struct span client);
-/* A right password: the account's and the client's counts are halved for the pair that succeeded. */
-void auth_guard_success(struct auth_guard *g, int64_t now_ms, struct span account, struct span client);
+/* A right password: the account's and the client's counts are halved for the pair that succeeded. True: the other nodes
+ * do not know of the pair, or may soon forget it. */
+bool auth_guard_success(struct auth_guard *g, int64_t now_ms, struct span account, struct span client);
+/* One on another node: the pair is known here, too. */
+void auth_guard_known(struct auth_guard *g, int64_t now_ms, struct span account, struct span client);
 /* How long to wait, in ms; 0: not blocked. */
 int64_t auth_guard_blocked(const struct auth_guard *g, int64_t now_ms, struct span account,
                            struct span client);

@@ -155,18 +155,21 @@ void auth_set_source(struct auth *a, const struct auth_source *source)
     account_table_rele(old);
 }
 
-void auth_on_failure(struct auth *a, auth_failure_fn *fn, void *ctx)
+void auth_on_login(struct auth *a, auth_login_fn *fn, void *ctx)
 {
     pthread_mutex_lock(&a->lock);
-    a->failed = fn;
-    a->failed_ctx = ctx;
+    a->tell = fn;
+    a->tell_ctx = ctx;
     pthread_mutex_unlock(&a->lock);
 }
 
-void auth_note_failure(struct auth *a, struct span account, struct span network)
+void auth_note(struct auth *a, struct span account, struct span network, bool right)
 {
     pthread_mutex_lock(&a->lock);
-    auth_guard_failure(a->guard, clock_boot_ms(), account, network);
+    if (right)
+        auth_guard_known(a->guard, clock_boot_ms(), account, network);
+    else
+        auth_guard_failure(a->guard, clock_boot_ms(), account, network);
     pthread_mutex_unlock(&a->lock);
 }
 

@@ -1,6 +1,6 @@
 /* The cluster's accounts and failed logins, for node/auth. Accounts are looked up in the replicated state at
  * each login; failures that one node sees are told to all others, so that guessing on all nodes in turn
- * counts once.
+ * counts once, and so are the networks that accounts' owners log in from, which stay open to them.
  */
 #include "base/err.h"
 #include "base/log.h"
@@ -12,15 +12,16 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define FAILURES_MAX 1024 /* on their way to the cluster thread; more are not told */
+#define LOGINS_MAX 1024 /* on their way to the cluster thread; more are not told */
 
 struct cluster_auth {
     struct cluster *c;
-    struct inbox failures;
+    struct inbox logins;
 };
 
-struct failure {
+struct login {
     struct inbox_msg msg;
+    bool right;
     size_t account_bytes, network_bytes;
     char text[]; /* account, network */
 };
@@ -107,46 +108,47 @@ void cluster_auth_changed(struct cluster *c, struct span account)
 /* ---- failures ------------------------------------------------------------------------------------------ */
 
 /* On the checker's threads. */
-static void auth_failure_cb(void *ctx, struct span account, struct span network)
+static void auth_login_cb(void *ctx, struct span account, struct span network, bool right)
 {
     struct cluster_auth *a = ctx;
-    struct failure *f = malloc(sizeof *f + account.n + network.n);
+    struct login *f = malloc(sizeof *f + account.n + network.n);
     if (f == NULL)
         return;
-    *f = (struct failure){ .account_bytes = account.n, .network_bytes = network.n };
+    *f = (struct login){ .right = right, .account_bytes = account.n, .network_bytes = network.n };
     if (account.n > 0)
         memcpy(f->text, account.p, account.n);
     if (network.n > 0)
         memcpy(f->text + account.n, network.p, network.n);
-    if (inbox_push(&a->failures, &f->msg) != 0)
+    if (inbox_push(&a->logins, &f->msg) != 0)
         free(f);
 }
 
-static void cluster_failure_cb(void *ctx, struct inbox_msg *msg)
+static void cluster_login_cb(void *ctx, struct inbox_msg *msg)
 {
     struct cluster_auth *a = ctx;
     struct cluster *c = a->c;
-    struct failure *f = LIST_ITEM(msg, struct failure, msg);
+    struct login *f = LIST_ITEM(msg, struct login, msg);
     struct buf out;
     buf_init(&out, 1024);
     buf_put_counted(&out, span_of(f->text, f->account_bytes));
     buf_put_counted(&out, span_of(f->text + f->account_bytes, f->network_bytes));
     if (buf_err(&out) == 0 && c->state == CLUSTER_RUNNING && c->gossip != NULL)
-        (void)gossip_send_all(c->gossip, CLUSTER_MESSAGE_AUTH_FAILED, buf_span(&out));
+        (void)gossip_send_all(c->gossip, f->right ? CLUSTER_MESSAGE_AUTH_RIGHT : CLUSTER_MESSAGE_AUTH_FAILED,
+                              buf_span(&out));
     buf_fini(&out);
     if (c->state == CLUSTER_RUNNING && directory_sender_known(c->m, span_of(f->text, f->account_bytes)))
         tally_add(c, span_of(f->text, f->account_bytes), RECORD_FAILED_LOGINS);
     free(f);
 }
 
-void cluster_auth_heard(struct cluster *c, struct span payload)
+void cluster_auth_heard(struct cluster *c, struct span payload, bool right)
 {
     struct cursor in;
     cursor_init(&in, payload.p, payload.n);
     struct span account = cursor_counted(&in), network = cursor_counted(&in);
     if (cursor_err(&in) == 0 && cursor_left(&in) == 0 && account.n <= ACCOUNT_NAME_MAX &&
         network.n <= AUTH_NETWORK_MAX)
-        auth_note_failure(c->node->auth, account, network);
+        auth_note(c->node->auth, account, network, right);
 }
 
 void cluster_auth_policy(struct cluster *c, const struct policy *p)
@@ -166,29 +168,29 @@ int cluster_auth_new(struct cluster *c, struct cluster_auth **out)
     if (a == NULL)
         return -ENOMEM;
     a->c = c;
-    int err = inbox_init(&a->failures, &c->loop, FAILURES_MAX, cluster_failure_cb, a);
+    int err = inbox_init(&a->logins, &c->loop, LOGINS_MAX, cluster_login_cb, a);
     if (err != 0) {
         free(a);
         return err;
     }
     const struct auth_source source = { .find = auth_find_cb, .stand_in = auth_stand_in_cb, .ctx = c };
     auth_set_source(c->node->auth, &source);
-    auth_on_failure(c->node->auth, auth_failure_cb, a);
+    auth_on_login(c->node->auth, auth_login_cb, a);
     *out = a;
     return 0;
 }
 
 void cluster_auth_close(struct cluster_auth *a)
 {
-    auth_on_failure(a->c->node->auth, NULL, NULL);
+    auth_on_login(a->c->node->auth, NULL, NULL);
     auth_set_guard(a->c->node->auth, NULL);
-    inbox_close(&a->failures, NULL);
+    inbox_close(&a->logins, NULL);
 }
 
 void cluster_auth_free(struct cluster_auth *a)
 {
     if (a == NULL)
         return;
-    inbox_fini(&a->failures);
+    inbox_fini(&a->logins);
     free(a);
 }

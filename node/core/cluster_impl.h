@@ -39,6 +39,7 @@ enum cluster_message {
         2, /* u64 index, u32 number, then of each: u8 command, u64 session, u64 seq, result */
     CLUSTER_MESSAGE_REMOVED = 3,     /* you are out */
     CLUSTER_MESSAGE_AUTH_FAILED = 4, /* account, client network: a login failed */
+    CLUSTER_MESSAGE_AUTH_RIGHT = 16, /* the same: it did not */
     CLUSTER_MESSAGE_SHAPING = 5,     /* shaping_hold_encode: what a destination asks for */
     CLUSTER_MESSAGE_STS = 6,         /* sts_share_tell: an MTA-STS policy that was fetched */
     CLUSTER_MESSAGE_SHAPING_ASK = 7, /* what destinations ask for, as far as you know: you may not have told me */
@@ -453,7 +454,7 @@ void cluster_auth_close(struct cluster_auth *a);
 void cluster_auth_free(struct cluster_auth *a);
 /* An account is another one now; empty: any. */
 void cluster_auth_changed(struct cluster *c, struct span account);
-void cluster_auth_heard(struct cluster *c, struct span payload);
+void cluster_auth_heard(struct cluster *c, struct span payload, bool right);
 /* The policy is another one: its bounds on failed logins. */
 void cluster_auth_policy(struct cluster *c, const struct policy *p);
 

@@ -186,11 +186,14 @@ def test_failures_of_an_account_count_on_all_nodes(guarded):
 
 def test_failures_of_a_network_count_on_all_nodes(guarded):
     cluster = guarded
-    guard(cluster, failures_per_network=9)
+    guard(cluster, failures_per_account=100, failures_per_network=9)
+    assert login(cluster.nodes[0], "carol@example.com") == "235"
     for number in range(9):
         assert login(cluster.nodes[number % 3], f"nobody{number}@example.com", "wrong") == "535"
     blocked_everywhere(cluster, "anna@example.com")
     blocked_everywhere(cluster, "bob@example.com")
+    # All nodes know that it is carol's network.
+    assert [login(node, "carol@example.com") for node in cluster.nodes] == ["235"] * 3
     guard(cluster, failures_per_account=9)
     free_everywhere(cluster, "anna@example.com")
 

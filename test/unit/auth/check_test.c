@@ -182,14 +182,15 @@ static void test_source(void **state)
     auth_free(a);
 }
 
-static unsigned failures;
+static unsigned failures, successes;
 
-static void on_failure_cb(void *ctx, struct span account, struct span network)
+static void on_login_cb(void *ctx, struct span account, struct span network, bool right)
 {
     (void)ctx;
     assert_int_equal(account.n, 16);
     assert_in_range(network.n, 1, AUTH_NETWORK_MAX);
-    failures++;
+    failures += !right;
+    successes += right;
 }
 
 /* What failed on other nodes counts here. */
@@ -200,14 +201,35 @@ static void test_failures_elsewhere(void **state)
     c.guard.account_failures = 5;
     struct auth *a = start(&c);
     failures = 0;
-    auth_on_failure(a, on_failure_cb, NULL);
+    auth_on_login(a, on_login_cb, NULL);
     assert_int_equal(check(a, "anna@example.org", "wrong", NULL), AUTH_BAD);
     assert_int_equal(failures, 1);
     for (int i = 0; i < 4; i++)
-        auth_note_failure(a, SPAN_LIT("anna@example.org"), SPAN_LIT("\4\300\0\2"));
+        auth_note(a, SPAN_LIT("anna@example.org"), SPAN_LIT("\4\300\0\2"), false);
     assert_int_equal(failures, 1); /* they are not told on */
     assert_int_equal(check(a, "anna@example.org", "secret", NULL), AUTH_BLOCKED);
     auth_free(a);
+}
+
+/* A network is told once, and one that was told of stays open to the account. */
+static void test_successes_elsewhere(void **state)
+{
+    (void)state;
+    struct auth_config c = config();
+    c.guard.account_failures = 5;
+    struct auth *a = start(&c), *b = start(&c);
+    successes = 0;
+    auth_on_login(a, on_login_cb, NULL);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(check(a, "anna@example.org", "secret", NULL), AUTH_OK);
+    assert_int_equal(successes, 1);
+    auth_note(b, SPAN_LIT("anna@example.org"), SPAN_LIT("\4\300\0\2"), true);
+    for (int i = 0; i < 5; i++)
+        auth_note(b, SPAN_LIT("anna@example.org"), SPAN_LIT("\4\306\63\144"), false);
+    assert_int_equal(check(b, "anna@example.org", "secret", NULL), AUTH_OK);
+    assert_int_equal(successes, 1); /* what another node told is not told on */
+    auth_free(a);
+    auth_free(b);
 }
 
 /* The cluster's numbers, also after a reload, until it is no cluster's node any more. */
@@ -525,6 +547,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_source),
         cmocka_unit_test(test_failures_elsewhere),
+        cmocka_unit_test(test_successes_elsewhere),
         cmocka_unit_test(test_the_clusters_guard),
         cmocka_unit_test(test_results),
         cmocka_unit_test(test_authzid),

@@ -103,6 +103,29 @@ static void test_known_client(void **state)
     auth_guard_free(g);
 }
 
+/* Other nodes are told of a network once, and again before they forget it. */
+static void test_news(void **state)
+{
+    (void)state;
+    const int64_t day = 86400000;
+    struct auth_guard *g = auth_guard_new(&config), *other = auth_guard_new(&config);
+    assert_true(auth_guard_success(g, 0, ANNA, HOME));
+    assert_false(auth_guard_success(g, day - 1, ANNA, HOME));
+    assert_true(auth_guard_success(g, day, ANNA, HOME));
+    assert_true(auth_guard_success(g, day, ANNA, EVIL));
+    assert_false(auth_guard_success(g, day, ANNA, NONE));
+    auth_guard_known(other, day, ANNA, HOME);
+    auth_guard_known(other, day, ANNA, NONE);
+    assert_int_equal(auth_guard_len(other), 1);
+    assert_false(auth_guard_success(other, day + 1, ANNA, HOME));
+    for (int i = 0; i < 5; i++)
+        auth_guard_failure(other, day + 1, ANNA, EVIL);
+    assert_int_equal(auth_guard_blocked(other, day + 1, ANNA, HOME), 0);
+    assert_true(auth_guard_blocked(other, day + 1, ANNA, EVIL) > 0);
+    auth_guard_free(g);
+    auth_guard_free(other);
+}
+
 /* The next failure after a block. */
 static int64_t block_again(struct auth_guard *g, int64_t *now, struct span account, struct span client, int n)
 {
@@ -230,7 +253,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_account),   cmocka_unit_test(test_decay),
         cmocka_unit_test(test_client),    cmocka_unit_test(test_known_client),
-        cmocka_unit_test(test_growing),   cmocka_unit_test(test_success_does_not_reset),
+        cmocka_unit_test(test_news), cmocka_unit_test(test_growing),   cmocka_unit_test(test_success_does_not_reset),
         cmocka_unit_test(test_off),       cmocka_unit_test(test_flood),
         cmocka_unit_test(test_configure),
     };
