@@ -207,12 +207,6 @@ static uint32_t stage_label(const char *stage)
     return METRICS_STAGE_OTHER;
 }
 
-void report_rejected(struct session *s, const char *stage, const struct smtp_reply *reply, struct span sender,
-                     struct span rcpt)
-{
-    report_rejected_by(s, stage, NULL, reply, sender, rcpt);
-}
-
 void report_rejected_by(struct session *s, const char *stage, const char *rule, const struct smtp_reply *reply,
                         struct span sender, struct span rcpt)
 {

@@ -21,11 +21,14 @@ void report_note(struct session *s, const char *text);
 void report_server_in(struct session *s, struct span bytes);
 void report_server_out(struct session *s, struct span bytes);
 void report_auth(struct session *s, const struct auth_request *r, enum auth_result result);
-void report_rejected(struct session *s, const char *stage, const struct smtp_reply *reply, struct span sender,
-                     struct span rcpt);
-/* Likewise, by a rule that has a name. */
+/* By a rule that has a name, or NULL. */
 void report_rejected_by(struct session *s, const char *stage, const char *rule, const struct smtp_reply *reply,
                         struct span sender, struct span rcpt);
+static inline void report_rejected(struct session *s, const char *stage, const struct smtp_reply *reply,
+                                   struct span sender, struct span rcpt)
+{
+    report_rejected_by(s, stage, NULL, reply, sender, rcpt);
+}
 /* What came of the checks of a relay client, at a recipient. */
 void report_client_check(struct session *s, enum client_check_result result);
 /* The grammar refused something by itself: `reply` as it goes out. */
