@@ -121,6 +121,22 @@ void notice_reverse_dns(struct session *s, const char *name, bool forward, const
 
 /* ---- writing, on that worker --------------------------------------------------------------------------- */
 
+/* The message was queued. */
+static void report_told(struct worker *w, uint64_t id, const char *rule, const char *tenant, const char *account,
+                   const struct ip_addr *client, const char *contact)
+{
+    char ip[IP_TEXT_MAX];
+    struct event e = EVENT_INIT(EVENT_NOTICE);
+    e.id = id;
+    e.rule = span_str(rule);
+    e.tenant = span_str(tenant);
+    e.account = span_str(account);
+    e.client_ip = span_str(ip_addr_format(client, ip));
+    e.recipient = span_str(contact);
+    e.null_sender = true;
+    report_event(w, &e);
+}
+
 static void write_mail(struct worker *w, const struct item *it)
 {
     const struct config *config = w->config;
@@ -153,7 +169,7 @@ static void write_mail(struct worker *w, const struct item *it)
     if (err != 0)
         log_warn("notice", "to %s: %s", it->contact, err_text(err));
     else
-        report_notice(w, id, "reverse_dns", it->tenant, it->account, &it->client, it->contact);
+        report_told(w, id, "reverse_dns", it->tenant, it->account, &it->client, it->contact);
 }
 
 static void run_granted(struct worker *w, struct worker_msg *msg)

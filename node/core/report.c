@@ -227,7 +227,6 @@ void report_rejected_by(struct session *s, const char *stage, const char *rule, 
 
 void report_client_check(struct session *s, enum client_check_result result)
 {
-    _Static_assert(METRICS_CLIENT_DEFERRED_UNKNOWN == (int)CLIENT_CHECK_DEFERRED_UNKNOWN, "each has a label");
     count(s->in->w, METRICS_CLIENT_CHECKS, result, 1);
 }
 
@@ -684,19 +683,9 @@ void report_dsn(struct worker *w, const struct envelope *dsn, uint64_t about, co
           1);
 }
 
-void report_notice(struct worker *w, uint64_t id, const char *rule, const char *tenant, const char *account,
-                   const struct ip_addr *client, const char *contact)
+void report_event(struct worker *w, struct event *e)
 {
-    char ip[IP_TEXT_MAX];
-    struct event e = EVENT_INIT(EVENT_NOTICE);
-    e.id = id;
-    e.rule = span_str(rule);
-    e.tenant = span_str(tenant);
-    e.account = span_str(account);
-    e.client_ip = span_str(ip_addr_format(client, ip));
-    e.recipient = span_str(contact);
-    e.null_sender = true;
-    put(w, &e);
+    put(w, e);
 }
 
 void report_operator(struct worker *w, uint64_t id, const char *act, const char *by, const char *text)

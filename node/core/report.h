@@ -10,6 +10,7 @@
 #include "node/core/client_check.h"
 #include "node/core/conn.h"
 #include "node/core/session.h"
+#include "node/telemetry/events.h"
 #include "node/telemetry/metrics.h"
 
 /* ---- mail in ------------------------------------------------------------------------------------------- */
@@ -88,9 +89,8 @@ void report_returned(struct worker *w, const struct report_returned *r);
 void report_domain(struct worker *w, struct span tenant, struct span domain, const char *state, struct span why);
 /* A report was queued for the sender of `about`. */
 void report_dsn(struct worker *w, const struct envelope *dsn, uint64_t about, const char *kind);
-/* A tenant's contact is told of something: the message was queued. */
-void report_notice(struct worker *w, uint64_t id, const char *rule, const char *tenant, const char *account,
-                   const struct ip_addr *client, const char *contact);
+/* Any other event; what the configuration wants kept out is left out of it. */
+void report_event(struct worker *w, struct event *e);
 /* An operator's act on a message. */
 void report_operator(struct worker *w, uint64_t id, const char *act, const char *by, const char *text);
 
