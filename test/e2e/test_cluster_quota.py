@@ -145,7 +145,7 @@ def test_one_client_on_one_node(make_cluster, sink):
     """Nobody is punished for staying."""
     cluster = limited(make_cluster, HOUR)
     client = Client([cluster.followers()[0]], recipients=3)
-    client.drain()
+    client.drain(most=300)
     Client.attempt(client, client.nodes[0])
     assert 198 <= client.count() <= 200, (client.count(), client.refusals)
 

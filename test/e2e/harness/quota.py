@@ -91,10 +91,10 @@ class Client:
             if self.pause:
                 time.sleep(self.pause)
 
-    def drain(self, refusals=6):
-        """Goes round until that many attempts in a row failed."""
+    def drain(self, refusals=6, most=1000):
+        """Goes round until that many attempts in a row failed, or clearly too much was taken."""
         failed = turn = 0
-        while failed < refusals:
+        while failed < refusals and self.count() < most:
             failed = 0 if self.attempt(self.nodes[turn % len(self.nodes)]) else failed + 1
             turn += 1
 
