@@ -258,7 +258,31 @@ static void taken_on_another_thread(void **state)
     buf_fini(&f.log);
 }
 
-/* Who wants the lock again and again gets it, though the snapshot's thread is always the faster one. */
+/* A snapshot's steps, and how often another thread had the lock meanwhile. */
+static unsigned turns_of_another(struct fix *f, unsigned *steps)
+{
+    struct taker t = { .m = f->m };
+    buf_init(&t.out, SIZE_MAX);
+    assert_int_equal(machine_snapshot_begin(f->m), 0);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, take, &t), 0);
+    const struct timespec moment = { .tv_nsec = 1000 };
+    unsigned turns = 0;
+    for (; !atomic_load(&t.done); turns++) {
+        machine_read_lock(f->m);
+        machine_read_unlock(f->m);
+        (void)nanosleep(&moment, NULL);
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(t.err, 0);
+    machine_snapshot_end(f->m);
+    buf_fini(&t.out);
+    *steps = t.steps;
+    return turns;
+}
+
+/* Who wants the lock again and again gets it, though the snapshot's thread is always the faster one. On a machine
+ * with other work he may not run for a while, and want nothing: it is tried a few times. */
 static void a_snapshot_lets_others_in(void **state)
 {
     (void)state;
@@ -270,25 +294,13 @@ static void a_snapshot_lets_others_in(void **state)
         snprintf(name, sizeof name, "user%u@example.org", i);
         (void)fix_grant(&f, session, name, "", 1, 3);
     }
-    struct taker t = { .m = f.m };
-    buf_init(&t.out, SIZE_MAX);
-    assert_int_equal(machine_snapshot_begin(f.m), 0);
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, take, &t), 0);
-    const struct timespec moment = { .tv_nsec = 1000 };
-    unsigned turns = 0;
-    for (; !atomic_load(&t.done); turns++) {
-        machine_read_lock(f.m);
-        machine_read_unlock(f.m);
-        (void)nanosleep(&moment, NULL);
+    unsigned steps = 1, turns = 0;
+    for (int i = 0; i < 8 && turns < steps / 2 + 1; i++) {
+        turns = turns_of_another(&f, &steps);
+        print_message("%u steps, %u turns of another\n", steps, turns);
+        assert_true(steps > 20);
     }
-    assert_int_equal(pthread_join(thread, NULL), 0);
-    assert_int_equal(t.err, 0);
-    print_message("%u steps, %u turns of another\n", t.steps, turns);
-    assert_true(t.steps > 20);
-    assert_true(turns >= t.steps / 2);
-    machine_snapshot_end(f.m);
-    buf_fini(&t.out);
+    assert_true(turns >= steps / 2);
     machine_free(f.m);
     machine_effects_fini(&f.fx);
     buf_fini(&f.entry);
