@@ -9,14 +9,15 @@
 
 #define SEEN_BITS 15 /* of a first look that most places of a text do not pass */
 
-struct entry { /* a gram that a rule needs */
-    uint32_t gram, rule;
+struct entry { /* a gram that a rule needs, for one of its sets */
+    uint32_t gram;
+    uint32_t rule : 31, set : 1;
     uint32_t next; /* with the same slot; one more than its index; 0: no more */
 };
 
 struct grams {
     uint32_t words;
-    uint64_t *always;
+    uint64_t *always[LITERAL_SETS];
     uint64_t seen[(1u << SEEN_BITS) / 64];
     uint32_t slots[1u << SEEN_BITS]; /* one more than the index of the first entry */
     struct entry *entries;
@@ -46,10 +47,12 @@ struct grams *grams_new(uint32_t nrules)
     if (g == NULL)
         return NULL;
     g->words = (nrules + 63) / 64;
-    g->always = calloc(g->words + 1, sizeof *g->always);
-    if (g->always != NULL)
+    ensure(g->words <= GRAMS_WORDS_MAX);
+    for (int k = 0; k < LITERAL_SETS; k++)
+        g->always[k] = calloc(g->words + 1, sizeof *g->always[k]);
+    if (g->always[0] != NULL && g->always[1] != NULL)
         return g;
-    free(g);
+    grams_free(g);
     return NULL;
 }
 
@@ -57,7 +60,8 @@ void grams_free(struct grams *g)
 {
     if (g == NULL)
         return;
-    free(g->always);
+    for (int k = 0; k < LITERAL_SETS; k++)
+        free(g->always[k]);
     free(g->entries);
     free(g);
 }
@@ -85,11 +89,10 @@ static uint32_t rarest(const struct grams *g, const struct literal *l)
     return best;
 }
 
-int grams_add(struct grams *g, uint32_t rule, const struct literals *l)
+static int add_set(struct grams *g, uint32_t rule, unsigned set, const struct literals *l)
 {
-    ensure(rule / 64 < g->words);
     if (l->n == 0)
-        g->always[rule / 64] |= UINT64_C(1) << (rule % 64);
+        g->always[set][rule / 64] |= UINT64_C(1) << (rule % 64);
     for (uint32_t i = 0; i < l->n; i++) {
         ensure(l->v[i].len >= LITERAL_BYTES_MIN);
         if (g->n == g->cap) {
@@ -101,11 +104,21 @@ int grams_add(struct grams *g, uint32_t rule, const struct literals *l)
             g->cap = cap;
         }
         uint32_t v = rarest(g, &l->v[i]), slot = slot_of(v);
-        g->entries[g->n] = (struct entry){ .gram = v, .rule = rule, .next = g->slots[slot] };
+        g->entries[g->n] =
+            (struct entry){ .gram = v, .rule = rule & 0x7fffffff, .set = set & 1, .next = g->slots[slot] };
         g->slots[slot] = ++g->n;
         g->seen[slot / 64] |= UINT64_C(1) << (slot % 64);
     }
     return 0;
+}
+
+int grams_add(struct grams *g, uint32_t rule, const struct literals sets[LITERAL_SETS])
+{
+    ensure(rule / 64 < g->words);
+    int err = 0;
+    for (unsigned k = 0; k < LITERAL_SETS && err == 0; k++)
+        err = add_set(g, rule, k, &sets[k]);
+    return err;
 }
 
 uint32_t grams_words(const struct grams *g)
@@ -113,22 +126,29 @@ uint32_t grams_words(const struct grams *g)
     return g->words;
 }
 
-static void look_up(const struct grams *g, uint32_t v, uint64_t *rules)
+static void look_up(const struct grams *g, uint32_t v, uint64_t *has[LITERAL_SETS])
 {
     uint32_t slot = slot_of(v);
     if ((g->seen[slot / 64] & (UINT64_C(1) << (slot % 64))) == 0)
         return;
-    for (uint32_t i = g->slots[slot]; i != 0; i = g->entries[i - 1].next)
-        if (g->entries[i - 1].gram == v)
-            rules[g->entries[i - 1].rule / 64] |= UINT64_C(1) << (g->entries[i - 1].rule % 64);
+    for (uint32_t i = g->slots[slot]; i != 0; i = g->entries[i - 1].next) {
+        const struct entry *e = &g->entries[i - 1];
+        if (e->gram == v)
+            has[e->set][e->rule / 64] |= UINT64_C(1) << (e->rule % 64);
+    }
 }
 
 void grams_find(const struct grams *g, struct span text, uint64_t *rules)
 {
-    memcpy(rules, g->always, g->words * sizeof *rules);
+    uint64_t second[GRAMS_WORDS_MAX];
+    uint64_t *has[LITERAL_SETS] = { rules, second };
+    for (int k = 0; k < LITERAL_SETS; k++)
+        memcpy(has[k], g->always[k], g->words * sizeof *rules);
     for (size_t i = 0; i + 3 <= text.n; i++) {
-        look_up(g, gram(text.p + i, 3), rules);
+        look_up(g, gram(text.p + i, 3), has);
         if (i + 4 <= text.n)
-            look_up(g, gram(text.p + i, 4), rules);
+            look_up(g, gram(text.p + i, 4), has);
     }
+    for (uint32_t w = 0; w < g->words; w++)
+        rules[w] &= second[w];
 }

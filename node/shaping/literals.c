@@ -1,7 +1,8 @@
 /* Literals that every match of a pattern contains: see literals.h.
  *
- * A sequence's literals are any of its parts' (all parts must match), the longest by preference; those of an
- * alternation are all of its branches' together; a part that may be absent has none.
+ * A sequence's sets are any of its parts' (all parts must match), those with the longest literals by
+ * preference; those of an alternation are all of its branches' together, where a branch that has one set only
+ * gives it to both; a part that may be absent has none.
  */
 #include "node/shaping/literals.h"
 
@@ -18,7 +19,7 @@ struct scan {
     bool odd; /* something that this file doesn't understand: no answer at all */
 };
 
-static void scan_branches(struct scan *s, struct literals *out);
+static void scan_branches(struct scan *s, struct literals out[LITERAL_SETS]);
 
 static size_t shortest(const struct literals *l)
 {
@@ -30,11 +31,20 @@ static size_t shortest(const struct literals *l)
 }
 
 /* Longer is better; of the same length fewer are. */
-static void take_better(struct literals *best, const struct literals *other)
+static bool is_better(const struct literals *a, const struct literals *b)
 {
-    size_t a = shortest(best), b = shortest(other);
-    if (b > a || (b == a && other->n < best->n))
-        *best = *other;
+    size_t x = shortest(a), y = shortest(b);
+    return x > y || (x == y && a->n < b->n);
+}
+
+static void take(struct literals best[LITERAL_SETS], const struct literals *other)
+{
+    if (is_better(other, &best[0])) {
+        best[1] = best[0];
+        best[0] = *other;
+    } else if (is_better(other, &best[1])) {
+        best[1] = *other;
+    }
 }
 
 /* ---- a run of plain characters ---- */
@@ -44,18 +54,18 @@ struct run {
     char text[LITERAL_BYTES_MAX];
 };
 
-static void run_end(struct run *run, struct literals *best)
+static void run_end(struct run *run, struct literals best[LITERAL_SETS])
 {
     struct literals one = { .n = 1 };
     if (run->len >= LITERAL_BYTES_MIN) {
         one.v[0].len = (uint8_t)run->len;
         memcpy(one.v[0].text, run->text, run->len);
-        take_better(best, &one);
+        take(best, &one);
     }
     run->len = 0;
 }
 
-static void run_add(struct run *run, char c, struct literals *best)
+static void run_add(struct run *run, char c, struct literals best[LITERAL_SETS])
 {
     if (run->len == sizeof run->text)
         run_end(run, best);
@@ -166,15 +176,15 @@ static bool scan_group_kind(struct scan *s)
     return false;
 }
 
-static void scan_group(struct scan *s, struct run *run, struct literals *best)
+static void scan_group(struct scan *s, struct run *run, struct literals best[LITERAL_SETS])
 {
-    struct literals inner;
+    struct literals inner[LITERAL_SETS];
     bool counts = scan_group_kind(s);
     if (s->odd || ++s->depth > NESTING_MAX) {
         s->odd = true;
         return;
     }
-    scan_branches(s, &inner);
+    scan_branches(s, inner);
     s->depth--;
     if (s->p == s->end || *s->p != ')') {
         s->odd = true;
@@ -182,15 +192,18 @@ static void scan_group(struct scan *s, struct run *run, struct literals *best)
     }
     s->p++;
     run_end(run, best);
-    if (scan_quantifier(s) != MAYBE && counts)
-        take_better(best, &inner);
+    if (scan_quantifier(s) == MAYBE || !counts)
+        return;
+    for (int i = 0; i < LITERAL_SETS; i++)
+        if (inner[i].n > 0)
+            take(best, &inner[i]);
 }
 
 /* One branch, up to '|', ')' or the end. */
-static void scan_sequence(struct scan *s, struct literals *best)
+static void scan_sequence(struct scan *s, struct literals best[LITERAL_SETS])
 {
     struct run run = { .len = 0 };
-    best->n = 0;
+    best[0].n = best[1].n = 0;
     while (!s->odd && s->p < s->end && *s->p != '|' && *s->p != ')') {
         char c = *s->p++;
         int plain = -1;
@@ -216,31 +229,41 @@ static void scan_sequence(struct scan *s, struct literals *best)
     run_end(&run, best);
 }
 
-static void scan_branches(struct scan *s, struct literals *out)
+/* False: it is empty, or there is no room. */
+static bool append(struct literals *to, const struct literals *more)
 {
-    struct literals one;
-    bool all = true; /* branches have some */
-    out->n = 0;
+    if (more->n == 0 || to->n + more->n > LITERALS_MAX)
+        return false;
+    memcpy(&to->v[to->n], more->v, more->n * sizeof more->v[0]);
+    to->n += more->n;
+    return true;
+}
+
+static void scan_branches(struct scan *s, struct literals out[LITERAL_SETS])
+{
+    struct literals one[LITERAL_SETS];
+    bool all[LITERAL_SETS] = { true, true }; /* branches have some */
+    bool second = false;                     /* one has two sets */
+    out[0].n = out[1].n = 0;
     for (;;) {
-        scan_sequence(s, &one);
-        if (one.n == 0 || out->n + one.n > LITERALS_MAX)
-            all = false;
-        if (all) {
-            memcpy(&out->v[out->n], one.v, one.n * sizeof one.v[0]);
-            out->n += one.n;
-        }
+        scan_sequence(s, one);
+        second = second || one[1].n > 0;
+        all[0] = all[0] && append(&out[0], &one[0]);
+        all[1] = all[1] && append(&out[1], one[1].n > 0 ? &one[1] : &one[0]);
         if (s->odd || s->p == s->end || *s->p != '|')
             break;
         s->p++;
     }
-    if (!all || s->odd)
-        out->n = 0;
+    if (!all[0] || s->odd)
+        out[0].n = 0;
+    if (!all[1] || s->odd || !second)
+        out[1].n = 0;
 }
 
-void literals_of(struct span pattern, struct literals *out)
+void literals_of(struct span pattern, struct literals out[LITERAL_SETS])
 {
     struct scan s = { .p = pattern.p, .end = pattern.p + pattern.n };
     scan_branches(&s, out);
     if (s.odd || s.p != s.end)
-        out->n = 0;
+        out[0].n = out[1].n = 0;
 }

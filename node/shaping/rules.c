@@ -71,7 +71,7 @@ static void compiled_fini(struct compiled *c)
 static bool compile(struct shaping_rules *r, const struct shaping_rule *rule)
 {
     struct compiled *c = &r->v[r->n];
-    struct literals literals = { .n = 0 };
+    struct literals literals[LITERAL_SETS] = { 0 };
     char why[160];
     r->n++;
     if (!copy_rule(&c->rule, rule))
@@ -80,10 +80,10 @@ static bool compile(struct shaping_rules *r, const struct shaping_rule *rule)
         c->code = shaping_match_compile(rule->match, why);
         if (c->code == NULL)
             return false;
-        literals_of(span_str(rule->match), &literals);
-        r->slow += literals.n == 0;
+        literals_of(span_str(rule->match), literals);
+        r->slow += literals[0].n == 0;
     }
-    return grams_add(r->grams, r->n - 1, &literals) == 0;
+    return grams_add(r->grams, r->n - 1, literals) == 0;
 }
 
 struct shaping_rules *shaping_rules_new(const struct shaping_rule *rules, uint32_t n)

@@ -185,10 +185,10 @@ static void test_nothing_to_learn(void **state)
     /* Of each pattern it is known which letters it needs: see literals.h. */
     for (uint32_t i = 0; i < shaping_rules_count(r.policy->rules); i++) {
         const struct shaping_rule *rule = shaping_rules_at(r.policy->rules, i);
-        struct literals l = { .n = 1 };
+        struct literals l[LITERAL_SETS] = { { .n = 1 } };
         if (rule->match != NULL)
-            literals_of(span_str(rule->match), &l);
-        if (l.n == 0)
+            literals_of(span_str(rule->match), l);
+        if (l[0].n == 0)
             print_error("%s is tried with every reply\n", rule->name);
     }
     assert_int_equal(shaping_rules_slow(r.policy->rules), 0);
