@@ -64,6 +64,15 @@ static void put_greylisting(const json_t *g)
                endless > 0 ? "; NEVER ENDS at one or more, such as " : "", endless > 0 ? site : "");
 }
 
+static void put_dnsbl(const struct cli *c, const json_t *d)
+{
+    char example[300];
+    cli_safe(cli_str(d, "example"), example, sizeof(example));
+    if (cli_int(d, "listed") > 0)
+        printf("lists        %s%" PRId64 " of bad addresses have an address of ours%s, such as %s\n",
+               cli_sgr(c, CLI_RED), cli_int(d, "listed"), cli_sgr(c, CLI_PLAIN), example);
+}
+
 static void put_status(struct cli *c, const json_t *j)
 {
     char up[32], memory[32], node[300], reason[300], loaded[40], path[300];
@@ -89,6 +98,7 @@ static void put_status(struct cli *c, const json_t *j)
     if (cli_int(j, "sites_rested") > 0)
         printf("addresses    ALL OF A POOL'S REST for %" PRId64 " site(s): see turnpike site show\n",
                cli_int(j, "sites_rested"));
+    put_dnsbl(c, json_object_get(j, "dnsbl"));
     put_rates(json_object_get(j, "rates"));
     size_t i;
     json_t *l;
@@ -270,13 +280,51 @@ int cmd_site_list(struct cli *c)
     return code;
 }
 
+/* "2 clean, 1 listed"; nothing where none were asked. */
+static void put_lists(struct cli_table *t, const json_t *lists)
+{
+    static const char *const states[] = { "clean", "listed", "broken", "unknown" };
+    char text[128] = "";
+    size_t i, n = 0;
+    json_t *l;
+    for (int k = 0; k < 4; k++) {
+        int count = 0;
+        json_array_foreach(lists, i, l)
+        {
+            count += strcmp(cli_str(l, "state"), states[k]) == 0;
+        }
+        if (count > 0)
+            n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%d %s", n > 0 ? ", " : "", count, states[k]);
+    }
+    if (n > 0)
+        cli_table_set(t, 4, CLI_PLAIN, "%s", text);
+}
+
+/* Lists whose word on the address does not count, and why. */
+static void put_odd_lists(const json_t *row)
+{
+    size_t i;
+    json_t *l;
+    char zone[300], text[300];
+    json_array_foreach(json_object_get(row, "lists"), i, l)
+    {
+        bool broken = strcmp(cli_str(l, "state"), "broken") == 0;
+        if (!broken && strcmp(cli_str(l, "state"), "unknown") != 0)
+            continue;
+        cli_safe(cli_str(l, "list"), zone, sizeof(zone));
+        cli_safe(cli_str(l, "text"), text, sizeof(text));
+        printf("%s: the list %s %s: %s\n", cli_str(row, "ip"), zone,
+               broken ? "is not believed" : "says nothing of it", text);
+    }
+}
+
 static int put_ips(struct cli *c, const json_t *rows)
 {
-    static const char *const titles[] = { "ADDRESS", "EHLO", "PTR", "EHLO LEADS TO", "RESULT" };
+    static const char *const titles[] = { "ADDRESS", "EHLO", "PTR", "EHLO LEADS TO", "LISTS", "RESULT" };
     struct cli_table t;
     size_t i, bad = 0;
     json_t *r;
-    cli_table_init(&t, titles, 5);
+    cli_table_init(&t, titles, 6);
     json_array_foreach(rows, i, r)
     {
         bool ok = json_is_true(json_object_get(r, "ok"));
@@ -284,12 +332,18 @@ static int put_ips(struct cli *c, const json_t *rows)
         cli_table_row(&t);
         for (int k = 0; k < 4; k++)
             cli_table_opt(&t, k, r, names[k]);
-        cli_table_set(&t, 4, ok ? CLI_GREEN : CLI_RED, "%s", ok ? "ok" : cli_str(r, "problem"));
+        cli_table_set(&t, 5, ok ? CLI_GREEN : CLI_RED, "%s", ok ? "ok" : cli_str(r, "problem"));
+        put_lists(&t, json_object_get(r, "lists"));
         bad += !ok;
     }
     if (!c->json)
         cli_table_print(c, &t);
     cli_table_fini(&t);
+    if (!c->json)
+        json_array_foreach(rows, i, r)
+        {
+            put_odd_lists(r);
+        }
     return bad == 0 ? CLI_OK : CLI_FAILED;
 }
 

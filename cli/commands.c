@@ -58,9 +58,9 @@ const struct cli_command cli_commands[] = {
     { "probe", "RECIPIENT", 1, 1, NULL, cli_probe_options, "ask a next hop whether it takes a recipient",
       "Speaks up to RCPT TO, then QUIT: nothing is sent.",
       "  turnpike probe bob@example.org --from-ip 192.0.2.1\n", cmd_probe },
-    { "ip check", "[ADDRESS]", 0, 1, NULL, cli_no_options, "check the names of the source addresses",
+    { "ip check", "[ADDRESS]", 0, 1, NULL, cli_no_options, "check the source addresses: names, and lists of bad ones",
       "For each: the PTR record must be the name that we greet with, and that name must lead back to the "
-      "address.",
+      "address. Asks the lists of bad addresses of the policy (dnsbl), too. Fails if something is wrong.",
       "  turnpike ip check\n", cmd_ip_check },
     { "domain check", "DOMAIN", 1, 1, NULL, cli_domain_options, "check what the DNS says of a sender's domain",
       "SPF for each address that mail leaves from, DKIM keys, DMARC, alignment, and where bounces go. Fails if "

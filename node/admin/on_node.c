@@ -95,6 +95,10 @@ static void put_parts(struct json_out *j, const struct admin_status *s)
     json_out_opt(j, "example", span_str(s->greylist.example));
     json_out_close(j, '}');
     json_out_u64(j, "sites_rested", s->sites_rested);
+    json_out_open(j, "dnsbl", '{');
+    json_out_u64(j, "listed", s->dnsbl.addresses);
+    json_out_opt(j, "example", span_str(s->dnsbl.example));
+    json_out_close(j, '}');
     json_out_open(j, "workers", '[');
     for (uint32_t i = 0; i < s->nworkers && i < ADMIN_WORKERS_MAX; i++) {
         json_out_open(j, NULL, '{');
@@ -286,6 +290,16 @@ static int on_ip_row(void *arg, const struct admin_ip_row *row)
     json_out_bool(j, "forward_ok", row->forward_ok);
     json_out_bool(j, "ok", row->problem.n == 0);
     json_out_opt(j, "problem", row->problem);
+    json_out_open(j, "lists", '[');
+    for (uint32_t i = 0; i < row->nlists; i++) {
+        json_out_open(j, NULL, '{');
+        json_out_str(j, "list", row->lists[i].list);
+        json_out_str(j, "state", row->lists[i].state);
+        json_out_opt(j, "text", span_str(row->lists[i].text));
+        json_out_time(j, "since_ms", row->lists[i].since_ms);
+        json_out_close(j, '}');
+    }
+    json_out_close(j, ']');
     json_out_close(j, '}');
     return 0;
 }

@@ -250,6 +250,10 @@ struct admin_status {
         char error[128]; /* what stopped it, or empty */
     } spool;
     struct {
+        uint32_t addresses; /* source addresses of this node on lists of bad ones, so many times */
+        char example[256];
+    } dnsbl;
+    struct {
         uint64_t sites, endless; /* that greylist; of these: what they greylist is never taken */
         char example[256];       /* one of the endless ones */
     } greylist;
@@ -315,6 +319,12 @@ struct admin_ip_row {
     bool bound;              /* the address is on this machine */
     bool ptr_ok, forward_ok; /* PTR = EHLO; an address of EHLO = ip */
     struct span problem;     /* what to change; empty: fine */
+    uint32_t nlists;
+    const struct admin_ip_list {
+        const char *list, *state; /* "clean", "listed", "broken", "unknown" */
+        const char *text;         /* what the list says; why it is not believed */
+        int64_t since_ms;
+    } *lists; /* of the policy: those that were asked about it */
 };
 typedef int admin_ip_fn(void *arg, const struct admin_ip_row *row);
 

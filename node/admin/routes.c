@@ -283,7 +283,7 @@ const struct admin_route admin_routes[] = {
     { "POST", "/v1/domain/forget", admin_on_domain_forget, admin_domain_forget_params, 0, "forget a domain's proof" },
     { "GET", "/v1/domain/check", admin_on_domain_check, admin_domain_check_params, 0,
       "what the DNS says of a sender's domain" },
-    { "GET", "/v1/ip/check", admin_on_ip_check, ip_check_params, 0, "names of the source addresses" },
+    { "GET", "/v1/ip/check", admin_on_ip_check, ip_check_params, 0, "names of the source addresses, and lists of bad ones" },
     { "GET", "/v1/sites", admin_on_sites, site_params, 0, "destinations" },
     { "GET", "/v1/sites/holds", admin_on_site_holds, hold_params, 0, "what is in force against destinations" },
     { "POST", "/v1/sites/backoff", admin_on_site_backoff, site_backoff_params, 0, "send to a destination slowly, or not" },

@@ -550,8 +550,10 @@ struct heard {
 static void end(struct egress *e, const struct shaping_hold *hold, bool again)
 {
     struct shaping_ended ended = { .kind = SHAPING_NONE };
+    bool operators = !egress_rest_ours(hold->rule);
     int64_t now = egress_now_ms(e), at_ms = again ? now - (hold->until_ms - now) : now;
-    shaping_resumed_put(&e->shaping.resumed, hold->key, hold->source, at_ms);
+    if (operators)
+        shaping_resumed_put(&e->shaping.resumed, hold->key, hold->source, at_ms);
     struct shaping_holds *h = holds_lock(e);
     uint32_t n = again ? shaping_hold_end_before(h, hold->key, hold->source, at_ms)
                        : shaping_hold_end(h, hold->key, -1, hold->source);
@@ -561,7 +563,7 @@ static void end(struct egress *e, const struct shaping_hold *hold, bool again)
         return;
     snprintf(ended.key, sizeof ended.key, "%.*s", (int)hold->key.n, hold->key.p);
     snprintf(ended.source, sizeof ended.source, "%.*s", (int)hold->source.n, hold->source.p);
-    report_shaping_ended(e->w, &ended, "ended by an operator");
+    report_shaping_ended(e->w, &ended, operators ? "ended by an operator" : "not listed any more");
     egress_rested_forget(e, hold->key);
     changed(e, hold->key);
 }

@@ -7,6 +7,7 @@
 #include "node/core/clients.h"
 #include "node/core/cluster.h"
 #include "node/core/dispatch.h"
+#include "node/core/dnsbl.h"
 #include "node/core/egress.h"
 #include "node/core/egress_rest.h"
 #include "node/core/ingress.h"
@@ -287,6 +288,8 @@ int node_start(struct node *n)
         err = shaping_node_init(n);
     if (err == 0)
         err = egress_rest_node_init(n);
+    if (err == 0)
+        err = dnsbl_new(n, &n->dnsbl);
     if (err == 0 && (n->sites = sites_new(n->nworkers, sites_wake_cb, n)) == NULL)
         err = -ENOMEM;
     if (err == 0)
@@ -444,6 +447,7 @@ void node_stop(struct node *n, int64_t grace_ms)
     sites_free(n->sites);
     shaping_node_fini(n);
     egress_rest_node_fini(n);
+    dnsbl_free(n->dnsbl);
     cluster_free(n->cluster);
     free(n->workers);
     watch_free(n->watch);

@@ -26,6 +26,7 @@ struct auth_pool;
 struct listeners;
 struct clients;
 struct cluster;
+struct dnsbl;
 struct transfer;
 struct meters;
 struct rpt;
@@ -67,6 +68,7 @@ struct node {
         struct egress_rested_site told[EGRESS_RESTED_MAX]; /* those, under the lock */
     } holds;
     struct source_rest *rest; /* what sites answer to our source addresses: egress_rest.h */
+    struct dnsbl *dnsbl;      /* whether our source addresses are on lists */
     struct rpt *rpt;     /* TLS sessions of the day, counted */
     struct watch *watch; /* NULL until it runs */
     struct cluster *cluster;   /* NULL: standalone */

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "node/core/cluster.h" /* of cluster_pools_metrics */
 #include "node/core/cluster_meters.h"
+#include "node/core/dnsbl.h"
 #include "node/core/egress.h"
 #include "node/core/greylist.h"
 #include "node/core/ingress.h"
@@ -141,6 +142,10 @@ static int ops_status(void *ctx, struct admin_status *out, struct admin_error *e
     out->greylist.endless = grey.endless;
     snprintf(out->greylist.example, sizeof out->greylist.example, "%s", grey.example);
     out->sites_rested = atomic_load(&n->holds.rested);
+    struct dnsbl_counts lists;
+    dnsbl_count(n->dnsbl, &lists);
+    out->dnsbl.addresses = lists.addresses;
+    snprintf(out->dnsbl.example, sizeof out->dnsbl.example, "%s", lists.example);
     struct look_totals totals;
     look_totals(n, &totals);
     out->queue.recipients = totals.recipients;
@@ -260,6 +265,8 @@ static int ops_metrics(void *ctx, struct buf *out, struct admin_error *e)
         err = cluster_pools_metrics(n->cluster, out);
     if (err == 0)
         err = egress_rest_metrics(n, out);
+    if (err == 0)
+        err = dnsbl_metrics(n->dnsbl, out);
     return err == 0 ? 0 : admin_fail(e, err, "cannot render metrics: %s", err_text(err));
 }
 

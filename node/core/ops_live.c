@@ -2,9 +2,13 @@
 #include "node/core/ops_live.h"
 
 #include "base/err.h"
+#include "node/core/cluster.h"
+#include "node/core/dnsbl.h"
 #include "node/core/node.h"
+#include "node/core/pools.h"
 #include "node/core/probe.h"
 #include "node/net/dns.h"
+#include "node/policy/policy.h"
 
 #include <errno.h>
 #include <ifaddrs.h>
@@ -128,32 +132,68 @@ static bool is_bound(const struct ip_addr *addr)
     return found || ip_addr_class(addr) == IP_CLASS_LOOPBACK;
 }
 
-static int check_one(struct node *n, const struct config_source *source, admin_ip_fn *fn, void *arg)
+/* What lists say of the address. */
+struct ip_lists {
+    struct admin_ip_list v[POLICY_DNSBL_MAX];
+    char zones[POLICY_DNSBL_MAX][256], texts[POLICY_DNSBL_MAX][DNSBL_TEXT_MAX];
+    uint32_t n;
+    const struct admin_ip_list *bad; /* the first that has it */
+};
+
+static void list_cb(void *ctx, const struct dnsbl_row *row)
 {
-    struct ip_check c = { 0 };
-    char ip[IP_TEXT_MAX], problem[1024] = "";
-    if (ip_from_sockaddr((const struct sockaddr *)&source->address, &c.addr, NULL) != 0)
-        return 0;
-    snprintf(c.ehlo, sizeof c.ehlo, "%s", source->ehlo);
+    static const char *const states[] = { "unknown", "clean", "listed", "broken" };
+    struct ip_lists *l = ctx;
+    if (l->n == POLICY_DNSBL_MAX)
+        return;
+    snprintf(l->zones[l->n], sizeof l->zones[0], "%s", row->zone);
+    snprintf(l->texts[l->n], sizeof l->texts[0], "%s", row->text);
+    l->v[l->n] = (struct admin_ip_list){ .list = l->zones[l->n],
+                                         .state = states[row->state],
+                                         .text = l->texts[l->n],
+                                         .since_ms = row->since_ms };
+    if (row->state == DNSBL_STATE_LISTED && l->bad == NULL)
+        l->bad = &l->v[l->n];
+    l->n++;
+}
+
+static void put_problem(const struct ip_check *c, const char *ip, bool bound, bool ptr_ok,
+                        const struct admin_ip_list *bad, char out[1024])
+{
+    out[0] = '\0';
+    if (!bound)
+        snprintf(out, 1024, "%s is not an address of this machine", ip);
+    else if (bad != NULL)
+        snprintf(out, 1024, "%s is on the list %s: %s", ip, bad->list, bad->text);
+    else if (c->client.status == DNS_TEMPORARY || c->forward_status == DNS_TEMPORARY)
+        snprintf(out, 1024, "the DNS does not answer: try again");
+    else if (c->client.status != DNS_OK)
+        snprintf(out, 1024, "%s has no PTR record: have it point to %s", ip, c->ehlo);
+    else if (!ptr_ok)
+        snprintf(out, 1024, "the PTR record of %s names %s: have it name %s, or greet as %s", ip, c->client.name, c->ehlo,
+                 c->client.name);
+    else if (!c->forward_ok)
+        snprintf(out, 1024, "%s does not have the address %s: add it", c->ehlo, ip);
+}
+
+static int check_one(struct node *n, const struct ip_addr *addr, struct span ehlo, admin_ip_fn *fn, void *arg)
+{
+    struct ip_check c = { .addr = *addr };
+    struct ip_lists *lists = calloc(1, sizeof *lists);
+    char ip[IP_TEXT_MAX], problem[1024];
+    if (lists == NULL)
+        return -ENOMEM;
+    snprintf(c.ehlo, sizeof c.ehlo, "%.*s", (int)ehlo.n, ehlo.p);
     sem_init(&c.done, 0, 0);
     worker_call(&n->workers[0], start_check, &c);
     while (sem_wait(&c.done) != 0)
         ;
     sem_destroy(&c.done);
+    dnsbl_each(n->dnsbl, addr, list_cb, lists);
     bool bound = is_bound(&c.addr);
     bool ptr_ok = c.client.status == DNS_OK && strcasecmp(c.client.name, c.ehlo) == 0;
     ip_addr_format(&c.addr, ip);
-    if (!bound)
-        snprintf(problem, sizeof problem, "%s is not an address of this machine", ip);
-    else if (c.client.status == DNS_TEMPORARY || c.forward_status == DNS_TEMPORARY)
-        snprintf(problem, sizeof problem, "the DNS does not answer: try again");
-    else if (c.client.status != DNS_OK)
-        snprintf(problem, sizeof problem, "%s has no PTR record: have it point to %s", ip, c.ehlo);
-    else if (!ptr_ok)
-        snprintf(problem, sizeof problem, "the PTR record of %s names %s: have it name %s, or greet as %s",
-                 ip, c.client.name, c.ehlo, c.client.name);
-    else if (!c.forward_ok)
-        snprintf(problem, sizeof problem, "%s does not have the address %s: add it", c.ehlo, ip);
+    put_problem(&c, ip, bound, ptr_ok, lists->bad, problem);
     struct admin_ip_row row = { .ip = span_str(ip),
                                 .ehlo = span_str(c.ehlo),
                                 .ptr = span_str(c.client.status == DNS_OK ? c.client.name : ""),
@@ -161,8 +201,36 @@ static int check_one(struct node *n, const struct config_source *source, admin_i
                                 .bound = bound,
                                 .ptr_ok = ptr_ok,
                                 .forward_ok = c.forward_ok,
-                                .problem = span_str(problem) };
-    return fn(arg, &row);
+                                .problem = span_str(problem),
+                                .nlists = lists->n,
+                                .lists = lists->v };
+    int enough = fn(arg, &row);
+    free(lists);
+    return enough;
+}
+
+/* Addresses of pools that are this node's, but for those that its configuration has, too. */
+static uint32_t check_pools(struct node *n, const struct config *c, const struct ip_addr *only, admin_ip_fn *fn,
+                            void *arg)
+{
+    struct pool_view *v = n->cluster == NULL ? NULL : cluster_pools(n->cluster);
+    const struct pool_address *a;
+    uint32_t checked = 0;
+    int enough = 0;
+    for (uint32_t i = 0; enough == 0 && (a = pool_view_at(v, i)) != NULL; i++) {
+        bool known = a->meter == NULL || (only != NULL && !ip_addr_eq(only, &a->addr));
+        for (uint32_t k = 0; k < c->nsources && !known; k++) {
+            struct ip_addr source;
+            known = ip_from_sockaddr((const struct sockaddr *)&c->sources[k].address, &source, NULL) == 0 &&
+                    ip_addr_eq(&source, &a->addr);
+        }
+        if (known)
+            continue;
+        checked++;
+        enough = check_one(n, &a->addr, a->ehlo.n > 0 ? a->ehlo : span_str(c->hostname), fn, arg);
+    }
+    pool_view_rele(v);
+    return checked;
 }
 
 int ops_ip_check(void *ctx, const char *ip, admin_ip_fn *fn, void *arg, struct admin_error *e)
@@ -174,21 +242,25 @@ int ops_ip_check(void *ctx, const char *ip, admin_ip_fn *fn, void *arg, struct a
     uint32_t checked = 0;
     if (ip != NULL && ip_addr_parse(span_str(ip), &only) != 0)
         err = admin_fail(e, ERR_BAD, "%s is no IP address", ip);
+    if (err == 0)
+        (void)dnsbl_ask(n->dnsbl, ip == NULL ? NULL : &only);
     for (uint32_t i = 0; err == 0 && i < c->nsources; i++) {
         struct ip_addr a;
         if (ip_from_sockaddr((const struct sockaddr *)&c->sources[i].address, &a, NULL) != 0 ||
             (ip != NULL && !ip_addr_eq(&a, &only)))
             continue;
         checked++;
-        if (check_one(n, &c->sources[i], fn, arg) != 0)
+        if (check_one(n, &a, span_str(c->sources[i].ehlo), fn, arg) != 0)
             break;
     }
+    if (err == 0)
+        checked += check_pools(n, c, ip == NULL ? NULL : &only, fn, arg);
     if (err == 0 && checked == 0)
         err = ip == NULL ? admin_fail(e, ERR_NOT_FOUND,
                                       "no source addresses are configured (sources): mail leaves from "
                                       "whatever address the system chooses, as %s",
                                       c->hostname)
-                         : admin_fail(e, ERR_NOT_FOUND, "%s is not among the configured sources", ip);
+                         : admin_fail(e, ERR_NOT_FOUND, "%s is not among this node's source addresses", ip);
     config_rele(c);
     return err;
 }

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "node/core/dnsbl.h"
 #include "node/core/greylist.h"
 #include "node/core/listener.h"
 
@@ -102,6 +103,7 @@ static void watch_timer_cb(uv_timer_t *timer)
     tell_status(w);
     greylist_tick(w->node->greylist, w->node->signers);
     int64_t now = clock_wall_ms();
+    dnsbl_tick(w->node->dnsbl, now);
     if (now - w->certificates_ms >= DAY_MS || now < w->certificates_ms)
         look_at_certificates(w);
 }

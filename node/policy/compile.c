@@ -125,6 +125,17 @@ static void check_forwarding(struct schema_load *l, const struct policy_doc *doc
         schema_fault_at(l, "forwarding.domain", "has bounces.postmaster in it: that would be a loop");
 }
 
+static void check_dnsbl(struct schema_load *l, const struct policy_doc_dnsbl *lists, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < i; k++)
+            if (strcmp(lists[i].zone, lists[k].zone) == 0) {
+                char path[64];
+                snprintf(path, sizeof path, "dnsbl.lists[%u].zone", i);
+                schema_fault_at(l, path, "\"%s\" is given twice", lists[i].zone);
+            }
+}
+
 void policy_check(struct schema_load *l, const struct policy_doc *doc)
 {
     for (uint32_t i = 0; i < doc->nlimits; i++) {
@@ -151,6 +162,7 @@ void policy_check(struct schema_load *l, const struct policy_doc *doc)
     if (doc->reputation.good_complaints > doc->reputation.poor_complaints)
         schema_fault_at(l, "reputation.good_complaints", "must not be more than poor_complaints");
     policy_check_sender_rules(l, doc);
+    check_dnsbl(l, doc->dnsbl.lists, doc->dnsbl.nlists);
     policy_check_rules(l, doc);
     policy_check_sites(l, doc);
     policy_check_pools(l, doc);
@@ -255,6 +267,16 @@ static void compile_rest(const struct policy_doc *doc, struct reputation_rest *o
         out->classes = 1u << BOUNCE_BLOCK | 1u << BOUNCE_POLICY;
 }
 
+static void compile_dnsbl(const struct policy_doc *doc, struct policy *out)
+{
+    out->dnsbl.every_ms = doc->dnsbl.every_ms;
+    out->dnsbl.nlists = doc->dnsbl.nlists;
+    for (uint32_t i = 0; i < doc->dnsbl.nlists; i++) {
+        copy(out->dnsbl.lists[i].zone, sizeof out->dnsbl.lists[i].zone, doc->dnsbl.lists[i].zone);
+        out->dnsbl.lists[i].rest = doc->dnsbl.lists[i].action != 0;
+    }
+}
+
 void policy_compile(struct policy_doc *doc, struct policy *out)
 {
     struct policy_compiled *c = &out->compiled;
@@ -300,6 +322,7 @@ void policy_compile(struct policy_doc *doc, struct policy *out)
     out->warmup = doc->warmup;
     compile_reputation(doc, out);
     compile_rest(doc, &out->reputation.addresses);
+    compile_dnsbl(doc, out);
     copy(out->hook, sizeof out->hook, doc->hook);
     policy_compile_sender_rules(doc, c);
     out->sender_credit = doc->sender_credit;

@@ -250,6 +250,36 @@ static void diff_forwarding(struct buf *out, const struct policy *from, const st
     diff_number(out, "forwarding.returns", from->forwarding.returns, to->forwarding.returns);
 }
 
+static const struct policy_dnsbl *dnsbl_of(const struct policy *p, const char *zone)
+{
+    for (uint32_t i = 0; i < p->dnsbl.nlists; i++)
+        if (strcmp(p->dnsbl.lists[i].zone, zone) == 0)
+            return &p->dnsbl.lists[i];
+    return NULL;
+}
+
+static const char *dnsbl_action(const struct policy_dnsbl *list)
+{
+    return list == NULL ? "" : list->rest ? "rest" : "notify";
+}
+
+static void diff_dnsbl(struct buf *out, const struct policy *from, const struct policy *to)
+{
+    char key[300];
+    for (uint32_t i = 0; i < from->dnsbl.nlists; i++) {
+        const struct policy_dnsbl *was = &from->dnsbl.lists[i];
+        snprintf(key, sizeof key, "dnsbl.lists.%s", was->zone);
+        diff_text(out, key, dnsbl_action(was), dnsbl_action(dnsbl_of(to, was->zone)));
+    }
+    for (uint32_t i = 0; i < to->dnsbl.nlists; i++) {
+        const struct policy_dnsbl *now = &to->dnsbl.lists[i];
+        snprintf(key, sizeof key, "dnsbl.lists.%s", now->zone);
+        if (dnsbl_of(from, now->zone) == NULL)
+            diff_text(out, key, "", dnsbl_action(now));
+    }
+    diff_duration(out, "dnsbl.every", from->dnsbl.every_ms, to->dnsbl.every_ms);
+}
+
 int policy_diff(const struct policy *from, const struct policy *to, struct buf *out)
 {
     const struct policy_compiled *a = &from->compiled, *b = &to->compiled;
@@ -298,6 +328,7 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
     diff_warmup(out, &from->warmup, &to->warmup);
     diff_reputation(out, from, to);
     diff_rest(out, &from->reputation.addresses, &to->reputation.addresses);
+    diff_dnsbl(out, from, to);
     diff_text(out, "hook", from->hook, to->hook);
     policy_diff_sender_rules(out, a, b);
     diff_number(out, "sender_credit", from->sender_credit, to->sender_credit);

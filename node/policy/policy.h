@@ -48,6 +48,13 @@ struct policy_pool {
     int64_t after_ms;                                    /* so long all must have rested */
 };
 
+/* A list of bad addresses in the DNS. */
+#define POLICY_DNSBL_MAX 16
+struct policy_dnsbl {
+    char zone[254];
+    bool rest; /* an address of ours that is listed rests; else it is only said */
+};
+
 struct policy {
     struct policy_compiled compiled;
     struct {
@@ -104,6 +111,11 @@ struct policy {
         struct reputation_rest addresses;
     } reputation;
     uint32_t sender_credit; /* recipients of a sender that a node lets go before the cluster knows of them */
+    struct {
+        int64_t every_ms;
+        uint32_t nlists;
+        struct policy_dnsbl lists[POLICY_DNSBL_MAX];
+    } dnsbl;
     char hook[256]; /* program that is run when this node starts or stops serving; "": none */
     struct {
         uint32_t connections; /* to a site, from one pool, on each node */

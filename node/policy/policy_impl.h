@@ -135,6 +135,14 @@ struct policy_doc {
         int *classes;                 /* of policy_rest_class_names */
         uint32_t nclasses;            /* 0: block, policy */
     } rest;
+    struct {
+        struct policy_doc_dnsbl {
+            char *zone;
+            int action; /* 0: only said */
+        } *lists;
+        uint32_t nlists;
+        int64_t every_ms;
+    } dnsbl;
     char *hook;
     struct policy_doc_sender_rule *sender_rules;
     uint32_t nsender_rules;

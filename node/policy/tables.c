@@ -120,6 +120,14 @@ TABLE(backoff, policy_doc,
       VALUE(policy_doc, backoff.for_ms, "for", duration, DEFAULT("30m"), RANGE(SEC, 7 * DAY)),
       VALUE(policy_doc, backoff.deliveries, "deliveries", u32, DEFAULT("50"), RANGE(0, 1000000)));
 
+static const char *const dnsbl_actions[] = { "notify", "rest", NULL };
+
+TABLE(dnsbl_list, policy_doc_dnsbl, VALUE(policy_doc_dnsbl, zone, "zone", host, REQUIRED("the list's domain")),
+      VALUE(policy_doc_dnsbl, action, "action", enum, .names = dnsbl_actions, DEFAULT("notify")));
+
+TABLE(dnsbl, policy_doc, LIST_IN(policy_doc, dnsbl, lists, "lists", .map = &dnsbl_list_map, COUNT(0, POLICY_DNSBL_MAX)),
+      VALUE(policy_doc, dnsbl.every_ms, "every", duration, DEFAULT("1h"), RANGE(MINUTE, 7 * DAY)));
+
 TABLE(warmup, policy_doc, VALUE(policy_doc, warmup.first, "first", u32, DEFAULT("50"), RANGE(1, 1000000)),
       VALUE(policy_doc, warmup.growth_pct, "growth", u32, DEFAULT("140"), RANGE(101, 1000)),
       VALUE(policy_doc, warmup.days, "days", u32, DEFAULT("30"), RANGE(1, 365)),
@@ -145,6 +153,7 @@ static const struct schema_field policy_fields[] = {
     GROUP("forwarding", forwarding_map),
     GROUP("warmup", warmup_map),
     GROUP("reputation", reputation_map),
+    GROUP("dnsbl", dnsbl_map),
     VALUE(policy_doc, hook, "hook", path),
     LIST(policy_doc, sender_rules, "sender_rules", .map = &policy_sender_rule_map, COUNT(0, SENDER_RULES_MAX)),
     VALUE(policy_doc, sender_credit, "sender_credit", u32, DEFAULT("10"), RANGE(1, 1000)),

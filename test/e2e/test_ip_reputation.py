@@ -1,5 +1,6 @@
 """Source addresses and what sites think of them: an address that is refused rests and comes back step by step."""
 import collections
+import json
 
 import pytest
 
@@ -84,3 +85,74 @@ def test_an_address_rests_by_its_record(make_cluster, sink):
     wait_until("one of them rests", lambda: a.rests(BAD) or a.rests(GOOD), 30)
     blocked.clear()
     a.arrived()
+
+
+ERROR = "127.255.255.254"  # "you may not ask me"
+LISTS = """limits: []
+default_rules: false
+dnsbl:
+  lists:
+    - {zone: list.test, action: rest}
+    - {zone: refuses.test, action: rest}
+    - {zone: all.test, action: rest}
+    - {zone: silent.test}
+"""
+
+
+@pytest.mark.slow
+def test_lists_of_bad_addresses(make_cluster, sink, dns):
+    """An address that a list has rests, and is told of; the last one of a pool goes on. A list that answers with an
+    error, has everything or does not answer is not believed."""
+    for zone in ("list.test", "refuses.test", "all.test"):
+        dns.add(f"2.0.0.127.{zone}", "A", "127.0.0.2")
+    dns.add("1.0.0.127.all.test", "A", "127.0.0.2")
+    dns.fail["1.0.0.127.silent.test"] = "SERVFAIL"
+    for last in "45":
+        dns.add(f"{last}.0.0.127.refuses.test", "A", ERROR)
+        dns.add(f"{last}.0.0.127.all.test", "A", "127.0.0.2")
+    dns.add("4.0.0.127.list.test", "A", "127.0.0.3")
+    dns.add("4.0.0.127.list.test", "TXT", '"see https://list.test/ about it"')
+    one, two = "127.0.0.4", "127.0.0.5"
+    a = Addresses(make_cluster(1, {"delivery": {"retry": ["1s"], "jitter": 0}}), sink)
+    node, = a.nodes
+    a.begin(LISTS, [(one, node), (two, node)])
+
+    def check(address):
+        done = node.cli("ip", "check", address, "--json", check=False)
+        row, = json.loads(done.stdout)["ips"]
+        assert done.returncode == (0 if row["ok"] else 1), done.stderr
+        return row, {entry["list"]: (entry["state"], entry["text"]) for entry in row["lists"]}
+
+    def resting():
+        return {h["source"]: h["reply"] for h in node.api("GET", "/v1/sites/holds")["holds"] if h["rule"] == "(dnsbl)"}
+
+    def told(what):
+        return [e for e in node.events("shaping") if e.get("rule") == "list.test" and e["text"].startswith(what)]
+
+    row, lists = check(one)
+    assert lists["list.test"] == ("listed", "127.0.0.3 see https://list.test/ about it")
+    assert lists["refuses.test"][0] == "broken" and ERROR in lists["refuses.test"][1]
+    assert lists["all.test"] == ("broken", "it lists 127.0.0.1")
+    assert lists["silent.test"][0] == "unknown"
+    assert "is on the list list.test: 127.0.0.3 see" in row["problem"]
+    assert check(two)[1]["list.test"][0] == "clean"
+    assert "is not believed: it lists 127.0.0.1" in node.cli("ip", "check", one, check=False).stdout
+    wait_until("it rests", lambda: one in resting(), 30)
+    assert "listed by list.test: 127.0.0.3 see" in resting()[one]
+    assert "127.0.0.4 on list.test" in node.cli("status").stdout
+    assert f'turnpike_dnsbl_listed{{address="{one}",list="list.test"}} 1' in node.http("GET", "/metrics")[1]
+    event, = wait_until("an event says so", lambda: told("listed: 127.0.0.3 see"), 30)
+    assert event["source_ip"] == one, event
+    a.send(4)
+    assert set(a.arrived()) == {two}
+    # Both are listed: mail goes out all the same.
+    dns.add("5.0.0.127.list.test", "A", "127.0.0.2")
+    wait_until("both rest", lambda: check(two)[1]["list.test"][0] == "listed" and len(resting()) == 2, 30)
+    a.send(4)
+    a.arrived()
+    # They are taken off.
+    for last in "45":
+        dns.clear(f"{last}.0.0.127.list.test")
+    wait_until("none rests", lambda: [check(ip)[1]["list.test"][0] for ip in (one, two)] == ["clean"] * 2
+               and not resting(), 30)
+    wait_until("events say so", lambda: {e["source_ip"] for e in told("not listed any more")} == {one, two}, 30)

@@ -186,7 +186,9 @@ static void test_node_views(void **state)
     assert_string_equal(json_string_value(json_object_get(j, "next")), "fast.test");
     json_decref(j);
     j = get_json("/v1/ip/check");
-    assert_int_equal(json_array_size(json_object_get(j, "ips")), 2);
+    json_t *ips = json_object_get(j, "ips"), *lists = json_object_get(json_array_get(ips, 0), "lists");
+    assert_int_equal(json_array_size(ips), 2);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(lists, 1), "state")), "broken");
     json_decref(j);
     j = get_json("/v1/config");
     assert_non_null(strstr(json_string_value(json_object_get(j, "yaml")), "(hidden)"));

@@ -177,6 +177,8 @@ static void test_ip_check(void **state)
     (void)state;
     assert_int_equal(run("ip check"), CLI_FAILED);
     expect_in(r.out, "no PTR record");
+    expect_in(r.out, "1 clean, 1 broken");
+    expect_in(r.out, "192.0.2.1: the list odd.example.net is not believed: it lists 127.0.0.1\n");
     assert_int_equal(run("ip check 192.0.2.1"), CLI_OK);
     assert_int_equal(run("ip check 192.0.2.99"), CLI_NOT_FOUND);
 }
