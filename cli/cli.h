@@ -168,6 +168,8 @@ int cli_list_all(struct cli *c, const char *target, const char *key, const char 
 void cli_say_more(const struct cli *c, const json_t *j);
 /* Of an answer for all nodes: who did not answer. */
 void cli_say_missing(const json_t *j);
+/* A site's place in a warm-up plan, or nothing. */
+void cli_put_warmup(struct cli_table *t, int col, const json_t *w);
 
 /* ---- cmd_local.c --------------------------------------------------------------------------------------- */
 

@@ -10,7 +10,7 @@ static void put_share(struct cli_table *t, int col, const json_t *counts, const 
     cli_table_set(t, col, CLI_PLAIN, "%.1f%%", 100.0 * json_number_value(n));
 }
 
-static void put_warmup(struct cli_table *t, int col, const json_t *w)
+void cli_put_warmup(struct cli_table *t, int col, const json_t *w)
 {
     if (json_is_true(json_object_get(w, "warm")))
         cli_table_set(t, col, CLI_PLAIN, "warm");
@@ -56,7 +56,7 @@ static void put_sites(struct cli *c, const json_t *rows)
         cli_table_int(&t, 3, hour, "refused");
         put_share(&t, 4, day, "deferred_share");
         put_share(&t, 5, day, "refused_share");
-        put_warmup(&t, 6, json_object_get(r, "warmup"));
+        cli_put_warmup(&t, 6, json_object_get(r, "warmup"));
         put_classes(&t, 7, day);
         if (json_is_integer(json_object_get(r, "reply_ms"))) {
             cli_when(c, json_object_get(r, "reply_ms"), when, sizeof when);

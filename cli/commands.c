@@ -70,8 +70,9 @@ const struct cli_command cli_commands[] = {
       cmd_domain_check },
     { "site list", "", 0, 0, NULL, cli_site_options, "list destinations", NULL,
       "  turnpike site list --state down\n", cmd_site_list },
-    { "site show", "[SITE]", 0, 1, NULL, cli_no_options, "show what is in force against destinations, and why",
-      "By rules about replies, or by an operator. SITE as site list names it: with its pool in front.",
+    { "site show", "[SITE]", 0, 1, NULL, cli_site_show_options, "show what is in force against destinations, and why",
+      "By rules about replies, or by an operator. Of one site also connections, rate and what waits, of each node, pool and\n"
+      "source address. SITE as site list names it; without a pool in front: of all pools.",
       "  turnpike site show\n  turnpike site show newsletters/example.org\n", cmd_site_show },
     { "site backoff", "SITE", 1, 1, NULL, cli_site_backoff_options, "send to a destination slowly for a while",
       "On all nodes that can be told. With --suspend not at all, with --source not from that address.",

@@ -284,6 +284,10 @@ const struct cli_option cli_sender_top_options[] = {
     { "limit", "N", NULL, "at most so many (default 20)" },
     END,
 };
+const struct cli_option cli_site_show_options[] = {
+    { "local", NULL, NULL, "of one site: only what this node has" },
+    END,
+};
 const struct cli_option cli_ip_show_options[] = {
     { "site", "NAME", NULL, "only this site" },
     { "limit", "N", NULL, "at most so many sites (default 100)" },

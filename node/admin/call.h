@@ -84,7 +84,7 @@ extern const unsigned char admin_openapi[];
 extern const size_t admin_openapi_len;
 
 admin_handler_fn admin_on_healthz, admin_on_readyz, admin_on_metrics, admin_on_openapi, admin_on_status,
-    admin_on_top, admin_on_sites, admin_on_site_holds, admin_on_site_backoff, admin_on_site_resume, admin_on_ip_check, admin_on_config, admin_on_config_check, admin_on_reload,
+    admin_on_top, admin_on_sites, admin_on_site_holds, admin_on_site_show, admin_on_site_backoff, admin_on_site_resume, admin_on_ip_check, admin_on_config, admin_on_config_check, admin_on_reload,
     admin_on_log, admin_on_log_set;
 admin_handler_fn admin_on_queue, admin_on_summary, admin_on_message, admin_on_content, admin_on_retry,
     admin_on_hold, admin_on_release, admin_on_bounce, admin_on_delete, admin_on_track;

@@ -40,6 +40,13 @@ const char *member_class_name(uint8_t class);
 int member_class(struct admin_call *c, const char *arg, uint8_t otherwise, uint8_t *out);
 const char *member_scope_name(uint8_t scope);
 
+/* Bytes of somebody else's, as a string of JSON; null for none. */
+json_t *member_text(struct span s);
+/* A site's place in a warm-up plan. */
+json_t *member_warming(const struct directory_warming_site *s);
+/* Does this key, "newsletters/google" or "*", say anything about the site "google"? */
+bool member_about_site(struct span key, const char *site);
+
 /* ---- pages of what the state lists --------------------------------------------------------------------- */
 
 /* The parameter "address" as inet_ntop writes it, so that one address has one name: `out` is in `text`. ERR_BAD */

@@ -37,8 +37,7 @@ static json_t *counts_of(const struct admin_ip_counts *n)
                      (json_int_t)n->deferred, "refused", (json_int_t)n->refused, "classes", classes);
 }
 
-/* Replies are bytes of somebody else's. */
-static json_t *reply_of(struct span s)
+json_t *member_text(struct span s)
 {
     struct buf text;
     json_t *j = NULL;
@@ -55,29 +54,28 @@ static int on_site(void *arg, const struct admin_ip_site *s)
     json_t *row = json_pack("{s:o}", "site", text_of(s->site));
     for (int w = 0; w < ADMIN_IP_WINDOWS; w++)
         json_object_set_new(row, windows[w], counts_of(&s->windows[w]));
-    json_object_set_new(row, "reply", reply_of(s->reply));
+    json_object_set_new(row, "reply", member_text(s->reply));
     json_object_set_new(row, "reply_ms", s->reply_ms == 0 ? json_null() : json_integer(s->reply_ms));
     return json_array_append_new(l->sites, row);
 }
 
-/* "newsletters/google" is about the site google. */
-static bool about(struct span key, const char *site)
+bool member_about_site(struct span key, const char *site)
 {
     const char *slash = key.n > 0 ? memchr(key.p, '/', key.n) : NULL;
-    return site == NULL || span_eq(key, SPAN_LIT("*")) || span_eq_nocase(key, span_str(site)) ||
+    return span_eq(key, SPAN_LIT("*")) || span_eq_nocase(key, span_str(site)) ||
            (slash != NULL && span_eq_nocase(span_sub(key, (size_t)(slash - key.p) + 1), span_str(site)));
 }
 
 static int on_hold(void *arg, const struct admin_site_hold *h)
 {
     struct local *l = arg;
-    if (!span_eq(h->source, span_str(l->address)) || !about(h->site, l->site))
+    if (!span_eq(h->source, span_str(l->address)) || (l->site != NULL && !member_about_site(h->site, l->site)))
         return 0;
     return json_array_append_new(l->holds,
-                                 json_pack("{s:o,s:o,s:I,s:I,s:o,s:o,s:o}", "site", reply_of(h->site),
+                                 json_pack("{s:o,s:o,s:I,s:I,s:o,s:o,s:o}", "site", member_text(h->site),
                                            "action", text_of(h->action), "since_ms", (json_int_t)h->since_ms,
-                                           "until_ms", (json_int_t)h->until_ms, "rule", reply_of(h->rule),
-                                           "reply", reply_of(h->reply), "by", reply_of(h->by)));
+                                           "until_ms", (json_int_t)h->until_ms, "rule", member_text(h->rule),
+                                           "reply", member_text(h->reply), "by", member_text(h->by)));
 }
 
 static int local_rows(struct admin_call *c, struct local *l)
@@ -193,15 +191,19 @@ static int on_ip(void *arg, const struct directory_ip *ip)
     return 1;
 }
 
+json_t *member_warming(const struct directory_warming_site *s)
+{
+    return json_pack("{s:i,s:b,s:I,s:I}", "step", (int)s->step, "warm", s->warm, "volume", (json_int_t)s->volume,
+                     "reserved", (json_int_t)s->reserved);
+}
+
 static int on_warming(void *arg, const struct directory_warming_site *s)
 {
     json_t *row, *sites = arg;
-    json_t *name = reply_of(s->site);
+    json_t *name = member_text(s->site);
     row = row_of(sites, "site", name, NULL, NULL);
     if (row != NULL)
-        json_object_set_new(row, "warmup",
-                            json_pack("{s:i,s:b,s:I,s:I}", "step", (int)s->step, "warm", s->warm, "volume",
-                                      (json_int_t)s->volume, "reserved", (json_int_t)s->reserved));
+        json_object_set_new(row, "warmup", member_warming(s));
     json_decref(name);
     return 0;
 }

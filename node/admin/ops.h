@@ -297,6 +297,26 @@ struct admin_site_hold {
 };
 typedef int admin_hold_fn(void *arg, const struct admin_site_hold *row);
 
+/* What a site is given on this node, of one pool. */
+#define ADMIN_SITE_SOURCES_MAX 256
+struct admin_site_source {
+    char address[48]; /* empty: the system's choice */
+    uint32_t conns;
+};
+struct admin_site_share {
+    struct span site, pool;       /* as it is named, with the pool in front; the pool may be empty */
+    uint32_t conns, conns_max;    /* open; allowed now */
+    uint32_t conns_each;          /* of each source address; 0: no limit of its own */
+    uint32_t rate_count;          /* messages of each source address in rate_ms; 0: no limit */
+    int64_t rate_ms;
+    bool backoff;
+    uint64_t domains, waiting, active, held; /* destinations; recipients */
+    const struct admin_site_source *sources;
+    uint32_t nsources;
+};
+/* Non-zero ends. */
+typedef int admin_site_share_fn(void *arg, const struct admin_site_share *row);
+
 enum { ADMIN_IP_HOUR, ADMIN_IP_DAY, ADMIN_IP_WINDOWS };
 struct admin_ip_counts { /* recipients */
     uint64_t delivered, deferred, refused;
@@ -477,6 +497,9 @@ struct admin_ops {
     /* In order of name, at most `limit`; `site` NULL: any. */
     int (*site_holds)(void *ctx, const char *site, uint32_t limit, admin_hold_fn *fn, void *arg,
                       struct admin_error *e);
+    /* Of the site, or the destination, in all pools or in the one whose name is in front; in order of name, at most
+     * ADMIN_ROWS_MAX. */
+    int (*site_shares)(void *ctx, const char *site, admin_site_share_fn *fn, void *arg, struct admin_error *e);
     /* Puts it in force on all nodes that can be told; action "none" ends what is (of one source, if it is given). */
     int (*site_hold)(void *ctx, const struct admin_caller *by, const char *site, const char *action,
                      const char *source, int64_t for_ms, struct admin_error *e);

@@ -138,6 +138,12 @@ static const struct admin_param hold_params[] = {
     { .name = NULL },
 };
 
+static const struct admin_param site_show_params[] = {
+    { .name = "site", .type = ADMIN_TYPE_STRING, .required = true, .help = "site or destination" },
+    { .name = "scope", .type = ADMIN_TYPE_CHOICE, .choices = "cluster|local", .help = "all nodes, or this one" },
+    { .name = NULL },
+};
+
 #define SITE_SOURCE                                                                                          \
     { .name = "site", .type = ADMIN_TYPE_STRING, .required = true, .help = "destination, as it is listed" }, \
     {                                                                                                        \
@@ -286,6 +292,8 @@ const struct admin_route admin_routes[] = {
     { "GET", "/v1/ip/check", admin_on_ip_check, ip_check_params, 0, "names of the source addresses, and lists of bad ones" },
     { "GET", "/v1/sites", admin_on_sites, site_params, 0, "destinations" },
     { "GET", "/v1/sites/holds", admin_on_site_holds, hold_params, 0, "what is in force against destinations" },
+    { "GET", "/v1/sites/show", admin_on_site_show, site_show_params, ADMIN_ROUTE_ASKED,
+      "what one site is given, and what is in force for it, on all nodes" },
     { "POST", "/v1/sites/backoff", admin_on_site_backoff, site_backoff_params, 0, "send to a destination slowly, or not" },
     { "POST", "/v1/sites/resume", admin_on_site_resume, site_resume_params, 0, "end what is in force against it" },
     { "POST", "/v1/reload", admin_on_reload, none, 0, "read configuration and certificates again" },

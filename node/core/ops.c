@@ -376,6 +376,7 @@ void ops_fill(struct node *n, struct admin_ops *out)
         .top = ops_top,
         .site_list = ops_site_list,
         .site_holds = ops_site_holds,
+        .site_shares = ops_site_shares,
         .ip_record = ops_ip_record,
         .site_hold = ops_site_hold,
         .ip_check = ops_ip_check,

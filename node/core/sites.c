@@ -534,6 +534,21 @@ void sites_each(struct sites *s, struct span key, sites_view_fn *fn, void *ctx)
     uv_mutex_unlock(&s->lock);
 }
 
+uint32_t sites_sources(struct sites *s, struct span key, struct sites_source *out, uint32_t max)
+{
+    uint32_t n = 0;
+    uv_mutex_lock(&s->lock);
+    struct site_share *share = map_find(&s->shares, hash_bytes(key.p, key.n), &key);
+    if (share != NULL) {
+        uv_mutex_lock(&share->lock);
+        for (; n < share->nsources && n < max; n++)
+            out[n] = (struct sites_source){ share->sources[n].addr, share->sources[n].conns };
+        uv_mutex_unlock(&share->lock);
+    }
+    uv_mutex_unlock(&s->lock);
+    return n;
+}
+
 uint64_t sites_bytes(struct sites *s)
 {
     uv_mutex_lock(&s->lock);

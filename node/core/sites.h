@@ -102,6 +102,12 @@ struct sites_view {
 typedef int sites_view_fn(void *ctx, const struct sites_view *view);
 /* All of them (key empty) or one; the callback must not call back. Non-zero ends. */
 void sites_each(struct sites *s, struct span key, sites_view_fn *fn, void *ctx);
+struct sites_source {
+    struct ip_addr addr;
+    uint32_t conns;
+};
+/* Addresses from which the site was sent to, of those that are counted: at most `max`. Returns how many. */
+uint32_t sites_sources(struct sites *s, struct span key, struct sites_source *out, uint32_t max);
 uint64_t sites_bytes(struct sites *s); /* memory, without malloc's own and what is kept of addresses */
 
 #endif

@@ -57,6 +57,13 @@ def test_back_off_on_all_nodes(make_cluster, sink):
     for number in range(4):
         for node in others:
             node.send(f"{node.name}{number}@example.net")
+
+    def shown(node, name):
+        return json.loads(node.cli("site", "show", name, "--json").stdout)
+
+    wait_until("any node shows what each gives it", lambda: any(
+        s["node"] == first.name and s["site"] == learnt["site"] and s["backoff"] and s["conns_max"] == 1 and
+        s["sources"] and s["waiting"] > 0 for s in shown(others[1], site)["shares"]), 10)
     wait_until("one connection from each node at most", lambda: len(open_sessions(sink)) <= 3, 10)
     refused_then = len(refused)
     sink.hooks["banner"] = None
@@ -99,6 +106,9 @@ def test_back_off_on_all_nodes(make_cluster, sink):
         for node in cluster.nodes:
             wait_until("it is in force", lambda: holds(node, action="suspend", site=site), 20)
     others[0].stop()
+    view = shown(first, "later.test")
+    assert {h["node"] for h in view["holds"]} == {first.name, others[1].name}, view
+    assert [m["node"] for m in view["missing"]] == [others[0].name], view
     first.cli("site", "resume", "gone.test")
     others[0].restart()
     wait_until("it is told again", lambda: holds(others[0], action="suspend", site="later.test"), 60)
@@ -233,6 +243,8 @@ def test_an_operator_suspends_and_resumes(make_node, hop):
     assert "suspend" in shown and "unix:uid=" in shown
     rows = json.loads(node.cli("site", "show", name, "--json").stdout)["holds"]
     assert rows[0]["by"].startswith("unix:uid=") and rows[0]["rule"] is None
+    one = node.cli("site", "show", name).stdout
+    assert "WAITING" in one and name in one and "suspend" in one, one
     assert 'turnpike_shaping_total{action="suspend"} 1' in node.metrics()
     time.sleep(0.5)
     assert len(hop.messages) == 1

@@ -192,6 +192,54 @@ static void test_ip_show(void **state)
     cluster->npeers = 0;
 }
 
+static const json_t *at(const json_t *j, const char *list, size_t i)
+{
+    return json_array_get(json_object_get(j, list), i);
+}
+
+static void test_site_show(void **state)
+{
+    (void)state;
+    peer("node-b", 0, 200,
+         "{\"shares\":[{\"site\":\"news/mx:a.test\",\"pool\":\"news\",\"sources\":[{\"address\":\"192.0.2.9\"},"
+         "{\"address\":null}]}],\"holds\":[{\"site\":\"mx:a.test\",\"action\":\"backoff\"}],\"cut\":true}");
+    peer("node-c", ERR_TIMEOUT, 0, "");
+    json_t *j = get_json("/v1/sites/show?site=mx%3Aa.test");
+    assert_int_equal(json_array_size(json_object_get(j, "shares")), 3);
+    const json_t *share = at(j, "shares", 1), *hold = at(j, "holds", 0);
+    assert_string_equal(text(share, "node"), "node-a");
+    assert_string_equal(text(share, "pool"), "news");
+    assert_int_equal(number(share, "waiting"), 4);
+    assert_int_equal(number(share, "rate_count"), 100);
+    assert_int_equal(number(share, "conns_max"), 20);
+    assert_int_equal(json_array_size(json_object_get(share, "sources")), 2);
+    assert_string_equal(text(at(share, "sources", 1), "address"), "192.0.2.2");
+    assert_int_equal(number(at(share, "sources", 1), "conns"), 1);
+    assert_int_equal(number(at(share, "sources", 1), "conns_max"), 10);
+    assert_true(json_is_null(json_object_get(at(share, "sources", 1), "warmup")));
+    assert_true(json_is_null(json_object_get(at(j, "shares", 0), "rate_ms")));
+    assert_string_equal(text(at(j, "shares", 2), "node"), "node-b");
+    assert_int_equal(json_array_size(json_object_get(j, "holds")), 2);
+    assert_string_equal(text(hold, "node"), "node-a");
+    assert_string_equal(text(hold, "rule"), "source-blocked");
+    assert_non_null(strstr(text(hold, "reply"), "listed"));
+    assert_string_equal(text(at(j, "holds", 1), "action"), "backoff");
+    assert_true(json_is_true(json_object_get(j, "cut")));
+    assert_non_null(missing(j, "node-c"));
+    json_decref(j);
+    /* By a destination of it: what is in force for the site that it has joined. */
+    j = get_json("/v1/sites/show?site=a.test&scope=local");
+    assert_int_equal(json_array_size(json_object_get(j, "shares")), 2);
+    assert_int_equal(json_array_size(json_object_get(j, "holds")), 1);
+    assert_null(json_object_get(j, "missing"));
+    json_decref(j);
+    j = get_json("/v1/sites/show?site=b.test&scope=local");
+    assert_int_equal(json_array_size(json_object_get(j, "shares")), 0);
+    assert_int_equal(json_array_size(json_object_get(j, "holds")), 0);
+    json_decref(j);
+    cluster->npeers = 0;
+}
+
 static void expect_answer(const char *path, int status, const char *part)
 {
     struct buf body;
@@ -257,6 +305,7 @@ int main(void)
         MEMBER(test_summary_is_added_up),
         MEMBER(test_top_and_status),
         MEMBER(test_ip_show),
+        MEMBER(test_site_show),
         MEMBER(test_what_nodes_may_ask),
         MEMBER(test_odd_names_survive),
     };

@@ -25,6 +25,41 @@ int fake_ip_record(void *ctx, const char *address, const char *site, admin_ip_si
     return 0;
 }
 
+int fake_site_shares(void *ctx, const char *site, admin_site_share_fn *fn, void *arg, struct admin_error *e)
+{
+    (void)ctx;
+    (void)e;
+    static const struct admin_site_source sources[] = { { .address = "192.0.2.1", .conns = 2 },
+                                                        { .address = "192.0.2.2", .conns = 1 } };
+    const struct admin_site_share rows[] = {
+        { .site = SPAN_LIT("mx:a.test"), .conns = 1, .conns_max = 5, .domains = 2, .waiting = 7, .sources = sources,
+          .nsources = 0 },
+        { .site = SPAN_LIT("news/mx:a.test"), .pool = SPAN_LIT("news"), .conns = 3, .conns_max = 20, .conns_each = 10,
+          .rate_count = 100, .rate_ms = 60000, .domains = 1, .waiting = 4, .active = 3, .held = 1, .sources = sources,
+          .nsources = 2 },
+    };
+    for (int i = 0; i < 2 && (strcmp(site, "mx:a.test") == 0 || strcmp(site, "a.test") == 0); i++)
+        fn(arg, &rows[i]);
+    return 0;
+}
+
+int fake_site_holds(void *ctx, const char *site, uint32_t limit, admin_hold_fn *fn, void *arg, struct admin_error *e)
+{
+    (void)ctx;
+    (void)limit;
+    (void)e;
+    const struct admin_site_hold rows[] = {
+        { .site = SPAN_LIT("mx:b.test"), .action = SPAN_LIT("suspend"), .since_ms = 1, .until_ms = 2 },
+        { .site = SPAN_LIT("news/mx:a.test"), .action = SPAN_LIT("disable_source"), .source = SPAN_LIT("192.0.2.2"),
+          .rule = SPAN_LIT("source-blocked"), .reply = SPAN_LIT("550 \xff listed"), .since_ms = 1700000000000,
+          .until_ms = 1700000060000 },
+    };
+    for (int i = 0; i < 2; i++)
+        if (site == NULL || span_eq(span_str(site), rows[i].site))
+            fn(arg, &rows[i]);
+    return 0;
+}
+
 int fake_ip_check(void *ctx, const char *ip, admin_ip_fn *fn, void *arg, struct admin_error *e)
 {
     (void)ctx;

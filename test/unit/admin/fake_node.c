@@ -595,6 +595,8 @@ void fake_node_ops(struct fake_node *f, struct admin_ops *ops)
         .track = on_track,
         .top = on_top,
         .site_list = on_sites,
+        .site_holds = fake_site_holds,
+        .site_shares = fake_site_shares,
         .ip_record = fake_ip_record,
         .ip_check = fake_ip_check,
         .domain_check = on_domain_check,

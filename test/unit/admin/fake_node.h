@@ -58,6 +58,8 @@ void fake_server_stop(struct fake_server *s);
 
 int fake_ip_record(void *ctx, const char *address, const char *site, admin_ip_site_fn *fn, void *arg,
                    struct admin_error *e);
+int fake_site_shares(void *ctx, const char *site, admin_site_share_fn *fn, void *arg, struct admin_error *e);
+int fake_site_holds(void *ctx, const char *site, uint32_t limit, admin_hold_fn *fn, void *arg, struct admin_error *e);
 int fake_ip_check(void *ctx, const char *ip, admin_ip_fn *fn, void *arg, struct admin_error *e);
 
 #endif

@@ -102,6 +102,14 @@ static void test_places_of_all_and_of_each_address(void **state)
     assert_int_equal(at[0], at[1]);
     assert_int_not_equal(at[0], at[2]);
     assert_false(take(s, 2, 1, 0, &at[3]));
+    struct sites_source from[4];
+    struct ip_addr second = address(2);
+    assert_int_equal(sites_sources(*state, SPAN_LIT("k"), from, 4), 2);
+    assert_int_equal(from[at[0]].conns, 2);
+    assert_int_equal(from[at[2]].conns, 1);
+    assert_true(ip_addr_eq(&from[at[2]].addr, &second));
+    assert_int_equal(sites_sources(*state, SPAN_LIT("k"), from, 1), 1);
+    assert_int_equal(sites_sources(*state, SPAN_LIT("other"), from, 4), 0);
     assert_true(sites_contended(s));
     assert_int_equal(woken.n, 0);
     sites_give(*state, s, at[0], false);
