@@ -410,9 +410,14 @@ static void test_idle_connections_are_ended_and_others_served(void **state)
         assert_int_equal(poll(&p, 1, HTTP_PATIENCE_MS), 1);
         assert_true(recv(fds[i], &c, 1, MSG_DONTWAIT) <= 0);
     }
-    http_tcp(&server, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", &r);
-    assert_int_equal(r.status, 200);
-    http_reply_free(&r);
+    /* A place is free a moment after its client sees the end. */
+    int status = 0;
+    for (int64_t until = clock_boot_ms() + HTTP_PATIENCE_MS; status != 200 && clock_boot_ms() < until;) {
+        http_tcp(&server, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", &r);
+        status = r.status;
+        http_reply_free(&r);
+    }
+    assert_int_equal(status, 200);
     for (int i = 0; i < 40; i++)
         close(fds[i]);
 }
