@@ -149,7 +149,9 @@ struct span reroute_words(const struct spool_info *info, uint32_t rcpt, struct s
 bool reroute_maybe_moved(const struct egress *e, const struct queue_item_view *v)
 {
     struct span pool;
-    return !pool_view_of_sender(e->w->pools, v->sender, v->class, &pool) ||
+    /* Right after a start it may stand where nobody's mail goes out over another pool, or wait to be handed out. */
+    return v->attempts > 0 || e->w->pools == NULL || e->reroute.passes > 0 ||
+           !pool_view_of_sender(e->w->pools, v->sender, v->class, &pool) ||
            !span_eq(pool, route_key_pool(queue_site_key(v->site)));
 }
 
