@@ -88,10 +88,11 @@ def test_an_open_connection_changes_its_address(make_node, make_sink, dns):
     assert all(len(tries) == 2 and tries[0] == tries[1] for tries in seen.values()), seen
 
 
-@pytest.mark.slow(20)
+@pytest.mark.slow(28)
 def test_a_node_that_drains_sends_greylisted_mail_to_where_its_address_is(make_cluster, greylister):
     """It goes where its address does, be that moved before the node drains, or again when the mail has arrived elsewhere, at a
-    node that has other addresses of the pool: it is taken at the second attempt."""
+    node that has other addresses of the pool: it is taken at the second attempt. Mail whose address nobody has any more goes on from
+    another, and `track` shows that it waits anew."""
     cluster = make_cluster(3, {"routes": [{"domain": "*", "via": f"[127.0.0.1]:{greylister.postfix.port}"}],
                                "delivery": {"retry": ["10m"], "messages_per_connection": 1}})
     giver, early, late = cluster.nodes
@@ -137,3 +138,15 @@ def test_a_node_that_drains_sends_greylisted_mail_to_where_its_address_is(make_c
     assert len(greylister.refused()) == 1, "it came too early, or from elsewhere"
     ended = wait_until("the event is written", lambda: late.events("relayed") + late.events("delivered"))
     assert [(e["source_ip"], e["attempt"]) for e in ended] == [("127.0.0.11", 2)]
+    # an address that nobody has any more: its mail begins to wait anew, from another
+    early.send("r1@example.net")
+    wait_until("it is refused", lambda: dict(greylister.refused()).get("r1@example.net") == "127.0.0.12", 30)
+    wait_until("that is recorded", lambda: rows([early]) and rows([early])[0]["attempts"] == 1)
+    giver.api("POST", "/v1/ips/remove", {"address": "127.0.0.12"})
+    early.api("POST", "/v1/node/drain", {})
+    wait_until("it is refused again", lambda: ("r1@example.net", "127.0.0.11") in greylister.refused(), 60)
+    wait_until("that is recorded", lambda: any(r["attempts"] == 2 for r in rows([late])))
+    row = rows([late])[0]
+    said = giver.cli("track", row["id"]).stdout
+    assert re.search(r"greylisted by \S+ since \d\d:\d\d, next try \d\d:\d\d from 127\.0\.0\.11", said), said
+    wait_until("it is taken", lambda: greylister.taken().get("r1@example.net") == "127.0.0.11", 60)
