@@ -254,7 +254,7 @@ static void advance(struct round *r);
 static void listed(struct round *r, const char *text)
 {
     char words[DNSBL_TEXT_MAX];
-    snprintf(words, sizeof words, "%u.%u.%u.%u%s%s", r->code[0], r->code[1], r->code[2], r->code[3],
+    snprintf(words, sizeof words, "%u.%u.%u.%u%s%.236s", r->code[0], r->code[1], r->code[2], r->code[3],
              text[0] != '\0' ? " " : "", text);
     note(r, &r->addrs[r->at++], DNSBL_STATE_LISTED, words);
 }
