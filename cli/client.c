@@ -364,6 +364,14 @@ static int read_limit(struct cli *c, uint64_t *limit)
     return 0;
 }
 
+int client_get(struct cli *c, struct client_query *q, json_t **out)
+{
+    buf_put_char(&q->text, '\0');
+    int code = client_json(c, q->text.data, NULL, out);
+    client_query_fini(q);
+    return code;
+}
+
 int client_pages(struct cli *c, const struct client_query *base, const char *key, json_t **out)
 {
     uint64_t limit, got = 0;
@@ -380,9 +388,7 @@ int client_pages(struct cli *c, const struct client_query *base, const char *key
         snprintf(n, sizeof(n), "%" PRIu64, limit - got < PAGE_MAX ? limit - got : PAGE_MAX);
         client_query_add(&q, "limit", n);
         client_query_add(&q, "after", after);
-        buf_put_char(&q.text, '\0');
-        code = client_json(c, q.text.data, NULL, &page);
-        client_query_fini(&q);
+        code = client_get(c, &q, &page);
         if (code != 0)
             break;
         json_t *rows = json_object_get(page, key);

@@ -16,6 +16,9 @@ void client_query_fini(struct client_query *q);
 /* GET when body is NULL, else POST. 0 and the reply's JSON, or an exit code after saying what is wrong. */
 int client_json(struct cli *c, const char *target, const json_t *body, json_t **out);
 
+/* GET of what was built, which is gone then. */
+int client_get(struct cli *c, struct client_query *q, json_t **out);
+
 /* As client_json, but the reply is handed over in pieces as it comes; a non-zero return ends it. 0 when all
  * of it came; CLI_UNREACHABLE when it broke off. */
 typedef int client_piece_fn(void *arg, const char *p, size_t n);

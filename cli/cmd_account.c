@@ -124,9 +124,7 @@ int cmd_account_show(struct cli *c)
     size_t i;
     client_query_init(&q, "/v1/accounts/show");
     client_query_add(&q, "name", c->args[0]);
-    buf_put_char(&q.text, '\0');
-    int code = client_json(c, q.text.data, NULL, &j);
-    client_query_fini(&q);
+    int code = client_get(c, &q, &j);
     if (code == 0 && c->json)
         cli_print_json(j);
     for (i = 0; code == 0 && !c->json && i < sizeof(texts) / sizeof(texts[0]); i++) {

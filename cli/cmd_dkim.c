@@ -284,9 +284,7 @@ static int check_here(struct cli *c)
     client_query_init(&q, "/v1/domain/check");
     client_query_add(&q, "domain", c->args[0]);
     client_query_add(&q, "ips", "127.0.0.1");
-    buf_put_char(&q.text, '\0');
-    int code = client_json(c, q.text.data, NULL, &answer);
-    client_query_fini(&q);
+    int code = client_get(c, &q, &answer);
     json_t *rows = json_object_get(answer, "findings");
     if (code == 0 && keep_rows(c, rows, "subject", "dkim") == 0)
         code = no_key(c);

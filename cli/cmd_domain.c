@@ -58,9 +58,7 @@ int cmd_domain_check(struct cli *c)
     client_query_add(&q, "return_path", cli_opt(c, "return-path"));
     client_query_add(&q, "ips", joined(c, "ip", &ips));
     client_query_add(&q, "selectors", joined(c, "selector", &selectors));
-    buf_put_char(&q.text, '\0');
-    int code = client_json(c, q.text.data, NULL, &j);
-    client_query_fini(&q);
+    int code = client_get(c, &q, &j);
     buf_fini(&ips);
     buf_fini(&selectors);
     if (code == 0 && c->json)

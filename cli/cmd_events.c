@@ -128,10 +128,7 @@ static int look(struct cli *c, const char *after, json_t **out)
     client_query_add(&q, "scope", cli_has(c, "local") ? "local" : NULL);
     client_query_add(&q, "limit", after != NULL ? "1000" : cli_opt(c, "last"));
     client_query_add(&q, "after", after);
-    buf_put_char(&q.text, '\0');
-    int code = client_json(c, q.text.data, NULL, out);
-    client_query_fini(&q);
-    return code;
+    return client_get(c, &q, out);
 }
 
 int cmd_events(struct cli *c)

@@ -106,9 +106,7 @@ int cmd_ip_show(struct cli *c)
     client_query_add(&q, "site", cli_opt(c, "site"));
     client_query_add(&q, "limit", cli_opt(c, "limit"));
     client_query_add(&q, "scope", cli_has(c, "local") ? "local" : NULL);
-    buf_put_char(&q.text, '\0');
-    int code = client_json(c, q.text.data, NULL, &j);
-    client_query_fini(&q);
+    int code = client_get(c, &q, &j);
     if (code == 0 && c->json) {
         cli_print_json(j);
     } else if (code == 0) {

@@ -353,9 +353,7 @@ int cmd_ip_check(struct cli *c)
     json_t *j = NULL;
     client_query_init(&q, "/v1/ip/check");
     client_query_add(&q, "ip", c->nargs > 0 ? c->args[0] : NULL);
-    buf_put_char(&q.text, '\0');
-    int code = get(c, q.text.data, &j);
-    client_query_fini(&q);
+    int code = client_get(c, &q, &j);
     if (code == 0 && c->json)
         cli_print_json(j);
     if (code == 0)

@@ -151,9 +151,7 @@ int cmd_policy_show(struct cli *c)
     json_t *j = NULL;
     client_query_init(&q, "/v1/policy");
     client_query_add(&q, "version", cli_opt(c, "version"));
-    buf_put_char(&q.text, '\0');
-    int code = client_json(c, q.text.data, NULL, &j);
-    client_query_fini(&q);
+    int code = client_get(c, &q, &j);
     if (code == 0 && c->json) {
         cli_print_json(j);
     } else if (code == 0) {

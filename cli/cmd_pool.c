@@ -279,13 +279,11 @@ static int warm_show(struct cli *c)
     json_t *j = NULL;
     client_query_init(&q, "/v1/ips/warm");
     client_query_add(&q, "address", c->args[0]);
-    buf_put_char(&q.text, '\0');
-    int code = client_json(c, q.text.data, NULL, &j);
+    int code = client_get(c, &q, &j);
     if (code == 0 && c->json)
         cli_print_json(j);
     else if (code == 0)
         put_plan(c, j);
-    client_query_fini(&q);
     json_decref(j);
     return code;
 }

@@ -69,9 +69,7 @@ static int gather(struct cli *c, struct export *x, const char *target, const cha
             client_query_add(&q, "limit", PAGE);
         }
         client_query_add(&q, "after", after[0] != '\0' ? after : NULL);
-        buf_put_char(&q.text, '\0');
-        code = client_json(c, q.text.data, NULL, &page);
-        client_query_fini(&q);
+        code = client_get(c, &q, &page);
         if (code == 0) {
             add_rows(x, page, key, into);
             add_missing(x, page);

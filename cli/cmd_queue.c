@@ -471,9 +471,7 @@ int cmd_queue_summary(struct cli *c)
     query_scope(c, &q);
     client_query_add(&q, "by", cli_opt(c, "by"));
     client_query_add(&q, "limit", cli_opt(c, "limit"));
-    buf_put_char(&q.text, '\0');
-    int code = client_json(c, q.text.data, NULL, &j);
-    client_query_fini(&q);
+    int code = client_get(c, &q, &j);
     if (code == 0 && c->json)
         cli_print_json(j);
     else if (code == 0)

@@ -71,13 +71,11 @@ int cmd_sender_bounces(struct cli *c)
     json_t *j = NULL;
     client_query_init(&q, "/v1/senders/bounces");
     client_query_add(&q, "account", c->args[0]);
-    buf_put_char(&q.text, '\0');
-    int code = client_json(c, q.text.data, NULL, &j);
+    int code = client_get(c, &q, &j);
     if (code == 0 && c->json)
         cli_print_json(j);
     else if (code == 0)
         put_bounces(c, j);
-    client_query_fini(&q);
     json_decref(j);
     return code;
 }
@@ -128,8 +126,7 @@ int cmd_sender_show(struct cli *c)
     json_t *j = NULL;
     client_query_init(&q, "/v1/senders/show");
     client_query_add(&q, "account", c->args[0]);
-    buf_put_char(&q.text, '\0');
-    int code = client_json(c, q.text.data, NULL, &j);
+    int code = client_get(c, &q, &j);
     if (code == 0 && c->json) {
         cli_print_json(j);
     } else if (code == 0) {
@@ -139,7 +136,6 @@ int cmd_sender_show(struct cli *c)
             cli_note("nothing was seen of %s lately", c->args[0]);
         put_rules(json_object_get(j, "rules"));
     }
-    client_query_fini(&q);
     json_decref(j);
     return code;
 }
@@ -184,8 +180,7 @@ int cmd_sender_top(struct cli *c)
     client_query_add(&q, "by", cli_opt(c, "by"));
     client_query_add(&q, "window", cli_opt(c, "window"));
     client_query_add(&q, "limit", cli_opt(c, "limit"));
-    buf_put_char(&q.text, '\0');
-    int code = client_json(c, q.text.data, NULL, &j);
+    int code = client_get(c, &q, &j);
     const json_t *rows = json_object_get(j, "senders");
     if (code == 0 && c->json)
         cli_print_json(j);
@@ -193,7 +188,6 @@ int cmd_sender_top(struct cli *c)
         put_senders(c, rows);
     else if (code == 0)
         cli_note("no sender has any within %s", cli_str(j, "window"));
-    client_query_fini(&q);
     json_decref(j);
     return code;
 }

@@ -137,9 +137,7 @@ int cmd_site_show(struct cli *c)
         client_query_add(&q, "site", c->args[0]);
         client_query_add(&q, "scope", cli_has(c, "local") ? "local" : NULL);
     }
-    buf_put_char(&q.text, '\0');
-    int code = client_json(c, q.text.data, NULL, &j);
-    client_query_fini(&q);
+    int code = client_get(c, &q, &j);
     const json_t *rows = json_object_get(j, "holds");
     if (code == 0 && c->json)
         cli_print_json(j);
