@@ -9,14 +9,7 @@
 
 static struct world *at_level(uint32_t level)
 {
-    struct world *w = world_founded();
-    assert_int_equal(
-        tell_as(w, 1,
-                (struct command){ .type = COMMAND_MEMBER_REPORT,
-                                  .member_report = { .node = 1, .version = str("1"), .features = level } }),
-        0);
-    assert_int_equal(
-        tell(w, (struct command){ .type = COMMAND_FEATURE_RAISE, .feature_raise = { .level = level } }), 0);
+    struct world *w = world_at_level(level);
     assert_int_equal(
         tell(w, (struct command){ .type = COMMAND_TENANT_SET, .tenant_set = { .name = str("example.org") } }),
         0);

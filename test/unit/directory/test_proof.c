@@ -33,19 +33,6 @@ static struct command forget(const char *tenant, const char *domain)
     };
 }
 
-static struct world *at_level(uint32_t level)
-{
-    struct world *w = world_founded();
-    assert_int_equal(
-        tell_as(w, 1,
-                (struct command){ .type = COMMAND_MEMBER_REPORT,
-                                  .member_report = { .node = 1, .version = str("1"), .features = level } }),
-        0);
-    assert_int_equal(
-        tell(w, (struct command){ .type = COMMAND_FEATURE_RAISE, .feature_raise = { .level = level } }), 0);
-    return w;
-}
-
 static struct directory_proof proof(const struct world *w, const char *tenant, const char *domain)
 {
     struct directory_proof p = { 0 };
@@ -56,7 +43,7 @@ static struct directory_proof proof(const struct world *w, const char *tenant, c
 static void asked_and_proven(void **state)
 {
     (void)state;
-    struct world *w = at_level(5);
+    struct world *w = world_at_level(5);
     assert_int_equal(tell(w, result("acme", "example.org", COMMAND_DOMAIN_GOOD, 2000)), ERR_NOT_FOUND);
     assert_int_equal(tell(w, ask("acme", "example.org", false)), 0);
     struct directory_proof p = proof(w, "acme", "example.org");
@@ -78,7 +65,7 @@ static void asked_and_proven(void **state)
 static void each_tenant_for_himself(void **state)
 {
     (void)state;
-    struct world *w = at_level(5);
+    struct world *w = world_at_level(5);
     struct directory_proof p;
     assert_int_equal(tell(w, ask("acme", "example.org", false)), 0);
     assert_int_equal(tell(w, result("acme", "example.org", COMMAND_DOMAIN_GOOD, 2000)), 0);
@@ -97,7 +84,7 @@ static void each_tenant_for_himself(void **state)
 static void lost_and_found(void **state)
 {
     (void)state;
-    struct world *w = at_level(5);
+    struct world *w = world_at_level(5);
     assert_int_equal(tell(w, ask("acme", "example.org", false)), 0);
     assert_int_equal(tell(w, result("acme", "example.org", COMMAND_DOMAIN_LOST, 1500)), 0);
     assert_true(proof(w, "acme", "example.org").state == DIRECTORY_PROOF_ASKED); /* it never was */
@@ -124,7 +111,7 @@ static void lost_and_found(void **state)
 static void vouched_for(void **state)
 {
     (void)state;
-    struct world *w = at_level(5);
+    struct world *w = world_at_level(5);
     assert_int_equal(tell(w, ask("acme", "example.org", true)), 0);
     struct directory_proof p = proof(w, "acme", "example.org");
     assert_true(p.state == DIRECTORY_PROOF_VOUCHED && directory_proof_good(&p));
@@ -137,7 +124,7 @@ static void vouched_for(void **state)
 static void wrong_ones(void **state)
 {
     (void)state;
-    struct world *w = at_level(5);
+    struct world *w = world_at_level(5);
     assert_int_equal(tell(w, ask("acme", "Example.org", false)), ERR_BAD);
     assert_int_equal(tell(w, ask("acme", "a@example.org", false)), ERR_BAD);
     assert_int_equal(tell(w, ask("ac me", "example.org", false)), ERR_BAD);
@@ -154,7 +141,7 @@ static void wrong_ones(void **state)
 static void too_early(void **state)
 {
     (void)state;
-    struct world *w = at_level(4);
+    struct world *w = world_at_level(4);
     assert_int_equal(tell(w, ask("acme", "example.org", false)), ERR_DENIED);
     assert_words(w, "cluster raise");
     assert_int_equal(tell(w, forget("acme", "example.org")), ERR_DENIED);

@@ -6,28 +6,17 @@
 
 #include <cmocka.h>
 
-#include "node/policy/policy.h"
+#include "said.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define LONG_LIST 300
 
-static struct policy *parse(const char *text)
-{
-    struct policy *p = NULL;
-    struct buf why;
-    buf_init(&why, 4096);
-    if (policy_parse("p.yaml", span_str(text), &p, &why) != 0)
-        fail_msg("%.*s", (int)why.len, why.data);
-    buf_fini(&why);
-    return p;
-}
-
 static void test_read(void **state)
 {
     (void)state;
-    struct policy *p = parse("voters: 3\n");
+    struct policy *p = said_read("voters: 3\n");
     assert_false(p->client_checks.reverse_dns);
     assert_false(p->client_checks.forward_confirmed);
     assert_false(p->client_checks.defer_unknown);
@@ -35,7 +24,7 @@ static void test_read(void **state)
     assert_null(p->client_checks.name);
     assert_int_equal(p->client_checks.nexempt, 0);
     policy_rele(p);
-    p = parse(
+    p = said_read(
         "client_checks: {reverse_dns: defer, forward_confirmed: true, when_unknown: defer, helo: strict, "
         "name: Mail.Example.org, exempt: [10.0.0.0/8, '2001:db8::/32']}\n");
     assert_true(p->client_checks.reverse_dns);
@@ -75,30 +64,17 @@ static void test_wrong(void **state)
     }
 }
 
-static void expect_diff(const char *from, const char *to, const char *want)
-{
-    struct policy *a = parse(from), *b = parse(to);
-    struct buf out;
-    buf_init(&out, 65536);
-    assert_int_equal(policy_diff(a, b, &out), 0);
-    assert_int_equal(buf_put_char(&out, '\0'), 0);
-    assert_string_equal(out.data, want);
-    buf_fini(&out);
-    policy_rele(a);
-    policy_rele(b);
-}
-
 static void test_diff(void **state)
 {
     (void)state;
     char lists[2][LONG_LIST * 20];
-    expect_diff("client_checks: {exempt: 10.0.0.0/8}\n",
-                "client_checks: {reverse_dns: defer, forward_confirmed: true, when_unknown: defer, "
-                "name: mail.example, helo: strict, exempt: [10.0.0.0/8, 192.0.2.1]}\n",
-                "client_checks.reverse_dns: off -> defer\nclient_checks.forward_confirmed: false -> true\n"
-                "client_checks.when_unknown: accept -> defer\nclient_checks.name: (none) -> mail.example\n"
-                "client_checks.helo: lenient -> strict\n"
-                "client_checks.exempt: 10.0.0.0/8 -> 10.0.0.0/8, 192.0.2.1\n");
+    said_diff("client_checks: {exempt: 10.0.0.0/8}\n",
+              "client_checks: {reverse_dns: defer, forward_confirmed: true, when_unknown: defer, "
+              "name: mail.example, helo: strict, exempt: [10.0.0.0/8, 192.0.2.1]}\n",
+              "client_checks.reverse_dns: off -> defer\nclient_checks.forward_confirmed: false -> true\n"
+              "client_checks.when_unknown: accept -> defer\nclient_checks.name: (none) -> mail.example\n"
+              "client_checks.helo: lenient -> strict\n"
+              "client_checks.exempt: 10.0.0.0/8 -> 10.0.0.0/8, 192.0.2.1\n");
     for (int k = 0; k < 2; k++) {
         size_t n = (size_t)snprintf(lists[k], sizeof lists[k], "client_checks: {exempt: [");
         for (int i = 0; i < LONG_LIST + k; i++)
@@ -106,8 +82,8 @@ static void test_diff(void **state)
                                   i / 256, i % 256);
         snprintf(lists[k] + n, sizeof lists[k] - n, "]}\n");
     }
-    expect_diff(lists[0], lists[1], "client_checks.exempt: the list has changed\n");
-    expect_diff(lists[1], lists[1], "");
+    said_diff(lists[0], lists[1], "client_checks.exempt: the list has changed\n");
+    said_diff(lists[1], lists[1], "");
 }
 
 int main(void)

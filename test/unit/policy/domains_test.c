@@ -6,27 +6,14 @@
 
 #include <cmocka.h>
 
-#include "base/err.h"
-#include "node/policy/policy.h"
+#include "said.h"
 
-static struct policy *parse(const char *text)
-{
-    struct policy *p;
-    struct buf why;
-    buf_init(&why, 4096);
-    int err = policy_parse("p.yaml", span_str(text), &p, &why);
-    if (err != 0)
-        fail_msg("%.*s", (int)why.len, why.data);
-    buf_fini(&why);
-    return p;
-}
+#include "node/policy/policy.h"
 
 static void test_wrong(void **state)
 {
     (void)state;
-    static const struct {
-        const char *text, *want;
-    } wrong[] = {
+    static const struct said_fault wrong[] = {
         { "forwarding: {accounts: [a]}\n", "p.yaml:1: forwarding.domain: is required where bounces.domain is "
                                            "not given: the domain of rewritten return "
                                            "paths\n" },
@@ -41,23 +28,15 @@ static void test_wrong(void **state)
           "secret import "
           "bounces --policy` has made it the cluster's\n" },
     };
-    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        struct policy *p;
-        struct buf why;
-        buf_init(&why, 4096);
-        assert_int_equal(policy_parse("p.yaml", span_str(wrong[i].text), &p, &why), ERR_BAD);
-        buf_put_char(&why, '\0');
-        assert_string_equal(why.data, wrong[i].want);
-        buf_fini(&why);
-    }
+    said_faults(wrong, sizeof wrong / sizeof wrong[0]);
 }
 
 static void test_read(void **state)
 {
     (void)state;
     struct policy *p =
-        parse("domains: {prove: require, trusted: [b, d, a, cc, c]}\n"
-              "bounces: {domain: b.example, postmaster: a@c.example}\nforwarding: {classes: bulk}\n");
+        said_read("domains: {prove: require, trusted: [b, d, a, cc, c]}\n"
+                  "bounces: {domain: b.example, postmaster: a@c.example}\nforwarding: {classes: bulk}\n");
     assert_true(p->domains.prove == POLICY_PROVE_REQUIRE && p->domains.classes == 7 && p->domains.subdomains);
     assert_true(p->domains.valid_ms == INT64_C(90) * 86400000 && p->domains.failures == 3);
     assert_string_equal(p->domains.record, "_turnpike-challenge");
@@ -71,7 +50,7 @@ static void test_read(void **state)
     assert_string_equal(p->forwarding.domain, "b.example");
     assert_true(p->forwarding.classes == 4 && p->forwarding.returns == 100);
     policy_rele(p);
-    p = parse("bounces: {domain: b.example, postmaster: a@c.example}\n");
+    p = said_read("bounces: {domain: b.example, postmaster: a@c.example}\n");
     assert_true(p->forwarding.domain[0] == 0 && p->domains.prove == POLICY_PROVE_OFF && !p->bounces.has_key);
     policy_rele(p);
 }
@@ -79,23 +58,14 @@ static void test_read(void **state)
 static void test_diff(void **state)
 {
     (void)state;
-    struct policy *from = parse("domains: {trusted: [x, b]}\n");
-    struct policy *to =
-        parse("domains: {prove: require, classes: bulk, trusted: [b, a], record: _proof, valid: 30d}\n"
-              "forwarding: {accounts: [f], domain: fwd.example, life: 9d}\n");
-    struct buf out;
-    buf_init(&out, 4096);
-    assert_int_equal(policy_diff(from, to, &out), 0);
-    buf_put_char(&out, '\0');
-    assert_string_equal(out.data,
-                        "domains.prove: off -> require\ndomains.classes: person, device, bulk -> bulk\n"
-                        "domains.trusted: x -> (none)\ndomains.trusted: a is new\n"
-                        "domains.record: _turnpike-challenge -> _proof\ndomains.valid: 90d -> 30d\n"
-                        "forwarding.accounts: f is new\nforwarding.domain: (none) -> fwd.example\n"
-                        "forwarding.life: 21d -> 9d\n");
-    buf_fini(&out);
-    policy_rele(from);
-    policy_rele(to);
+    said_diff("domains: {trusted: [x, b]}\n",
+              "domains: {prove: require, classes: bulk, trusted: [b, a], record: _proof, valid: 30d}\n"
+              "forwarding: {accounts: [f], domain: fwd.example, life: 9d}\n",
+              "domains.prove: off -> require\ndomains.classes: person, device, bulk -> bulk\n"
+              "domains.trusted: x -> (none)\ndomains.trusted: a is new\n"
+              "domains.record: _turnpike-challenge -> _proof\ndomains.valid: 90d -> 30d\n"
+              "forwarding.accounts: f is new\nforwarding.domain: (none) -> fwd.example\n"
+              "forwarding.life: 21d -> 9d\n");
 }
 
 int main(void)

@@ -8,23 +8,12 @@
 
 #include <cmocka.h>
 
+#include "said.h"
+
 #include "base/err.h"
 #include "node/policy/policy_impl.h"
 
 #include <string.h>
-
-static struct policy *parse(const char *text)
-{
-    struct policy *p = NULL;
-    struct buf why;
-    buf_init(&why, 65536);
-    int err = policy_parse("p", span_str(text), &p, &why);
-    if (err != 0)
-        fail_msg("%.*s", (int)why.len, why.data);
-    assert_int_equal(why.len, 0);
-    buf_fini(&why);
-    return p;
-}
 
 static const struct shaping_rule *rule_named(const struct policy *p, const char *name, uint32_t *at)
 {
@@ -41,16 +30,16 @@ static void test_rules(void **state)
 {
     (void)state;
     uint32_t at, before, own;
-    struct policy *builtin = parse("voters: 3\n");
+    struct policy *builtin = said_read("voters: 3\n");
     struct policy *p =
-        parse("rules:\n"
-              "  - {name: rate-limited, for: 2h, threshold: 4 in 1m}\n"
-              "  - {name: mine, site: [a.example, '*.b.example'], match: 'not today', stage: banner, "
-              "pool: news, action: suspend, for: 90s}\n"
-              "  - {name: unknown-user, action: notify}\n"
-              "  - {name: mailbox-full, action: none}\n"
-              "  - {name: source-blocked, action: reroute, to: slow}\n"
-              "  - {name: other, code: 4.7.1, action: greylist}\n");
+        said_read("rules:\n"
+                  "  - {name: rate-limited, for: 2h, threshold: 4 in 1m}\n"
+                  "  - {name: mine, site: [a.example, '*.b.example'], match: 'not today', stage: banner, "
+                  "pool: news, action: suspend, for: 90s}\n"
+                  "  - {name: unknown-user, action: notify}\n"
+                  "  - {name: mailbox-full, action: none}\n"
+                  "  - {name: source-blocked, action: reroute, to: slow}\n"
+                  "  - {name: other, code: 4.7.1, action: greylist}\n");
     const struct shaping_rule *was = rule_named(builtin, "rate-limited", &before);
     const struct shaping_rule *r = rule_named(p, "rate-limited", &at);
     assert_int_equal(at, before + 2);
@@ -81,7 +70,7 @@ static void test_rules(void **state)
     assert_int_equal(r->count, 1);
     assert_int_equal(r->for_ms, 0);
     assert_int_equal(shaping_rules_count(p->rules), shaping_rules_count(builtin->rules) + 2);
-    struct policy *none = parse("default_rules: false\nrules:\n  - {name: a, code: 421, action: none}\n");
+    struct policy *none = said_read("default_rules: false\nrules:\n  - {name: a, code: 421, action: none}\n");
     assert_int_equal(shaping_rules_count(none->rules), 1);
 
     const struct shaping_reply about = { .site = SPAN_LIT("mx.b.example"),
@@ -102,13 +91,13 @@ static void test_rules(void **state)
     assert_int_equal(policy_diff(none, none, &out), 0);
     assert_int_equal(out.len, 0);
     struct policy *changed =
-        parse("default_rules: false\nrules:\n"
-              "  - {name: b, match: busy, action: backoff, for: 1h, threshold: 3 in 90s}\n"
-              "  - {name: a, code: 421, action: notify}\n");
+        said_read("default_rules: false\nrules:\n"
+                  "  - {name: b, match: busy, action: backoff, for: 1h, threshold: 3 in 90s}\n"
+                  "  - {name: a, code: 421, action: notify}\n");
     struct policy *swapped =
-        parse("default_rules: false\nrules:\n"
-              "  - {name: a, code: 421, action: notify}\n"
-              "  - {name: b, match: busy, action: backoff, for: 1h, threshold: 3 in 90s}\n");
+        said_read("default_rules: false\nrules:\n"
+                  "  - {name: a, code: 421, action: notify}\n"
+                  "  - {name: b, match: busy, action: backoff, for: 1h, threshold: 3 in 90s}\n");
     assert_int_equal(policy_diff(none, changed, &out), 0);
     assert_int_equal(policy_diff(changed, swapped, &out), 0);
     assert_int_equal(policy_diff(swapped, none, &out), 0);
@@ -131,12 +120,12 @@ static void test_rules(void **state)
 static void test_pools(void **state)
 {
     (void)state;
-    struct policy *none = parse("voters: 3\n");
-    struct policy *p = parse("pools:\n"
-                             "  - {name: news, when_all_disabled: reroute, to: quiet, after: 90s}\n"
-                             "  - {name: urgent, when_all_disabled: use_any}\n"
-                             "  - {name: idle, when_all_disabled: wait}\n"
-                             "  - {name: late, when_all_disabled: bounce, after: 4h}\n");
+    struct policy *none = said_read("voters: 3\n");
+    struct policy *p = said_read("pools:\n"
+                                 "  - {name: news, when_all_disabled: reroute, to: quiet, after: 90s}\n"
+                                 "  - {name: urgent, when_all_disabled: use_any}\n"
+                                 "  - {name: idle, when_all_disabled: wait}\n"
+                                 "  - {name: late, when_all_disabled: bounce, after: 4h}\n");
     const struct policy_pool *pool = policy_pool_find(p, SPAN_LIT("news"));
     assert_non_null(pool);
     assert_int_equal(pool->when_all_disabled, POLICY_RESTED_REROUTE);

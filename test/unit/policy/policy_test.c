@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include "said.h"
+
 #include "base/err.h"
 #include "node/policy/policy_impl.h"
 
@@ -19,9 +21,7 @@
 
 #define LIMIT "limits:\n  - {name: a, for: account, count: 5, window: 1h}\n"
 
-static const struct {
-    const char *text, *want; /* want: all that is said */
-} wrong[] = {
+static const struct said_fault wrong[] = {
     { "", "p.yaml: is empty; docs/policy.md has an example\n" },
     { "# only a comment\n", "p.yaml: is empty; docs/policy.md has an example\n" },
     { "- a\n", "p.yaml:1: expected keys and values (a mapping), got a list\n" },
@@ -244,38 +244,12 @@ static const struct {
       "p.yaml:3: sites[0].mx: is required, or domain: which destinations the site has\n" },
 };
 
-static struct policy *parse(const char *text)
-{
-    struct policy *p = NULL;
-    struct buf why;
-    buf_init(&why, 65536);
-    int err = policy_parse("p", span_str(text), &p, &why);
-    if (err != 0)
-        fail_msg("%.*s", (int)why.len, why.data);
-    assert_int_equal(why.len, 0);
-    buf_fini(&why);
-    return p;
-}
-
 static void test_faults(void **state)
 {
     (void)state;
-    size_t n = sizeof wrong / sizeof wrong[0], bad = 0;
+    size_t n = sizeof wrong / sizeof wrong[0];
     assert_true(n >= 40);
-    for (size_t i = 0; i < n; i++) {
-        struct policy *p = NULL;
-        struct buf why;
-        buf_init(&why, 65536);
-        int err = policy_parse("p.yaml", span_str(wrong[i].text), &p, &why);
-        buf_put_char(&why, '\0');
-        if (err != ERR_BAD || p != NULL || strcmp(why.data, wrong[i].want) != 0) {
-            print_error("case %zu:\n%s--- said:\n%s--- not:\n%s", i, wrong[i].text, why.data, wrong[i].want);
-            bad++;
-        }
-        policy_rele(p);
-        buf_fini(&why);
-    }
-    assert_int_equal(bad, 0);
+    said_faults(wrong, n);
 }
 
 static void test_too_large_and_too_many(void **state)
@@ -323,7 +297,7 @@ static void test_everything_is_read(void **state)
 {
     (void)state;
     struct policy *p =
-        parse("limits:\n"
+        said_read("limits:\n"
               "  - name: account-hour\n    for: account\n    classes: [person, bulk]\n"
               "    count: 200\n    window: 1h\n"
               "  - {name: tenant.day, for: tenant, count: 0, window: 31d}\n"
@@ -415,8 +389,8 @@ static const char *site_of(const struct policy *p, const char *domain, const cha
 static void test_sites(void **state)
 {
     (void)state;
-    struct policy *builtin = parse("voters: 3\n");
-    struct policy *p = parse("sites:\n"
+    struct policy *builtin = said_read("voters: 3\n");
+    struct policy *p = said_read("sites:\n"
                              "  - {name: google, messages_per_connection: 7, rate: 100/1m, retry: [5m, 1h]}\n"
                              "  - {name: yahoo, tls: required, domain: yahoo.example}\n"
                              "  - {name: partner, mx: ['*.partner.example', mx.other.example], connections: "
@@ -448,7 +422,7 @@ static void test_sites(void **state)
     assert_string_equal(site_of(p, "x.example", "x-example.mail.protection.outlook.com", NULL), "office365");
     assert_string_equal(site_of(p, "x.example", "x.olc.protection.outlook.com", NULL), "outlook");
     assert_string_equal(site_of(p, "google.com", NULL, NULL), "");
-    struct policy *none = parse("default_sites: false\n");
+    struct policy *none = said_read("default_sites: false\n");
     assert_int_equal(shaping_sites_count(none->sites), 0);
     policy_rele(none);
     policy_rele(p);
@@ -467,7 +441,7 @@ static void test_extremes_encode(void **state)
         buf_printf(&text, "  - {name: l%d, for: %s, classes: %s, count: 1000000000, window: %dms}\n", i,
                    i % 2 ? "account" : "tenant", policy_class_names[i % 3], 5000 + i);
     buf_put_char(&text, '\0');
-    struct policy *p = parse(text.data);
+    struct policy *p = said_read(text.data);
     struct policy_compiled back;
     struct buf out;
     buf_init(&out, 65536);
@@ -481,31 +455,18 @@ static void test_extremes_encode(void **state)
     policy_rele(p);
 }
 
-static void expect_diff(const char *from, const char *to, const char *want)
-{
-    struct policy *a = parse(from), *b = parse(to);
-    struct buf out;
-    buf_init(&out, 65536);
-    assert_int_equal(policy_diff(a, b, &out), 0);
-    buf_put_char(&out, '\0');
-    assert_string_equal(out.data, want);
-    buf_fini(&out);
-    policy_rele(a);
-    policy_rele(b);
-}
-
 static void test_diff(void **state)
 {
     (void)state;
-    expect_diff(LIMIT, LIMIT, "");
-    expect_diff(LIMIT, "limits:\n  - {name: a, for: account, count: 7, window: 90m}\n",
+    said_diff(LIMIT, LIMIT, "");
+    said_diff(LIMIT, "limits:\n  - {name: a, for: account, count: 7, window: 90m}\n",
                 "limits.a.count: 5 -> 7\nlimits.a.window: 1h -> 90m\n");
-    expect_diff(LIMIT, "limits:\n  - {name: b, for: tenant, classes: bulk, count: 5, window: 1h}\n",
+    said_diff(LIMIT, "limits:\n  - {name: b, for: tenant, classes: bulk, count: 5, window: 1h}\n",
                 "limits.a: 5 per 1h for each account (person, device, bulk) -> (none)\n"
                 "limits.b: (none) -> 5 per 1h for each tenant (bulk)\n");
-    expect_diff(LIMIT, "limits:\n  - {name: a, for: tenant, classes: [bulk, person], count: 5, window: 1h}\n",
+    said_diff(LIMIT, "limits:\n  - {name: a, for: tenant, classes: [bulk, person], count: 5, window: 1h}\n",
                 "limits.a.for: account -> tenant\nlimits.a.classes: person, device, bulk -> person, bulk\n");
-    expect_diff(
+    said_diff(
         "voters: 3\n",
         "voters: 5\nwhen_cut_off: hold\nfreeze: {mode: hold}\nhook: /h\nsession: {ttl: 4s, margin: 2s}\n"
         "classes: {person: {max_recipients: 5, pool: x}}\n"
@@ -517,21 +478,21 @@ static void test_diff(void **state)
         "auth_guard.failures_per_network: 50 -> 2\nauth_guard.window: 10m -> 1h\n"
         "auth_guard.block: 15m -> 2h\nlate_identity.header: (none) -> X-A\n"
         "late_identity.accounts: r is new\nhook: (none) -> /h\n");
-    expect_diff("voters: 3\n",
+    said_diff("voters: 3\n",
                 "reputation: {enabled: true, window: 7d, hold: 1h, good_pool: clean, poor_bounces: 50}\n",
                 "reputation.enabled: false -> true\nreputation.window: 24h -> 7d\n"
                 "reputation.hold: 12h -> 1h\nreputation.good_pool: (none) -> clean\n"
                 "reputation.poor_bounces: 100 -> 50\n");
-    expect_diff("voters: 3\n", "reputation: {addresses: {rest_when: {classes: [block, rate]}, rest_for: 1h}}\n",
+    said_diff("voters: 3\n", "reputation: {addresses: {rest_when: {classes: [block, rate]}, rest_for: 1h}}\n",
                 "reputation.addresses.rest_when.classes: policy, block -> block, rate\nreputation.addresses.rest_for: 2h -> 1h\n");
-    expect_diff(
+    said_diff(
         "default_sites: false\nsites:\n  - {name: a, mx: a.example, connections: 2}\n",
         "default_sites: false\nsites:\n  - {name: a, mx: [a.example, b.example], rate: 9/1m, retry: [1m, "
         "1h], tls: "
         "none}\n  - {name: b, domain: b.example}\n",
         "sites.a: connections 2; mx a.example -> rate 9/1m; retry 1m, 1h; tls none; mx a.example, b.example\n"
         "sites.b: (none) -> domain b.example\n");
-    expect_diff("late_identity: {header: X-A, accounts: [r, s]}\n",
+    said_diff("late_identity: {header: X-A, accounts: [r, s]}\n",
                 "late_identity: {header: X-A, accounts: s}\n", "late_identity.accounts: r -> (none)\n");
 }
 
@@ -608,7 +569,7 @@ static void test_the_page_has_every_key(void **state)
     char *end = strstr(start, "```");
     assert_non_null(end);
     *end = '\0';
-    policy_rele(parse(start));
+    policy_rele(said_read(start));
     free(page);
 }
 

@@ -6,15 +6,14 @@
 
 #include <cmocka.h>
 
-#include "base/err.h"
+#include "said.h"
+
 #include "node/policy/policy_impl.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static const struct {
-    const char *text, *want;
-} wrong[] = {
+static const struct said_fault wrong[] = {
     { "sender_rules:\n  - {name: a, when: 'sent > 5 in 1h', then: hold}\n",
       "p.yaml:2: sender_rules[0].when: expected one of recipients, messages, distinct_recipients, "
       "distinct_domains, networks, alike, odd_hours, failed_logins, delivered, deferred, hard_bounces, "
@@ -62,40 +61,15 @@ static const struct {
 static void test_faults(void **state)
 {
     (void)state;
-    size_t n = sizeof wrong / sizeof wrong[0], bad = 0;
+    size_t n = sizeof wrong / sizeof wrong[0];
     assert_true(n >= 15);
-    for (size_t i = 0; i < n; i++) {
-        struct policy *p = NULL;
-        struct buf why;
-        buf_init(&why, 65536);
-        int err = policy_parse("p.yaml", span_str(wrong[i].text), &p, &why);
-        buf_put_char(&why, '\0');
-        if (err != ERR_BAD || p != NULL || strcmp(why.data, wrong[i].want) != 0) {
-            print_error("case %zu:\n%s--- said:\n%s--- not:\n%s", i, wrong[i].text, why.data, wrong[i].want);
-            bad++;
-        }
-        policy_rele(p);
-        buf_fini(&why);
-    }
-    assert_int_equal(bad, 0);
-}
-
-static struct policy *parse(const char *text)
-{
-    struct policy *p = NULL;
-    struct buf why;
-    buf_init(&why, 65536);
-    int err = policy_parse("p", span_str(text), &p, &why);
-    if (err != 0)
-        fail_msg("%.*s", (int)why.len, why.data);
-    buf_fini(&why);
-    return p;
+    said_faults(wrong, n);
 }
 
 static void test_sender_rules(void **state)
 {
     (void)state;
-    struct policy *p = parse(
+    struct policy *p = said_read(
         "sender_credit: 7\nsender_rules:\n"
         "  - {name: a, when: recipients >= 5 in 24h and networks>3 in 1h, classes: bulk, then: hold 90m,"
         " repeat: 3 in 7d}\n"
@@ -156,24 +130,15 @@ static void test_senders_to_begin_with(void **state)
 static void test_differences(void **state)
 {
     (void)state;
-    struct policy *a = parse("sender_rules:\n  - {name: a, when: recipients > 5 in 1h, then: hold}\n"
-                             "  - {name: b, when: alike > 9 in 1h, then: warn}\n");
-    struct policy *b =
-        parse("sender_credit: 20\nsender_rules:\n"
+    said_diff("sender_rules:\n  - {name: a, when: recipients > 5 in 1h, then: hold}\n"
+              "  - {name: b, when: alike > 9 in 1h, then: warn}\n",
+              "sender_credit: 20\nsender_rules:\n"
               "  - {name: a, when: recipients > 6 in 1h, then: hold 1h, dry_run: true}\n"
-              "  - {name: c, when: alike > 9 in 1h, then: freeze 2h, classes: [person, device]}\n");
-    struct buf out;
-    buf_init(&out, 65536);
-    assert_int_equal(policy_diff(a, b, &out), 0);
-    buf_put_char(&out, '\0');
-    assert_string_equal(
-        out.data, "sender_rules.a: recipients > 5 in 1h: hold -> recipients > 6 in 1h: hold 1h; dry run\n"
-                  "sender_rules.b: alike > 9 in 1h: warn -> (none)\n"
-                  "sender_rules.c: (none) -> alike > 9 in 1h: freeze 2h; person, device\n"
-                  "sender_credit: 10 -> 20\n");
-    buf_fini(&out);
-    policy_rele(a);
-    policy_rele(b);
+              "  - {name: c, when: alike > 9 in 1h, then: freeze 2h, classes: [person, device]}\n",
+              "sender_rules.a: recipients > 5 in 1h: hold -> recipients > 6 in 1h: hold 1h; dry run\n"
+              "sender_rules.b: alike > 9 in 1h: warn -> (none)\n"
+              "sender_rules.c: (none) -> alike > 9 in 1h: freeze 2h; person, device\n"
+              "sender_credit: 10 -> 20\n");
 }
 
 int main(void)
