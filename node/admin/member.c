@@ -192,3 +192,24 @@ int member_page_end(struct member_page *p, struct admin_call *c)
     json_out_end(&p->j);
     return buf_err(&c->out);
 }
+
+int member_tenant_place(struct admin_call *c, const struct span *tenant, char place[MEMBER_PLACE_MAX])
+{
+    const char *after = admin_arg_str(c->args, "after");
+    if (after != NULL) {
+        size_t n = strnlen(after, MEMBER_PLACE_MAX);
+        if (n == MEMBER_PLACE_MAX)
+            return admin_fail(&c->e, ERR_BAD, "after: not a page's next");
+        memcpy(place, after, n);
+        char *blank = memchr(place, ' ', n);
+        if (blank != NULL)
+            *blank = '\0';
+        return (int)n;
+    }
+    if (tenant == NULL)
+        return 0;
+    if (tenant->n > 0)
+        memcpy(place, tenant->p, tenant->n);
+    place[tenant->n] = '\0';
+    return (int)tenant->n + 1;
+}

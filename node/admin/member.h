@@ -71,6 +71,11 @@ void member_page_begin(struct member_page *p, struct admin_call *c, const char *
 bool member_page_row(struct member_page *p, struct span place);
 int member_page_end(struct member_page *p, struct admin_call *c);
 
+/* Where a page of what belongs to tenants begins, as the directory's walks take it: behind the parameter "after", which
+ * is "TENANT NAME", or else at the first of this tenant; NULL: of all. Its length; ERR_BAD */
+#define MEMBER_PLACE_MAX (2 * COMMAND_NAME_MAX + 2)
+int member_tenant_place(struct admin_call *c, const struct span *tenant, char place[MEMBER_PLACE_MAX]);
+
 /* ---- accounts that are kept by the cluster: what on_account.c does there instead of the node's own file --
  */
 
@@ -96,5 +101,7 @@ int member_ask_status(struct admin_call *c);
 /* The answers themselves: [{"node": name, "body": {...}}], and who is missing: [{"node": name, "reason": text}]. Both
  * are the caller's, also after an error. */
 int member_ask(struct admin_call *c, json_t **answers, json_t **missing);
+/* Answers with `j`, which is gone then, and who is missing; NULL: nobody was asked. */
+int member_reply(struct admin_call *c, json_t *j, json_t *missing);
 
 #endif

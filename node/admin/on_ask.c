@@ -123,10 +123,10 @@ int member_ask(struct admin_call *c, json_t **answers, json_t **missing)
     return err;
 }
 
-/* Takes `j`; writes it with "missing". */
-static int reply(struct admin_call *c, json_t *j, struct asked *a)
+int member_reply(struct admin_call *c, json_t *j, json_t *missing)
 {
-    json_object_set(j, "missing", a->missing);
+    if (missing != NULL)
+        json_object_set(j, "missing", missing);
     char *text = json_dumps(j, JSON_COMPACT | JSON_PRESERVE_ORDER);
     json_decref(j);
     if (text == NULL)
@@ -252,7 +252,7 @@ int member_ask_rows(struct admin_call *c, bool newest_first)
             json_object_set_new(j, "since_ms", first_member(&a, "since_ms"));
             json_object_set_new(j, "kept", kept_by(&a));
         }
-        err = reply(c, j, &a);
+        err = member_reply(c, j, a.missing);
     }
     free(r.at);
     asked_fini(&a);
@@ -372,10 +372,9 @@ int member_ask_summary(struct admin_call *c)
         json_t *groups = add_up(&a, "groups", by, (size_t)admin_arg_int(c->args, "limit", 50));
         json_t *total = add_member(&a, "total");
         err = a.no_memory ? admin_fail(&c->e, -ENOMEM, "out of memory") : 0;
-        int wrote = reply(c,
+        int wrote = member_reply(c,
                           json_pack("{s:o,s:o,s:o,s:o}", "by", first_member(&a, "by"), "age_minutes",
-                                    first_member(&a, "age_minutes"), "groups", groups, "total", total),
-                          &a);
+                                    first_member(&a, "age_minutes"), "groups", groups, "total", total), a.missing);
         err = err == 0 ? wrote : err;
     }
     asked_fini(&a);
@@ -406,10 +405,9 @@ int member_ask_top(struct admin_call *c)
         char name[64];
         snprintf(name, sizeof(name), "%zu node(s)", json_array_size(a.answers));
         err = a.no_memory ? admin_fail(&c->e, -ENOMEM, "out of memory") : 0;
-        int wrote = reply(c,
+        int wrote = member_reply(c,
                           json_pack("{s:s,s:o,s:o,s:o,s:o}", "node", name, "queue", queue, "rates", rates,
-                                    "senders", senders, "sites", sites),
-                          &a);
+                                    "senders", senders, "sites", sites), a.missing);
         err = err == 0 ? wrote : err;
     }
     asked_fini(&a);
@@ -503,7 +501,7 @@ int member_ask_events(struct admin_call *c)
             err = admin_fail(&c->e, -ENOMEM, "out of memory");
         json_t *j = json_pack("{s:o?,s:s,s:b,s:o}", "events", lines, "next", err == 0 ? next.data : "", "gap",
                               json_array_size(gaps) > 0, "gaps", gaps);
-        int wrote = reply(c, j, &a);
+        int wrote = member_reply(c, j, a.missing);
         err = err == 0 ? wrote : err;
         buf_fini(&next);
     }
@@ -523,7 +521,7 @@ int member_ask_status(struct admin_call *c)
             json_array_append_new(nodes, json_pack("{s:O,s:O}", "node", json_object_get(answer, "node"),
                                                    "status", json_object_get(answer, "body")));
         }
-        err = reply(c, json_pack("{s:o}", "nodes", nodes), &a);
+        err = member_reply(c, json_pack("{s:o}", "nodes", nodes), a.missing);
     }
     asked_fini(&a);
     return err;

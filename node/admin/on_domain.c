@@ -145,31 +145,19 @@ static int on_proof(void *arg, const struct directory_proof *p)
 int admin_on_domains(struct admin_call *c)
 {
     struct proofs r = { .one_tenant = admin_arg_str(c->args, "tenant") != NULL };
-    const char *after = admin_arg_str(c->args, "after");
-    char place[2 * COMMAND_NAME_MAX + 2];
+    char place[MEMBER_PLACE_MAX];
     struct machine *m;
-    size_t n = 0;
     int err = member_name(c, "tenant", &r.tenant);
     if (err == 0)
         err = member_fresh(c, &m);
     if (err != 0)
         return err;
-    if (after != NULL) {
-        n = strnlen(after, sizeof place);
-        if (n == sizeof place)
-            return admin_fail(&c->e, ERR_BAD, "after: not a page's next");
-        memcpy(place, after, n);
-        char *blank = memchr(place, ' ', n);
-        if (blank != NULL)
-            *blank = '\0';
-    } else if (r.one_tenant) {
-        memcpy(place, r.tenant.n == 0 ? "" : r.tenant.p, r.tenant.n);
-        n = r.tenant.n;
-        place[n++] = '\0';
-    }
+    int n = member_tenant_place(c, r.one_tenant ? &r.tenant : NULL, place);
+    if (n < 0)
+        return n;
     member_page_begin(&r.page, c, "domains");
     machine_read_lock(m);
-    directory_proof_each(m, span_of(place, n), on_proof, &r);
+    directory_proof_each(m, span_of(place, (size_t)n), on_proof, &r);
     machine_read_unlock(m);
     return member_page_end(&r.page, c);
 }

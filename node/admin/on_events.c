@@ -4,26 +4,9 @@
 
 #include "base/err.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
 #define LINES_MAX (512u << 10) /* bytes of a node's reply: other nodes' come in one message each */
-
-/* What `after` says of the node. False: nothing. */
-static bool place_of(const char *after, const char *node, uint64_t *out)
-{
-    size_t n = strlen(node);
-    while (*after != '\0') {
-        size_t all = strcspn(after, ",");
-        if (all > n && after[n] == '.' && memcmp(after, node, n) == 0) {
-            *out = strtoull(after + n + 1, NULL, 16);
-            return true;
-        }
-        after += all + (after[all] == ',');
-    }
-    return false;
-}
 
 /* Each is NAME.HEX. */
 static bool places_are_good(const char *after)
@@ -60,7 +43,8 @@ int admin_on_events(struct admin_call *c)
     int err = member_asks_all(c, true, &all);
     if (err != 0 || all)
         return err != 0 ? err : member_ask_events(c);
-    struct admin_events q = { .kinds = admin_arg_str(c->args, "kinds"),
+    struct admin_events q = { .after = after,
+                              .kinds = admin_arg_str(c->args, "kinds"),
                               .id = id != NULL ? id_text : NULL,
                               .account = admin_arg_str(c->args, "account"),
                               .tenant = admin_arg_str(c->args, "tenant"),
@@ -72,25 +56,14 @@ int admin_on_events(struct admin_call *c)
     struct admin_events_info info;
     struct buf lines;
     buf_init(&lines, LINES_MAX);
-    /* A node that was not there when the following began: what it has now is not news. */
-    err = c->ops->events(c->ops->ctx, &(struct admin_events){ 0 }, &info, &lines, &c->e);
-    if (err == 0 && after != NULL) {
-        q.follows = true;
-        if (!place_of(after, info.node, &q.after))
-            q.after = info.next;
-    }
-    buf_reset(&lines);
-    if (err == 0)
-        err = c->ops->events(c->ops->ctx, &q, &info, &lines, &c->e);
+    err = c->ops->events(c->ops->ctx, &q, &info, &lines, &c->e);
     if (err == 0) {
-        char next[96];
         struct json_out j;
-        snprintf(next, sizeof(next), "%s.%" PRIx64, info.node, info.next);
         json_out_begin(&j, &c->out);
         json_out_open(&j, "events", '[');
         put_lines(&j, &lines);
         json_out_close(&j, ']');
-        json_out_str(&j, "next", next);
+        json_out_str(&j, "next", info.next);
         json_out_bool(&j, "gap", info.gap);
         json_out_end(&j);
     }

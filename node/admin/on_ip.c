@@ -298,15 +298,7 @@ static int reply(struct admin_call *c, struct local *l, json_t *missing)
     json_object_set_new(j, "sites", ordered(l->sites, (size_t)admin_arg_int(c->args, "limit", 100), &cut));
     json_object_set(j, "holds", l->holds);
     json_object_set_new(j, "cut", json_boolean(cut));
-    if (missing != NULL)
-        json_object_set(j, "missing", missing);
-    char *text = json_dumps(j, JSON_COMPACT | JSON_PRESERVE_ORDER);
-    json_decref(j);
-    if (text == NULL)
-        return admin_fail(&c->e, -ENOMEM, "out of memory");
-    buf_put_str(&c->out, text);
-    free(text);
-    return buf_put_char(&c->out, '\n');
+    return member_reply(c, j, missing);
 }
 
 int admin_on_ip_show(struct admin_call *c)

@@ -168,15 +168,7 @@ static int reply(struct admin_call *c, struct local *l, json_t *missing)
     put_warmups(c, l->shares);
     json_t *j = json_pack("{s:o,s:O,s:O,s:b}", "site", member_text(span_str(l->site)), "shares", l->shares,
                           "holds", l->holds, "cut", l->cut);
-    if (missing != NULL)
-        json_object_set(j, "missing", missing);
-    char *text = json_dumps(j, JSON_COMPACT | JSON_PRESERVE_ORDER);
-    json_decref(j);
-    if (text == NULL)
-        return admin_fail(&c->e, -ENOMEM, "out of memory");
-    buf_put_str(&c->out, text);
-    free(text);
-    return buf_put_char(&c->out, '\n');
+    return member_reply(c, j, missing);
 }
 
 int admin_on_site_show(struct admin_call *c)

@@ -8,7 +8,6 @@
 #include <string.h>
 
 /* A page begins behind "tenant address"; neither has a blank in it. */
-#define PLACE_MAX (2 * COMMAND_NAME_MAX + 2)
 
 struct rows {
     struct member_page page;
@@ -20,7 +19,7 @@ struct rows {
 static int on_suppressed(void *arg, const struct directory_suppressed *s)
 {
     struct rows *r = arg;
-    char place[PLACE_MAX];
+    char place[MEMBER_PLACE_MAX];
     if (r->one_tenant && !span_eq(s->tenant, r->tenant))
         return 1;
     int n = snprintf(place, sizeof place, "%.*s %.*s", (int)s->tenant.n, s->tenant.p, (int)s->address.n,
@@ -46,32 +45,20 @@ static int on_suppressed(void *arg, const struct directory_suppressed *s)
 int admin_on_suppression(struct admin_call *c)
 {
     struct rows r = { .one_tenant = admin_arg_str(c->args, "tenant") != NULL };
-    const char *after = admin_arg_str(c->args, "after");
-    char place[PLACE_MAX];
+    char place[MEMBER_PLACE_MAX];
     struct machine *m;
-    size_t n = 0;
     int err = member_name(c, "tenant", &r.tenant);
     if (err == 0)
         err = member_fresh(c, &m);
     if (err != 0)
         return err;
-    if (after != NULL) {
-        n = strnlen(after, sizeof place);
-        if (n == sizeof place)
-            return admin_fail(&c->e, ERR_BAD, "after: not a page's next");
-        memcpy(place, after, n);
-        char *blank = memchr(place, ' ', n);
-        if (blank != NULL)
-            *blank = 0;
-    } else if (r.one_tenant) {
-        memcpy(place, r.tenant.p, r.tenant.n);
-        n = r.tenant.n;
-        place[n++] = 0;
-    }
+    int n = member_tenant_place(c, r.one_tenant ? &r.tenant : NULL, place);
+    if (n < 0)
+        return n;
     member_page_begin(&r.page, c, "suppressed");
     machine_read_lock(m);
     r.now_ms = machine_now_ms(m);
-    directory_suppressed_each(m, span_of(place, n), on_suppressed, &r);
+    directory_suppressed_each(m, span_of(place, (size_t)n), on_suppressed, &r);
     machine_read_unlock(m);
     return member_page_end(&r.page, c);
 }

@@ -201,13 +201,12 @@ struct admin_track { /* all that are given must match; at least one is given */
 struct admin_events {
     const char *kinds; /* "bounced,expired"; NULL: all. What else is given must be in the line, as a whole. */
     const char *id, *account, *tenant, *sender, *recipient, *site, *client_ip;
-    bool follows;    /* those after the number `after`; else the newest `limit` */
-    uint64_t after;
+    const char *after; /* what follows: "relay1.6a1f,relay2.6a20", for each node how far one has got; a node that is not
+                          among them begins with what is new. NULL: the newest `limit` */
     uint32_t limit;
 };
 struct admin_events_info {
-    char node[64];
-    uint64_t next; /* `after` of what follows */
+    char next[96]; /* this node's part of `after` */
     bool gap;      /* some were no longer in memory */
 };
 

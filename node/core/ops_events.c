@@ -7,7 +7,10 @@
 #include "node/core/node.h"
 #include "node/telemetry/events_tail.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 struct words {
     struct events_tail_filter filter;
@@ -70,24 +73,37 @@ static int fill(struct words *w, const struct admin_events *q, struct admin_erro
     return 0;
 }
 
+/* What `after` says of the node; else the newest line's number. */
+static uint64_t place_of(const char *after, const char *node, uint64_t newest)
+{
+    size_t n = strlen(node);
+    while (*after != '\0') {
+        size_t all = strcspn(after, ",");
+        if (all > n && after[n] == '.' && memcmp(after, node, n) == 0)
+            return strtoull(after + n + 1, NULL, 16);
+        after += all + (after[all] == ',');
+    }
+    return newest;
+}
+
 int ops_events(void *ctx, const struct admin_events *q, struct admin_events_info *info, struct buf *out,
                struct admin_error *e)
 {
     struct node *n = ctx;
     struct events_tail *tail = events_tail(n->events);
     struct config *config = node_config(n);
-    *info = (struct admin_events_info){ 0 };
-    snprintf(info->node, sizeof info->node, "%s", config->name);
-    config_rele(config);
-    if (tail == NULL)
-        return admin_fail(e, ERR_NOT_FOUND, "the event log is off: set log.events");
     struct words w = { .nends = 0 };
+    int err = tail == NULL ? admin_fail(e, ERR_NOT_FOUND, "the event log is off: set log.events") : 0;
     buf_init(&w.text, 16384);
-    int err = fill(&w, q, e);
+    if (err == 0)
+        err = fill(&w, q, e);
     if (err == 0) {
-        info->next = q->follows ? q->after : events_tail_back(tail, &w.filter, q->limit);
-        info->gap = events_tail_read(tail, &info->next, &w.filter, q->limit, out) && q->follows;
+        uint64_t at = q->after != NULL ? place_of(q->after, config->name, events_tail_last(tail))
+                                       : events_tail_back(tail, &w.filter, q->limit);
+        info->gap = events_tail_read(tail, &at, &w.filter, q->limit, out) && q->after != NULL;
+        snprintf(info->next, sizeof info->next, "%s.%" PRIx64, config->name, at);
     }
     buf_fini(&w.text);
+    config_rele(config);
     return err;
 }
