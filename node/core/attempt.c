@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 void attempt_free(struct attempt *a)
 {
@@ -136,4 +137,12 @@ void attempt_fail_all(struct attempt *a, enum smtp_client_class class, enum smtp
     (void)smtp_enhanced_parse(span_str(enhanced), result.reply.enhanced);
     smtp_reply_text_add(&result.reply, span_str(text));
     attempt_result_all(a, &result);
+}
+
+enum bounce_class attempt_meaning(const struct smtp_client_result *r, struct bounce_reply *reply)
+{
+    bounce_reply_read(span_of(r->reply.text, r->reply.len), reply);
+    reply->code = r->reply.code;
+    memcpy(reply->status, r->reply.enhanced, sizeof reply->status);
+    return bounce_classify(reply);
 }

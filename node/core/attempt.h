@@ -4,6 +4,7 @@
 #ifndef NODE_CORE_ATTEMPT_H
 #define NODE_CORE_ATTEMPT_H
 
+#include "node/bounce/class.h"
 #include "node/core/egress.h"
 #include "node/net/ip.h"
 #include "node/smtp/client.h"
@@ -60,5 +61,7 @@ void attempt_fail_all(struct attempt *a, enum smtp_client_class class, enum smtp
 void attempt_results(struct attempt *a, const struct smtp_client_result *results);
 /* As attempt_fail_all with a reply that was read. */
 void attempt_result_all(struct attempt *a, const struct smtp_client_result *result);
+/* What the next hop meant by its answer; it is read into `reply`. */
+enum bounce_class attempt_meaning(const struct smtp_client_result *r, struct bounce_reply *reply);
 
 #endif

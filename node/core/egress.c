@@ -328,6 +328,12 @@ static bool resolver_serves(const struct egress *e, const struct config *a, cons
     return same;
 }
 
+static bool is_peer(void *ctx, const struct ip_addr *addr)
+{
+    const struct worker *w = ctx;
+    return pool_view_is_ours(w->pools, addr);
+}
+
 static int resolver_new(struct worker *w, struct dns **out)
 {
     const struct config *c = w->config;
@@ -346,6 +352,8 @@ static int resolver_new(struct worker *w, struct dns **out)
                              .nallow = c->delivery.nallowed_networks,
                              .own = own,
                              .nown = own_addrs(c, own),
+                             .is_peer = is_peer,
+                             .peer_ctx = w,
                              .own_names = (const char *const[]){ c->hostname, c->name },
                              .nown_names = 2 };
     for (uint32_t i = 0; i < c->resolver.nservers && i < 16; i++) {
@@ -526,7 +534,6 @@ static void change_resolver(struct egress *e)
     r->e = e;
     r->dns = e->w->dns;
     e->w->dns = fresh;
-    egress_pools_peers(e);
     e->hosts_time = hosts_time();
     list_push_back(&e->resolvers, &r->link);
     timer_set(&r->timer, 0);

@@ -3,7 +3,6 @@
 
 #include "base/ensure.h"
 #include "base/err.h"
-#include "base/log.h"
 #include "node/core/cluster.h"
 #include "node/core/conn.h"
 #include "node/core/dispatch.h"
@@ -52,25 +51,6 @@ static void gate_conns(struct egress *e)
     }
 }
 
-void egress_pools_peers(struct egress *e)
-{
-    const struct pool_view *v = e->w->pools;
-    if (v == NULL || e->w->dns == NULL || e->pools.closed)
-        return;
-    uint32_t nmembers, n = 0;
-    const struct ip_addr *members = pool_view_members(v, &nmembers);
-    while (pool_view_at(v, n) != NULL)
-        n++;
-    struct ip_addr *all = malloc((nmembers + n + 1) * sizeof *all);
-    if (all != NULL && nmembers > 0)
-        memcpy(all, members, nmembers * sizeof *all);
-    for (uint32_t i = 0; all != NULL && i < n; i++)
-        all[nmembers + i] = pool_view_at(v, i)->addr;
-    if (all == NULL || dns_set_peers(e->w->dns, all, nmembers + n) != 0)
-        log_warn("dns", "no memory for the addresses of the cluster's nodes: those of before count");
-    free(all);
-}
-
 /* Takes v. What follows from it is done from the loop: this runs inside of connections' functions, too. */
 static void adopt(struct egress *e, struct pool_view *v)
 {
@@ -81,7 +61,6 @@ static void adopt(struct egress *e, struct pool_view *v)
     }
     struct pool_view *old = w->pools;
     w->pools = v;
-    egress_pools_peers(e);
     gate_conns(e);
     pool_view_acted(v);
     if (!e->pools.closed) {
@@ -400,15 +379,6 @@ void conn_pool_failed(const struct conn *c)
         atomic_fetch_add(&c->meter->failed, 1);
 }
 
-static enum bounce_class meaning(const struct smtp_client_result *r)
-{
-    struct bounce_reply reply;
-    bounce_reply_read(span_of(r->reply.text, r->reply.len), &reply);
-    reply.code = r->reply.code;
-    memcpy(reply.status, r->reply.enhanced, sizeof reply.status);
-    return bounce_classify(&reply);
-}
-
 void conn_pool_settled(const struct conn *c)
 {
     const struct attempt *a = c->attempt;
@@ -416,13 +386,14 @@ void conn_pool_settled(const struct conn *c)
     for (uint32_t i = 0; m != NULL && i < a->nrcpts; i++) {
         const struct smtp_client_result *r = &a->results[i];
         bool deferred = r->class == SMTP_CLIENT_TEMPORARY;
+        struct bounce_reply reply;
         if (r->class == SMTP_CLIENT_OK) {
             atomic_fetch_add(&m->delivered, 1);
             continue;
         }
         atomic_fetch_add(deferred ? &m->deferred : &m->refused, 1);
         if (!r->local)
-            atomic_fetch_add(&m->meant[deferred ? 0 : 1][meaning(r)], 1);
+            atomic_fetch_add(&m->meant[deferred ? 0 : 1][attempt_meaning(r, &reply)], 1);
     }
 }
 

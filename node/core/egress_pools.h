@@ -30,9 +30,6 @@ void egress_pools_fini(struct egress *e);
 /* From the cluster thread: the worker acts upon v soon. */
 void pools_post(struct worker *w, struct pool_view *v);
 
-/* The resolver is told which addresses are the cluster's. Again after each that is new. */
-void egress_pools_peers(struct egress *e);
-
 /* The newest view; NULL: none that could be relied on, so that no pool has an address. */
 const struct pool_view *egress_pools_view(struct egress *e);
 /* This node's session is valid: what a floating address needs. Reads CLOCK_BOOTTIME. */

@@ -150,11 +150,8 @@ static bool source_of(const struct conn *c, struct ip_addr *out)
 static void answered(const struct smtp_client_result *r, struct source_answer *out)
 {
     struct bounce_reply reply;
-    bounce_reply_read(span_of(r->reply.text, r->reply.len), &reply);
-    reply.code = r->reply.code;
-    memcpy(reply.status, r->reply.enhanced, sizeof reply.status);
     *out = (struct source_answer){ .outcome = r->reply.code < 500 ? SOURCE_DEFERRED : SOURCE_REFUSED,
-                                   .class = bounce_classify(&reply),
+                                   .class = attempt_meaning(r, &reply),
                                    .n = 1 };
 }
 

@@ -215,12 +215,6 @@ int pool_view_add_member(struct pool_view *v, const struct ip_addr *addr)
     return 0;
 }
 
-const struct ip_addr *pool_view_members(const struct pool_view *v, uint32_t *n)
-{
-    *n = v->nmembers;
-    return v->members;
-}
-
 static int compare_pool(struct span a, struct span b)
 {
     if (a.n != b.n)
@@ -507,6 +501,14 @@ const struct pool_address *pool_view_find(const struct pool_view *v, const struc
 {
     const struct entry *e = v == NULL ? NULL : map_find(&v->by_addr, ip_addr_hash(addr), addr);
     return e == NULL ? NULL : &e->a;
+}
+
+bool pool_view_is_ours(const struct pool_view *v, const struct ip_addr *addr)
+{
+    bool ours = pool_view_find(v, addr) != NULL;
+    for (uint32_t i = 0; v != NULL && i < v->nmembers && !ours; i++)
+        ours = ip_addr_eq(&v->members[i], addr);
+    return ours;
 }
 
 const struct pool_address *pool_view_at(const struct pool_view *v, uint32_t i)

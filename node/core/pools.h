@@ -125,7 +125,8 @@ const struct pool_address *pool_view_absent(const struct pool_view *v, struct sp
 const struct pool_address *pool_view_find(const struct pool_view *v, const struct ip_addr *addr);
 /* The i-th in order of pool, or NULL. */
 const struct pool_address *pool_view_at(const struct pool_view *v, uint32_t i);
-const struct ip_addr *pool_view_members(const struct pool_view *v, uint32_t *n);
+/* One of the cluster's: a pool has it, or a node is reached there. v may be NULL. */
+bool pool_view_is_ours(const struct pool_view *v, const struct ip_addr *addr);
 
 enum pool_reach {
     POOL_HERE,      /* an address of it can be used on this node */

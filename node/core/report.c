@@ -536,16 +536,6 @@ static void count_activity(struct worker *w, const struct attempt *a, uint8_t st
 _Static_assert(METRICS_BOUNCE_CLASSES == (int)BOUNCE_CLASSES, "each class has a label");
 _Static_assert(RECORD_HARD + (int)BOUNCE_CLASSES <= RECORD_KINDS, "each class has a kind");
 
-/* Why a recipient ended without delivery. */
-static enum bounce_class classify(const struct smtp_client_result *r, uint8_t state,
-                                  struct bounce_reply *reply)
-{
-    bounce_reply_read(span_of(r->reply.text, r->reply.len), reply);
-    reply->code = r->reply.code;
-    memcpy(reply->status, r->reply.enhanced, sizeof reply->status);
-    return state == RCPT_EXPIRED ? BOUNCE_EXPIRED : bounce_classify(reply);
-}
-
 static bool failed(uint8_t state)
 {
     return state == RCPT_BOUNCED || state == RCPT_EXPIRED;
@@ -588,7 +578,9 @@ void report_recipient(struct worker *w, const struct attempt *a, uint32_t i, con
     reply_fill(&r->reply, &e);
     e.local = r->local;
     if (failed(state)) {
-        why = classify(r, state, &reply);
+        why = attempt_meaning(r, &reply);
+        if (state == RCPT_EXPIRED)
+            why = BOUNCE_EXPIRED;
         e.bounce_class = span_str(bounce_class_name(why));
         count(w, METRICS_BOUNCES, why, 1);
     }

@@ -181,10 +181,7 @@ void conn_warmup_untake(struct conn *c)
 static enum warmup_outcome outcome_of(const struct smtp_client_result *r, bool *nothing)
 {
     struct bounce_reply reply;
-    bounce_reply_read(span_of(r->reply.text, r->reply.len), &reply);
-    reply.code = r->reply.code;
-    memcpy(reply.status, r->reply.enhanced, sizeof reply.status);
-    enum bounce_class why = bounce_classify(&reply);
+    enum bounce_class why = attempt_meaning(r, &reply);
     *nothing = why == BOUNCE_GREYLIST;
     return r->class == SMTP_CLIENT_TEMPORARY || why == BOUNCE_BLOCK || why == BOUNCE_RATE ||
                    why == BOUNCE_POLICY

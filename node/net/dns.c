@@ -314,7 +314,8 @@ static int set_own(struct dns *d, const struct dns_config *config)
 {
     ip_set_init(&d->allow, SET_MAX);
     ip_set_init(&d->own, SET_MAX);
-    ip_set_init(&d->peers, SET_MAX);
+    d->is_peer = config->is_peer;
+    d->peer_ctx = config->peer_ctx;
     int err = 0;
     for (size_t i = 0; i < config->nallow && (err == 0 || err == ERR_EXISTS); i++)
         err = ip_set_add(&d->allow, &config->allow[i], NULL);
@@ -331,24 +332,6 @@ static int set_own(struct dns *d, const struct dns_config *config)
         if (dns_name_normalise(span_str(config->own_names[i]), d->own_names[d->nown_names].name) == 0)
             d->nown_names++;
     }
-    return 0;
-}
-
-int dns_set_peers(struct dns *d, const struct ip_addr *peers, size_t n)
-{
-    struct ip_set fresh;
-    ip_set_init(&fresh, SET_MAX);
-    int err = 0;
-    for (size_t i = 0; i < n && (err == 0 || err == ERR_EXISTS); i++) {
-        struct ip_net net = ip_net_around(&peers[i], 128);
-        err = ip_set_add(&fresh, &net, NULL);
-    }
-    if (err != 0 && err != ERR_EXISTS) {
-        ip_set_fini(&fresh);
-        return err;
-    }
-    ip_set_fini(&d->peers);
-    d->peers = fresh;
     return 0;
 }
 
@@ -408,7 +391,6 @@ static void context_free(struct dns *d)
         ask_free(LIST_ITEM(l, struct dns_ask, link));
     ip_set_fini(&d->allow);
     ip_set_fini(&d->own);
-    ip_set_fini(&d->peers);
     free(d->own_names);
     dns_hosts_free(d->hosts);
     free(d);

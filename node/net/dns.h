@@ -41,6 +41,9 @@ struct dns_config {               /* copied */
     size_t nallow;
     const struct ip_addr *own; /* our own addresses: never delivered to unless `allow` has them */
     size_t nown;
+    /* Is the address another's that is as good as our own: a node's of our cluster? NULL: nobody's is. */
+    bool (*is_peer)(void *ctx, const struct ip_addr *addr);
+    void *peer_ctx;
     const char *const *own_names; /* our host names: an MX among them is us */
     size_t nown_names;
 };
@@ -49,9 +52,6 @@ struct dns;
 /* 0, or a negative err with one line in `why`. */
 int dns_new(uv_loop_t *loop, struct timers *timers, const struct dns_config *config, struct dns **out,
             struct buf *why);
-/* Addresses of others that are as good as our own: the nodes of the cluster that this one is of. They take the
- * place of those of the last call. 0 or -ENOMEM, and then those stay. */
-int dns_set_peers(struct dns *d, const struct ip_addr *peers, size_t n);
 /* Cancels what is under way; `closed` (may be NULL) runs from the loop when the memory is gone. Waits for
  * libunbound's thread, some milliseconds. */
 void dns_close(struct dns *d, void (*closed)(void *ctx), void *ctx);

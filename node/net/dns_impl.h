@@ -31,7 +31,9 @@ struct dns {
     enum dns_family family;
     bool prefer_v4;
     uint64_t rng;
-    struct ip_set allow, own, peers;
+    struct ip_set allow, own;
+    bool (*is_peer)(void *ctx, const struct ip_addr *addr);
+    void *peer_ctx;
     struct dns_own_name *own_names;
     size_t nown_names;
     struct dns_hosts *hosts;

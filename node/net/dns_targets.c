@@ -76,6 +76,11 @@ void dns_site_rele(struct dns_site *site)
 
 /* ---- judging ---- */
 
+static bool is_peer(const struct dns *d, const struct ip_addr *addr)
+{
+    return d->is_peer != NULL && d->is_peer(d->peer_ctx, addr);
+}
+
 /* Why an address must not be connected to; NULL: it may be. */
 static const char *refusal(const struct dns *d, const struct site_addr *a)
 {
@@ -85,7 +90,7 @@ static const char *refusal(const struct dns *d, const struct site_addr *a)
         return "IPv4-mapped";
     if (ip_set_find(&d->own, &a->addr, NULL))
         return "our own";
-    if (ip_set_find(&d->peers, &a->addr, NULL))
+    if (is_peer(d, &a->addr))
         return "that of another node of this cluster";
     enum ip_class c = ip_addr_class(&a->addr);
     return ip_class_internal(c) ? ip_class_name(c) : NULL;
@@ -100,7 +105,7 @@ static uint32_t own_preference(const struct site_request *q)
     for (uint32_t i = 0; i < q->naddrs && q->mx; i++) {
         const struct site_addr *a = &q->addrs[i];
         uint16_t preference = q->hosts[a->host].preference;
-        bool ours = ip_set_find(&d->own, &a->addr, NULL) || ip_set_find(&d->peers, &a->addr, NULL);
+        bool ours = ip_set_find(&d->own, &a->addr, NULL) || is_peer(d, &a->addr);
         if (preference < at && ours && !ip_set_find(&d->allow, &a->addr, NULL))
             at = preference;
     }

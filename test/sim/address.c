@@ -105,14 +105,6 @@ bool egress_shaping_rests(const struct egress *e, const struct queue_site *qs, c
     return false;
 }
 
-int dns_set_peers(struct dns *d, const struct ip_addr *peers, size_t n)
-{
-    (void)d;
-    (void)peers;
-    (void)n;
-    return 0;
-}
-
 struct span dispatch_pool(const struct pool_view *v, const struct envelope *env, struct span reply)
 {
     (void)reply;
@@ -180,15 +172,10 @@ int route_site_key(const struct config *c, struct span address, struct route_key
     return ERR_BAD;
 }
 
-void bounce_reply_read(struct span text, struct bounce_reply *out)
-{
-    (void)text;
-    memset(out, 0, sizeof *out);
-}
-
-enum bounce_class bounce_classify(const struct bounce_reply *r)
+enum bounce_class attempt_meaning(const struct smtp_client_result *r, struct bounce_reply *reply)
 {
     (void)r;
+    (void)reply;
     return BOUNCE_OTHER;
 }
 
