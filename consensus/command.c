@@ -213,6 +213,11 @@ static const struct {
     [COMMAND_NOTICE_CLAIM] = { "notice-claim",
                                FIELDS(NAME(notice_claim.tenant), NAME(notice_claim.about),
                                       U64(notice_claim.for_ms)) },
+    [COMMAND_TENANT_TOKEN_ADD] = { "tenant-token-add",
+                                   FIELDS(BY(tenant_token), NAME(tenant_token.tenant),
+                                          SPAN(tenant_token.id, 1, COMMAND_TENANT_TOKEN_ID_MAX),
+                                          RAW(tenant_token.secret_sha256), TEXT(tenant_token.note)) },
+    [COMMAND_TENANT_TOKEN_REMOVE] = { "tenant-token-remove", NAMED },
 };
 
 static const struct field *fields_of(uint8_t type)
@@ -229,12 +234,13 @@ const char *command_type_name(uint8_t type)
 static bool is_level_5(uint8_t type)
 {
     return type == 88 || type == 89 || (type >= 93 && type <= 99) || (type >= 105 && type <= 119) ||
-           type > COMMAND_STANDING_FORGET;
+           (type > COMMAND_STANDING_FORGET && type <= COMMAND_NOTICE_CLAIM);
 }
 
 uint8_t command_type_level(uint8_t type)
 {
-    return is_level_5(type) ? 5
+    return type > COMMAND_NOTICE_CLAIM ? 6
+           : is_level_5(type) ? 5
            : type > COMMAND_SUPPRESS_REMOVE ? 4
            : type >= COMMAND_SUPPRESS_ADD ? 3
                                           : COMMAND_FEATURES_NEEDED;

@@ -28,9 +28,9 @@
 /* The largest entry: as many commands as fit below COMMAND_ENTRY_BYTES and a large one. */
 #define COMMAND_ENTRY_BYTES_MAX (COMMAND_ENTRY_BYTES + COMMAND_BYTES_MAX + 32u)
 
-/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records; 5: domains that were proven, floating addresses that nobody has had yet, looks at senders, tenants' contacts and notices to them. An entry names the lowest level that can read it, so that older nodes can follow until the
+/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records; 5: domains that were proven, floating addresses that nobody has had yet, looks at senders, tenants' contacts and notices to them; 6: tenants' tokens. An entry names the lowest level that can read it, so that older nodes can follow until the
  * level is raised (COMMAND_FEATURE_RAISE). */
-#define COMMAND_FEATURES 5        /* highest that this build can do */
+#define COMMAND_FEATURES 6        /* highest that this build can do */
 #define COMMAND_FEATURES_NEEDED 1 /* by what it writes, but for commands of a higher command_type_level */
 
 enum command_type {
@@ -107,6 +107,9 @@ enum command_type {
     /* what tenants are told */
     COMMAND_TENANT_CONTACT = 140,
     COMMAND_NOTICE_CLAIM = 141, /* the asking node will tell a tenant of something; nobody else for a while */
+    /* tenants' own programs */
+    COMMAND_TENANT_TOKEN_ADD = 145, /* with which the admin API shows a tenant what is its own */
+    COMMAND_TENANT_TOKEN_REMOVE = 146,
 };
 
 /* Who asks. A machine answers the same (session, seq) once: a repeat gets the first answer again, as long as
@@ -199,7 +202,8 @@ struct command_account_set {
     bool upsert; /* either */
     bool keep_hash;
 };
-struct command_name { /* ACCOUNT_REMOVE, TENANT_REMOVE, POOL_REMOVE, IP_REMOVE, TOKEN_REMOVE, WARMUP_STOP */
+struct command_name { /* ACCOUNT_REMOVE, TENANT_REMOVE, POOL_REMOVE, IP_REMOVE, TOKEN_REMOVE, WARMUP_STOP,
+                         TENANT_TOKEN_REMOVE */
     struct command_by by;
     struct span name;
 };
@@ -210,6 +214,14 @@ struct command_tenant_set {
 struct command_tenant_contact {
     struct command_by by;
     struct span name, address; /* empty: none any more */
+};
+#define COMMAND_TENANT_TOKEN_ID_MAX 32
+struct command_tenant_token {
+    struct command_by by;
+    struct span tenant;
+    struct span id; /* public part */
+    uint8_t secret_sha256[32];
+    struct span note;
 };
 #define COMMAND_NOTICE_MAX_MS (31ull * 86400000)
 struct command_notice_claim {
@@ -517,6 +529,7 @@ struct command {
         struct command_tenant_set tenant_set;
         struct command_tenant_contact tenant_contact;
         struct command_notice_claim notice_claim;
+        struct command_tenant_token tenant_token;
         struct command_override_set override_set;
         struct command_policy_chunk policy_chunk;
         struct command_policy_commit policy_commit;

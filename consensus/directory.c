@@ -14,7 +14,7 @@ const struct store_type *const directory_types[] = {
     &directory_warming_type,  &directory_warming_site_type,
     &directory_record_type,   &directory_reporter_type, &directory_standing_type,
     &directory_sender_type,
-    &directory_contact_type,  &directory_notice_type,
+    &directory_contact_type,  &directory_notice_type, &directory_access_type,
 };
 const uint32_t directory_ntypes = sizeof directory_types / sizeof directory_types[0];
 
@@ -40,6 +40,7 @@ static const struct {
     { offsetof(struct directory, records), &directory_record_type },
     { offsetof(struct directory, standings), &directory_standing_type },
     { offsetof(struct directory, notices), &directory_notice_type },
+    { offsetof(struct directory, accesses), &directory_access_type },
 };
 #define NINDEXES (sizeof indexes / sizeof indexes[0])
 
@@ -153,6 +154,8 @@ static directory_command_fn *const commands[] = {
     [COMMAND_SENDER_LOOK] = directory_sender_look,
     [COMMAND_TENANT_CONTACT] = directory_tenant_contact,
     [COMMAND_NOTICE_CLAIM] = directory_notice_claim,
+    [COMMAND_TENANT_TOKEN_ADD] = directory_access_add,
+    [COMMAND_TENANT_TOKEN_REMOVE] = directory_access_remove,
 };
 
 int directory_apply(struct machine *m, const struct machine_at *at, const struct command *cmd,
@@ -196,5 +199,5 @@ void directory_totals(const struct machine *m, struct machine_totals *out)
                   SMALL * (d->tenants.len + d->overrides.len + d->pools.len + d->assignments.len +
                            d->ips.len + d->members.len + d->tokens.len + d->transfers.len +
                            d->warming.len + d->warming_sites.len + d->standings.len + d->proofs.len +
-                           d->notices.len);
+                           d->notices.len + d->accesses.len);
 }

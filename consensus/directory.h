@@ -33,6 +33,18 @@ bool directory_contact_find(const struct machine *m, struct span tenant, struct 
 /* He was told of this a while ago (COMMAND_NOTICE_CLAIM). */
 bool directory_notice_given(const struct machine *m, struct span tenant, struct span about, uint64_t now_ms);
 
+/* A tenant's token for the admin API. */
+struct directory_access {
+    struct span id, tenant, who, note;
+    uint8_t secret_sha256[32];
+    int64_t wall_ms;
+    uint64_t version;
+};
+bool directory_access_find(const struct machine *m, struct span id, struct directory_access *out);
+typedef int directory_access_fn(void *arg, const struct directory_access *a);
+/* In order of id, behind this one. */
+int directory_access_each(const struct machine *m, struct span after, directory_access_fn *fn, void *arg);
+
 struct directory_override {
     uint8_t scope;
     struct span name, limit;

@@ -365,6 +365,7 @@ int directory_tenant_remove(struct machine *m, const struct machine_at *at, cons
         return stale_tenant(r, t);
     directory_drop(m, &m->directory->tenants, &t->rec);
     directory_overrides_drop(m, COMMAND_SCOPE_TENANT, c->name);
+    directory_accesses_drop(m, c->name);
     directory_contact_drop(m, c->name);
     if (directory_assignment_drop(m, COMMAND_ASSIGN_TENANT, c->name))
         machine_changed(m, MACHINE_CHANGED_POOLS, at->id, (struct span){ 0 });

@@ -30,6 +30,7 @@
 #define DIRECTORY_RECORDS_MAX 250000
 #define DIRECTORY_STANDINGS_MAX 250000
 #define DIRECTORY_NOTICES_MAX 100000
+#define DIRECTORY_ACCESSES_MAX 10000
 #define DIRECTORY_UPLOADS_MAX 8
 #define DIRECTORY_UPLOAD_BYTES (5u << 20)
 #define DIRECTORY_UPLOAD_STALE_MS 300000 /* since its last chunk */
@@ -40,7 +41,7 @@
 /* Records of one type that are listed in order. */
 struct directory {
     struct directory_index accounts, tenants, overrides, chunks, pools, assignments, ips, members, tokens, sealed,
-        transfers, suppressed, warming, warming_sites, records, standings, proofs, notices;
+        transfers, suppressed, warming, warming_sites, records, standings, proofs, notices, accesses;
     uint64_t sealed_bytes; /* memory, about */
     struct map suppressed_tenants; /* how many each tenant has */
     struct heap suppressed_ends;
@@ -66,7 +67,7 @@ extern const struct store_type directory_account_type, directory_tenant_type, di
     directory_token_type, directory_transfer_type, directory_audit_type, directory_suppressed_type,
     directory_warming_type, directory_warming_site_type, directory_record_type, directory_reporter_type,
     directory_floating_type, directory_lodging_type, directory_standing_type, directory_proof_type, directory_sender_type,
-    directory_contact_type, directory_notice_type;
+    directory_contact_type, directory_notice_type, directory_access_type;
 
 /* ---- records (directory_rec.c) ------------------------------------------------------------------------- */
 
@@ -98,6 +99,8 @@ static inline bool directory_stale(const struct command_by *by, uint64_t version
 
 /* Its contact goes with a tenant (directory_notice.c). */
 void directory_contact_drop(struct machine *m, struct span tenant);
+/* And its tokens (directory_access.c). */
+void directory_accesses_drop(struct machine *m, struct span tenant);
 
 /* ---- between the files --------------------------------------------------------------------------------- */
 
@@ -208,7 +211,8 @@ uint64_t directory_account_bytes(const struct store_rec *rec);
 
 /* ---- the commands -------------------------------------------------------------------------------------- */
 
-directory_command_fn directory_tenant_contact, directory_notice_claim;
+directory_command_fn directory_tenant_contact, directory_notice_claim, directory_access_add,
+    directory_access_remove;
 directory_command_fn directory_sealing_key, directory_sealed_set, directory_sealed_remove, directory_account_set, directory_account_remove, directory_tenant_set,
     directory_tenant_remove, directory_override_set, directory_policy_chunk, directory_policy_commit,
     directory_pool_set, directory_pool_remove, directory_pool_assign, directory_ip_set, directory_ip_move,

@@ -67,11 +67,14 @@ struct command_by *cluster_command_by(struct command *cmd)
     case COMMAND_IP_REMOVE:
     case COMMAND_TOKEN_REMOVE:
     case COMMAND_WARMUP_STOP:
+    case COMMAND_TENANT_TOKEN_REMOVE:
         return &cmd->name.by;
     case COMMAND_TENANT_SET:
         return &cmd->tenant_set.by;
     case COMMAND_TENANT_CONTACT:
         return &cmd->tenant_contact.by;
+    case COMMAND_TENANT_TOKEN_ADD:
+        return &cmd->tenant_token.by;
     case COMMAND_OVERRIDE_SET:
         return &cmd->override_set.by;
     case COMMAND_POLICY_COMMIT:

@@ -20,7 +20,7 @@ const uint8_t command_types[] = {
     COMMAND_RECORD_REPORT, COMMAND_RECORD_FORGET, COMMAND_POOL_FLOATING, COMMAND_IP_MOVE_DEAD,
     COMMAND_IP_FLOAT, COMMAND_IP_HOOK,
     COMMAND_STANDING_SET,  COMMAND_STANDING_FORGET, COMMAND_SENDER_LOOK,
-    COMMAND_TENANT_CONTACT, COMMAND_NOTICE_CLAIM,
+    COMMAND_TENANT_CONTACT, COMMAND_NOTICE_CLAIM, COMMAND_TENANT_TOKEN_ADD, COMMAND_TENANT_TOKEN_REMOVE,
 };
 const size_t ncommand_types = sizeof command_types;
 
@@ -123,6 +123,7 @@ static void sender_fields(struct command *c, struct fields *f)
     case COMMAND_IP_REMOVE:
     case COMMAND_TOKEN_REMOVE:
     case COMMAND_WARMUP_STOP:
+    case COMMAND_TENANT_TOKEN_REMOVE:
         by(&c->name.by, f);
         NAME(c->name.name);
         break;
@@ -135,6 +136,13 @@ static void sender_fields(struct command *c, struct fields *f)
         by(&c->tenant_contact.by, f);
         NAME(c->tenant_contact.name);
         MAYBE(c->tenant_contact.address);
+        break;
+    case COMMAND_TENANT_TOKEN_ADD:
+        by(&c->tenant_token.by, f);
+        NAME(c->tenant_token.tenant);
+        SPAN(c->tenant_token.id, 1, 32);
+        RAW(c->tenant_token.secret_sha256);
+        TEXT(c->tenant_token.note);
         break;
     case COMMAND_NOTICE_CLAIM:
         NAME(c->notice_claim.tenant);

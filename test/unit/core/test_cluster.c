@@ -293,6 +293,7 @@ static void test_operators_commands_have_a_name(void **state)
         COMMAND_POOL_SET,   COMMAND_POOL_REMOVE,   COMMAND_POOL_ASSIGN,   COMMAND_IP_SET,
         COMMAND_IP_MOVE,    COMMAND_IP_REMOVE,     COMMAND_TOKEN_ADD,     COMMAND_TOKEN_REMOVE,
         COMMAND_MEMBER_SET, COMMAND_FEATURE_RAISE, COMMAND_LIMITS_REOPEN, COMMAND_TENANT_CONTACT,
+        COMMAND_TENANT_TOKEN_ADD, COMMAND_TENANT_TOKEN_REMOVE,
     };
     for (size_t i = 0; i < sizeof operators; i++) {
         struct command cmd = { .type = operators[i] };

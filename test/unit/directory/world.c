@@ -191,6 +191,12 @@ static int on_tenant(void *arg, const struct directory_tenant *t)
     return buf_printf(arg, "tenant %.*s|%.*s|%llu\n", S(t->name), S(t->note), U(t->version));
 }
 
+static int on_access(void *arg, const struct directory_access *a)
+{
+    return buf_printf(arg, "access %.*s|%.*s|%.*s|%.*s|%02x|%llu|%llu\n", S(a->id), S(a->tenant), S(a->who),
+                      S(a->note), a->secret_sha256[31], U(a->wall_ms), U(a->version));
+}
+
 static int on_override(void *arg, const struct directory_override *o)
 {
     return buf_printf(arg, "override %u|%.*s|%.*s|%llu|%llu\n", o->scope, S(o->name), S(o->limit),
@@ -336,6 +342,7 @@ void dump(const struct machine *m, struct buf *out)
     struct machine_totals t;
     (void)directory_account_each(m, str(""), on_account, out);
     (void)directory_tenant_each(m, str(""), on_tenant, out);
+    (void)directory_access_each(m, str(""), on_access, out);
     (void)directory_override_each(m, 0, str(""), on_override, out);
     for (uint32_t i = 0; directory_policy(m, i, &p); i++)
         (void)buf_printf(out, "policy %llu|%.*s|%.*s|%zu|%lld|%u\n", U(p.version), S(p.who), S(p.note),
