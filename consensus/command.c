@@ -218,6 +218,15 @@ static const struct {
                                           SPAN(tenant_token.id, 1, COMMAND_TENANT_TOKEN_ID_MAX),
                                           RAW(tenant_token.secret_sha256), TEXT(tenant_token.note)) },
     [COMMAND_TENANT_TOKEN_REMOVE] = { "tenant-token-remove", NAMED },
+    [COMMAND_OPERATOR_SET] = { "operator-set",
+                               FIELDS(BY(operator_set), NAME(operator_set.name), TEXT(operator_set.hash),
+                                      U8(operator_set.role, 0, COMMAND_ROLE_ADMIN), BOOL(operator_set.create)) },
+    [COMMAND_OPERATOR_REMOVE] = { "operator-remove", NAMED },
+    [COMMAND_LOGIN_SET] = { "login-set", FIELDS(BY(login_set), RAW(login_set.id), NAME(login_set.name),
+                                                U64(login_set.until_ms), U64(login_set.ends_ms),
+                                                BOOL(login_set.open)) },
+    [COMMAND_LOGIN_END] = { "login-end", FIELDS(BY(login_end), RAW(login_end.id), NAME(login_end.name),
+                                                BOOL(login_end.all)) },
 };
 
 static const struct field *fields_of(uint8_t type)

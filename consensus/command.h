@@ -28,7 +28,7 @@
 /* The largest entry: as many commands as fit below COMMAND_ENTRY_BYTES and a large one. */
 #define COMMAND_ENTRY_BYTES_MAX (COMMAND_ENTRY_BYTES + COMMAND_BYTES_MAX + 32u)
 
-/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records; 5: domains that were proven, floating addresses that nobody has had yet, looks at senders, tenants' contacts and notices to them; 6: tenants' tokens. An entry names the lowest level that can read it, so that older nodes can follow until the
+/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records; 5: domains that were proven, floating addresses that nobody has had yet, looks at senders, tenants' contacts and notices to them; 6: tenants' tokens, operators and their logins. An entry names the lowest level that can read it, so that older nodes can follow until the
  * level is raised (COMMAND_FEATURE_RAISE). */
 #define COMMAND_FEATURES 6        /* highest that this build can do */
 #define COMMAND_FEATURES_NEEDED 1 /* by what it writes, but for commands of a higher command_type_level */
@@ -110,6 +110,11 @@ enum command_type {
     /* tenants' own programs */
     COMMAND_TENANT_TOKEN_ADD = 145, /* with which the admin API shows a tenant what is its own */
     COMMAND_TENANT_TOKEN_REMOVE = 146,
+    /* who may log in to the dashboard */
+    COMMAND_OPERATOR_SET = 190,
+    COMMAND_OPERATOR_REMOVE = 191,
+    COMMAND_LOGIN_SET = 192, /* a new one, or one that is used goes on */
+    COMMAND_LOGIN_END = 193,
 };
 
 /* Who asks. A machine answers the same (session, seq) once: a repeat gets the first answer again, as long as
@@ -203,7 +208,7 @@ struct command_account_set {
     bool keep_hash;
 };
 struct command_name { /* ACCOUNT_REMOVE, TENANT_REMOVE, POOL_REMOVE, IP_REMOVE, TOKEN_REMOVE, WARMUP_STOP,
-                         TENANT_TOKEN_REMOVE */
+                         TENANT_TOKEN_REMOVE, OPERATOR_REMOVE */
     struct command_by by;
     struct span name;
 };
@@ -512,6 +517,32 @@ struct command_standing_set {
     struct span reason;
 };
 
+enum command_role {
+    COMMAND_ROLE_VIEWER = 1,
+    COMMAND_ROLE_POSTMASTER = 2,
+    COMMAND_ROLE_ADMIN = 3
+};
+struct command_operator_set {
+    struct command_by by;
+    struct span name;
+    struct span hash; /* empty: as it is; else his logins end */
+    uint8_t role;     /* enum command_role; 0: as it is */
+    bool create;
+};
+struct command_login_set {
+    struct command_by by;
+    uint8_t id[32]; /* hash of what the browser has */
+    struct span name;
+    uint64_t until_ms, ends_ms; /* wall clock: unless it is used; whatever it does. The latter of a new one only */
+    bool open;                  /* a new one */
+};
+struct command_login_end {
+    struct command_by by;
+    uint8_t id[32];
+    struct span name;
+    bool all; /* of that operator, whatever the id says */
+};
+
 struct command {
     uint8_t type; /* enum command_type */
     struct command_origin origin;
@@ -567,6 +598,9 @@ struct command {
         struct command_sender_look sender_look;
         struct command_record_forget record_forget; /* also of STANDING_FORGET */
         struct command_standing_set standing_set;
+        struct command_operator_set operator_set;
+        struct command_login_set login_set;
+        struct command_login_end login_end;
     };
 };
 

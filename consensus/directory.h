@@ -44,6 +44,27 @@ bool directory_access_find(const struct machine *m, struct span id, struct direc
 typedef int directory_access_fn(void *arg, const struct directory_access *a);
 /* In order of id, behind this one. */
 int directory_access_each(const struct machine *m, struct span after, directory_access_fn *fn, void *arg);
+/* Who may log in to the dashboard. */
+struct directory_operator {
+    struct span name, hash;
+    uint8_t role;    /* enum command_role */
+    int64_t wall_ms; /* of the last change, by the asking node's clock */
+    uint64_t version;
+};
+bool directory_operator_find(const struct machine *m, struct span name, struct directory_operator *out);
+typedef int directory_operator_fn(void *arg, const struct directory_operator *o);
+/* In order of name, from the first one after `after` (empty: all). */
+int directory_operator_each(const struct machine *m, struct span after, directory_operator_fn *fn, void *arg);
+/* One that has ended by the wall clock may still be there. */
+struct directory_login {
+    const uint8_t *id; /* 32 bytes */
+    struct span name;  /* of an operator that there is */
+    struct span who;   /* from where */
+    int64_t wall_ms, until_ms, ends_ms;
+};
+bool directory_login_find(const struct machine *m, const uint8_t id[32], struct directory_login *out);
+typedef int directory_login_fn(void *arg, const struct directory_login *l);
+int directory_login_each(const struct machine *m, directory_login_fn *fn, void *arg);
 
 struct directory_override {
     uint8_t scope;

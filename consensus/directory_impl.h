@@ -31,6 +31,9 @@
 #define DIRECTORY_STANDINGS_MAX 250000
 #define DIRECTORY_NOTICES_MAX 100000
 #define DIRECTORY_ACCESSES_MAX 10000
+#define DIRECTORY_OPERATORS_MAX 1000
+#define DIRECTORY_LOGINS_MAX 1024
+#define DIRECTORY_LOGINS_EACH 16 /* of one operator */
 #define DIRECTORY_UPLOADS_MAX 8
 #define DIRECTORY_UPLOAD_BYTES (5u << 20)
 #define DIRECTORY_UPLOAD_STALE_MS 300000 /* since its last chunk */
@@ -41,7 +44,8 @@
 /* Records of one type that are listed in order. */
 struct directory {
     struct directory_index accounts, tenants, overrides, chunks, pools, assignments, ips, members, tokens, sealed,
-        transfers, suppressed, warming, warming_sites, records, standings, proofs, notices, accesses;
+        transfers, suppressed, warming, warming_sites, records, standings, proofs, notices, accesses, operators,
+        logins;
     uint64_t sealed_bytes; /* memory, about */
     struct map suppressed_tenants; /* how many each tenant has */
     struct heap suppressed_ends;
@@ -67,7 +71,8 @@ extern const struct store_type directory_account_type, directory_tenant_type, di
     directory_token_type, directory_transfer_type, directory_audit_type, directory_suppressed_type,
     directory_warming_type, directory_warming_site_type, directory_record_type, directory_reporter_type,
     directory_floating_type, directory_lodging_type, directory_standing_type, directory_proof_type, directory_sender_type,
-    directory_contact_type, directory_notice_type, directory_access_type;
+    directory_contact_type, directory_notice_type, directory_access_type,
+    directory_operator_type, directory_login_type;
 
 /* ---- records (directory_rec.c) ------------------------------------------------------------------------- */
 
@@ -213,6 +218,7 @@ uint64_t directory_account_bytes(const struct store_rec *rec);
 
 directory_command_fn directory_tenant_contact, directory_notice_claim, directory_access_add,
     directory_access_remove;
+directory_command_fn directory_operator_set, directory_operator_remove, directory_login_set, directory_login_end;
 directory_command_fn directory_sealing_key, directory_sealed_set, directory_sealed_remove, directory_account_set, directory_account_remove, directory_tenant_set,
     directory_tenant_remove, directory_override_set, directory_policy_chunk, directory_policy_commit,
     directory_pool_set, directory_pool_remove, directory_pool_assign, directory_ip_set, directory_ip_move,

@@ -68,6 +68,7 @@ struct command_by *cluster_command_by(struct command *cmd)
     case COMMAND_TOKEN_REMOVE:
     case COMMAND_WARMUP_STOP:
     case COMMAND_TENANT_TOKEN_REMOVE:
+    case COMMAND_OPERATOR_REMOVE:
         return &cmd->name.by;
     case COMMAND_TENANT_SET:
         return &cmd->tenant_set.by;
@@ -120,6 +121,12 @@ struct command_by *cluster_command_by(struct command *cmd)
         return &cmd->warmup_step.by;
     case COMMAND_STANDING_SET:
         return &cmd->standing_set.by;
+    case COMMAND_OPERATOR_SET:
+        return &cmd->operator_set.by;
+    case COMMAND_LOGIN_SET:
+        return &cmd->login_set.by;
+    case COMMAND_LOGIN_END:
+        return &cmd->login_end.by;
     default:
         return NULL;
     }

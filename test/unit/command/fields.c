@@ -21,6 +21,7 @@ const uint8_t command_types[] = {
     COMMAND_IP_FLOAT, COMMAND_IP_HOOK,
     COMMAND_STANDING_SET,  COMMAND_STANDING_FORGET, COMMAND_SENDER_LOOK,
     COMMAND_TENANT_CONTACT, COMMAND_NOTICE_CLAIM, COMMAND_TENANT_TOKEN_ADD, COMMAND_TENANT_TOKEN_REMOVE,
+    COMMAND_OPERATOR_SET,  COMMAND_OPERATOR_REMOVE, COMMAND_LOGIN_SET,     COMMAND_LOGIN_END,
 };
 const size_t ncommand_types = sizeof command_types;
 
@@ -124,6 +125,7 @@ static void sender_fields(struct command *c, struct fields *f)
     case COMMAND_TOKEN_REMOVE:
     case COMMAND_WARMUP_STOP:
     case COMMAND_TENANT_TOKEN_REMOVE:
+    case COMMAND_OPERATOR_REMOVE:
         by(&c->name.by, f);
         NAME(c->name.name);
         break;
@@ -169,6 +171,35 @@ static void sender_fields(struct command *c, struct fields *f)
         NUMBER(c->policy_commit.text_bytes);
         NUMBER(c->policy_commit.compiled_bytes);
         TEXT(c->policy_commit.note);
+        break;
+    default:
+        break;
+    }
+}
+
+static void operator_fields(struct command *c, struct fields *f)
+{
+    switch (c->type) {
+    case COMMAND_OPERATOR_SET:
+        by(&c->operator_set.by, f);
+        NAME(c->operator_set.name);
+        TEXT(c->operator_set.hash);
+        CHOICE(c->operator_set.role, 0, 3);
+        BOOL(c->operator_set.create);
+        break;
+    case COMMAND_LOGIN_SET:
+        by(&c->login_set.by, f);
+        RAW(c->login_set.id);
+        NAME(c->login_set.name);
+        NUMBER(c->login_set.until_ms);
+        NUMBER(c->login_set.ends_ms);
+        BOOL(c->login_set.open);
+        break;
+    case COMMAND_LOGIN_END:
+        by(&c->login_end.by, f);
+        RAW(c->login_end.id);
+        NAME(c->login_end.name);
+        BOOL(c->login_end.all);
         break;
     default:
         break;
@@ -455,6 +486,7 @@ void fields_of(struct command *c, struct fields *f)
     NUMBER(c->origin.lowest);
     session_fields(c, f);
     sender_fields(c, f);
+    operator_fields(c, f);
     pool_fields(c, f);
     sealed_fields(c, f);
     floating_fields(c, f);

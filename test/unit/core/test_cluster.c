@@ -294,6 +294,7 @@ static void test_operators_commands_have_a_name(void **state)
         COMMAND_IP_MOVE,    COMMAND_IP_REMOVE,     COMMAND_TOKEN_ADD,     COMMAND_TOKEN_REMOVE,
         COMMAND_MEMBER_SET, COMMAND_FEATURE_RAISE, COMMAND_LIMITS_REOPEN, COMMAND_TENANT_CONTACT,
         COMMAND_TENANT_TOKEN_ADD, COMMAND_TENANT_TOKEN_REMOVE,
+        COMMAND_OPERATOR_SET, COMMAND_OPERATOR_REMOVE, COMMAND_LOGIN_SET, COMMAND_LOGIN_END,
     };
     for (size_t i = 0; i < sizeof operators; i++) {
         struct command cmd = { .type = operators[i] };

@@ -329,6 +329,18 @@ static int on_standing(void *arg, const struct directory_standing *s)
                       U(s->since_ms), (long long)s->wall_ms, U(s->version));
 }
 
+static int on_operator(void *arg, const struct directory_operator *o)
+{
+    return buf_printf(arg, "operator %.*s|%.*s|%u|%lld|%llu\n", S(o->name), S(o->hash), o->role,
+                      (long long)o->wall_ms, U(o->version));
+}
+
+static int on_login(void *arg, const struct directory_login *l)
+{
+    return buf_printf(arg, "login %02x%02x|%.*s|%.*s|%lld|%lld|%lld\n", l->id[0], l->id[31], S(l->name),
+                      S(l->who), (long long)l->wall_ms, (long long)l->until_ms, (long long)l->ends_ms);
+}
+
 static int on_audit(void *arg, const struct directory_audit *a)
 {
     return buf_printf(arg, "audit %llu|%lld|%.*s|%.*s\n", U(a->id), (long long)a->wall_ms, S(a->who),
@@ -367,6 +379,8 @@ void dump(const struct machine *m, struct buf *out)
     (void)directory_record_each(m, str(""), on_record, out);
     (void)directory_record_each(m, str(""), on_sender, &(struct on_sender){ m, out });
     (void)directory_standing_each(m, str(""), on_standing, out);
+    (void)directory_operator_each(m, str(""), on_operator, out);
+    (void)directory_login_each(m, on_login, out);
     (void)directory_audit_each(m, 0, on_audit, out);
     machine_totals(m, &t);
     (void)buf_printf(out, "totals %llu %llu %llu %llu %llu %llu %llu\n", U(t.accounts), U(t.tenants),
