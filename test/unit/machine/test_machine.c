@@ -295,7 +295,7 @@ static void a_snapshot_lets_others_in(void **state)
         (void)fix_grant(&f, session, name, "", 1, 3);
     }
     unsigned steps = 1, turns = 0;
-    for (int i = 0; i < 8 && turns < steps / 2 + 1; i++) {
+    for (int i = 0; i < 40 && turns < steps / 2 + 1; i++) {
         turns = turns_of_another(&f, &steps);
         print_message("%u steps, %u turns of another\n", steps, turns);
         assert_true(steps > 20);
