@@ -14,7 +14,7 @@ static const struct {
     const char *option, *param;
 } selector[] = { { "sender", "sender" },          { "recipient", "recipient" },   { "site", "site" },
                  { "account", "account" },        { "older-than", "older_than" }, { "state", "state" },
-                 { "reply-match", "reply_match" } };
+                 { "reply-match", "reply_match" }, { "tenant", "tenant" } };
 #define NSELECTOR (sizeof(selector) / sizeof(selector[0]))
 
 /* --cluster, --local; neither: as the node finds right. */
@@ -279,7 +279,7 @@ int cmd_track(struct cli *c)
     static const struct {
         const char *option, *param;
     } options[] = { { "sender", "sender" },   { "from", "sender" },   { "recipient", "recipient" },
-                    { "to", "recipient" },    { "account", "account" }, { "status", "status" },
+                    { "to", "recipient" },    { "account", "account" }, { "tenant", "tenant" }, { "status", "status" },
                     { "since", "since" },     { "until", "until" } };
     if ((cli_has(c, "from") && cli_has(c, "sender")) || (cli_has(c, "to") && cli_has(c, "recipient")))
         return cli_fail(c, CLI_USAGE, "--from is --sender, and --to is --recipient: give one of them");

@@ -147,6 +147,14 @@ const struct cli_command cli_commands[] = {
       "  turnpike tenant contact example.org it@example.org\n", cmd_tenant_contact },
     { "tenant remove", "NAME", 1, 1, NULL, cli_no_options, "remove a tenant", NULL,
       "  turnpike tenant remove example.org\n", cmd_tenant_remove },
+    { "tenant token", "NAME", 1, 1, NULL, cli_noted_options, "make a token that shows a tenant what is its own",
+      "For the admin API of any node, over TCP: the tenant's accounts, limits, mail, history, events, suppressed addresses.\n"
+      "It changes nothing. It is printed once; only its hash is kept.",
+      "  turnpike tenant token example.org --note 'their billing'\n", cmd_tenant_token },
+    { "tenant tokens", "", 0, 0, NULL, cli_tenant_list_options, "list tenants' tokens", NULL,
+      "  turnpike tenant tokens\n", cmd_tenant_tokens },
+    { "tenant revoke", "ID", 1, 1, NULL, cli_no_options, "make a tenant's token worthless", NULL,
+      "  turnpike tenant revoke 6f1d0c2b9a3e4f57\n", cmd_tenant_revoke },
     { "domain prove", "DOMAIN", 1, 1, NULL, cli_domain_prove_options, "have a tenant prove a domain",
       "Prints the TXT record that proves it, for that tenant alone. From then on the cluster looks for it by itself; with\n"
       "--check at once: it exits with 1 unless the record is there. What an unproven domain may do is the policy's: domains.",

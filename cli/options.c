@@ -7,6 +7,7 @@
         { "recipient", "ADDRESS", NULL, "recipient: an address or @domain" },                                \
         { "site", "SITE", NULL, "destination, as site list names it" },                                      \
         { "account", "NAME", NULL, "the account that submitted it" },                                        \
+        { "tenant", "NAME", NULL, "the tenant whose account submitted it" },                                 \
         { "older-than", "TIME", NULL, "queued longer than this: 90s, 5m, 4h, 2d" },                          \
         { "state", "STATE", "queued|held|active", "only recipients in this state" },                         \
     {                                                                                                        \
@@ -145,6 +146,7 @@ const struct cli_option cli_track_options[] = {
     { "from", "ADDRESS", NULL, "the same as --sender" },
     { "to", "ADDRESS", NULL, "the same as --recipient" },
     { "account", "NAME", NULL, "the account that submitted it" },
+    { "tenant", "NAME", NULL, "the tenant whose account submitted it" },
     { "status", "STATE", NULL, "bounced, delivered, relayed, expired, deleted, queued, ..." },
     { "since", "TIME", NULL, "arrived since: 2026-01-31T12:00:00Z, or 2h for two hours ago" },
     { "until", "TIME", NULL, "arrived before; likewise" },

@@ -143,8 +143,7 @@ int directory_access_remove(struct machine *m, const struct machine_at *at, cons
     if (directory_stale(&c->by, a->version))
         return REFUSE(r, ERR_BUSY, "token %.*s is another one now (version %llu)", S(c->name),
                       (unsigned long long)a->version);
-    int err =
-        directory_audit(m, at, &c->by, "removed token %.*s of tenant %.*s", S(c->name), S(a->tenant));
+    int err = directory_audit(m, at, &c->by, "removed token %.*s of tenant %.*s", S(c->name), S(a->tenant));
     directory_drop(m, &m->directory->accesses, &a->rec);
     return err;
 }

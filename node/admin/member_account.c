@@ -2,6 +2,7 @@
  * hashed on the admin thread that asks; only the hash goes further.
  */
 #include "node/admin/member.h"
+#include "node/admin/tenant.h"
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -27,29 +28,36 @@ static void put_account(struct json_out *j, const struct directory_account *a)
     json_out_u64(j, "version", a->version);
 }
 
+struct account_rows {
+    struct member_page page;
+    const struct admin_call *c;
+};
+
 static int on_account(void *arg, const struct directory_account *a)
 {
-    struct member_page *p = arg;
-    if (!member_page_row(p, a->name))
+    struct account_rows *r = arg;
+    if (!admin_sees(r->c, a->tenant))
+        return 0;
+    if (!member_page_row(&r->page, a->name))
         return 1;
-    put_account(&p->j, a);
-    json_out_close(&p->j, '}');
+    put_account(&r->page.j, a);
+    json_out_close(&r->page.j, '}');
     return 0;
 }
 
 int member_account_list(struct admin_call *c)
 {
     const char *after = admin_arg_str(c->args, "after");
-    struct member_page page;
+    struct account_rows r = { .c = c };
     struct machine *m;
     int err = member_fresh(c, &m);
     if (err != 0)
         return err;
-    member_page_begin(&page, c, "accounts");
+    member_page_begin(&r.page, c, "accounts");
     machine_read_lock(m);
-    directory_account_each(m, after != NULL ? span_str(after) : span_of("", 0), on_account, &page);
+    directory_account_each(m, after != NULL ? span_str(after) : span_of("", 0), on_account, &r);
     machine_read_unlock(m);
-    return member_page_end(&page, c);
+    return member_page_end(&r.page, c);
 }
 
 static int canonical(struct admin_call *c, const char *name, char out[ACCOUNT_NAME_MAX + 1])

@@ -45,7 +45,7 @@ static void put_escaped(struct buf *b, struct span s)
     }
 }
 
-/* The client's own question; with `limit`, that in place of his. */
+/* The client's own question; with `limit`, that in place of his; narrowed to a tenant's own. */
 static int question(struct admin_call *c, const char *limit, struct buf *out)
 {
     char sep = '?';
@@ -53,12 +53,18 @@ static int question(struct admin_call *c, const char *limit, struct buf *out)
     buf_put_str(out, c->path);
     for (size_t i = 0; i < c->nquery; i++) {
         struct span name = c->query[i].name;
-        if (span_eq(name, SPAN_LIT("scope")) || (limit != NULL && span_eq(name, SPAN_LIT("limit"))))
+        if (span_eq(name, SPAN_LIT("scope")) ||
+            (c->caller->tenant[0] != '\0' && span_eq(name, SPAN_LIT("tenant"))) || (limit != NULL && span_eq(name, SPAN_LIT("limit"))))
             continue;
         buf_put_char(out, sep);
         put_escaped(out, name);
         buf_put_char(out, '=');
         put_escaped(out, c->query[i].value);
+        sep = '&';
+    }
+    if (c->caller->tenant[0] != '\0') {
+        buf_printf(out, "%ctenant=", sep);
+        put_escaped(out, span_str(c->caller->tenant));
         sep = '&';
     }
     if (limit != NULL)

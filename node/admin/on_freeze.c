@@ -1,5 +1,6 @@
 /* Handlers that stop senders and let them go on: freeze, thaw, who is frozen. Admin threads. */
 #include "node/admin/member.h"
+#include "node/admin/tenant.h"
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -165,7 +166,15 @@ struct frozen_rows {
     struct member_page page;
     const char *after; /* NULL: from the start; "a:NAME" or "t:NAME" */
     uint64_t now_ms;
+    const struct admin_call *c;
+    const struct machine *m;
 };
+
+/* A tenant sees itself and its accounts. */
+static bool is_seen(const struct frozen_rows *r, const struct machine_frozen *f)
+{
+    return f->scope == COMMAND_SCOPE_TENANT ? admin_sees(r->c, f->name) : admin_sees_account(r->c, r->m, f->name);
+}
 
 static bool is_after(const struct machine_frozen *f, const char *after)
 {
@@ -196,7 +205,7 @@ static int on_frozen(void *arg, const struct machine_frozen *f)
 {
     struct frozen_rows *r = arg;
     char place[COMMAND_NAME_MAX + 8];
-    if (r->after != NULL && !is_after(f, r->after))
+    if (!is_seen(r, f) || (r->after != NULL && !is_after(f, r->after)))
         return 0;
     snprintf(place, sizeof(place), "%c:%.*s", f->scope == COMMAND_SCOPE_TENANT ? 't' : 'a', (int)f->name.n,
              f->name.p);
@@ -210,6 +219,11 @@ static int on_frozen(void *arg, const struct machine_frozen *f)
 static int on_frozen_local(void *arg, const struct machine_frozen *f)
 {
     struct frozen_rows *r = arg;
+    machine_read_lock((struct machine *)(uintptr_t)r->m);
+    bool seen = is_seen(r, f);
+    machine_read_unlock((struct machine *)(uintptr_t)r->m);
+    if (!seen)
+        return 0;
     json_out_open(&r->page.j, NULL, '{');
     put_frozen(&r->page.j, f, 0);
     return r->page.j.buf->len > ADMIN_PAGE_BYTES;
@@ -217,7 +231,7 @@ static int on_frozen_local(void *arg, const struct machine_frozen *f)
 
 int admin_on_frozen(struct admin_call *c)
 {
-    struct frozen_rows r = { .after = admin_arg_str(c->args, "after") };
+    struct frozen_rows r = { .after = admin_arg_str(c->args, "after"), .c = c };
     struct machine *m;
     if (r.after != NULL &&
         (strlen(r.after) < 3 || r.after[1] != ':' || (r.after[0] != 'a' && r.after[0] != 't')))
@@ -225,6 +239,7 @@ int admin_on_frozen(struct admin_call *c)
     int err = member_machine(c, &m);
     if (err != 0)
         return err;
+    r.m = m;
     member_page_begin(&r.page, c, "frozen");
     machine_read_lock(m);
     r.now_ms = machine_now_ms(m);

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/text.h"
 #include "node/admin/selector.h"
+#include "node/admin/tenant.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -34,6 +35,7 @@ static int selector_init(struct admin_selector *sel, struct admin_call *c)
         .recipient = admin_arg_str(c->args, "recipient"),
         .site = admin_arg_str(c->args, "site"),
         .account = admin_arg_str(c->args, "account"),
+        .tenant = admin_arg_str(c->args, "tenant"),
         .arrived_before_ms = older_ms > 0 ? clock_wall_ms() - older_ms : 0,
         .state = state_of(admin_arg_str(c->args, "state")),
     };
@@ -79,6 +81,7 @@ static int page_init(struct admin_page *page, struct admin_call *c, char id[ADMI
 
 struct rows {
     struct json_out j;
+    const struct admin_call *c;
     uint32_t n;
     bool cut;
     char next[ADMIN_ID_TEXT + 12];
@@ -210,6 +213,8 @@ int admin_on_queue(struct admin_call *c)
 static int on_message_row(void *arg, const struct admin_row *row)
 {
     struct rows *r = arg;
+    if (!admin_sees(r->c, row->tenant))
+        return 1;
     if (r->n++ == 0) {
         put_message(&r->j, row);
         json_out_open(&r->j, "recipients", '[');
@@ -224,10 +229,11 @@ int admin_on_message(struct admin_call *c)
 {
     if (c->ops->queue_show == NULL)
         return admin_missing(c);
-    struct rows r = { 0 };
+    struct rows r = { .c = c };
     json_out_begin(&r.j, &c->out);
     int err = c->ops->queue_show(c->ops->ctx, c->id, on_message_row, &r, &c->e);
-    if (err == 0 && r.n == 0)
+    /* a tenant is not told which of the two it is */
+    if ((err == 0 && r.n == 0) || (err == ERR_NOT_FOUND && c->caller->tenant[0] != '\0'))
         err = admin_fail(&c->e, ERR_NOT_FOUND, "there is no message %s in the queue", c->id);
     json_out_close(&r.j, ']');
     json_out_end(&r.j);
@@ -243,6 +249,7 @@ int admin_on_track(struct admin_call *c)
         .sender = admin_arg_str(c->args, "sender"),
         .recipient = admin_arg_str(c->args, "recipient"),
         .account = admin_arg_str(c->args, "account"),
+        .tenant = admin_arg_str(c->args, "tenant"),
         .state = state_of(admin_arg_str(c->args, "status")),
         .since_ms = admin_arg_int(c->args, "since", 0),
         .until_ms = admin_arg_int(c->args, "until", 0),

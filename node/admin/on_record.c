@@ -2,6 +2,7 @@
  * answers from the state that it has; the nodes report every few seconds. Admin threads.
  */
 #include "node/admin/member.h"
+#include "node/admin/tenant.h"
 
 #include "base/err.h"
 #include "node/bounce/class.h"
@@ -109,6 +110,8 @@ struct top_row {
 };
 
 struct top {
+    const struct admin_call *c;
+    const struct machine *m;
     enum directory_record_window window;
     const char *by;
     struct top_row *rows; /* the largest first */
@@ -137,7 +140,7 @@ static int on_record(void *arg, const struct directory_record *r)
     uint32_t at = t->n;
     while (at > 0 && t->rows[at - 1].rank < rank)
         at--;
-    if (rank > 0 && at < t->limit) {
+    if (rank > 0 && at < t->limit && admin_sees_account(t->c, t->m, r->account)) {
         if (t->n < t->limit)
             t->n++;
         memmove(&t->rows[at + 1], &t->rows[at], (t->n - 1 - at) * sizeof *t->rows);
@@ -166,7 +169,8 @@ static void look_at_all(struct machine *m, struct top *t)
 int admin_on_sender_top(struct admin_call *c)
 {
     const char *by = admin_arg_str(c->args, "by");
-    struct top t = { .window = window_of(c),
+    struct top t = { .c = c,
+                     .window = window_of(c),
                      .by = by != NULL ? by : "bounces",
                      .limit = (uint32_t)admin_arg_int(c->args, "limit", 20) };
     struct json_out j;
@@ -174,6 +178,7 @@ int admin_on_sender_top(struct admin_call *c)
     int err = member_machine(c, &m);
     if (err != 0)
         return err;
+    t.m = m;
     t.rows = calloc(t.limit, sizeof *t.rows);
     if (t.rows == NULL)
         return -ENOMEM;

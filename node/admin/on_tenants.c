@@ -1,5 +1,6 @@
 /* Handlers about tenants, and about the limits of tenants and accounts. Admin threads. */
 #include "node/admin/member.h"
+#include "node/admin/tenant.h"
 
 #include "base/err.h"
 #include "node/auth/accounts.h"
@@ -9,6 +10,7 @@
 
 struct tenant_rows {
     struct member_page page;
+    const struct admin_call *c;
     const struct machine *m;
     const char *after;
 };
@@ -16,10 +18,13 @@ struct tenant_rows {
 static int on_tenant(void *arg, const struct directory_tenant *t)
 {
     struct tenant_rows *r = arg;
+    if (!admin_sees(r->c, t->name))
+        return 0;
     if (!member_page_row(&r->page, t->name))
         return 1;
     json_out_span(&r->page.j, "name", t->name);
-    json_out_opt(&r->page.j, "note", t->note);
+    /* the operators' remark is not for the tenant */
+    json_out_opt(&r->page.j, "note", r->c->caller->tenant[0] == '\0' ? t->note : span_of("", 0));
     struct span contact = { "", 0 };
     (void)directory_contact_find(r->m, t->name, &contact);
     json_out_opt(&r->page.j, "contact", contact);
@@ -30,7 +35,7 @@ static int on_tenant(void *arg, const struct directory_tenant *t)
 
 int admin_on_tenants(struct admin_call *c)
 {
-    struct tenant_rows r = { .after = admin_arg_str(c->args, "after") };
+    struct tenant_rows r = { .c = c, .after = admin_arg_str(c->args, "after") };
     struct machine *m;
     int err = member_fresh(c, &m);
     if (err != 0)
@@ -67,6 +72,67 @@ int admin_on_tenant_remove(struct admin_call *c)
 {
     struct command cmd = { .type = COMMAND_TENANT_REMOVE };
     int err = member_name(c, "name", &cmd.name.name);
+    return err != 0 ? err : member_do(c, &cmd);
+}
+
+/* ---- tenants' tokens ----------------------------------------------------------------------------------- */
+
+static int on_token(void *arg, const struct directory_access *a)
+{
+    struct member_page *p = arg;
+    if (!member_page_row(p, a->id))
+        return 1;
+    json_out_span(&p->j, "id", a->id);
+    json_out_span(&p->j, "tenant", a->tenant);
+    json_out_opt(&p->j, "note", a->note);
+    json_out_time(&p->j, "made_ms", a->wall_ms);
+    json_out_span(&p->j, "by", a->who);
+    json_out_close(&p->j, '}');
+    return 0;
+}
+
+int admin_on_tenant_tokens(struct admin_call *c)
+{
+    const char *after = admin_arg_str(c->args, "after");
+    struct member_page page;
+    struct machine *m;
+    int err = member_fresh(c, &m);
+    if (err != 0)
+        return err;
+    member_page_begin(&page, c, "tokens");
+    machine_read_lock(m);
+    directory_access_each(m, after != NULL ? span_str(after) : span_of("", 0), on_token, &page);
+    machine_read_unlock(m);
+    return member_page_end(&page, c);
+}
+
+int admin_on_tenant_token_add(struct admin_call *c)
+{
+    struct command cmd = { .type = COMMAND_TENANT_TOKEN_ADD };
+    struct command_tenant_token *add = &cmd.tenant_token;
+    const char *note = admin_arg_str(c->args, "note");
+    char id[33], text[ADMIN_TENANT_TOKEN_MAX];
+    struct json_out j;
+    int err = member_name(c, "name", &add->tenant);
+    if (err == 0 && admin_tenant_token_new(id, text, add->secret_sha256) != 0)
+        err = admin_fail(&c->e, ERR_FAILED, "no random numbers are to be had");
+    if (err != 0)
+        return err;
+    add->id = span_str(id);
+    add->note = note != NULL ? span_str(note) : span_of("", 0);
+    err = member_submit(c, &cmd, NULL);
+    json_out_begin(&j, &c->out);
+    json_out_str(&j, "id", id);
+    json_out_span(&j, "tenant", add->tenant);
+    json_out_str(&j, "token", text);
+    explicit_bzero(text, sizeof text);
+    return err != 0 ? err : json_out_end(&j);
+}
+
+int admin_on_tenant_token_remove(struct admin_call *c)
+{
+    struct command cmd = { .type = COMMAND_TENANT_TOKEN_REMOVE };
+    int err = member_name(c, "id", &cmd.name.name);
     return err != 0 ? err : member_do(c, &cmd);
 }
 

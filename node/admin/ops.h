@@ -43,11 +43,13 @@ struct admin_error {
 int admin_fail(struct admin_error *e, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Who asks, for the event log and the audit of operators' acts. */
+#define ADMIN_TENANT_NAME_MAX 320
 struct admin_caller {
     bool local;    /* through the unix socket */
     uid_t uid;     /* local: of the peer process */
     pid_t pid;     /* local */
     char text[80]; /* "unix:uid=0,pid=1234" or "tcp:127.0.0.1:40312" */
+    char tenant[ADMIN_TENANT_NAME_MAX + 1]; /* a tenant's token, which shows what is his (tenant.h); else empty */
 };
 
 /* ---- selecting recipients in the queue ----------------------------------------------------------------- */
@@ -79,6 +81,7 @@ struct admin_selector {
     const char *recipient;           /* whole address or "@domain"; without case */
     const char *site;                /* exact, without case */
     const char *account;             /* exact, without case */
+    const char *tenant;              /* exact */
     int64_t arrived_before_ms;       /* older_than, made absolute; 0: not given */
     int state;                       /* enum admin_state QUEUED..ACTIVE, or -1: any */
     const struct admin_regex *reply; /* matches the last reply; NULL: not given */
@@ -132,6 +135,7 @@ enum admin_need { /* fields of a row that a selector looks at */
                   ADMIN_NEED_ACCOUNT = 16,
                   ADMIN_NEED_STATE = 32,
                   ADMIN_NEED_ARRIVAL = 64,
+                  ADMIN_NEED_TENANT = 128,
 };
 unsigned admin_selector_needs(const struct admin_selector *sel);
 /* As admin_selector_match, looking at the ids and the fields named in `have` only: false means surely not. */
@@ -192,6 +196,7 @@ typedef int admin_summary_fn(void *arg, const struct admin_summary_row *row);
 
 struct admin_track { /* all that are given must match; at least one is given */
     const char *id, *message_id, *sender, *recipient, *account; /* sender, recipient: as in a selector */
+    const char *tenant;                                         /* exact */
     int state;                                                  /* enum admin_state, or -1: any */
     int64_t since_ms, until_ms;                                 /* arrival; 0: not given */
     bool steps;                                                 /* rows are to have theirs */

@@ -4,6 +4,7 @@
  */
 #include "node/admin/call.h"
 #include "node/admin/server_impl.h"
+#include "node/admin/tenant.h"
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -27,6 +28,7 @@ struct request {
     const struct admin_route *route;
     char id[ADMIN_ID_TEXT];
     struct buf body;
+    char tenant[ADMIN_TENANT_NAME_MAX + 1]; /* whose token it has; empty: not a tenant's */
     unsigned refused; /* status that the request gets whatever its body */
     const char *why, *allow;
 };
@@ -205,7 +207,7 @@ static bool token_ok(struct request *rq)
     pthread_mutex_lock(&a->lock);
     bool ok = guard_token_equal(token, span_str(a->token));
     pthread_mutex_unlock(&a->lock);
-    return ok;
+    return ok || admin_tenant_of_token(a->config.cluster, a->config.cluster_ctx, token, rq->tenant);
 }
 
 static bool check_caller(struct request *rq, bool local)
@@ -224,7 +226,8 @@ static bool check_caller(struct request *rq, bool local)
     if (local || (rq->route != NULL && (rq->route->flags & open)))
         return true;
     if (token_ok(rq))
-        return true;
+        return rq->tenant[0] == '\0' || rq->route == NULL || admin_tenant_may(rq->route) ||
+               refuse(rq, 403, "a tenant's token does not open this");
     struct admin_caller by;
     caller_fill(&by, rq->conn, local);
     log_refusal(a, &by);
@@ -326,9 +329,12 @@ static enum MHD_Result dispatch(struct request *rq, bool local)
                                .conn = rq->conn };
     conn_set_deadline(rq->conn, ADMIN_CALL_MAX_MS + a->config.write_ms);
     caller_fill(&by, rq->conn, local);
+    memcpy(by.tenant, rq->tenant, sizeof(by.tenant));
     memcpy(call.id, rq->id, sizeof(call.id));
     buf_init(&call.out, ADMIN_REPLY_MAX);
     int err = read_args(rq, &call, pairs);
+    if (err == 0)
+        err = admin_tenant_narrow(&call, rq->route);
     if (err == 0)
         err = rq->route->handler(&call);
     if (err == 0 && call.source.read == NULL)

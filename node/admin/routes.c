@@ -13,6 +13,7 @@
         { .name = "recipient", .type = ADMIN_TYPE_STRING, .help = "address or @domain" },                    \
         { .name = "site", .type = ADMIN_TYPE_STRING, .help = "destination" },                                \
         { .name = "account", .type = ADMIN_TYPE_STRING, .help = "who submitted" },                           \
+        { .name = "tenant", .type = ADMIN_TYPE_STRING, .help = "whose account it is" },                      \
         { .name = "older_than",                                                                              \
           .type = ADMIN_TYPE_DURATION,                                                                       \
           .max = INT64_C(31536000000),                                                                       \
@@ -93,6 +94,7 @@ static const struct admin_param track_params[] = {
     { .name = "sender", .type = ADMIN_TYPE_STRING, .help = "reverse-path: address, @domain or <>" },
     { .name = "recipient", .type = ADMIN_TYPE_STRING, .help = "address or @domain" },
     { .name = "account", .type = ADMIN_TYPE_STRING, .help = "who submitted" },
+    { .name = "tenant", .type = ADMIN_TYPE_STRING, .help = "whose account it is" },
     { .name = "status",
       .type = ADMIN_TYPE_CHOICE,
       .choices = "queued|held|active|delivered|relayed|bounced|expired|deleted|moved",
@@ -332,6 +334,12 @@ const struct admin_route admin_routes[] = {
     { "POST", "/v1/tenants/contact", admin_on_tenant_contact, admin_tenant_contact_params, 0,
       "say whom a tenant wants to be told of what concerns it" },
     { "POST", "/v1/tenants/remove", admin_on_tenant_remove, admin_name_params, 0, "remove a tenant" },
+    { "GET", "/v1/tenants/tokens", admin_on_tenant_tokens, admin_page_params, 0,
+      "tenants' tokens for this API, but for themselves" },
+    { "POST", "/v1/tenants/tokens/add", admin_on_tenant_token_add, admin_noted_params, 0,
+      "make a token that shows a tenant what is its own" },
+    { "POST", "/v1/tenants/tokens/remove", admin_on_tenant_token_remove, admin_tenant_token_params, 0,
+      "make a tenant's token worthless" },
     { "GET", "/v1/dkim", admin_on_dkim, admin_dkim_params, 0, "the cluster's DKIM keys" },
     { "POST", "/v1/dkim/generate", admin_on_dkim_generate, admin_dkim_generate_params, 0,
       "make a DKIM key for all nodes" },

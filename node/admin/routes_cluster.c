@@ -53,6 +53,8 @@ const struct admin_param admin_tenant_contact_params[] = {
     END,
 };
 
+const struct admin_param admin_tenant_token_params[] = { NEEDED("id", "the token's public part"), END };
+
 const struct admin_param admin_account_show_params[] = { NEEDED("name", "login name"), END };
 const struct admin_param admin_account_set_params[] = {
     NEEDED("name", "login name"),

@@ -234,7 +234,8 @@ static int track_living(struct node *n, struct tracking *t)
                                   .nids = q->id != NULL,
                                   .sender = q->sender,
                                   .recipient = q->recipient,
-                                  .account = q->account };
+                                  .account = q->account,
+                                  .tenant = q->tenant };
     return look_all(n, &sel, 0, 0, track_living_cb, t);
 }
 
@@ -244,6 +245,7 @@ static int track_ended(struct node *n, struct tracking *t, struct admin_track_in
     const struct admin_track *q = t->q;
     struct history_query hq = { .message_id = span_str(q->message_id),
                                 .account = span_str(q->account),
+                                .tenant = span_str(q->tenant),
                                 .sender = span_str(q->sender),
                                 .recipient = span_str(q->recipient),
                                 .states = q->state < 0 ? 0 : 1u << history_state(q->state),

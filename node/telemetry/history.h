@@ -116,6 +116,7 @@ void history_stats(struct history *h, struct history_stats *out);
 struct history_query {
     uint64_t id;                     /* under whatever hop; 0: not given. Else stands alone with time and place */
     struct span message_id, account; /* exact; empty: not given */
+    struct span tenant;              /* likewise; no index knows it */
     struct span sender, recipient;   /* whole address, "@domain" or (sender) "<>"; without case */
     uint32_t states;                 /* 1 << RCPT_...: any of these; 0: any at all */
     int64_t since_ms, until_ms;      /* arrival, until exclusive; 0: not given */

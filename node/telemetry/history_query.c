@@ -90,6 +90,8 @@ static bool row_matches(const struct history_query *a, const struct history_row 
         return false;
     if (a->account.n > 0 && !span_eq(a->account, row->account))
         return false;
+    if (a->tenant.n > 0 && !span_eq(a->tenant, row->tenant))
+        return false;
     if (a->states != 0 && (row->state >= 32 || (a->states >> row->state & 1) == 0))
         return false;
     /* an unknown sender (nrcpts 0) is not the null one */

@@ -294,6 +294,7 @@ static int on_track(void *ctx, const struct admin_track *q, const struct admin_p
         struct admin_row *row = &f->rows[i];
         if ((q->id != NULL && strcmp(q->id, row->id) != 0) ||
             (q->message_id != NULL && strstr(row->message_id.p, q->message_id) == NULL) ||
+            (q->tenant != NULL && !span_eq(row->tenant, span_str(q->tenant))) ||
             (q->state >= 0 && row->state != (enum admin_state)q->state) ||
             (q->since_ms != 0 && row->arrival_ms < q->since_ms) ||
             (q->until_ms != 0 && row->arrival_ms >= q->until_ms))
