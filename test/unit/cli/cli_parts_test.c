@@ -93,7 +93,7 @@ static bool common(const char *name)
 {
     static const char *const names[] = { "sender", "recipient",      "site",         "account", "older-than",
                                          "state",  "reply-match",    "all",          "dry-run", "limit",
-                                         "after",  "password-stdin", "password-file" };
+                                         "after",  "password-stdin", "password-file", "tenant" };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (strcmp(names[i], name) == 0)
             return true;
