@@ -1,7 +1,27 @@
-/* Commands about what tenants see by themselves: tenant token, tokens, revoke. */
+/* Commands about what tenants see by themselves: tenant report, token, tokens,
+ * revoke. */
 #include "cli/client.h"
 
 #include <stdio.h>
+
+int cmd_tenant_report(struct cli *c)
+{
+    struct client_query q;
+    json_t *j = NULL;
+    client_query_init(&q, "/v1/tenants/report");
+    client_query_add(&q, "tenant", c->args[0]);
+    client_query_add(&q, "window", cli_opt(c, "window"));
+    int code = client_get(c, &q, &j);
+    const char *contact = cli_str(j, "contact");
+    if (code == 0 && c->json)
+        cli_print_json(j);
+    else if (code == 0)
+        printf("%s", cli_str(j, "text")); /* ASCII and line feeds */
+    if (code == 0 && contact[0] == '\0')
+        cli_note("nobody gets it: the tenant has no contact (turnpike tenant contact)");
+    json_decref(j);
+    return code;
+}
 
 int cmd_tenant_token(struct cli *c)
 {

@@ -147,6 +147,11 @@ const struct cli_command cli_commands[] = {
       "  turnpike tenant contact example.org it@example.org\n", cmd_tenant_contact },
     { "tenant remove", "NAME", 1, 1, NULL, cli_no_options, "remove a tenant", NULL,
       "  turnpike tenant remove example.org\n", cmd_tenant_remove },
+    { "tenant report", "NAME", 1, 1, NULL, cli_tenant_report_options, "show what a tenant is told about its mail",
+      "Volumes, deferrals and refusals, who is stopped, and what was done; as its contact gets it where the policy says so\n"
+      "(tenant_reports).",
+      "  turnpike tenant report example.org\n  turnpike tenant report example.org --window 24h --json\n",
+      cmd_tenant_report },
     { "tenant token", "NAME", 1, 1, NULL, cli_noted_options, "make a token that shows a tenant what is its own",
       "For the admin API of any node, over TCP: the tenant's accounts, limits, mail, history, events, suppressed addresses.\n"
       "It changes nothing. It is printed once; only its hash is kept.",

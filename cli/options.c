@@ -241,6 +241,9 @@ const struct cli_option cli_thaw_options[] = {
 };
 const struct cli_option cli_frozen_options[] = { PAGE("senders"), END };
 const struct cli_option cli_tenant_list_options[] = { PAGE("tenants"), END };
+const struct cli_option cli_tenant_report_options[] = {
+    { "window", "TIME", "24h|7d", "counted within (default 7d)" }, END
+};
 const struct cli_option cli_noted_options[] = { NOTE, END };
 #define PROOF_TENANT                                                                                         \
     {                                                                                                        \

@@ -12,7 +12,7 @@ extern const struct cli_option cli_dkim_generate_options[], cli_dkim_import_opti
     cli_top_options[], cli_trace_client_options[], cli_trace_server_options[], cli_probe_options[],
     cli_site_options[], cli_domain_options[], cli_site_backoff_options[], cli_site_resume_options[],
     cli_status_options[], cli_account_set_options[], cli_freeze_options[], cli_thaw_options[],
-    cli_frozen_options[], cli_tenant_list_options[], cli_noted_options[], cli_secret_list_options[],
+    cli_frozen_options[], cli_tenant_list_options[], cli_tenant_report_options[], cli_noted_options[], cli_secret_list_options[],
     cli_domain_prove_options[], cli_domain_list_options[], cli_domain_forget_options[],
     cli_secret_new_options[], cli_secret_import_options[], cli_suppression_list_options[],
     cli_suppression_add_options[], cli_suppression_remove_options[], cli_sender_pin_options[],

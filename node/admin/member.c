@@ -124,12 +124,6 @@ int member_node(struct admin_call *c, const char *arg, uint64_t *id)
                               (int)name.n, name.p);
 }
 
-struct span member_default_tenant(struct span account)
-{
-    const char *at = account.n > 0 ? memrchr(account.p, '@', account.n) : NULL;
-    return at != NULL ? span_sub(account, (size_t)(at - account.p) + 1) : span_of("", 0);
-}
-
 void member_put_node(struct json_out *j, const char *key, const struct machine *m, uint64_t id)
 {
     struct directory_member mb;

@@ -29,8 +29,6 @@ int member_account(struct admin_call *c, const char *arg, char text[COMMAND_NAME
 int member_sender(struct admin_call *c, uint8_t *scope, char text[COMMAND_NAME_MAX + 1], struct span *out);
 /* The member that the argument names, by name or id. */
 int member_node(struct admin_call *c, const char *arg, uint64_t *id);
-/* The tenant that an account has when none is given: its domain. */
-struct span member_default_tenant(struct span account);
 /* The name of a node for people, or its id; reads the state: with machine_read_lock held. */
 void member_put_node(struct json_out *j, const char *key, const struct machine *m, uint64_t id);
 /* A source address's members; likewise. on_pools.c */

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "node/auth/accounts.h"
+#include "node/tenant/report.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -151,7 +152,7 @@ static int spec_init(struct spec *s, const struct admin_account *a, struct admin
     set->name = span_str(s->name);
     set->class = (uint8_t) class;
     set->disabled = a->disabled;
-    set->tenant = a->tenant != NULL ? span_str(a->tenant) : member_default_tenant(set->name);
+    set->tenant = a->tenant != NULL ? span_str(a->tenant) : tenant_default(set->name);
     if (set->tenant.n > COMMAND_NAME_MAX)
         return admin_fail(e, ERR_BAD, "tenant is longer than %d bytes", COMMAND_NAME_MAX);
     int err = put_sender_list(s, a->senders, a->nsenders, e);

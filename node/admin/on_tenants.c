@@ -2,9 +2,15 @@
 #include "node/admin/member.h"
 #include "node/admin/tenant.h"
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "node/auth/accounts.h"
 #include "node/config/types.h"
+#include "node/tenant/report.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* ---- tenants ------------------------------------------------------------------------------------------- */
 
@@ -136,6 +142,105 @@ int admin_on_tenant_token_remove(struct admin_call *c)
     return err != 0 ? err : member_do(c, &cmd);
 }
 
+/* ---- what a tenant is told ----------------------------------------------------------------------------- */
+
+static void put_report_counts(struct json_out *j, const struct tenant_report *r)
+{
+    json_out_open(j, "recipients", '{');
+    json_out_u64(j, "accepted", r->counts[RECORD_ACCEPTED]);
+    json_out_u64(j, "delivered", r->counts[RECORD_DELIVERED]);
+    json_out_u64(j, "deferred", r->counts[RECORD_DEFERRED]);
+    json_out_u64(j, "bounced", tenant_report_bounced(r));
+    json_out_u64(j, "complaints", r->counts[RECORD_COMPLAINT]);
+    json_out_close(j, '}');
+    json_out_u64(j, "failed_logins", r->counts[RECORD_FAILED_LOGINS]);
+    json_out_u64(j, "senders", r->senders);
+    json_out_open(j, "top", '[');
+    for (uint32_t i = 0; i < r->top_n; i++) {
+        const struct tenant_report_sender *s = &r->top[i];
+        json_out_open(j, NULL, '{');
+        json_out_str(j, "account", s->account);
+        json_out_u64(j, "delivered", s->delivered);
+        json_out_u64(j, "deferred", s->deferred);
+        json_out_u64(j, "bounced", s->bounced);
+        json_out_u64(j, "complaints", s->complaints);
+        json_out_u64(j, "failed_logins", s->failed_logins);
+        json_out_close(j, '}');
+    }
+    json_out_close(j, ']');
+}
+
+static void put_report_acts(struct json_out *j, const struct tenant_report *r)
+{
+    json_out_u64(j, "frozen_count", r->nfrozen);
+    json_out_open(j, "frozen", '[');
+    for (uint32_t i = 0; i < r->frozen_n; i++) {
+        const struct tenant_report_frozen *f = &r->frozen[i];
+        json_out_open(j, NULL, '{');
+        json_out_str(j, "scope", member_scope_name(f->scope));
+        json_out_str(j, "name", f->name);
+        json_out_str(j, "mail", tenant_report_mode(f->mode));
+        json_out_opt(j, "reason", span_str(f->reason));
+        json_out_time(j, "since_ms", f->since_ms);
+        json_out_time(j, "left_ms", (int64_t)f->left_ms);
+        json_out_close(j, '}');
+    }
+    json_out_close(j, ']');
+    json_out_u64(j, "done_count", r->nacts);
+    json_out_open(j, "done", '[');
+    for (uint32_t i = 0; i < r->acts_n; i++) {
+        json_out_open(j, NULL, '{');
+        json_out_time(j, "at_ms", r->acts[i].at_ms);
+        json_out_str(j, "what", r->acts[i].what);
+        json_out_str(j, "by", r->acts[i].by);
+        json_out_close(j, '}');
+    }
+    json_out_close(j, ']');
+}
+
+static int put_report(struct admin_call *c, const struct tenant_report *r)
+{
+    struct json_out j;
+    struct buf text;
+    buf_init(&text, TENANT_REPORT_BYTES_MAX);
+    int err = tenant_report_text(r, &text);
+    json_out_begin(&j, &c->out);
+    json_out_str(&j, "tenant", r->tenant);
+    json_out_opt(&j, "contact", span_str(r->contact));
+    json_out_str(&j, "window", r->window == DIRECTORY_RECORD_DAY ? "24h" : "7d");
+    json_out_time(&j, "until_ms", r->now_ms);
+    put_report_counts(&j, r);
+    put_report_acts(&j, r);
+    json_out_span(&j, "text", buf_span(&text));
+    buf_fini(&text);
+    return err != 0 ? err : json_out_end(&j);
+}
+
+int admin_on_tenant_report(struct admin_call *c)
+{
+    const char *window = admin_arg_str(c->args, "window");
+    bool day = window != NULL && strcmp(window, "24h") == 0;
+    struct tenant_report *r;
+    struct span tenant;
+    struct machine *m;
+    int err = member_name(c, "tenant", &tenant);
+    if (err == 0 && tenant.n == 0)
+        err = admin_fail(&c->e, ERR_BAD, "tenant: say which");
+    if (err == 0)
+        err = member_machine(c, &m);
+    if (err != 0)
+        return err;
+    if ((r = malloc(sizeof *r)) == NULL)
+        return -ENOMEM;
+    err = tenant_report_gather(m, tenant, day ? DIRECTORY_RECORD_DAY : DIRECTORY_RECORD_WEEK, clock_wall_ms(), r);
+    if (err == ERR_NOT_FOUND)
+        admin_fail(&c->e, err, "there is no tenant %.*s", (int)tenant.n, tenant.p);
+    if (err == 0)
+        err = put_report(c, r);
+    free(r);
+    return err;
+}
+
 /* ---- limits -------------------------------------------------------------------------------------------- */
 
 struct limits {
@@ -186,7 +291,7 @@ int admin_on_limits(struct admin_call *c)
     l.now_ms = machine_now_ms(m);
     bool by_account = scope == COMMAND_SCOPE_ACCOUNT,
          known = by_account && directory_account_find(m, name, &account);
-    tenant = known ? account.tenant : by_account ? member_default_tenant(name) : name;
+    tenant = known ? account.tenant : by_account ? tenant_default(name) : name;
     class = known ? account.class : class;
     json_out_opt(&l.j, "account", by_account ? name : span_of("", 0));
     json_out_opt(&l.j, "tenant", tenant);

@@ -334,6 +334,8 @@ const struct admin_route admin_routes[] = {
     { "POST", "/v1/tenants/contact", admin_on_tenant_contact, admin_tenant_contact_params, 0,
       "say whom a tenant wants to be told of what concerns it" },
     { "POST", "/v1/tenants/remove", admin_on_tenant_remove, admin_name_params, 0, "remove a tenant" },
+    { "GET", "/v1/tenants/report", admin_on_tenant_report, admin_tenant_report_params, 0,
+      "what a tenant is told about its mail" },
     { "GET", "/v1/tenants/tokens", admin_on_tenant_tokens, admin_page_params, 0,
       "tenants' tokens for this API, but for themselves" },
     { "POST", "/v1/tenants/tokens/add", admin_on_tenant_token_add, admin_noted_params, 0,

@@ -55,6 +55,12 @@ const struct admin_param admin_tenant_contact_params[] = {
 
 const struct admin_param admin_tenant_token_params[] = { NEEDED("id", "the token's public part"), END };
 
+const struct admin_param admin_tenant_report_params[] = {
+    TEXT("tenant", "which; a tenant's token: its own"),
+    CHOICE("window", "24h|7d", "default: 7d"),
+    END,
+};
+
 const struct admin_param admin_account_show_params[] = { NEEDED("name", "login name"), END };
 const struct admin_param admin_account_set_params[] = {
     NEEDED("name", "login name"),

@@ -234,6 +234,7 @@ static void lead(struct cluster *c, int64_t now)
     if (c->agent != NULL) {
         reputation_tick(c, now);
         cluster_proof_tick(c, now);
+        cluster_reports_tick(c, now);
     }
     if (now - c->members_ms >= CLUSTER_MEMBERS_MS) {
         c->members_ms = now;
@@ -357,6 +358,8 @@ int cluster_new(struct node *n, struct cluster **out)
         err = cluster_seal_new(&c->seal);
     if (err == 0)
         err = cluster_proof_new(c, &c->proof);
+    if (err == 0)
+        err = cluster_reports_new(c, &c->reports);
     if (err == 0 && ((c->suppress = suppress_new()) == NULL || (c->notices = notices_new()) == NULL ||
                      (c->tally = tally_new()) == NULL ||
                      (c->owners = returned_owners_new()) == NULL ||
@@ -486,6 +489,7 @@ void cluster_free(struct cluster *c)
     returned_owners_free(c->owners);
     forward_returns_free(c->returns);
     cluster_proof_free(c->proof);
+    cluster_reports_free(c->reports);
     warmup_hand_free(c->warmup);
     if (c->shared_agent != NULL)
         agent_free(c->shared_agent);

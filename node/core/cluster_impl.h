@@ -139,6 +139,7 @@ struct tally;
 struct returned_owners;
 struct forward_returns;
 struct cluster_proof;
+struct cluster_reports;
 struct warmup_hand;
 
 struct cluster {
@@ -184,6 +185,7 @@ struct cluster {
     struct returned_owners *owners;
     struct forward_returns *returns;
     struct cluster_proof *proof;
+    struct cluster_reports *reports;
     struct warmup_hand *warmup;
     int64_t warmup_ms; /* not scanned before */
     struct { /* reputation.c */
@@ -520,6 +522,15 @@ int cluster_secret_add(void *ctx, const struct admin_caller *by, const char *use
                        struct buf *named, struct admin_error *e);
 int cluster_secret_ensure(void *ctx, const struct admin_caller *by, const char *use, struct admin_error *e);
 bool cluster_secret_closed(void *ctx, const char *use);
+
+/* ---- cluster_reports.c --------------------------------------------------------------------------------- */
+
+int cluster_reports_new(struct cluster *c, struct cluster_reports **out);
+void cluster_reports_free(struct cluster_reports *r);
+/* On the leader: what tenants' contacts are sent, one at a time. */
+void cluster_reports_tick(struct cluster *c, int64_t now);
+/* What a period is called: "day 20779", "week 2969" (from Monday, UTC). */
+void tenant_report_period(bool weekly, int64_t wall_ms, char out[32]);
 
 /* ---- cluster_proof.c ----------------------------------------------------------------------------------- */
 

@@ -23,6 +23,8 @@ struct local_mail {
     struct envelope_rcpt rcpt;
     uint64_t id;
     char from[512], to[512], message_id[320];
+    local_mail_fn *stored; /* or NULL */
+    void *ctx;
 };
 
 int local_mail_begin(struct worker *w, const char *subject, struct span from, struct span to,
@@ -64,6 +66,12 @@ const char *local_mail_to(const struct local_mail *m)
     return m->to;
 }
 
+void local_mail_on_stored(struct local_mail *m, local_mail_fn *fn, void *ctx)
+{
+    m->stored = fn;
+    m->ctx = ctx;
+}
+
 void local_mail_drop(struct local_mail *m)
 {
     if (m->in != NULL)
@@ -79,6 +87,8 @@ static void run_stored(struct worker *w, struct worker_op *op)
         log_warn(m->subject, "for %s: %s", m->to, err_text(op->op.status));
     else
         (void)dispatch_message(w->node, w, w->config, &m->env, NULL);
+    if (m->stored != NULL)
+        m->stored(m->ctx, w, op->op.status);
     w->egress->njobs--;
     egress_kick(w->egress);
     local_mail_drop(m);

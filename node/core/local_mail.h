@@ -19,6 +19,9 @@ int local_mail_begin(struct worker *w, const char *subject, struct span from, st
 const char *local_mail_message_id(const struct local_mail *m);
 uint64_t local_mail_id(const struct local_mail *m);
 const char *local_mail_to(const struct local_mail *m);
+/* Called once it is on disk, or cannot be; not when local_mail_store fails. */
+typedef void local_mail_fn(void *ctx, struct worker *w, int err);
+void local_mail_on_stored(struct local_mail *m, local_mail_fn *fn, void *ctx);
 /* Takes m in any case: on its way to the disk it counts as one of the worker's jobs. `flags` of the envelope,
  * besides ENVELOPE_DSN. 0, or an error and there is no message. */
 int local_mail_store(struct local_mail *m, struct span text, uint32_t header_bytes, uint8_t flags);

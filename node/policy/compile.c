@@ -323,6 +323,7 @@ void policy_compile(struct policy_doc *doc, struct policy *out)
     compile_reputation(doc, out);
     compile_rest(doc, &out->reputation.addresses);
     compile_dnsbl(doc, out);
+    out->tenant_reports = (enum policy_reports)doc->tenant_reports;
     copy(out->hook, sizeof out->hook, doc->hook);
     policy_compile_sender_rules(doc, c);
     out->sender_credit = doc->sender_credit;

@@ -258,6 +258,11 @@ static const struct policy_dnsbl *dnsbl_of(const struct policy *p, const char *z
     return NULL;
 }
 
+static const char *reports_word(enum policy_reports every)
+{
+    return every == POLICY_REPORTS_DAILY ? "daily" : every == POLICY_REPORTS_WEEKLY ? "weekly" : "off";
+}
+
 static const char *dnsbl_action(const struct policy_dnsbl *list)
 {
     return list == NULL ? "" : list->rest ? "rest" : "notify";
@@ -329,6 +334,7 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
     diff_reputation(out, from, to);
     diff_rest(out, &from->reputation.addresses, &to->reputation.addresses);
     diff_dnsbl(out, from, to);
+    diff_text(out, "tenant_reports", reports_word(from->tenant_reports), reports_word(to->tenant_reports));
     diff_text(out, "hook", from->hook, to->hook);
     policy_diff_sender_rules(out, a, b);
     diff_number(out, "sender_credit", from->sender_credit, to->sender_credit);

@@ -48,6 +48,8 @@ struct policy_pool {
     int64_t after_ms;                                    /* so long all must have rested */
 };
 
+enum policy_reports { POLICY_REPORTS_OFF, POLICY_REPORTS_DAILY, POLICY_REPORTS_WEEKLY };
+
 /* A list of bad addresses in the DNS. */
 #define POLICY_DNSBL_MAX 16
 struct policy_dnsbl {
@@ -116,6 +118,7 @@ struct policy {
         uint32_t nlists;
         struct policy_dnsbl lists[POLICY_DNSBL_MAX];
     } dnsbl;
+    enum policy_reports tenant_reports; /* what tenants' contacts are sent */
     char hook[256]; /* program that is run when this node starts or stops serving; "": none */
     struct {
         uint32_t connections; /* to a site, from one pool, on each node */

@@ -143,6 +143,7 @@ struct policy_doc {
         uint32_t nlists;
         int64_t every_ms;
     } dnsbl;
+    int tenant_reports; /* enum policy_reports */
     char *hook;
     struct policy_doc_sender_rule *sender_rules;
     uint32_t nsender_rules;

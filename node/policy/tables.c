@@ -137,6 +137,8 @@ TABLE(warmup, policy_doc, VALUE(policy_doc, warmup.first, "first", u32, DEFAULT(
       VALUE(policy_doc, warmup.step_back, "step_back", bool, DEFAULT("true")),
       VALUE(policy_doc, warmup.sites, "sites", u32, DEFAULT("200"), RANGE(0, 1000)));
 
+static const char *const tenant_reports[] = { "off", "daily", "weekly", NULL };
+
 static const struct schema_field policy_fields[] = {
     LIST(policy_doc, limits, "limits", .map = &limit_map, COUNT(0, POLICY_LIMITS_MAX)),
     GROUP("classes", classes_map),
@@ -154,6 +156,7 @@ static const struct schema_field policy_fields[] = {
     GROUP("warmup", warmup_map),
     GROUP("reputation", reputation_map),
     GROUP("dnsbl", dnsbl_map),
+    VALUE(policy_doc, tenant_reports, "tenant_reports", enum, .names = tenant_reports, DEFAULT("off")),
     VALUE(policy_doc, hook, "hook", path),
     LIST(policy_doc, sender_rules, "sender_rules", .map = &policy_sender_rule_map, COUNT(0, SENDER_RULES_MAX)),
     VALUE(policy_doc, sender_credit, "sender_credit", u32, DEFAULT("10"), RANGE(1, 1000)),

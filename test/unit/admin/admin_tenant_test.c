@@ -149,6 +149,7 @@ static const struct {
     { "/v1/accounts/show", "/v1/accounts/show?name=anna@own.example", "own.example" },
     { "/v1/frozen", "/v1/frozen", "anna@own.example" },
     { "/v1/tenants", "/v1/tenants", "own.example" },
+    { "/v1/tenants/report", "/v1/tenants/report", "anna@own.example" },
     { "/v1/limits", "/v1/limits?account=anna@own.example", "own.example" },
     { "/v1/limits", "/v1/limits?tenant=own.example", "own.example" },
     { "/v1/senders/bounces", "/v1/senders/bounces?account=anna@own.example", "anna@own.example" },
@@ -221,8 +222,9 @@ static void test_what_is_others_does_not_exist(void **state)
     }
     expect_alike("/v1/queue/messages/", "0000000000BB2", "0000000000ZZ9");
     static const char *const named[] = {
-        "/v1/limits?tenant=%s", "/v1/queue?tenant=%s",       "/v1/track?id=0000000000BB2&tenant=%s",
-        "/v1/events?tenant=%s", "/v1/suppression?tenant=%s", "/v1/domains?tenant=%s"
+        "/v1/limits?tenant=%s",        "/v1/queue?tenant=%s",       "/v1/track?id=0000000000BB2&tenant=%s",
+        "/v1/events?tenant=%s",        "/v1/suppression?tenant=%s", "/v1/domains?tenant=%s",
+        "/v1/tenants/report?tenant=%s"
     };
     for (size_t i = 0; i < sizeof named / sizeof named[0]; i++) {
         char target[128];
