@@ -15,7 +15,7 @@ struct day {
     struct ip_addr addr;
     uint32_t site;
     uint64_t plan, until_ms;
-    uint32_t sent, most; /* most 0: not known; UINT32_MAX: any number */
+    uint32_t sent, most; /* UINT32_MAX: any number */
 };
 struct process {
     uint32_t server, counted[KINDS];
@@ -130,54 +130,75 @@ static uint32_t volume(const struct directory_warmup_settings *set, uint32_t ste
     return (uint32_t)n;
 }
 
-static struct day *day_of(const struct conn *c)
+/* NULL: nobody had any of that day. */
+static struct day *day_find(const struct day *key)
 {
-    uint32_t site = site_of(c);
     for (uint32_t i = ndays; i-- > 0;) {
         struct day *d = &days[i];
-        if (d->plan == c->token.plan && d->until_ms == c->token.until_ms && d->site == site &&
-            ip_addr_eq(&d->addr, &c->source_addr))
+        if (d->plan == key->plan && d->until_ms == key->until_ms && d->site == key->site &&
+            ip_addr_eq(&d->addr, &key->addr))
             return d;
     }
-    ensure(ndays < DAYS_MAX);
-    days[ndays] = (struct day){
-        .addr = c->source_addr, .site = site, .plan = c->token.plan, .until_ms = c->token.until_ms
-    };
-    return &days[ndays++];
+    return NULL;
 }
 
 struct reading {
-    struct day *day;
+    struct ip_addr addr;
     const struct directory_warming *w;
 };
 
 static int site_cb(void *arg, const struct directory_warming_site *s)
 {
-    struct reading *r = arg;
-    bool same = span_eq(s->site, span_str(address_sites[r->day->site])) && s->until_ms == r->day->until_ms;
-    if (same)
-        r->day->most = volume(&r->w->set, s->step);
-    return same;
+    const struct reading *r = arg;
+    struct day key = { .addr = r->addr, .plan = r->w->plan, .until_ms = s->until_ms };
+    while (key.site < ADDRESS_SITES && !span_eq(s->site, span_str(address_sites[key.site])))
+        key.site++;
+    if (key.site == ADDRESS_SITES)
+        return 0;
+    struct day *d = day_find(&key);
+    if (d == NULL) {
+        ensure(ndays < DAYS_MAX);
+        d = &days[ndays++];
+        *d = key;
+    }
+    uint32_t most = volume(&r->w->set, s->step);
+    d->most = most > d->most ? most : d->most;
+    return 0;
 }
 
-static void check_day(const struct sim_server *s, const struct machine *m, const struct conn *c)
+/* Messages of some day were handed out. An operator may change a plan that runs: of each of its days there are as many as
+ * it had at most when some were. */
+static void reserved(const struct machine *m)
 {
-    struct directory_warming w;
+    for (uint32_t i = 0; i < ADDRESS_N; i++) {
+        struct directory_warming w;
+        struct reading r = { .w = &w };
+        struct span address = span_str(address_names[i]);
+        if (!directory_warming_find(m, address, &w))
+            continue;
+        ensure(ip_addr_parse(address, &r.addr) == 0);
+        (void)directory_warming_site_each(m, address, site_cb, &r);
+    }
+}
+
+static void check_day(const struct conn *c)
+{
     char text[IP_TEXT_MAX];
-    struct span address = span_str(ip_addr_format(&c->source_addr, text));
-    bool warms = directory_warming_find(m, address, &w);
-    struct day *d = day_of(c);
-    if (d->most == 0 && warms && w.plan == d->plan)
-        (void)directory_warming_site_each(m, address, site_cb, &(struct reading){ d, &w });
+    const struct day key = {
+        .addr = c->source_addr, .site = site_of(c), .plan = c->token.plan, .until_ms = c->token.until_ms
+    };
+    struct day *d = day_find(&key);
+    (void)ip_addr_format(&c->source_addr, text);
+    if (d == NULL) {
+        check_fault("a message of a day that nobody was given leaves from %s", text);
+        return;
+    }
     d->sent++;
-    if (d->most == 0 || d->most == UINT32_MAX)
+    if (d->most == UINT32_MAX)
         return;
     check_sums.days += d->sent == d->most;
     if (d->sent > d->most)
         check_fault("message %u of a day of %u leaves from %s", d->sent, d->most, text);
-    if (machine_now_ms(m) >= d->until_ms && !stood[s->i])
-        check_fault("node %u sends from %s what is of a day that ended %llu ms ago", s->i + 1, text,
-                    (unsigned long long)(machine_now_ms(m) - d->until_ms));
 }
 
 /* A worker that acts on the newest state keeps to the plan. */
@@ -204,7 +225,7 @@ void address_check_sends(const struct sim_server *s, const struct conn *c, bool 
     check_sums.sent++;
     check_planned(s, c);
     if (c->warming)
-        check_day(s, m, c);
+        check_day(c);
 }
 
 /* ---- records --------------------------------------------------------------------------------------------
@@ -253,6 +274,8 @@ void address_check_applied(const struct sim_server *s)
     for (uint32_t i = 0; i < s->effects.n; i++) {
         const struct machine_effect *e = &s->effects.items[i];
         bool report = e->command == COMMAND_RECORD_REPORT || e->command == COMMAND_SENDER_LOOK;
+        if (e->is_result && e->command == COMMAND_WARMUP_RESERVE && e->result.err == 0)
+            reserved(s->m);
         if (!e->is_result || !report || e->result.err != 0)
             continue;
         check_sums.reports++;

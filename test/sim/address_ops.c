@@ -199,13 +199,6 @@ static bool draw(const struct machine *m, struct command *cmd)
     return true;
 }
 
-/* A plan that runs is not changed: what of a day was handed out before would be more than it has now. */
-static bool changes_plan(const struct machine *m, const struct command *cmd)
-{
-    struct directory_warming w;
-    return cmd->type == COMMAND_WARMUP_START && directory_warming_find(m, cmd->warmup_start.address, &w);
-}
-
 void address_operate(void)
 {
     struct sim_server *s = &sim.servers[op.server];
@@ -219,7 +212,7 @@ void address_operate(void)
     struct command cmd = { .type = 0 };
     const struct machine *m = check_newest();
     s = server_at((uint32_t)sim_random(sim.n));
-    if (m != NULL && server_up(s) && !s->removed && draw(m, &cmd) && !changes_plan(m, &cmd))
+    if (m != NULL && server_up(s) && !s->removed && draw(m, &cmd))
         submit(s, &cmd);
 }
 
