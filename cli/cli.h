@@ -205,7 +205,7 @@ int cmd_freeze(struct cli *c), cmd_thaw(struct cli *c), cmd_frozen(struct cli *c
     cmd_dkim_remove(struct cli *c), cmd_dkim_rekey(struct cli *c),
     cmd_secret_list(struct cli *c), cmd_secret_new(struct cli *c), cmd_secret_import(struct cli *c),
     cmd_secret_remove(struct cli *c), cmd_suppression_list(struct cli *c), cmd_suppression_add(struct cli *c),
-    cmd_suppression_remove(struct cli *c), cmd_sender_show(struct cli *c), cmd_sender_bounces(struct cli *c), cmd_sender_pin(struct cli *c), cmd_sender_top(struct cli *c),
+    cmd_suppression_remove(struct cli *c), cmd_sender_show(struct cli *c), cmd_sender_bounces(struct cli *c), cmd_sender_pin(struct cli *c), cmd_sender_lift(struct cli *c), cmd_sender_top(struct cli *c),
     cmd_limit_show(struct cli *c), cmd_limit_set(struct cli *c), cmd_limit_clear(struct cli *c);
 int cmd_cluster_init(struct cli *c), cmd_cluster_status(struct cli *c), cmd_node_token(struct cli *c),
     cmd_node_join(struct cli *c), cmd_node_list(struct cli *c), cmd_node_drain(struct cli *c),

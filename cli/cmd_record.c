@@ -1,4 +1,5 @@
-/* Commands about what became of senders' mail, on all nodes together: sender show, bounces, pin, top. */
+/* Commands about what became of senders' mail, on all nodes together: sender show, bounces, pin, lift, top. */
+#include "base/text.h"
 #include "cli/client.h"
 
 #include <inttypes.h>
@@ -109,8 +110,9 @@ static void put_rules(const json_t *rules)
     json_array_foreach(rules, i, r)
     {
         bool met = json_is_true(json_object_get(r, "met"));
-        printf("\nrule %s: %s%s%s\n", cli_str(r, "name"), json_is_true(json_object_get(r, "dry_run")) ? "would " : "",
-               cli_str(r, "then"), met ? ", and it is met" : "");
+        const char *pool = cli_str(r, "pool");
+        printf("\nrule %s: %s%s%s%s%s\n", cli_str(r, "name"), json_is_true(json_object_get(r, "dry_run")) ? "would " : "",
+               cli_str(r, "then"), pool[0] != '\0' ? " " : "", pool, met ? ", and it is met" : "");
         json_array_foreach(json_object_get(r, "when"), k, t)
         {
             printf("  %s %s in %s: %" PRId64 " of more than %" PRId64 "\n",
@@ -118,6 +120,38 @@ static void put_rules(const json_t *rules)
                    cli_int(t, "value"), cli_int(t, "more_than"));
         }
     }
+}
+
+/* What rules do to him now, and did a while ago. */
+static void put_measures(const json_t *measures)
+{
+    size_t i;
+    json_t *r;
+    json_array_foreach(measures, i, r)
+    {
+        char since[64], left[64] = "", wait[32];
+        const char *pool = cli_str(r, "pool");
+        bool now = json_is_true(json_object_get(r, "in_force"));
+        cli_time(json_object_get(r, "since_ms"), since, sizeof since);
+        if (now && json_object_get(r, "left_ms") != NULL) {
+            text_format_duration(cli_int(r, "left_ms"), wait, sizeof wait);
+            snprintf(left, sizeof left, " for another %s", wait);
+        }
+        printf("\n%s by rule %s%s%s: %s%s%s\n  %s\n",
+               strcmp(cli_str(r, "action"), "slow") == 0 ? "slowed" : "sent from another pool", cli_str(r, "rule"),
+               pool[0] != '\0' ? ", " : "", pool, now ? "since " : "it has ended; it began ", since,
+               !now ? "" : left[0] != '\0' ? left : ", until `turnpike sender lift`", cli_str(r, "evidence"));
+    }
+}
+
+int cmd_sender_lift(struct cli *c)
+{
+    const char *rule = cli_opt(c, "rule");
+    json_t *body = json_object();
+    json_object_set_new(body, "account", json_string(c->args[0]));
+    if (rule != NULL)
+        json_object_set_new(body, "rule", json_string(rule));
+    return cli_post(c, "/v1/senders/lift", body, "rules do nothing to %s's mail any more", c->args[0]);
 }
 
 int cmd_sender_show(struct cli *c)
@@ -134,6 +168,7 @@ int cmd_sender_show(struct cli *c)
             put_seen(c, j);
         else
             cli_note("nothing was seen of %s lately", c->args[0]);
+        put_measures(json_object_get(j, "measures"));
         put_rules(json_object_get(j, "rules"));
     }
     json_decref(j);

@@ -202,6 +202,9 @@ const struct cli_command cli_commands[] = {
     { "sender pin", "ACCOUNT TIER", 2, 2, NULL, cli_sender_pin_options, "say what a sender's standing is",
       "TIER is good, neutral or poor; auto ends it, and the policy (reputation) judges again.",
       "  turnpike sender pin news@example.com good --reason 'list was cleaned'\n", cmd_sender_pin },
+    { "sender lift", "ACCOUNT", 1, 1, NULL, cli_sender_lift_options, "end what rules do to a sender's mail",
+      "Ends that it is slowed, or leaves from another pool. Frozen senders: `turnpike thaw`.",
+      "  turnpike sender lift anna@example.com\n", cmd_sender_lift },
     { "sender top", "", 0, 0, NULL, cli_sender_top_options, "show the senders with the most bounces", NULL,
       "  turnpike sender top --by complaints --window 7d\n", cmd_sender_top },
 

@@ -283,6 +283,9 @@ const struct cli_option cli_suppression_remove_options[] = {
 const struct cli_option cli_sender_pin_options[] = {
     { "reason", "TEXT", NULL, "a remark, for the audit trail" }, END
 };
+const struct cli_option cli_sender_lift_options[] = {
+    { "rule", "NAME", NULL, "what this rule does (default: all)" }, END
+};
 const struct cli_option cli_sender_top_options[] = {
     { "by", "WHAT", "bounces|complaints|deferred|delivered", "the most of these first" },
     { "window", "WINDOW", "1h|24h|7d", "counted within (default 24h)" },

@@ -6,6 +6,7 @@
 #include "base/ensure.h"
 #include "base/err.h"
 #include "consensus/record.h"
+#include "consensus/sender_rule.h"
 
 #include <stddef.h>
 
@@ -41,6 +42,7 @@ struct field {
 static const struct field origin_fields[] = { U64(origin.session), U64(origin.seq), U64(origin.lowest), END };
 
 #define NAMED FIELDS(BY(name), NAME(name.name))
+#define GRANTED FIELDS(NAME(grant.account), NAME_OR_NONE(grant.tenant), CLASS(grant.class), U32(grant.need), U32(grant.want))
 #define TRANSFER_ID FIELDS(RAW(transfer_end.id))
 
 static const struct {
@@ -56,8 +58,7 @@ static const struct {
                                  FIELDS(U64(session_expire.session), U64(session_expire.number)) },
     [COMMAND_SESSION_CLOSE] = { "session-close", (const struct field[]){ END } },
     [COMMAND_CANCEL] = { "cancel", FIELDS(U64(cancel.seq)) },
-    [COMMAND_GRANT] = { "grant", FIELDS(NAME(grant.account), NAME_OR_NONE(grant.tenant), CLASS(grant.class),
-                                        U32(grant.need), U32(grant.want)) },
+    [COMMAND_GRANT] = { "grant", GRANTED },
     [COMMAND_RETURN] = { "return", FIELDS({ KIND_RETURN, 0, AT(ret), COMMAND_RETURN_MAX }) },
     [COMMAND_LIMITS_REOPEN] = { "limits-reopen", FIELDS(BY(limits_reopen)) },
     [COMMAND_FREEZE] = { "freeze", FIELDS(BY(freeze), SCOPE(freeze.scope), NAME(freeze.name),
@@ -227,6 +228,10 @@ static const struct {
                                                 BOOL(login_set.open)) },
     [COMMAND_LOGIN_END] = { "login-end", FIELDS(BY(login_end), RAW(login_end.id), NAME(login_end.name),
                                                 BOOL(login_end.all)) },
+    [COMMAND_GRANT_STREAM] = { "grant-stream", GRANTED },
+    [COMMAND_SENDER_LIFT] = { "sender-lift", FIELDS(BY(sender_lift), NAME(sender_lift.account),
+                                                    SPAN(sender_lift.rule, 0, SENDER_RULE_NAME - 1),
+                                                    U64(sender_lift.entry)) },
 };
 
 static const struct field *fields_of(uint8_t type)

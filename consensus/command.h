@@ -25,10 +25,11 @@
 #define COMMAND_SENDERS_MAX 16384      /* of an account: bytes */
 #define COMMAND_PEM_MAX 16384          /* a certificate, a key: bytes */
 #define COMMAND_CLASSES 3              /* person, device, bulk: as enum account_class */
+#define COMMAND_STREAM 0x80            /* beside a class: it is the mail's, whatever its account's is */
 /* The largest entry: as many commands as fit below COMMAND_ENTRY_BYTES and a large one. */
 #define COMMAND_ENTRY_BYTES_MAX (COMMAND_ENTRY_BYTES + COMMAND_BYTES_MAX + 32u)
 
-/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records; 5: domains that were proven, floating addresses that nobody has had yet, looks at senders, tenants' contacts and notices to them; 6: tenants' tokens, operators and their logins. An entry names the lowest level that can read it, so that older nodes can follow until the
+/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records; 5: domains that were proven, floating addresses that nobody has had yet, looks at senders, tenants' contacts and notices to them; 6: tenants' tokens, operators and their logins, tenants' tokens, streams of mail, senders who are slowed or sent from another pool. An entry names the lowest level that can read it, so that older nodes can follow until the
  * level is raised (COMMAND_FEATURE_RAISE). */
 #define COMMAND_FEATURES 6        /* highest that this build can do */
 #define COMMAND_FEATURES_NEEDED 1 /* by what it writes, but for commands of a higher command_type_level */
@@ -115,6 +116,9 @@ enum command_type {
     COMMAND_OPERATOR_REMOVE = 191,
     COMMAND_LOGIN_SET = 192, /* a new one, or one that is used goes on */
     COMMAND_LOGIN_END = 193,
+    /* senders whose mail is not as their account's */
+    COMMAND_GRANT_STREAM = 170, /* as GRANT, by limits for this class, whatever the account's is */
+    COMMAND_SENDER_LIFT = 171,  /* what a rule did to a sender ends: slowed, or sent from another pool */
 };
 
 /* Who asks. A machine answers the same (session, seq) once: a repeat gets the first answer again, as long as
@@ -505,6 +509,13 @@ struct command_record_forget {
     struct span account;
     uint64_t entry; /* its version: a later one stays */
 };
+struct command_sender_lift {
+    struct command_by by;
+    struct span account;
+    struct span rule; /* empty: any (an operator) */
+    uint64_t entry;   /* its id: a later one stays, and so does one whose time has not come. 0: whatever there is (an
+                         operator) */
+};
 enum command_tier { COMMAND_TIER_NEUTRAL, COMMAND_TIER_GOOD, COMMAND_TIER_POOR };
 #define COMMAND_STANDING_REASON_MAX 160
 struct command_standing_set {
@@ -596,6 +607,7 @@ struct command {
         struct command_warmup_report warmup_report;
         struct command_record_report record_report;
         struct command_sender_look sender_look;
+        struct command_sender_lift sender_lift;
         struct command_record_forget record_forget; /* also of STANDING_FORGET */
         struct command_standing_set standing_set;
         struct command_operator_set operator_set;

@@ -13,7 +13,7 @@ const struct store_type *const directory_types[] = {
     &directory_floating_type, &directory_lodging_type,
     &directory_warming_type,  &directory_warming_site_type,
     &directory_record_type,   &directory_reporter_type, &directory_standing_type,
-    &directory_sender_type,
+    &directory_sender_type,   &directory_measure_type,
     &directory_contact_type,  &directory_notice_type, &directory_access_type,
     &directory_operator_type, &directory_login_type,
 };
@@ -44,6 +44,7 @@ static const struct {
     { offsetof(struct directory, accesses), &directory_access_type },
     { offsetof(struct directory, operators), &directory_operator_type },
     { offsetof(struct directory, logins), &directory_login_type },
+    { offsetof(struct directory, measures), &directory_measure_type },
 };
 #define NINDEXES (sizeof indexes / sizeof indexes[0])
 
@@ -61,6 +62,7 @@ struct directory *directory_new(struct machine *m)
         directory_index_init(index_at(d, i), indexes[i].type);
     directory_suppressed_init(d);
     directory_records_init(d);
+    heap_init(&d->measure_ends);
     policy_default(&d->builtin);
     /* Until a policy says otherwise these are the machine's own. */
     if (m->config.session_ttl_ms != 0)
@@ -76,6 +78,7 @@ void directory_free(struct directory *d)
         directory_index_fini(index_at(d, i));
     directory_suppressed_fini(d);
     directory_records_fini(d);
+    heap_fini(&d->measure_ends);
     free(d);
 }
 
@@ -104,6 +107,8 @@ int directory_restored(struct machine *m)
     int err = directory_suppressed_restored(m);
     if (err == 0)
         err = directory_warmup_restored(m);
+    if (err == 0)
+        err = directory_measures_restored(m);
     return err != 0 ? err : directory_records_restored(m);
 }
 
@@ -163,6 +168,7 @@ static directory_command_fn *const commands[] = {
     [COMMAND_OPERATOR_REMOVE] = directory_operator_remove,
     [COMMAND_LOGIN_SET] = directory_login_set,
     [COMMAND_LOGIN_END] = directory_login_end,
+    [COMMAND_SENDER_LIFT] = directory_sender_lift,
 };
 
 int directory_apply(struct machine *m, const struct machine_at *at, const struct command *cmd,
@@ -182,12 +188,14 @@ int directory_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t 
         err = directory_floating_due(m, now_ms, out, n);
     if (err == 0)
         err = directory_suppressed_due(m, now_ms, out, n);
+    if (err == 0)
+        err = directory_measures_due(m, now_ms, out, n);
     return err != 0 ? err : directory_records_due(m, now_ms, out, n);
 }
 
 void directory_totals(const struct machine *m, struct machine_totals *out)
 {
-    enum { SMALL = 400, SENDER = 1600 }; /* about what any other record takes */
+    enum { SMALL = 400, SENDER = 1600, MEASURE = 1000 }; /* about what any other record takes */
     const struct directory *d = m->directory;
     out->accounts = d->accounts.len;
     out->tenants = d->tenants.len;
@@ -206,5 +214,6 @@ void directory_totals(const struct machine *m, struct machine_totals *out)
                   SMALL * (d->tenants.len + d->overrides.len + d->pools.len + d->assignments.len +
                            d->ips.len + d->members.len + d->tokens.len + d->transfers.len +
                            d->warming.len + d->warming_sites.len + d->standings.len + d->proofs.len +
-                           d->notices.len + d->accesses.len + d->operators.len + d->logins.len);
+                           d->notices.len + d->accesses.len + d->operators.len + d->logins.len) +
+                  MEASURE * d->measures.len;
 }

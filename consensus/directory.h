@@ -316,6 +316,23 @@ struct directory_sender {
 bool directory_sender_known(const struct machine *m, struct span account); /* it has sent, not too long ago */
 bool directory_sender_find(const struct machine *m, struct span account, struct directory_sender *out);
 
+/* What a rule does to a sender, or did a while ago: directory_measure.c. */
+#define DIRECTORY_EVIDENCE_MAX 400
+struct directory_measure {
+    struct span account, rule, pool, evidence;
+    uint8_t action; /* enum sender_action: SLOW or POOL */
+    bool in_force;
+    uint64_t since_ms, until_ms; /* cluster time; until 0: until an operator lifts it */
+    int64_t wall_ms;             /* when it began, by a wall clock */
+    uint32_t times;              /* so often, of late */
+    uint64_t id;
+};
+typedef int directory_measure_fn(void *arg, const struct directory_measure *v);
+/* Of one sender, or (empty) of all, in order of name. */
+int directory_measure_each(const struct machine *m, struct span account, directory_measure_fn *fn, void *arg);
+/* This rule slows him. */
+bool directory_slowed(const struct machine *m, struct span account, struct span rule);
+
 /* A sender's standing; who has none is neutral. */
 struct directory_standing {
     struct span account;

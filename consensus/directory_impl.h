@@ -34,6 +34,7 @@
 #define DIRECTORY_OPERATORS_MAX 1000
 #define DIRECTORY_LOGINS_MAX 1024
 #define DIRECTORY_LOGINS_EACH 16 /* of one operator */
+#define DIRECTORY_MEASURES_MAX 50000
 #define DIRECTORY_UPLOADS_MAX 8
 #define DIRECTORY_UPLOAD_BYTES (5u << 20)
 #define DIRECTORY_UPLOAD_STALE_MS 300000 /* since its last chunk */
@@ -45,13 +46,14 @@
 struct directory {
     struct directory_index accounts, tenants, overrides, chunks, pools, assignments, ips, members, tokens, sealed,
         transfers, suppressed, warming, warming_sites, records, standings, proofs, notices, accesses, operators,
-        logins;
+        logins, measures;
     uint64_t sealed_bytes; /* memory, about */
     struct map suppressed_tenants; /* how many each tenant has */
     struct heap suppressed_ends;
     uint64_t suppressed_bytes; /* memory, about */
     struct heap record_ends;
     uint64_t record_bytes; /* memory, about */
+    struct heap measure_ends;
     uint64_t unsure;           /* addresses whose node has not said that it knows that they float */
     struct policy_compiled builtin;
     struct directory_cluster_rec *cluster;             /* NULL: not founded */
@@ -72,7 +74,7 @@ extern const struct store_type directory_account_type, directory_tenant_type, di
     directory_warming_type, directory_warming_site_type, directory_record_type, directory_reporter_type,
     directory_floating_type, directory_lodging_type, directory_standing_type, directory_proof_type, directory_sender_type,
     directory_contact_type, directory_notice_type, directory_access_type,
-    directory_operator_type, directory_login_type;
+    directory_operator_type, directory_login_type, directory_measure_type;
 
 /* ---- records (directory_rec.c) ------------------------------------------------------------------------- */
 
@@ -199,6 +201,14 @@ int directory_record_add(struct machine *m, const struct machine_at *at, const s
                          bool *no_room);
 /* Of a node's process. ERR_EXISTS: this report was counted already. */
 int directory_record_number(struct machine *m, uint64_t node, const uint8_t process[16], uint64_t number);
+int directory_measures_restored(struct machine *m);
+int directory_measures_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t *n);
+/* A rule that slows or re-pools is met. *begins: it was not in force, nor for the same mail a while ago. -ENOMEM */
+int directory_measure(struct machine *m, const struct machine_at *at, struct span account,
+                      const struct sender_rule *rule, const char *evidence, int64_t wall_ms, bool *begins);
+#define DIRECTORY_MEASURE_WORDS 128
+/* "to 20 in 10m", "to pool risky" */
+void directory_measure_words(const struct sender_rule *rule, char out[DIRECTORY_MEASURE_WORDS]);
 void directory_sender_drop(struct machine *m, struct span account);
 void directory_reporter_drop(struct machine *m, uint64_t node);
 void directory_sealed_restored(struct machine *m);
@@ -229,6 +239,6 @@ directory_command_fn directory_sealing_key, directory_sealed_set, directory_seal
     directory_warmup_start, directory_warmup_stop, directory_warmup_step, directory_warmup_reserve,
     directory_warmup_report, directory_record_report, directory_record_forget, directory_pool_floating,
     directory_ip_float, directory_ip_hook, directory_standing_set, directory_standing_forget,
-    directory_domain_ask, directory_domain_result, directory_domain_forget, directory_sender_look;
+    directory_sender_lift, directory_domain_ask, directory_domain_result, directory_domain_forget, directory_sender_look;
 
 #endif

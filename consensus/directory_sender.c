@@ -457,6 +457,31 @@ static int speak(struct machine *m, const struct machine_at *at, struct sender *
     return directory_audit(m, at, &by, "warn of account %.*s: %s", S(name_of(s)), evidence);
 }
 
+/* Slowed, or re-pooled; further rules may do more. */
+static int measure(struct machine *m, const struct machine_at *at, struct sender *s,
+                   const struct sender_rule *rule, const char *evidence, int64_t wall_ms,
+                   struct machine_result *r)
+{
+    char who[8 + SENDER_RULE_NAME], what[DIRECTORY_MEASURE_WORDS];
+    bool begins;
+    directory_measure_words(rule, what);
+    if (rule->action == SENDER_POOL && !directory_pool_exists(m, span_str(rule->pool))) {
+        if (s->fired == NULL && (s->fired = calloc(FIRED_MAX, sizeof *s->fired)) == NULL)
+            return -ENOMEM;
+        if (said(s, at->now_ms, rule))
+            return 0;
+        snprintf(who, sizeof who, "rule %s", rule->name);
+        struct command_by by = { .who = span_str(who), .wall_ms = wall_ms };
+        return directory_audit(m, at, &by, "pool of account %.*s is not possible: there is no pool %s",
+                               S(name_of(s)), rule->pool);
+    }
+    int err = directory_measure(m, at, name_of(s), rule, evidence, wall_ms, &begins);
+    if (err == 0 && begins)
+        say(r, "rule %s: %s of %.*s %s: %s", rule->name, sender_action_names[rule->action],
+            (int)(s->nname < 100 ? s->nname : 100), s->name, what, evidence);
+    return err;
+}
+
 static uint32_t blocks_within(const struct sender *s, uint64_t now_ms, uint64_t within_ms)
 {
     uint32_t n = 0;
@@ -520,7 +545,9 @@ static int judge(struct machine *m, const struct machine_at *at, struct sender *
         sender_rule_evidence(rule, &v, evidence, sizeof evidence);
         if (sender_rule_blocks(rule, s->class))
             return block(m, at, s, rule, &v, evidence, wall_ms, r);
-        int err = speak(m, at, s, rule, evidence, wall_ms, r);
+        int err = sender_rule_measures(rule, s->class)
+                      ? measure(m, at, s, rule, evidence, wall_ms, r)
+                      : speak(m, at, s, rule, evidence, wall_ms, r);
         if (err != 0)
             return err;
     }

@@ -191,6 +191,7 @@ static int apply_by_type(struct machine *m, const struct machine_at *at, const s
     case COMMAND_CANCEL:
         return session_apply(m, at, cmd, r);
     case COMMAND_GRANT:
+    case COMMAND_GRANT_STREAM:
     case COMMAND_RETURN:
         return quota_apply(m, at, session_node(m, cmd->origin.session), cmd, r);
     case COMMAND_LIMITS_REOPEN:

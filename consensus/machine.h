@@ -183,7 +183,7 @@ struct machine_usage {
 typedef int machine_usage_fn(void *arg, const struct machine_usage *u);
 /* Some limit's window still counts as full since a new epoch began (LIMITS_REOPEN ends that). */
 bool machine_windows_full(const struct machine *m);
-/* The chain of an account (tenant and class as in struct command_grant), or of a tenant alone. */
+/* The chain of an account (tenant and class as in struct command_grant; the class with COMMAND_STREAM: the mail's), or of a tenant alone. */
 int machine_usage_each(const struct machine *m, struct span account, struct span tenant, uint8_t class,
                        machine_usage_fn *fn, void *arg);
 

@@ -6,6 +6,8 @@
 
 #define FORMAT 1
 #define FORMAT_SENDERS 2 /* with rules about senders behind it */
+#define FORMAT_WIDE 3    /* with what feature level 6 brought: those rules are longer, and a level is behind them */
+#define LEVEL_WIDE 6
 #define HOUR_MS 3600000ull
 #define ALL_CLASSES ((1u << POLICY_CLASSES) - 1)
 
@@ -29,8 +31,39 @@ static bool name_ok(const char name[POLICY_LIMIT_NAME])
 static bool limit_ok(const struct policy_limit *l)
 {
     return name_ok(l->name) && (l->scope == COMMAND_SCOPE_ACCOUNT || l->scope == COMMAND_SCOPE_TENANT) &&
-           l->classes != 0 && (l->classes & ~ALL_CLASSES) == 0 && l->count <= POLICY_COUNT_MAX &&
+           (l->classes & ~ALL_CLASSES) == 0 && l->count <= POLICY_COUNT_MAX &&
            l->window_ms >= POLICY_WINDOW_MIN_MS && l->window_ms <= POLICY_WINDOW_MAX_MS;
+}
+
+const struct sender_rule *policy_slow_rule(const struct policy_compiled *p, const struct policy_limit *l)
+{
+    char name[SENDER_LIMIT_NAME];
+    for (uint32_t i = 0; l->classes == 0 && i < p->nsender_rules; i++) {
+        const struct sender_rule *r = &p->sender_rules[i];
+        sender_rule_limit(r, name);
+        if (r->action == SENDER_SLOW && strcmp(name, l->name) == 0)
+            return r;
+    }
+    return NULL;
+}
+
+/* Each rule that slows has one limit, which says what the rule does, and no other is of nobody. Names are unique. */
+static bool slow_limits_ok(const struct policy_compiled *p)
+{
+    uint32_t rules = 0, limits = 0;
+    for (uint32_t i = 0; i < p->nsender_rules; i++)
+        rules += p->sender_rules[i].action == SENDER_SLOW;
+    for (uint32_t i = 0; i < p->nlimits; i++) {
+        const struct policy_limit *l = &p->limits[i];
+        const struct sender_rule *r = policy_slow_rule(p, l);
+        if (l->classes != 0)
+            continue;
+        if (r == NULL || l->scope != COMMAND_SCOPE_ACCOUNT || l->count != r->slow_count ||
+            l->window_ms != r->slow_ms)
+            return false;
+        limits++;
+    }
+    return rules == limits;
 }
 
 static bool limits_ok(const struct policy_compiled *p)
@@ -71,19 +104,25 @@ static bool policy_ok(const struct policy_compiled *p)
     return duration_ok(p->session_ttl_ms, POLICY_TTL_MIN_MS, POLICY_TTL_MAX_MS) &&
            duration_ok(p->session_margin_ms, POLICY_MARGIN_MIN_MS, POLICY_MARGIN_MAX_MS) &&
            (p->voters == 0 || p->voters == 1 || p->voters == 3 || p->voters == 5) &&
-           p->freeze_mode <= COMMAND_FREEZE_AUTO && limits_ok(p) && sender_rules_ok(p);
+           p->freeze_mode <= COMMAND_FREEZE_AUTO && limits_ok(p) && sender_rules_ok(p) &&
+           slow_limits_ok(p) && (p->level == 0 || p->level >= LEVEL_WIDE);
 }
 
 uint32_t policy_level(const struct policy_compiled *p)
 {
-    return p->nsender_rules > 0 ? 5 : 1;
+    uint32_t level = p->nsender_rules > 0 ? 5 : 1;
+    for (uint32_t i = 0; i < p->nsender_rules; i++)
+        if (p->sender_rules[i].action > SENDER_FREEZE)
+            level = LEVEL_WIDE;
+    return p->level > level ? p->level : level;
 }
 
 int policy_encode(const struct policy_compiled *p, struct buf *out)
 {
     if (!policy_ok(p))
         return ERR_BAD;
-    (void)buf_put_u8(out, p->nsender_rules > 0 ? FORMAT_SENDERS : FORMAT);
+    bool wide = policy_level(p) >= LEVEL_WIDE;
+    (void)buf_put_u8(out, wide ? FORMAT_WIDE : p->nsender_rules > 0 ? FORMAT_SENDERS : FORMAT);
     (void)buf_put_u64(out, (uint64_t)p->session_ttl_ms);
     (void)buf_put_u64(out, (uint64_t)p->session_margin_ms);
     (void)buf_put_u32(out, p->voters);
@@ -100,10 +139,12 @@ int policy_encode(const struct policy_compiled *p, struct buf *out)
         (void)buf_put_u64(out, l->count);
         (void)buf_put_u64(out, l->window_ms);
     }
-    if (p->nsender_rules > 0)
+    if (p->nsender_rules > 0 || wide)
         (void)buf_put_u32(out, p->nsender_rules);
     for (uint32_t i = 0; i < p->nsender_rules; i++)
-        sender_rule_put(out, &p->sender_rules[i]);
+        sender_rule_put(out, &p->sender_rules[i], wide);
+    if (wide)
+        (void)buf_put_u8(out, p->level);
     return buf_err(out);
 }
 
@@ -134,17 +175,22 @@ int policy_decode(struct cursor *c, struct policy_compiled *out)
     out->nlimits = cursor_u32(c);
     if (cursor_err(c))
         return ERR_TORN;
-    if (format < FORMAT || format > FORMAT_SENDERS || hold > 1 || out->nlimits > POLICY_LIMITS_MAX)
+    if (format < FORMAT || format > FORMAT_WIDE || hold > 1 || out->nlimits > POLICY_LIMITS_MAX)
         return ERR_CORRUPT;
     for (uint32_t i = 0; i < out->nlimits; i++)
         get_limit(c, &out->limits[i]);
-    if (format == FORMAT_SENDERS && ((out->nsender_rules = cursor_u32(c)) == 0 || out->nsender_rules > SENDER_RULES_MAX))
+    uint32_t n = format >= FORMAT_SENDERS ? cursor_u32(c) : 0;
+    if (n > SENDER_RULES_MAX || (format == FORMAT_SENDERS && n == 0))
         return cursor_err(c) ? ERR_TORN : ERR_CORRUPT;
-    for (uint32_t i = 0; i < out->nsender_rules; i++)
-        sender_rule_get(c, &out->sender_rules[i]);
+    out->nsender_rules = n;
+    for (uint32_t i = 0; i < n; i++)
+        sender_rule_get(c, &out->sender_rules[i], format == FORMAT_WIDE);
+    if (format == FORMAT_WIDE)
+        out->level = cursor_u8(c);
     if (cursor_err(c))
         return ERR_TORN;
-    return policy_ok(out) ? 0 : ERR_CORRUPT;
+    /* Only what policy_encode writes. */
+    return policy_ok(out) && (policy_level(out) >= LEVEL_WIDE) == (format == FORMAT_WIDE) ? 0 : ERR_CORRUPT;
 }
 
 void policy_default(struct policy_compiled *out)

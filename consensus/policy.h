@@ -26,7 +26,8 @@
 struct policy_limit {
     char name[POLICY_LIMIT_NAME]; /* unique; what replies and overrides call it */
     uint8_t scope;                /* enum command_scope */
-    uint8_t classes;              /* bits 1 << class: accounts that it is for; tenants: mail of such accounts counts */
+    uint8_t classes;              /* bits 1 << class: accounts that it is for; tenants: mail of such accounts counts.
+                                     0: of accounts that a rule slows, each such rule having one of its own */
     uint64_t count;
     uint64_t window_ms;
 };
@@ -40,6 +41,7 @@ struct policy_compiled {
     struct policy_limit limits[POLICY_LIMITS_MAX];
     uint32_t nsender_rules; /* from feature level 5 on */
     struct sender_rule sender_rules[SENDER_RULES_MAX];
+    uint8_t level; /* feature level that its document needs beyond that of what is here; 0: none */
 };
 /* The feature level that a cluster needs to understand it. */
 uint32_t policy_level(const struct policy_compiled *p);
@@ -49,6 +51,8 @@ int policy_encode(const struct policy_compiled *p, struct buf *out);
 /* ERR_TORN, ERR_CORRUPT: out of range, names twice, more than POLICY_CHAIN_MAX limits for one class. */
 int policy_decode(struct cursor *c, struct policy_compiled *out);
 
+/* The rule whose limit it is; NULL: none, it is one of the document's own. */
+const struct sender_rule *policy_slow_rule(const struct policy_compiled *p, const struct policy_limit *l);
 /* What holds until a policy was applied. */
 void policy_default(struct policy_compiled *out);
 

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define STREAM_FEATURE 6
+
 static uint64_t clamp(uint64_t v, uint64_t lo, uint64_t hi)
 {
     return v < lo ? lo : v > hi ? hi : v;
@@ -37,7 +39,8 @@ bool quota_sender_facts(const struct machine *m, struct span account, struct spa
     if (account.n == 0 || !directory_account_find(m, account, &a))
         return true;
     *tenant = a.tenant;
-    *class = a.class;
+    if ((*class & COMMAND_STREAM) == 0)
+        *class = a.class;
     return !a.disabled;
 }
 
@@ -51,16 +54,26 @@ static struct quota_chain_link link_make(const struct machine *m, const struct p
     return k;
 }
 
+static bool applies_to(const struct machine *m, const struct policy_compiled *p, const struct policy_limit *l,
+                       struct span account, uint8_t class)
+{
+    if (l->classes != 0)
+        return (l->classes >> class & 1) != 0;
+    const struct sender_rule *rule = policy_slow_rule(p, l);
+    return rule != NULL && directory_slowed(m, account, span_str(rule->name));
+}
+
 void quota_chain_make(const struct machine *m, struct span account, struct span tenant, uint8_t class,
                       struct quota_chain *out)
 {
     const struct policy_compiled *p = directory_policy_compiled(m);
     out->n = 0;
+    class &= (uint8_t)~COMMAND_STREAM;
     for (uint32_t i = 0; i < p->nlimits && i < POLICY_LIMITS_MAX; i++) {
         const struct policy_limit *l = &p->limits[i];
         struct span name = l->scope == COMMAND_SCOPE_TENANT ? tenant : account;
         /* Asked about a tenant alone, limits of any class are told. */
-        bool applies = account.n == 0 || (l->classes >> class & 1) != 0;
+        bool applies = account.n == 0 ? l->classes != 0 : applies_to(m, p, l, account, class);
         if (applies && name.n != 0)
             out->links[out->n++] = link_make(m, l, i, name);
     }
@@ -339,12 +352,12 @@ static bool may_send(struct machine *m, uint64_t node, const struct command_gran
 }
 
 static int on_grant(struct machine *m, const struct machine_at *at, uint64_t node,
-                    const struct command_grant *c, struct machine_result *r)
+                    const struct command_grant *c, bool stream, struct machine_result *r)
 {
     struct quotas *q = m->quotas;
     const struct policy_compiled *p = directory_policy_compiled(m);
     struct span tenant = c->tenant;
-    uint8_t class = c->class;
+    uint8_t class = c->class | (stream ? COMMAND_STREAM : 0);
     if (!may_send(m, node, c, &tenant, &class, r))
         return refused(m);
     uint32_t want = c->want > c->need ? c->want : c->need;
@@ -477,8 +490,12 @@ static int on_return(struct machine *m, uint64_t node, const struct command_retu
 int quota_apply(struct machine *m, const struct machine_at *at, uint64_t node, const struct command *cmd,
                 struct machine_result *r)
 {
-    if (cmd->type == COMMAND_GRANT)
-        return on_grant(m, at, node, &cmd->grant, r);
+    if (cmd->type == COMMAND_GRANT_STREAM && machine_features(m) < STREAM_FEATURE) {
+        machine_refuse(r, ERR_DENIED, "streams of mail need feature level %d", STREAM_FEATURE);
+        return refused(m);
+    }
+    if (cmd->type != COMMAND_RETURN)
+        return on_grant(m, at, node, &cmd->grant, cmd->type == COMMAND_GRANT_STREAM, r);
     return on_return(m, node, &cmd->ret, r);
 }
 

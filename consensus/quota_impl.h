@@ -170,8 +170,8 @@ struct quota_chain {
         bool overridden;
     } links[POLICY_LIMITS_MAX];
 };
-/* The account's own tenant and class, when it is known, are used instead of those given. false: it is
- * disabled. */
+/* The account's own tenant and class, when it is known, are used instead of those given; the class not when it is a
+ * stream's. false: it is disabled. */
 bool quota_sender_facts(const struct machine *m, struct span account, struct span *tenant, uint8_t *class);
 void quota_chain_make(const struct machine *m, struct span account, struct span tenant, uint8_t class,
                       struct quota_chain *out);

@@ -24,9 +24,11 @@ const char *const sender_fact_names[SENDER_FACTS + 1] = {
     [SENDER_FACTS] = NULL,
 };
 const char *const sender_window_names[SENDER_WINDOWS + 1] = { "1h", "24h", "7d", NULL };
-const char *const sender_action_names[SENDER_FREEZE + 1] = {
-    [SENDER_WARN] = "warn", [SENDER_HOLD] = "hold", [SENDER_FREEZE] = "freeze"
-};
+const char *const sender_action_names[SENDER_POOL + 1] = { [SENDER_WARN] = "warn",
+                                                           [SENDER_HOLD] = "hold",
+                                                           [SENDER_FREEZE] = "freeze",
+                                                           [SENDER_SLOW] = "slow",
+                                                           [SENDER_POOL] = "pool" };
 
 bool sender_fact_hour_only(uint8_t fact)
 {
@@ -69,7 +71,25 @@ uint8_t sender_rule_window(const struct sender_rule *r)
 
 bool sender_rule_blocks(const struct sender_rule *r, uint8_t class)
 {
-    return r->action != SENDER_WARN && !r->dry_run && (r->classes >> class & 1) != 0;
+    return (r->action == SENDER_HOLD || r->action == SENDER_FREEZE) && !r->dry_run &&
+           (r->classes >> class & 1) != 0;
+}
+
+bool sender_rule_measures(const struct sender_rule *r, uint8_t class)
+{
+    return (r->action == SENDER_SLOW || r->action == SENDER_POOL) && !r->dry_run &&
+           (r->classes >> class & 1) != 0;
+}
+
+bool sender_rule_hinders(const struct sender_rule *r, uint8_t class)
+{
+    return sender_rule_blocks(r, class) || (r->action == SENDER_SLOW && sender_rule_measures(r, class));
+}
+
+void sender_rule_limit(const struct sender_rule *r, char out[SENDER_LIMIT_NAME])
+{
+    const int room = SENDER_LIMIT_NAME - (int)sizeof SENDER_LIMIT_PREFIX; /* names of rules that slow are no longer */
+    snprintf(out, SENDER_LIMIT_NAME, SENDER_LIMIT_PREFIX "%.*s", room, r->name);
 }
 
 void sender_rule_evidence(const struct sender_rule *r, const struct sender_values *v, char *out, size_t cap)
@@ -96,11 +116,26 @@ static bool name_ok(const char name[SENDER_RULE_NAME])
     return n > 0 && n < SENDER_RULE_NAME;
 }
 
+_Static_assert((int)SENDER_POOL_NAME == (int)SENDER_RULE_NAME, "name_ok is for both");
+
+/* What only one action has, and the others have not. */
+static bool extra_ok(const struct sender_rule *r)
+{
+    bool slow = r->action == SENDER_SLOW, pool = r->action == SENDER_POOL;
+    if (slow && (r->slow_count == 0 || r->slow_ms < SENDER_SLOW_MIN_MS || r->slow_ms > SENDER_SLOW_MAX_MS ||
+                 strlen(r->name) + sizeof SENDER_LIMIT_PREFIX > SENDER_LIMIT_NAME))
+        return false;
+    if (!slow && (r->slow_count != 0 || r->slow_ms != 0))
+        return false;
+    return pool ? name_ok(r->pool) : r->pool[0] == '\0';
+}
+
 bool sender_rule_ok(const struct sender_rule *r)
 {
     if (!name_ok(r->name) || r->classes == 0 || (r->classes & ~ALL_CLASSES) != 0 || r->action < SENDER_WARN ||
-        r->action > SENDER_FREEZE || r->for_ms > SENDER_FOR_MAX_MS || r->repeat > SENDER_REPEAT_MAX ||
-        r->repeat_ms > SENDER_REPEAT_MAX_MS || r->nterms == 0 || r->nterms > SENDER_TERMS_MAX)
+        r->action > SENDER_POOL || r->for_ms > SENDER_FOR_MAX_MS || r->repeat > SENDER_REPEAT_MAX ||
+        r->repeat_ms > SENDER_REPEAT_MAX_MS || r->nterms == 0 || r->nterms > SENDER_TERMS_MAX ||
+        !extra_ok(r))
         return false;
     for (uint8_t i = 0; i < r->nterms; i++) {
         const struct sender_term *t = &r->term[i];
@@ -111,7 +146,7 @@ bool sender_rule_ok(const struct sender_rule *r)
     return true;
 }
 
-void sender_rule_put(struct buf *out, const struct sender_rule *r)
+void sender_rule_put(struct buf *out, const struct sender_rule *r, bool wide)
 {
     (void)buf_put_counted(out, span_str(r->name));
     (void)buf_put_u8(out, r->classes);
@@ -126,15 +161,27 @@ void sender_rule_put(struct buf *out, const struct sender_rule *r)
         (void)buf_put_u8(out, r->term[i].window);
         (void)buf_put_u32(out, r->term[i].more_than);
     }
+    if (!wide)
+        return;
+    (void)buf_put_u32(out, r->slow_count);
+    (void)buf_put_u64(out, r->slow_ms);
+    (void)buf_put_counted(out, span_str(r->pool));
 }
 
-void sender_rule_get(struct cursor *c, struct sender_rule *out)
+/* One that does not fit, or has a NUL inside, stays empty, which is not ok where there must be one. */
+static void get_name(struct cursor *c, char out[SENDER_RULE_NAME], bool *fits)
+{
+    struct span name = cursor_counted(c);
+    *fits = name.n < SENDER_RULE_NAME && memchr(name.p, 0, name.n) == NULL;
+    if (*fits)
+        memcpy(out, name.p, name.n);
+}
+
+void sender_rule_get(struct cursor *c, struct sender_rule *out, bool wide)
 {
     *out = (struct sender_rule){ .classes = 0 };
-    struct span name = cursor_counted(c);
-    /* One that does not fit, or has a NUL inside, stays empty, which is not ok. */
-    if (name.n < SENDER_RULE_NAME && memchr(name.p, 0, name.n) == NULL)
-        memcpy(out->name, name.p, name.n);
+    bool fits;
+    get_name(c, out->name, &fits);
     out->classes = cursor_u8(c);
     out->action = cursor_u8(c);
     uint8_t dry_run = cursor_u8(c);
@@ -148,4 +195,11 @@ void sender_rule_get(struct cursor *c, struct sender_rule *out)
         out->term[i].window = cursor_u8(c);
         out->term[i].more_than = cursor_u32(c);
     }
+    if (!wide)
+        return;
+    out->slow_count = cursor_u32(c);
+    out->slow_ms = cursor_u64(c);
+    get_name(c, out->pool, &fits);
+    if (!fits)
+        out->action = 0; /* which is not ok */
 }

@@ -18,6 +18,8 @@
 #define SENDER_WINDOWS 3
 #define SENDER_FOR_MAX_MS (31ull * 86400000)
 #define SENDER_REPEAT_MAX 8
+#define SENDER_SLOW_MIN_MS 5000ull /* as of any limit's window */
+#define SENDER_SLOW_MAX_MS (31ull * 86400000)
 #define SENDER_REPEAT_MAX_MS (7ull * 86400000)
 
 enum sender_fact {
@@ -44,8 +46,13 @@ bool sender_fact_hour_only(uint8_t fact);
 /* A share, not a count: it does not grow. */
 bool sender_fact_share(uint8_t fact);
 
-enum sender_action { SENDER_WARN = 1, SENDER_HOLD, SENDER_FREEZE };
-extern const char *const sender_action_names[SENDER_FREEZE + 1];
+/* SLOW: at most so many recipients in a window, as by a limit of his own. POOL: his mail leaves from another pool. These
+ * two need feature level 6. */
+enum sender_action { SENDER_WARN = 1, SENDER_HOLD, SENDER_FREEZE, SENDER_SLOW, SENDER_POOL };
+extern const char *const sender_action_names[SENDER_POOL + 1];
+#define SENDER_POOL_NAME 64
+#define SENDER_LIMIT_PREFIX "slow." /* of a SLOW rule's limit, before its name */
+#define SENDER_LIMIT_NAME 64
 
 struct sender_term {
     uint8_t fact, window;
@@ -56,12 +63,15 @@ struct sender_rule {
     uint8_t classes; /* bits 1 << class */
     uint8_t action;  /* enum sender_action */
     bool dry_run;    /* only say what would be done */
-    uint64_t for_ms; /* of HOLD, FREEZE: it lifts itself; 0: until an operator does */
+    uint64_t for_ms; /* but of WARN: it lifts itself; 0: until an operator does */
     uint32_t repeat; /* so many blocks of the sender within repeat_ms: the last one does not lift itself; 0:
                         it does */
     uint64_t repeat_ms;
     uint8_t nterms;
     struct sender_term term[SENDER_TERMS_MAX];
+    uint32_t slow_count; /* of SLOW: recipients */
+    uint64_t slow_ms;    /* in this time */
+    char pool[SENDER_POOL_NAME]; /* of POOL */
 };
 
 /* What was seen of a sender, and how much of it a block of his has dealt with already. */
@@ -75,14 +85,21 @@ bool sender_term_met(const struct sender_term *t, const struct sender_values *v)
 bool sender_rule_met(const struct sender_rule *r, const struct sender_values *v);
 /* Its longest window. */
 uint8_t sender_rule_window(const struct sender_rule *r);
-/* It stops mail, and not just on paper. */
+/* It stops all mail, and not just on paper. */
 bool sender_rule_blocks(const struct sender_rule *r, uint8_t class);
+/* It stops mail, or some of it. */
+bool sender_rule_hinders(const struct sender_rule *r, uint8_t class);
+/* It slows or re-pools, and not just on paper: what directory_measure.c keeps. */
+bool sender_rule_measures(const struct sender_rule *r, uint8_t class);
+/* The name of a SLOW rule's limit. */
+void sender_rule_limit(const struct sender_rule *r, char out[SENDER_LIMIT_NAME]);
 /* "recipients 130 > 100 in 1h and networks 9 > 5 in 1h", cut off at cap. */
 void sender_rule_evidence(const struct sender_rule *r, const struct sender_values *v, char *out, size_t cap);
 
 bool sender_rule_ok(const struct sender_rule *r);
-void sender_rule_put(struct buf *out, const struct sender_rule *r);
+/* `wide`: as from feature level 6 on, which SLOW and POOL need. */
+void sender_rule_put(struct buf *out, const struct sender_rule *r, bool wide);
 /* Errors stay in the cursor; whether it can be is sender_rule_ok's to say. */
-void sender_rule_get(struct cursor *c, struct sender_rule *out);
+void sender_rule_get(struct cursor *c, struct sender_rule *out, bool wide);
 
 #endif

@@ -83,7 +83,7 @@ static bool may_end(uint8_t type)
 static bool needs_session(uint8_t type)
 {
     return type == COMMAND_SESSION_RENEW || type == COMMAND_SESSION_CLOSE || type == COMMAND_CANCEL ||
-           type == COMMAND_GRANT || type == COMMAND_RETURN;
+           type == COMMAND_GRANT || type == COMMAND_GRANT_STREAM || type == COMMAND_RETURN;
 }
 
 static bool admit(struct session *s, const struct command *cmd, struct machine_result *r)

@@ -1,5 +1,5 @@
-/* Handler about what was seen of a sender, and what the policy's rules make of it: docs/senders.md. Any node
- * answers from the state that it has. Admin threads.
+/* Handlers about what was seen of a sender, what the policy's rules make of it, and what they did: docs/senders.md. Any
+ * node answers from the state that it has. Admin threads.
  */
 #include "node/admin/member.h"
 
@@ -25,6 +25,12 @@ static void put_rule(struct json_out *j, const struct sender_rule *rule, const s
     json_out_str(j, "name", rule->name);
     json_out_str(j, "then", sender_action_names[rule->action]);
     json_out_u64(j, "for_ms", rule->for_ms);
+    if (rule->action == SENDER_SLOW) {
+        json_out_u64(j, "count", rule->slow_count);
+        json_out_u64(j, "window_ms", rule->slow_ms);
+    }
+    if (rule->action == SENDER_POOL)
+        json_out_str(j, "pool", rule->pool);
     json_out_bool(j, "dry_run", rule->dry_run);
     json_out_bool(j, "met", sender_rule_met(rule, v));
     json_out_open(j, "when", '[');
@@ -48,6 +54,44 @@ static void put_facts(struct json_out *j, const struct sender_values *v)
     json_out_close(j, ']');
 }
 
+struct measures {
+    struct json_out *j;
+    uint64_t now_ms;
+};
+
+static int put_measure(void *arg, const struct directory_measure *v)
+{
+    struct measures *of = arg;
+    struct json_out *j = of->j;
+    json_out_open(j, NULL, '{');
+    json_out_span(j, "rule", v->rule);
+    json_out_str(j, "action", sender_action_names[v->action]);
+    if (v->pool.n > 0)
+        json_out_span(j, "pool", v->pool);
+    json_out_bool(j, "in_force", v->in_force);
+    json_out_i64(j, "since_ms", v->wall_ms);
+    if (v->in_force && v->until_ms != 0)
+        json_out_u64(j, "left_ms", v->until_ms > of->now_ms ? v->until_ms - of->now_ms : 0);
+    json_out_u64(j, "times", v->times);
+    json_out_span(j, "evidence", v->evidence);
+    json_out_close(j, '}');
+    return 0;
+}
+
+int admin_on_sender_lift(struct admin_call *c)
+{
+    const char *rule = admin_arg_str(c->args, "rule");
+    char text[COMMAND_NAME_MAX + 1];
+    struct command cmd = { .type = COMMAND_SENDER_LIFT };
+    int err = member_account(c, "account", text, &cmd.sender_lift.account);
+    if (err != 0)
+        return err;
+    cmd.sender_lift.rule = rule != NULL ? span_str(rule) : span_of("", 0);
+    if (cmd.sender_lift.rule.n >= SENDER_RULE_NAME)
+        return admin_fail(&c->e, ERR_BAD, "rule: longer than %d bytes", SENDER_RULE_NAME - 1);
+    return member_do(c, &cmd);
+}
+
 int admin_on_sender_show(struct admin_call *c)
 {
     char text[COMMAND_NAME_MAX + 1];
@@ -63,10 +107,13 @@ int admin_on_sender_show(struct admin_call *c)
         err = member_policy(c, &policy);
     if (err != 0)
         return err;
+    json_out_begin(&j, &c->out);
     machine_read_lock(m);
     bool known = directory_sender_find(m, account, &s);
+    json_out_open(&j, "measures", '[');
+    (void)directory_measure_each(m, account, put_measure, &(struct measures){ &j, machine_now_ms(m) });
+    json_out_close(&j, ']');
     machine_read_unlock(m);
-    json_out_begin(&j, &c->out);
     json_out_span(&j, "account", account);
     json_out_bool(&j, "known", known);
     json_out_str(&j, "class", member_class_name(s.class));

@@ -370,6 +370,8 @@ const struct admin_route admin_routes[] = {
       "senders with the most bounces or complaints" },
     { "POST", "/v1/senders/pin", admin_on_sender_pin, admin_sender_pin_params, 0,
       "say what a sender's standing is" },
+    { "POST", "/v1/senders/lift", admin_on_sender_lift, admin_sender_lift_params, 0,
+      "end what rules do to a sender's mail" },
     { "GET", "/v1/limits", admin_on_limits, admin_sender_params, 0, "a sender's limits and their use" },
     { "POST", "/v1/limits/set", admin_on_limit_set, admin_limit_set_params, 0,
       "give a sender another count" },

@@ -214,6 +214,11 @@ const struct admin_param admin_sender_pin_params[] = {
     TEXT("reason", "a remark, for the audit trail"),
     END,
 };
+const struct admin_param admin_sender_lift_params[] = {
+    NEEDED("account", "whose"),
+    TEXT("rule", "what this one does; default: all"),
+    END,
+};
 const struct admin_param admin_sender_top_params[] = {
     CHOICE("by", "bounces|complaints|deferred|delivered", "the most of these first; default: bounces"),
     CHOICE("window", "1h|24h|7d", "counted within; default: 24h"),

@@ -116,6 +116,7 @@ static const char *const refused[] = {
     "POST /v1/suppression/add",
     "POST /v1/suppression/remove",
     "POST /v1/senders/pin",
+    "POST /v1/senders/lift",
     "POST /v1/limits/set",
     "POST /v1/limits/clear",
     "POST /v1/limits/reopen",

@@ -71,16 +71,36 @@ bool charge_welcome(struct session *s, bool auth, struct charge_reply *out)
 
 /* ---- the refusal's words ------------------------------------------------------------------------------- */
 
-static void refusal_put(const struct ledger_refusal *r, struct charge_reply *out)
+/* After a cluster was recovered all windows count as full: that is nobody's fault, and passes. */
+static bool windows_full(const struct charge *c)
+{
+    struct machine *m = cluster_machine(cluster_of(c->s));
+    if (m == NULL)
+        return true;
+    machine_read_lock(m);
+    bool full = machine_windows_full(m);
+    machine_read_unlock(m);
+    return full;
+}
+
+static void limit_put(const struct ledger_refusal *r, bool reject, struct charge_reply *out)
 {
     char window[32], wait[32];
+    text_format_duration((int64_t)r->window_ms, window, sizeof window);
+    text_format_duration(r->retry_ms < 1000 ? 1000 : (r->retry_ms + 999) / 1000 * 1000, wait, sizeof wait);
+    no(out, reject ? 550 : 450, reject ? "5.7.1" : "4.7.1",
+       "Limit %s of this %s reached (%llu recipients per %s), %s in %s", r->limit,
+       r->tenant ? "organisation" : "account", (unsigned long long)r->count, window,
+       reject ? "not accepted: send it again" : "try again", wait);
+}
+
+static void refusal_put(const struct charge *c, const struct ledger_refusal *r, uint8_t class,
+                        struct charge_reply *out)
+{
     switch (r->why) {
     case LEDGER_WHY_LIMIT:
-        text_format_duration((int64_t)r->window_ms, window, sizeof window);
-        text_format_duration(r->retry_ms < 1000 ? 1000 : (r->retry_ms + 999) / 1000 * 1000, wait,
-                             sizeof wait);
-        no(out, 450, "4.7.1", "Limit %s of this %s reached (%llu recipients per %s), try again in %s",
-           r->limit, r->tenant ? "organisation" : "account", (unsigned long long)r->count, window, wait);
+        limit_put(
+            r, policy_over_limit(c->policy, r->limit, class) == POLICY_OVER_REJECT && !windows_full(c), out);
         break;
     case LEDGER_WHY_FROZEN:
         no(out, 450, "4.7.1", "Sending is suspended for this account, contact your postmaster");
@@ -116,21 +136,37 @@ static void charge_named_cb(struct ledger_hold *h, enum ledger_answer answer)
     c->on_answer(c->s, answer);
 }
 
+/* The class of mail that comes by this session, of an account of that class. */
+static uint8_t class_of(const struct charge *c, struct span account, uint8_t class)
+{
+    struct policy_source from = { .account = account,
+                                  .listener = span_str(c->s->l->config->name),
+                                  .client = &c->s->peer,
+                                  .class = class };
+    return policy_stream_class(c->policy, &from);
+}
+
+/* As the ledger is asked for it. */
+static uint8_t ledger_class(uint8_t mails, uint8_t accounts)
+{
+    return mails == accounts ? mails : mails | COMMAND_STREAM;
+}
+
 int charge_init(struct charge *c, struct session *s)
 {
-    *c = (struct charge){ .s = s };
+    *c = (struct charge){ .s = s, .class = s->identity == NULL ? 0 : s->identity->class };
     struct worker *w = s->in->w;
     if (cluster_of(s) == NULL || w->ledger == NULL || s->identity == NULL)
         return 0; /* nobody to charge: an inbound listener's clients */
     const struct auth_identity *id = s->identity;
     c->hold = frozen_mode(s, span_str(id->account), span_str(id->tenant)) == COMMAND_FREEZE_HOLD;
-    struct ledger_sender sender = { span_str(id->account), span_str(id->tenant), id->class };
-    int err = ledger_hold_init(&c->own, w->ledger, &sender, charge_own_cb, c);
-    if (err != 0)
-        return err;
-    c->has_own = true;
     c->policy = cluster_policy(cluster_of(s));
-    return 0;
+    c->class = class_of(c, span_str(id->account), id->class);
+    struct ledger_sender sender = { span_str(id->account), span_str(id->tenant),
+                                    ledger_class(c->class, id->class) };
+    int err = ledger_hold_init(&c->own, w->ledger, &sender, charge_own_cb, c);
+    c->has_own = err == 0;
+    return err; /* charge_fini lets go of the policy */
 }
 
 void charge_fini(struct charge *c)
@@ -165,7 +201,7 @@ enum ledger_answer charge_rcpt(struct charge *c, uint32_t n, struct span ahead, 
 {
     if (!c->has_own)
         return LEDGER_YES;
-    uint8_t class = c->s->identity->class;
+    uint8_t class = c->class;
     uint32_t max = c->policy == NULL || class >= POLICY_CLASSES ? 0 : c->policy->compiled.max_rcpts[class];
     if (max > 0 && n >= max) {
         no(out, 452, "4.5.3", "Too many recipients: this account may have %u per message", max);
@@ -175,14 +211,14 @@ enum ledger_answer charge_rcpt(struct charge *c, uint32_t n, struct span ahead, 
         c->own.expected = rcpts_in(ahead);
     enum ledger_answer answer = ledger_reserve(&c->own, 1);
     if (answer == LEDGER_NO)
-        refusal_put(&c->own.refusal, out);
+        refusal_put(c, &c->own.refusal, c->class, out);
     c->nrcpts += answer == LEDGER_YES;
     return answer;
 }
 
 void charge_rcpt_refusal(struct charge *c, struct charge_reply *out)
 {
-    refusal_put(&c->own.refusal, out);
+    refusal_put(c, &c->own.refusal, c->class, out);
 }
 
 void charge_rcpt_undo(struct charge *c)
@@ -204,13 +240,15 @@ struct span charge_header(const struct charge *c)
     return (struct span){ "", 0 };
 }
 
-static bool named_find(struct charge *c, struct charge_reply *out)
+static bool named_find(struct charge *c, uint8_t *as_ledger, struct charge_reply *out)
 {
     struct account account;
     struct auth_text text;
     bool known = cluster_account_find(cluster_of(c->s), span_str(c->named_account), &account, &text);
     snprintf(c->named_tenant, sizeof c->named_tenant, "%s", known ? account.tenant : c->s->identity->tenant);
-    c->named_class = known ? account.class : c->s->identity->class;
+    uint8_t class = known ? account.class : c->s->identity->class;
+    c->named_class = class_of(c, span_str(c->named_account), class);
+    *as_ledger = ledger_class(c->named_class, class);
     return !known || !account.disabled ||
            no(out, 550, "5.7.1", "The account that the header names is disabled");
 }
@@ -225,18 +263,17 @@ bool charge_named(struct charge *c, struct span name, uint32_t n, struct charge_
         return no(out, 550, "5.6.0", "The header that names the sending account cannot be understood");
     }
     struct ledger_sender sender = { span_str(c->named_account), span_str(c->named_tenant), c->named_class };
-    if (!named_find(c, out) ||
+    if (!named_find(c, &sender.class, out) ||
         !frozen_allows(c->s, sender.account, span_str(c->named_tenant), false, &c->hold, out))
         return false;
     sender.tenant = span_str(c->named_tenant);
-    sender.class = c->named_class;
     if (ledger_hold_init(&c->named, c->s->in->w->ledger, &sender, charge_named_cb, c) != 0)
         return no(out, 451, "4.3.0", "Insufficient memory");
     c->has_named = true;
     enum ledger_answer answer = ledger_reserve(&c->named, n);
     c->named_waiting = answer == LEDGER_WAIT;
     if (answer == LEDGER_NO)
-        refusal_put(&c->named.refusal, out);
+        refusal_put(c, &c->named.refusal, c->named_class, out);
     return answer != LEDGER_NO;
 }
 
@@ -253,7 +290,7 @@ uint32_t charge_credit(const struct charge *c, uint8_t class)
         return 0;
     const struct policy_compiled *p = &c->policy->compiled;
     for (uint32_t i = 0; i < p->nsender_rules; i++)
-        if (sender_rule_blocks(&p->sender_rules[i], class))
+        if (sender_rule_hinders(&p->sender_rules[i], class))
             return c->policy->sender_credit;
     return 0;
 }
@@ -273,7 +310,7 @@ enum ledger_answer charge_ready(struct charge *c, struct charge_reply *out)
     if (c->named_waiting)
         return LEDGER_WAIT;
     if (c->named_refused) {
-        refusal_put(&c->named.refusal, out);
+        refusal_put(c, &c->named.refusal, c->named_class, out);
         return LEDGER_NO;
     }
     struct ledger_hold *holds[2] = { c->has_own ? &c->own : NULL, c->has_named ? &c->named : NULL };
@@ -284,7 +321,7 @@ enum ledger_answer charge_ready(struct charge *c, struct charge_reply *out)
         if (answer == LEDGER_NO) { /* accepted at RCPT: whatever ended meanwhile is not the client's fault */
             no(out, 451, "4.3.2", "Sending limits cannot be checked just now, try again later");
             if (holds[i]->refusal.why == LEDGER_WHY_LIMIT) {
-                refusal_put(&holds[i]->refusal, out);
+                limit_put(&holds[i]->refusal, false, out);
                 out->reply.code = 451;
             }
         }

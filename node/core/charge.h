@@ -35,13 +35,14 @@ struct charge {
     struct policy *policy;    /* in force when the transaction began; NULL: no cluster */
     struct ledger_hold own;   /* of the account that logged in */
     struct ledger_hold named; /* of the sender that the header named */
+    uint8_t class; /* of the mail of the account that logged in: enum account_class */
     bool has_own, has_named;
     uint32_t nrcpts;    /* so many tokens must be there when the message is committed */
     bool hold;          /* the message is to be held: the sender is frozen so */
     bool named_waiting; /* the cluster was asked, and has not answered */
     bool named_refused;
     char named_account[ACCOUNT_NAME_MAX + 1], named_tenant[ACCOUNT_NAME_MAX + 1];
-    uint8_t named_class;
+    uint8_t named_class; /* likewise */
     void (*on_answer)(struct session *s, enum ledger_answer answer); /* to what was asked last and waits */
 };
 

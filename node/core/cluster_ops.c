@@ -119,6 +119,8 @@ struct command_by *cluster_command_by(struct command *cmd)
         return &cmd->warmup_start.by;
     case COMMAND_WARMUP_STEP:
         return &cmd->warmup_step.by;
+    case COMMAND_SENDER_LIFT:
+        return &cmd->sender_lift.by;
     case COMMAND_STANDING_SET:
         return &cmd->standing_set.by;
     case COMMAND_OPERATOR_SET:

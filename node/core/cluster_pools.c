@@ -64,12 +64,47 @@ static int read_standings(struct cluster *c, struct pool_senders *s)
     return err;
 }
 
+/* Of several rules that re-pool the same sender the last one counts. */
+struct measures {
+    struct pool_senders *s;
+    struct directory_measure last;
+};
+
+static int add_last(struct measures *of)
+{
+    return of->last.account.n == 0 ? 0
+                                   : pool_senders_add(of->s, POOLS_RULE, of->last.account, of->last.pool);
+}
+
+static int add_measure(void *arg, const struct directory_measure *d)
+{
+    struct measures *of = arg;
+    int err = 0;
+    if (!d->in_force || d->action != SENDER_POOL)
+        return 0;
+    if (!span_eq(of->last.account, d->account))
+        err = add_last(of);
+    else if (d->id < of->last.id)
+        return 0;
+    of->last = *d;
+    return err;
+}
+
+static int read_measures(struct cluster *c, struct pool_senders *s)
+{
+    struct measures of = { .s = s };
+    int err = directory_measure_each(c->m, (struct span){ "", 0 }, add_measure, &of);
+    return err != 0 ? err : add_last(&of);
+}
+
 static int read_senders(struct cluster *c, int64_t now)
 {
     struct pool_senders *s = pool_senders_new();
     int err = s == NULL ? -ENOMEM : directory_assignment_each(c->m, add_assignment, s);
     if (err == 0)
         err = read_standings(c, s);
+    if (err == 0)
+        err = read_measures(c, s);
     if (err != 0) {
         pool_senders_rele(s);
         return err;

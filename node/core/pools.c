@@ -291,11 +291,17 @@ static struct span of_class(const struct pool_view *v, uint8_t class)
     return a != NULL ? a->pool : v->config.class_pools[class];
 }
 
+static const struct assigned *of_account(const struct pool_view *v, struct span account)
+{
+    const struct assigned *a = assigned_find(v->config.senders, POOLS_RULE, account);
+    return a != NULL ? a : assigned_find(v->config.senders, COMMAND_ASSIGN_ACCOUNT, account);
+}
+
 struct span pool_view_of(const struct pool_view *v, struct span account, struct span tenant, uint8_t class)
 {
     if (v == NULL || account.n == 0)
         return (struct span){ "", 0 };
-    const struct assigned *a = assigned_find(v->config.senders, COMMAND_ASSIGN_ACCOUNT, account);
+    const struct assigned *a = of_account(v, account);
     if (a == NULL)
         a = assigned_find(v->config.senders, COMMAND_ASSIGN_TENANT, tenant);
     if (a == NULL)
@@ -308,7 +314,7 @@ bool pool_view_of_sender(const struct pool_view *v, struct span account, uint8_t
     *out = (struct span){ "", 0 };
     if (v == NULL)
         return true;
-    const struct assigned *a = assigned_find(v->config.senders, COMMAND_ASSIGN_ACCOUNT, account);
+    const struct assigned *a = of_account(v, account);
     if (a != NULL) {
         *out = a->pool;
         return true;

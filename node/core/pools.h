@@ -31,8 +31,10 @@ struct pool_senders;
 /* One reference; NULL: no memory. */
 struct pool_senders *pool_senders_new(void);
 /* While it is made; `to` is enum command_assign_to. Copies. 0 or -ENOMEM. */
-/* `to` may also be POOLS_STANDING: an account, by its standing, in place of its class's pool. */
+/* `to` may also be POOLS_STANDING: an account, by its standing, in place of its class's pool; or POOLS_RULE: an account,
+ * by a rule about senders, in place of any other. */
 #define POOLS_STANDING 200
+#define POOLS_RULE 201
 int pool_senders_add(struct pool_senders *s, uint8_t to, struct span name, struct span pool);
 struct pool_senders *pool_senders_hold(struct pool_senders *s);
 void pool_senders_rele(struct pool_senders *s); /* NULL is harmless */

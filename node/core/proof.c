@@ -193,7 +193,7 @@ bool proof_mail(struct session *s, struct span from, struct charge_reply *out)
         forward_is(s, c->policy, from))
         return true; /* nobody's; or whose it is will be seen in the header */
     const struct who who = { span_str(s->identity->account), span_str(s->identity->tenant),
-                             s->identity->class };
+                             c->class };
     return allows(s, c->policy, &who, from, out);
 }
 
@@ -215,7 +215,7 @@ bool proof_header(struct session *s, const struct charge *c, struct mail_header 
 {
     if (c->policy == NULL || s->identity == NULL || forward_is(s, c->policy, from))
         return true;
-    struct who who = { span_str(s->identity->account), span_str(s->identity->tenant), s->identity->class };
+    struct who who = { span_str(s->identity->account), span_str(s->identity->tenant), c->class };
     if (c->has_named)
         who = (struct who){ span_str(c->named_account), span_str(c->named_tenant), c->named_class };
     if (!must(c->policy, &who))

@@ -84,7 +84,7 @@ int receive_start(struct session *s, const struct smtp_path *from)
     return 0;
 }
 
-struct charge *receive_charge(struct session *s)
+struct charge *receive_charge(const struct session *s)
 {
     return &s->rx->charge;
 }
@@ -292,7 +292,7 @@ static bool add_mark(const struct receiving *rx, char mark[BOUNCE_TOKEN_TEXT + 1
     if (who == NULL)
         return false;
     struct span account = span_str(c->has_named ? c->named_account : who->account);
-    return returned_mark(rx->s->in->w, c->policy, &rx->env, account, c->has_named ? c->named_class : who->class,
+    return returned_mark(rx->s->in->w, c->policy, &rx->env, account, c->has_named ? c->named_class : c->class,
                          mark);
 }
 
@@ -357,7 +357,7 @@ static const struct smtp_reply *sign_begin(struct receiving *rx, struct span hea
         return &failed;
     if (rx->sign != NULL)
         sign_header(rx->sign, header);
-    uint8_t class = by_name ? rx->charge.named_class : s->identity->class;
+    uint8_t class = by_name ? rx->charge.named_class : rx->charge.class;
     for (uint32_t i = 0; rx->sign == NULL && i < d->nrequired; i++)
         if (d->required[i] == class)
             return &unsigned_from;

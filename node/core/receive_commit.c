@@ -38,7 +38,7 @@ static void envelope_fill(struct receiving *rx)
     env->ret = mail->ret;
     env->envid = mail->envid;
     if (who != NULL) { /* else nobody's: it came back */
-        env->class = who->class;
+        env->class = rx->charge.class;
         env->account = span_str(who->account);
         env->tenant = span_str(who->tenant);
     }

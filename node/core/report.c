@@ -64,7 +64,7 @@ static void client_fill(const struct session *s, struct event *e)
     if (s->identity != NULL) {
         e->account = span_str(s->identity->account);
         e->tenant = span_str(s->identity->tenant);
-        e->class = span_str(look_class_name(s->identity->class));
+        e->class = span_str(look_class_name(s->rx != NULL ? receive_charge(s)->class : s->identity->class));
     }
 }
 

@@ -70,7 +70,7 @@ int receive_rcpt(struct session *s, const struct smtp_server_rcpt *rcpt);
 /* The same on an inbound listener. NULL, or why not. */
 const struct smtp_reply *receive_returned_rcpt(struct session *s, const struct smtp_server_rcpt *rcpt);
 /* What the transaction is charged, and its recipients so far. */
-struct charge *receive_charge(struct session *s);
+struct charge *receive_charge(const struct session *s);
 uint32_t receive_rcpts(const struct session *s);
 /* Content is about to come. NULL, or why it can't. */
 const struct smtp_reply *receive_open(struct session *s);

@@ -94,7 +94,7 @@ bool suppress_refuses(struct session *s, struct span rcpt, struct charge_reply *
     const struct policy *policy = receive_charge(s)->policy;
     char address[COMMAND_NAME_MAX];
     if (cluster == NULL || policy == NULL || s->identity == NULL ||
-        !(policy->suppression.classes >> s->identity->class & 1) || !atomic_load(&cluster->suppress->any))
+        !(policy->suppression.classes >> receive_charge(s)->class & 1) || !atomic_load(&cluster->suppress->any))
         return false;
     struct machine *m = cluster_machine(cluster);
     size_t n = normalize(rcpt, address);

@@ -149,7 +149,8 @@ bool tally_sees(struct cluster *c)
 
 static void merge(struct sender_facts *to, const struct sender_facts *f)
 {
-    to->class = f->class;
+    if (f->class < to->class) /* of several, the one of which least is expected: person before bulk */
+        to->class = f->class;
     for (unsigned i = 0; i < RECORD_KINDS; i++)
         add(&to->counts.count[i], f->counts.count[i]);
     for (unsigned i = 0; i < FACTS_KINDS; i++)

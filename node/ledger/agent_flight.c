@@ -81,10 +81,10 @@ static void op_encode(struct agent *a, struct agent_op *op)
             (struct command_session_renew){ .number = op->number, .published = agent_published(a) };
         break;
     case AGENT_OP_GRANT:
-        cmd.type = COMMAND_GRANT;
+        cmd.type = op->grant.sender->class & COMMAND_STREAM ? COMMAND_GRANT_STREAM : COMMAND_GRANT;
         cmd.grant = (struct command_grant){ .account = op->grant.sender->account,
                                             .tenant = op->grant.sender->tenant,
-                                            .class = op->grant.sender->class,
+                                            .class = op->grant.sender->class & (uint8_t)~COMMAND_STREAM,
                                             .need = op->grant.need,
                                             .want = op->grant.want };
         break;

@@ -14,7 +14,7 @@
 struct sender_key {
     struct span account, tenant;
     uint8_t class;
-    bool any; /* tenant and class do not matter */
+    bool any; /* the tenant does not matter */
 };
 
 static uint64_t sender_hash(const void *item)
@@ -27,12 +27,24 @@ static bool sender_match(const void *item, const void *key)
     const struct agent_sender *s = item;
     const struct sender_key *k = key;
     return span_eq(s->account, k->account) &&
-           (k->any || (s->class == k->class && span_eq(s->tenant, k->tenant)));
+           s->class == k->class && (k->any || span_eq(s->tenant, k->tenant));
 }
 
 static struct agent_sender *find(struct agent *a, const struct sender_key *key)
 {
     return map_find(&a->senders, hash_bytes(key->account.p, key->account.n), key);
+}
+
+/* All of the account, one for each class that its mail is of; fn may end it. */
+static void each_of_account(struct agent *a, struct span account,
+                            void (*fn)(struct agent *a, struct agent_sender *s))
+{
+    for (unsigned i = 0; i < 2 * COMMAND_CLASSES; i++) {
+        uint8_t class = (uint8_t)(i % COMMAND_CLASSES | (i < COMMAND_CLASSES ? 0 : COMMAND_STREAM));
+        struct agent_sender *s = find(a, &(struct sender_key){ .account = account, .class = class, .any = true });
+        if (s != NULL)
+            fn(a, s);
+    }
 }
 
 struct agent_sender *agent_sender_find(struct agent *a, struct span account, struct span tenant,
@@ -482,9 +494,7 @@ static void limits_changed(struct agent *a, uint64_t id, struct span key)
         atomic_fetch_add_explicit(&a->view.epoch, 1, memory_order_relaxed);
         return;
     }
-    struct agent_sender *named = find(a, &(struct sender_key){ .account = key, .any = true });
-    if (named != NULL)
-        agent_sender_forget(a, named);
+    each_of_account(a, key, agent_sender_forget);
     if (id == COMMAND_SCOPE_ACCOUNT)
         return;
     LIST_EACH_SAFE(pos, &a->remembering)
@@ -513,9 +523,7 @@ static void give_back(struct agent *a, struct agent_sender *s)
 static void recalled(struct agent *a, uint64_t scope, struct span key)
 {
     if (scope == COMMAND_SCOPE_ACCOUNT) {
-        struct agent_sender *s = find(a, &(struct sender_key){ .account = key, .any = true });
-        if (s != NULL)
-            give_back(a, s);
+        each_of_account(a, key, give_back);
         return;
     }
     int64_t now = agent_now(a);
@@ -557,12 +565,9 @@ void agent_sender_effects(struct agent *a, const struct machine_effects *effects
         case MACHINE_CHANGED_ALL:
             atomic_fetch_add_explicit(&a->view.epoch, 1, memory_order_relaxed);
             break;
-        case MACHINE_CHANGED_ACCOUNT: {
-            struct agent_sender *s = find(a, &(struct sender_key){ .account = e->key, .any = true });
-            if (s != NULL)
-                agent_sender_forget(a, s);
+        case MACHINE_CHANGED_ACCOUNT:
+            each_of_account(a, e->key, agent_sender_forget);
             break;
-        }
         case MACHINE_CHANGED_LIMITS:
             limits_changed(a, e->id, e->key);
             break;

@@ -50,7 +50,7 @@ struct ledger_refusal {
 
 struct ledger_sender {
     struct span account, tenant;
-    uint8_t class;
+    uint8_t class; /* with COMMAND_STREAM: it is the mail's, whatever the account's is */
 };
 
 /* What one transaction has reserved of one sender. In the transaction's memory; init, then fini in any case.

@@ -82,6 +82,8 @@ static void diff_limits(struct buf *out, const struct policy_compiled *from, con
 {
     for (uint32_t i = 0; i < from->nlimits; i++) {
         const struct policy_limit *now = find(to, from->limits[i].name);
+        if (from->limits[i].classes == 0) /* a rule's, which speaks for itself */
+            continue;
         if (now != NULL) {
             diff_limit(out, &from->limits[i], now);
             continue;
@@ -91,7 +93,7 @@ static void diff_limits(struct buf *out, const struct policy_compiled *from, con
         buf_put_str(out, " -> (none)\n");
     }
     for (uint32_t i = 0; i < to->nlimits; i++)
-        if (find(from, to->limits[i].name) == NULL) {
+        if (to->limits[i].classes != 0 && find(from, to->limits[i].name) == NULL) {
             buf_printf(out, "limits.%s: (none) -> ", to->limits[i].name);
             put_whole(out, &to->limits[i]);
             buf_put_char(out, '\n');
@@ -336,6 +338,7 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
     diff_dnsbl(out, from, to);
     diff_text(out, "tenant_reports", reports_word(from->tenant_reports), reports_word(to->tenant_reports));
     diff_text(out, "hook", from->hook, to->hook);
+    policy_diff_streams(out, from, to);
     policy_diff_sender_rules(out, a, b);
     diff_number(out, "sender_credit", from->sender_credit, to->sender_credit);
     diff_number(out, "backoff.connections", from->backoff.connections, to->backoff.connections);

@@ -50,6 +50,22 @@ struct policy_pool {
 
 enum policy_reports { POLICY_REPORTS_OFF, POLICY_REPORTS_DAILY, POLICY_REPORTS_WEEKLY };
 
+/* What becomes of mail beyond a limit. */
+enum policy_over { POLICY_OVER_DEFER = 1, POLICY_OVER_REJECT };
+#define POLICY_OVERS 2
+extern const char *const policy_over_names[POLICY_OVERS + 1]; /* from DEFER on */
+
+/* Mail that is of another class than its account, for where it comes from. The first one that fits counts. */
+#define POLICY_STREAMS_MAX 64
+struct policy_stream {
+    char name[POLICY_LIMIT_NAME];
+    uint8_t class; /* of the mail */
+    uint8_t of;    /* bits 1 << class of the account */
+    struct policy_names listeners, accounts; /* in the document's order; none: all */
+    struct ip_net *networks;                 /* of the client; none: all */
+    uint32_t nnetworks;
+};
+
 /* A list of bad addresses in the DNS. */
 #define POLICY_DNSBL_MAX 16
 struct policy_dnsbl {
@@ -61,7 +77,11 @@ struct policy {
     struct policy_compiled compiled;
     struct {
         char pool[POLICY_LIMIT_NAME]; /* "": any source */
+        uint8_t over_limit;           /* enum policy_over; 0: DEFER */
     } classes[POLICY_CLASSES];
+    uint8_t over_limit[POLICY_LIMITS_MAX]; /* of compiled.limits; 0: as the class has it */
+    struct policy_stream *streams;
+    uint32_t nstreams;
     struct {
         uint32_t failures_per_account,
             failures_per_network; /* in `window_ms`, over all nodes; then blocked */
@@ -167,6 +187,17 @@ int policy_hide(struct span text, struct buf *out, struct buf *secret);
 
 /* What the policy says of a pool, or NULL. */
 const struct policy_pool *policy_pool_find(const struct policy *p, struct span name);
+
+/* Where mail comes from. */
+struct policy_source {
+    struct span account, listener;
+    const struct ip_addr *client;
+    uint8_t class; /* the account's */
+};
+/* The class that it is of. No policy: the account's. */
+uint8_t policy_stream_class(const struct policy *p, const struct policy_source *from);
+/* What becomes of mail of that class beyond the limit of that name: enum policy_over. */
+uint8_t policy_over_limit(const struct policy *p, const char *limit, uint8_t class);
 
 /* What differs, for people: "limits.account-hour.count: 200 -> 100", a line each; empty when nothing does. */
 int policy_diff(const struct policy *from, const struct policy *to, struct buf *out);

@@ -19,6 +19,7 @@ struct policy_doc_limit {
     uint32_t nclasses; /* 0: all */
     uint64_t count;
     int64_t window_ms;
+    int over_limit; /* enum policy_over; 0: left out */
 };
 /* Enumerations that may be left out: the value and one, 0: it was. */
 struct policy_doc_rule {
@@ -60,7 +61,10 @@ struct policy_doc_sender_rule {
     uint32_t nclasses; /* 0: all */
     struct policy_then {
         uint8_t action; /* enum sender_action */
-        int64_t for_ms; /* 0: until an operator thaws */
+        int64_t for_ms; /* 0: until an operator acts */
+        uint32_t slow_count;
+        int64_t slow_ms;
+        char pool[SENDER_POOL_NAME];
     } then;
     struct policy_repeat {
         uint32_t count; /* 0: left out */
@@ -76,11 +80,25 @@ struct policy_doc_pool {
 struct policy_doc_class {
     uint32_t max_rcpts;
     char *pool;
+    int over_limit; /* enum policy_over; 0: left out */
+};
+#define POLICY_STREAM_LISTENERS_MAX 100
+#define POLICY_STREAM_NETWORKS_MAX 1024
+#define POLICY_STREAM_ACCOUNTS_MAX 1000
+struct policy_doc_stream {
+    char *name;
+    int class;
+    char **listeners, **accounts;
+    struct ip_net *networks;
+    int *of;
+    uint32_t nlisteners, naccounts, nnetworks, nof;
 };
 struct policy_doc {
     struct policy_doc_limit *limits;
     uint32_t nlimits;
     struct policy_doc_class classes[POLICY_CLASSES];
+    struct policy_doc_stream *streams;
+    uint32_t nstreams;
     int64_t ttl_ms, margin_ms;
     uint32_t voters;
     bool hold_when_cut_off;
@@ -168,6 +186,7 @@ extern const struct schema_map policy_map;      /* of struct policy_doc */
 extern const struct schema_map policy_rule_map; /* of struct policy_doc_rule; rules_table.c */
 extern const struct schema_map policy_pool_map; /* of struct policy_doc_pool; pools.c */
 extern const struct schema_map policy_site_map; /* of struct policy_doc_site; sites_table.c */
+extern const struct schema_map policy_stream_map; /* of struct policy_doc_stream; streams.c */
 extern const struct schema_map policy_sender_rule_map; /* of struct policy_doc_sender_rule; sender_rules.c */
 extern const struct schema_type type_choice; /* int: one of `names`, and one more; 0: was left out */
 extern const struct schema_type type_site;   /* char *: of shaping_site_match */
@@ -190,6 +209,11 @@ void policy_check_rules(struct schema_load *l, const struct policy_doc *doc);
 void policy_compile(struct policy_doc *doc, struct policy *out);
 /* Its rules, and the built-in ones that it does not replace or switch off. NULL: no memory. */
 struct shaping_rules *policy_compile_rules(const struct policy_doc *doc);
+void policy_check_streams(struct schema_load *l, const struct policy_doc *doc);
+/* What of the document is in streams.c; takes lists out of it. False: no memory. */
+bool policy_compile_streams(struct policy_doc *doc, struct policy *out);
+void policy_streams_free(struct policy *p);
+void policy_diff_streams(struct buf *out, const struct policy *from, const struct policy *to);
 void policy_check_pools(struct schema_load *l, const struct policy_doc *doc);
 /* Likewise its pools; false: no memory. */
 bool policy_compile_pools(const struct policy_doc *doc, struct policy *out);

@@ -126,19 +126,50 @@ static bool when_format(const struct schema_field *f, const void *in, struct buf
 
 static const struct schema_type type_when = { sizeof(struct policy_when), when_parse, when_format, NULL };
 
-/* ---- "hold 1h" ---- */
+/* ---- "hold 1h", "slow 20 in 10m for 4h", "pool risky for 4h" ---- */
+
+static bool slow_parse(struct schema_load *l, struct span *s, struct policy_then *then)
+{
+    uint64_t count = 0;
+    struct span number = word(s), in = word(s), window = word(s);
+    if (text_u64(number, &count) != 0 || count == 0 || count > 1000000)
+        return no(l, "how many recipients slow leaves, such as slow 20 in 10m", number);
+    if (!span_eq(in, SPAN_LIT("in")))
+        return no(l, "\"in\" and a time", in);
+    if (text_duration_ms(window, &then->slow_ms) != 0 || then->slow_ms < (int64_t)SENDER_SLOW_MIN_MS ||
+        then->slow_ms > (int64_t)SENDER_SLOW_MAX_MS)
+        return no(l, "5s to 31d", window);
+    then->slow_count = (uint32_t)count;
+    return true;
+}
+
+static bool pool_parse(struct schema_load *l, struct span *s, struct policy_then *then)
+{
+    struct span name = word(s);
+    if (name.n == 0 || name.n >= sizeof then->pool || span_eq(name, SPAN_LIT("for")))
+        return no(l, "the name of a pool", name);
+    memcpy(then->pool, name.p, name.n);
+    return true;
+}
 
 static bool then_parse(struct schema_load *l, const struct schema_field *f, struct span s, void *out)
 {
-    static const char *const names[] = { "warn", "hold", "freeze", NULL };
+    static const char *const names[] = { "warn", "hold", "freeze", "slow", "pool", NULL };
     struct policy_then then = { .for_ms = 0 };
     (void)f;
     struct span w = word(&s);
     int i = index_of(w, names);
     if (i < 0)
-        return no(l, "warn, hold or freeze", w);
+        return no(l, "warn, slow, pool, hold or freeze", w);
     then.action = (uint8_t)(SENDER_WARN + i);
+    if ((then.action == SENDER_SLOW && !slow_parse(l, &s, &then)) ||
+        (then.action == SENDER_POOL && !pool_parse(l, &s, &then)))
+        return false;
     w = word(&s);
+    if (span_eq(w, SPAN_LIT("for")))
+        w = word(&s);
+    else if (w.n > 0 && then.action > SENDER_FREEZE)
+        return no(l, "\"for\" and a time, or the end", w);
     if (w.n > 0 && then.action == SENDER_WARN)
         return no(l, "nothing behind warn", w);
     if (w.n > 0 && (text_duration_ms(w, &then.for_ms) != 0 || then.for_ms < MINUTE ||
@@ -151,12 +182,17 @@ static bool then_parse(struct schema_load *l, const struct schema_field *f, stru
     return true;
 }
 
-static void put_then(struct buf *out, uint8_t action, int64_t for_ms)
+static void put_then(struct buf *out, const struct policy_then *then)
 {
     char text[32];
-    (void)buf_put_str(out, sender_action_names[action]);
-    if (for_ms > 0)
-        (void)buf_printf(out, " %s", text_exact_duration(for_ms, text));
+    (void)buf_put_str(out, sender_action_names[then->action]);
+    if (then->action == SENDER_SLOW)
+        (void)buf_printf(out, " %u in %s", then->slow_count, text_exact_duration(then->slow_ms, text));
+    if (then->action == SENDER_POOL)
+        (void)buf_printf(out, " %s", then->pool);
+    if (then->for_ms > 0)
+        (void)buf_printf(out, "%s %s", then->action > SENDER_FREEZE ? " for" : "",
+                         text_exact_duration(then->for_ms, text));
 }
 
 static bool then_format(const struct schema_field *f, const void *in, struct buf *out)
@@ -165,7 +201,7 @@ static bool then_format(const struct schema_field *f, const void *in, struct buf
     (void)f;
     if (then->action == 0)
         return false;
-    put_then(out, then->action, then->for_ms);
+    put_then(out, then);
     return buf_err(out) == 0;
 }
 
@@ -211,7 +247,7 @@ static const struct schema_field sender_rule_fields[] = {
     VALUE(policy_doc_sender_rule, when, "when", when, REQUIRED("such as hard_bounces > 25 in 1h")),
     LIST(policy_doc_sender_rule, classes, "classes", TYPE(enum), .names = policy_class_names,
          COUNT(1, POLICY_CLASSES)),
-    VALUE(policy_doc_sender_rule, then, "then", then, REQUIRED("warn, hold or freeze, such as hold 1h")),
+    VALUE(policy_doc_sender_rule, then, "then", then, REQUIRED("warn, slow, pool, hold or freeze, such as hold 1h")),
     VALUE(policy_doc_sender_rule, repeat, "repeat", repeat),
     VALUE(policy_doc_sender_rule, dry_run, "dry_run", bool, DEFAULT("false")),
     END,
@@ -221,8 +257,27 @@ const struct schema_map policy_sender_rule_map = { sizeof(struct policy_doc_send
 
 /* ---- checked, compiled, compared ---- */
 
+/* Such a rule has a limit, whose name replies speak of. 1 */
+static uint32_t check_slow(struct schema_load *l, const struct policy_doc *doc, uint32_t at)
+{
+    const char *name = doc->sender_rules[at].name;
+    char limit[SENDER_LIMIT_NAME + SENDER_RULE_NAME], path[64];
+    snprintf(limit, sizeof limit, SENDER_LIMIT_PREFIX "%s", name);
+    snprintf(path, sizeof path, "sender_rules[%u].name", at);
+    if (strlen(limit) >= SENDER_LIMIT_NAME)
+        schema_fault_at(l, path, "of a rule that slows may have %zu bytes at most",
+                        SENDER_LIMIT_NAME - sizeof SENDER_LIMIT_PREFIX);
+    for (uint32_t i = 0; i < doc->nlimits; i++)
+        if (strcmp(doc->limits[i].name, limit) == 0) {
+            snprintf(path, sizeof path, "limits[%u].name", i);
+            schema_fault_at(l, path, "is that of the limit of sender_rules[%u]: give one of them another", at);
+        }
+    return 1;
+}
+
 void policy_check_sender_rules(struct schema_load *l, const struct policy_doc *doc)
 {
+    uint32_t nslow = 0;
     for (uint32_t i = 0; i < doc->nsender_rules; i++) {
         const struct policy_doc_sender_rule *r = &doc->sender_rules[i];
         char path[64];
@@ -240,7 +295,12 @@ void policy_check_sender_rules(struct schema_load *l, const struct policy_doc *d
         snprintf(path, sizeof path, "sender_rules[%u].repeat", i);
         if (r->repeat.count > 0 && r->then.for_ms == 0)
             schema_fault_at(l, path, "has a meaning only where `then` says for how long");
+        if (r->then.action == SENDER_SLOW)
+            nslow = check_slow(l, doc, i) + nslow;
     }
+    if (doc->nlimits + nslow > POLICY_LIMITS_MAX)
+        schema_fault_at(l, "limits", "%u limits and %u rules that slow are more than %d", doc->nlimits, nslow,
+                        POLICY_LIMITS_MAX);
 }
 
 void policy_compile_sender_rules(const struct policy_doc *doc, struct policy_compiled *out)
@@ -261,6 +321,16 @@ void policy_compile_sender_rules(const struct policy_doc *doc, struct policy_com
         to->dry_run = from->dry_run;
         to->nterms = from->when.nterms;
         memcpy(to->term, from->when.term, sizeof to->term);
+        to->slow_count = from->then.slow_count;
+        to->slow_ms = (uint64_t)from->then.slow_ms;
+        memcpy(to->pool, from->then.pool, sizeof to->pool);
+        if (to->action == SENDER_SLOW) {
+            struct policy_limit *limit = &out->limits[out->nlimits++];
+            *limit = (struct policy_limit){ .scope = COMMAND_SCOPE_ACCOUNT,
+                                            .count = to->slow_count,
+                                            .window_ms = to->slow_ms };
+            sender_rule_limit(to, limit->name);
+        }
     }
 }
 
@@ -269,7 +339,12 @@ void policy_put_sender_rule(struct buf *out, const struct sender_rule *rule)
     char text[32];
     put_when(out, rule->nterms, rule->term);
     (void)buf_put_str(out, ": ");
-    put_then(out, rule->action, (int64_t)rule->for_ms);
+    struct policy_then then = { .action = rule->action,
+                                .for_ms = (int64_t)rule->for_ms,
+                                .slow_count = rule->slow_count,
+                                .slow_ms = (int64_t)rule->slow_ms };
+    memcpy(then.pool, rule->pool, sizeof then.pool);
+    put_then(out, &then);
     if (rule->repeat > 0)
         (void)buf_printf(out, ", stays after %u in %s", rule->repeat,
                          text_exact_duration((int64_t)rule->repeat_ms, text));

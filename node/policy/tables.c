@@ -18,11 +18,13 @@ TABLE(limit, policy_doc_limit,
            COUNT(1, POLICY_CLASSES)),
       VALUE(policy_doc_limit, count, "count", count, RANGE(0, 1000000000), REQUIRED("how many recipients")),
       VALUE(policy_doc_limit, window_ms, "window", duration,
-            RANGE(POLICY_WINDOW_MIN_MS, POLICY_WINDOW_MAX_MS), REQUIRED("in which time, such as 1h or 1d")));
+            RANGE(POLICY_WINDOW_MIN_MS, POLICY_WINDOW_MAX_MS), REQUIRED("in which time, such as 1h or 1d")),
+      VALUE(policy_doc_limit, over_limit, "over_limit", choice, .names = policy_over_names));
 
 TABLE(class, policy_doc_class,
       VALUE(policy_doc_class, max_rcpts, "max_recipients", u32, DEFAULT("0"), RANGE(0, 100000)),
-      VALUE(policy_doc_class, pool, "pool", word));
+      VALUE(policy_doc_class, pool, "pool", word),
+      VALUE(policy_doc_class, over_limit, "over_limit", choice, .names = policy_over_names));
 
 static const struct schema_field classes_fields[] = {
     MAP(policy_doc, classes[0], "person", class_map),
@@ -142,6 +144,7 @@ static const char *const tenant_reports[] = { "off", "daily", "weekly", NULL };
 static const struct schema_field policy_fields[] = {
     LIST(policy_doc, limits, "limits", .map = &limit_map, COUNT(0, POLICY_LIMITS_MAX)),
     GROUP("classes", classes_map),
+    LIST(policy_doc, streams, "streams", .map = &policy_stream_map, COUNT(0, POLICY_STREAMS_MAX)),
     GROUP("session", session_map),
     VALUE(policy_doc, voters, "voters", u32, DEFAULT("3"), RANGE(1, 5)),
     VALUE(policy_doc, hold_when_cut_off, "when_cut_off", flag_enum, .names = cut_off, DEFAULT("deliver")),

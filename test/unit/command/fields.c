@@ -20,6 +20,7 @@ const uint8_t command_types[] = {
     COMMAND_RECORD_REPORT, COMMAND_RECORD_FORGET, COMMAND_POOL_FLOATING, COMMAND_IP_MOVE_DEAD,
     COMMAND_IP_FLOAT, COMMAND_IP_HOOK,
     COMMAND_STANDING_SET,  COMMAND_STANDING_FORGET, COMMAND_SENDER_LOOK,
+    COMMAND_GRANT_STREAM, COMMAND_SENDER_LIFT,
     COMMAND_TENANT_CONTACT, COMMAND_NOTICE_CLAIM, COMMAND_TENANT_TOKEN_ADD, COMMAND_TENANT_TOKEN_REMOVE,
     COMMAND_OPERATOR_SET,  COMMAND_OPERATOR_REMOVE, COMMAND_LOGIN_SET,     COMMAND_LOGIN_END,
 };
@@ -68,6 +69,7 @@ static void session_fields(struct command *c, struct fields *f)
         NUMBER(c->cancel.seq);
         break;
     case COMMAND_GRANT:
+    case COMMAND_GRANT_STREAM:
         NAME(c->grant.account);
         MAYBE(c->grant.tenant);
         CHOICE(c->grant.class, 0, 2);
@@ -106,6 +108,12 @@ static void session_fields(struct command *c, struct fields *f)
 static void sender_fields(struct command *c, struct fields *f)
 {
     switch (c->type) {
+    case COMMAND_SENDER_LIFT:
+        by(&c->sender_lift.by, f);
+        NAME(c->sender_lift.account);
+        SPAN(c->sender_lift.rule, 0, 63);
+        NUMBER(c->sender_lift.entry);
+        break;
     case COMMAND_ACCOUNT_SET:
         by(&c->account_set.by, f);
         NAME(c->account_set.name);

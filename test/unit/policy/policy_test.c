@@ -33,7 +33,7 @@ static const struct said_fault wrong[] = {
     { "voters: \"3\n", "p.yaml:2: not valid YAML: found unexpected end of stream\n" },
     { "voters: caf\351\n", "p.yaml: not UTF-8 text: incomplete UTF-8 octet sequence at byte 11\n" },
     { "votes: 3\n", "p.yaml:1: unknown key \"votes\"; did you mean \"voters\"?\n" },
-    { "colour: red\n", "p.yaml:1: unknown key \"colour\"; known here: limits, classes, session, voters, "
+    { "colour: red\n", "p.yaml:1: unknown key \"colour\"; known here: limits, classes, streams, session, voters, "
                        "when_cut_off, freeze, auth_guard, client_checks, late_identity, suppression, bounces, "
                        "domains, forwarding, warmup, reputation, dnsbl, tenant_reports, hook, sender_rules, sender_credit, rules, sites, pools, backoff, default_rules, default_sites\n" },
     { "pools:\n  - {name: a, when_all_disabled: reroute}\n  - {name: a, when_all_disabled: bounce, to: b}\n",

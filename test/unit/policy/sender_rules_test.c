@@ -8,6 +8,8 @@
 
 #include "said.h"
 
+#include "base/err.h"
+
 #include "node/policy/policy_impl.h"
 
 #include <stdio.h>
@@ -42,7 +44,19 @@ static const struct said_fault wrong[] = {
       "in 1h and recipients > 1 in 1h and recipients > 1 in 1h', then: hold}\n",
       "p.yaml:2: sender_rules[0].when: has more than 4 conditions\n" },
     { "sender_rules:\n  - {name: a, when: 'recipients > 5 in 1h', then: kill}\n",
-      "p.yaml:2: sender_rules[0].then: expected warn, hold or freeze, got \"kill\"\n" },
+      "p.yaml:2: sender_rules[0].then: expected warn, slow, pool, hold or freeze, got \"kill\"\n" },
+    { "sender_rules:\n  - {name: a, when: 'recipients > 5 in 1h', then: slow}\n",
+      "p.yaml:2: sender_rules[0].then: ends where how many recipients slow leaves, such as slow 20 in 10m was "
+      "expected\n" },
+    { "sender_rules:\n  - {name: a, when: 'recipients > 5 in 1h', then: slow 20 in 1s}\n",
+      "p.yaml:2: sender_rules[0].then: expected 5s to 31d, got \"1s\"\n" },
+    { "sender_rules:\n  - {name: a, when: 'recipients > 5 in 1h', then: slow 20 in 10m 4h}\n",
+      "p.yaml:2: sender_rules[0].then: expected \"for\" and a time, or the end, got \"4h\"\n" },
+    { "sender_rules:\n  - {name: a, when: 'recipients > 5 in 1h', then: pool for 4h}\n",
+      "p.yaml:2: sender_rules[0].then: expected the name of a pool, got \"for\"\n" },
+    { "limits:\n  - {name: slow.a, for: account, count: 5, window: 1h}\nsender_rules:\n"
+      "  - {name: a, when: 'recipients > 5 in 1h', then: slow 20 in 10m for 4h}\n",
+      "p.yaml:2: limits[0].name: is that of the limit of sender_rules[0]: give one of them another\n" },
     { "sender_rules:\n  - {name: a, when: 'recipients > 5 in 1h', then: warn 1h}\n",
       "p.yaml:2: sender_rules[0].then: expected nothing behind warn, got \"1h\"\n" },
     { "sender_rules:\n  - {name: a, when: 'recipients > 5 in 1h', then: hold 5s}\n",
@@ -109,6 +123,61 @@ static void test_sender_rules(void **state)
     policy_rele(p);
 }
 
+static void test_slow_and_pool(void **state)
+{
+    (void)state;
+    struct policy *p = said_read(
+        "limits:\n  - {name: hour, for: account, count: 5, window: 1h}\nsender_rules:\n"
+        "  - {name: a, when: recipients > 5 in 1h, then: slow 20 in 10m for 4h, repeat: 3 in 7d}\n"
+        "  - {name: b, when: recipients > 9 in 1h, then: pool risky for 1d, classes: bulk}\n"
+        "  - {name: c, when: recipients > 99 in 1h, then: hold for 1h}\n");
+    struct policy_compiled back;
+    struct buf out;
+    struct cursor c;
+    const struct sender_rule *a = &p->compiled.sender_rules[0], *b = &p->compiled.sender_rules[1];
+    assert_int_equal(policy_level(&p->compiled), 6);
+    assert_int_equal(a->slow_count, 20);
+    assert_int_equal(a->slow_ms, 600000);
+    assert_int_equal(a->for_ms, 4 * 3600000);
+    assert_string_equal(b->pool, "risky");
+    assert_int_equal(p->compiled.sender_rules[2].for_ms, 3600000);
+    assert_false(sender_rule_blocks(a, 0));
+    assert_true(sender_rule_hinders(a, 0));
+    assert_false(sender_rule_hinders(b, 2));
+    assert_true(sender_rule_measures(b, 2));
+    assert_false(sender_rule_measures(b, 0));
+    /* the limit that goes with it is of nobody until the rule is met */
+    assert_int_equal(p->compiled.nlimits, 2);
+    assert_string_equal(p->compiled.limits[1].name, "slow.a");
+    assert_int_equal(p->compiled.limits[1].classes, 0);
+    assert_ptr_equal(policy_slow_rule(&p->compiled, &p->compiled.limits[1]), a);
+    assert_null(policy_slow_rule(&p->compiled, &p->compiled.limits[0]));
+    buf_init(&out, 65536);
+    assert_int_equal(policy_encode(&p->compiled, &out), 0);
+    cursor_init(&c, out.data, out.len);
+    assert_int_equal(policy_decode(&c, &back), 0);
+    assert_memory_equal(back.sender_rules, p->compiled.sender_rules, 3 * sizeof back.sender_rules[0]);
+    for (size_t n = 0; n < out.len; n++) {
+        cursor_init(&c, out.data, n);
+        assert_int_not_equal(policy_decode(&c, &back), 0);
+    }
+    buf_reset(&out);
+    p->compiled.limits[1].count++; /* not what the rule says */
+    assert_int_equal(policy_encode(&p->compiled, &out), ERR_BAD);
+    p->compiled.limits[1].count--;
+    p->compiled.limits[0].classes = 0; /* of no rule */
+    assert_int_equal(policy_encode(&p->compiled, &out), ERR_BAD);
+    buf_reset(&out);
+    policy_put_sender_rule(&out, a);
+    assert_true(span_eq(buf_span(&out),
+                        SPAN_LIT("recipients > 5 in 1h: slow 20 in 10m for 4h, stays after 3 in 7d")));
+    buf_reset(&out);
+    policy_put_sender_rule(&out, b);
+    assert_true(span_eq(buf_span(&out), SPAN_LIT("recipients > 9 in 1h: pool risky for 1d; bulk")));
+    buf_fini(&out);
+    policy_rele(p);
+}
+
 /* The file that docs/senders.md sends operators to. */
 static void test_senders_to_begin_with(void **state)
 {
@@ -146,6 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_sender_rules),
+        cmocka_unit_test(test_slow_and_pool),
         cmocka_unit_test(test_senders_to_begin_with),
         cmocka_unit_test(test_differences),
     };
