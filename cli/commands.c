@@ -186,6 +186,13 @@ const struct cli_command cli_commands[] = {
     { "privacy export", "ADDRESS", 1, 1, NULL, cli_no_options, "show what is kept about an address",
       "Of all nodes: queues, histories, and the list of suppressed addresses. What else there is: privacy.md.",
       "  turnpike privacy export anna@example.com --json\n", cmd_privacy_export },
+    { "privacy erase", "ADDRESS", 1, 1, NULL, cli_remove_options, "take an address out of what is kept",
+      "Out of the histories of all nodes and the audit trail; it cannot be undone. A node that is away does it when it is\n"
+      "back; one with mail of the address in its queue when that has ended. What stays: privacy.md. Exits with 5 while some\n"
+      "node has not done it.",
+      "  turnpike privacy erase anna@example.com\n", cmd_privacy_erase },
+    { "privacy erasures", "", 0, 0, NULL, cli_tenant_list_options, "list addresses that some node has yet to erase", NULL,
+      "  turnpike privacy erasures\n", cmd_privacy_erasures },
     { "suppression list", "", 0, 0, NULL, cli_suppression_list_options, "list addresses that are not sent to", NULL,
       "  turnpike suppression list --tenant example.org\n", cmd_suppression_list },
     { "suppression add", "ADDRESS", 1, 1, NULL, cli_suppression_add_options, "send no more to an address",

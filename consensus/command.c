@@ -219,6 +219,8 @@ static const struct {
                                           SPAN(tenant_token.id, 1, COMMAND_TENANT_TOKEN_ID_MAX),
                                           RAW(tenant_token.secret_sha256), TEXT(tenant_token.note)) },
     [COMMAND_TENANT_TOKEN_REMOVE] = { "tenant-token-remove", NAMED },
+    [COMMAND_ERASE_ADD] = { "erase-add", FIELDS(BY(erase), NAME(erase.address)) },
+    [COMMAND_ERASE_DONE] = { "erase-done", FIELDS(NAME(erase.address), U64(erase.id)) },
     [COMMAND_OPERATOR_SET] = { "operator-set",
                                FIELDS(BY(operator_set), NAME(operator_set.name), TEXT(operator_set.hash),
                                       U8(operator_set.role, 0, COMMAND_ROLE_ADMIN), BOOL(operator_set.create)) },

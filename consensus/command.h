@@ -111,6 +111,9 @@ enum command_type {
     /* tenants' own programs */
     COMMAND_TENANT_TOKEN_ADD = 145, /* with which the admin API shows a tenant what is its own */
     COMMAND_TENANT_TOKEN_REMOVE = 146,
+    /* addresses whose traces are erased */
+    COMMAND_ERASE_ADD = 147,
+    COMMAND_ERASE_DONE = 148, /* the asking node has */
     /* who may log in to the dashboard */
     COMMAND_OPERATOR_SET = 190,
     COMMAND_OPERATOR_REMOVE = 191,
@@ -231,6 +234,11 @@ struct command_tenant_token {
     struct span id; /* public part */
     uint8_t secret_sha256[32];
     struct span note;
+};
+struct command_erase {
+    struct command_by by; /* of ADD */
+    struct span address;  /* lower case */
+    uint64_t id;          /* of DONE: of the ADD that it answers */
 };
 #define COMMAND_NOTICE_MAX_MS (31ull * 86400000)
 struct command_notice_claim {
@@ -572,6 +580,7 @@ struct command {
         struct command_tenant_contact tenant_contact;
         struct command_notice_claim notice_claim;
         struct command_tenant_token tenant_token;
+        struct command_erase erase;
         struct command_override_set override_set;
         struct command_policy_chunk policy_chunk;
         struct command_policy_commit policy_commit;

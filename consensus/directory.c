@@ -14,7 +14,7 @@ const struct store_type *const directory_types[] = {
     &directory_warming_type,  &directory_warming_site_type,
     &directory_record_type,   &directory_reporter_type, &directory_standing_type,
     &directory_sender_type,   &directory_measure_type,
-    &directory_contact_type,  &directory_notice_type, &directory_access_type,
+    &directory_contact_type,  &directory_notice_type, &directory_access_type, &directory_erasure_type,
     &directory_operator_type, &directory_login_type,
 };
 const uint32_t directory_ntypes = sizeof directory_types / sizeof directory_types[0];
@@ -42,6 +42,7 @@ static const struct {
     { offsetof(struct directory, standings), &directory_standing_type },
     { offsetof(struct directory, notices), &directory_notice_type },
     { offsetof(struct directory, accesses), &directory_access_type },
+    { offsetof(struct directory, erasures), &directory_erasure_type },
     { offsetof(struct directory, operators), &directory_operator_type },
     { offsetof(struct directory, logins), &directory_login_type },
     { offsetof(struct directory, measures), &directory_measure_type },
@@ -164,6 +165,8 @@ static directory_command_fn *const commands[] = {
     [COMMAND_NOTICE_CLAIM] = directory_notice_claim,
     [COMMAND_TENANT_TOKEN_ADD] = directory_access_add,
     [COMMAND_TENANT_TOKEN_REMOVE] = directory_access_remove,
+    [COMMAND_ERASE_ADD] = directory_erase_add,
+    [COMMAND_ERASE_DONE] = directory_erase_done,
     [COMMAND_OPERATOR_SET] = directory_operator_set,
     [COMMAND_OPERATOR_REMOVE] = directory_operator_remove,
     [COMMAND_LOGIN_SET] = directory_login_set,
@@ -214,6 +217,6 @@ void directory_totals(const struct machine *m, struct machine_totals *out)
                   SMALL * (d->tenants.len + d->overrides.len + d->pools.len + d->assignments.len +
                            d->ips.len + d->members.len + d->tokens.len + d->transfers.len +
                            d->warming.len + d->warming_sites.len + d->standings.len + d->proofs.len +
-                           d->notices.len + d->accesses.len + d->operators.len + d->logins.len) +
+                           d->notices.len + d->accesses.len + 10 * d->erasures.len + d->operators.len + d->logins.len) +
                   MEASURE * d->measures.len;
 }

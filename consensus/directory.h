@@ -66,6 +66,19 @@ bool directory_login_find(const struct machine *m, const uint8_t id[32], struct 
 typedef int directory_login_fn(void *arg, const struct directory_login *l);
 int directory_login_each(const struct machine *m, directory_login_fn *fn, void *arg);
 
+/* An address whose traces are being erased. */
+struct directory_erasure {
+    uint64_t id;
+    int64_t wall_ms;
+    struct span address, who;
+    const uint64_t *done; /* the nodes that have */
+    uint32_t ndone;
+};
+typedef int directory_erasure_fn(void *arg, const struct directory_erasure *e);
+/* In order of address, behind this one. */
+int directory_erasure_each(const struct machine *m, struct span after, directory_erasure_fn *fn, void *arg);
+bool directory_erasure_done(const struct directory_erasure *e, uint64_t node);
+
 struct directory_override {
     uint8_t scope;
     struct span name, limit;

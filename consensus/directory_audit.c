@@ -107,6 +107,66 @@ int directory_audit(struct machine *m, const struct machine_at *at, const struct
     return 0;
 }
 
+/* Part of an address, or of a longer one. */
+static bool goes_on(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (unsigned char)c >= 0x80 ||
+           (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL);
+}
+
+/* At *at or behind it; a name that only begins or ends so is another. */
+static bool find_address(struct span text, struct span address, size_t *at)
+{
+    for (; *at + address.n <= text.n; ++*at) {
+        const char *p = text.p + *at, *end = p + address.n, *all = text.p + text.n;
+        if (memcmp(p, address.p, address.n) != 0)
+            continue;
+        bool longer = (*at > 0 && (goes_on(p[-1]) || p[-1] == '.')) || (end < all && goes_on(*end)) ||
+                      (end + 1 < all && *end == '.' && goes_on(end[1]));
+        if (!longer)
+            return true;
+    }
+    return false;
+}
+
+/* 0, 1: there was something to replace, or -ENOMEM. */
+static int replaced(struct span text, struct span address, struct span with, struct buf *out)
+{
+    size_t from = 0, at = 0;
+    buf_reset(out);
+    if (!find_address(text, address, &at))
+        return 0;
+    do {
+        (void)buf_put(out, text.p + from, at - from);
+        (void)buf_put_span(out, with);
+        from = at += address.n;
+    } while (find_address(text, address, &at));
+    (void)buf_put(out, text.p + from, text.n - from);
+    return buf_err(out) != 0 ? -ENOMEM : 1;
+}
+
+int directory_audit_replace(struct machine *m, struct span address, struct span with)
+{
+    struct buf out;
+    int err = 0;
+    buf_init(&out, 8 * LINE_MAX_BYTES);
+    LIST_EACH(link, store_all(m->store, &directory_audit_type))
+    {
+        struct line *l = LIST_ITEM(link, struct line, rec.link);
+        int found = err == 0 ? replaced(l->what, address, with, &out) : 0;
+        if (found < 0)
+            err = found;
+        if (found <= 0)
+            continue;
+        store_touch(m->store, &l->rec);
+        m->directory->audit_bytes -= bytes_of(l);
+        err = directory_text_set(&l->what, buf_span(&out));
+        m->directory->audit_bytes += bytes_of(l);
+    }
+    buf_fini(&out);
+    return err;
+}
+
 void directory_audit_restored(struct machine *m)
 {
     m->directory->audit_bytes = 0;

@@ -31,6 +31,7 @@
 #define DIRECTORY_STANDINGS_MAX 250000
 #define DIRECTORY_NOTICES_MAX 100000
 #define DIRECTORY_ACCESSES_MAX 10000
+#define DIRECTORY_ERASURES_MAX 1000
 #define DIRECTORY_OPERATORS_MAX 1000
 #define DIRECTORY_LOGINS_MAX 1024
 #define DIRECTORY_LOGINS_EACH 16 /* of one operator */
@@ -45,7 +46,7 @@
 /* Records of one type that are listed in order. */
 struct directory {
     struct directory_index accounts, tenants, overrides, chunks, pools, assignments, ips, members, tokens, sealed,
-        transfers, suppressed, warming, warming_sites, records, standings, proofs, notices, accesses, operators,
+        transfers, suppressed, warming, warming_sites, records, standings, proofs, notices, accesses, erasures, operators,
         logins, measures;
     uint64_t sealed_bytes; /* memory, about */
     struct map suppressed_tenants; /* how many each tenant has */
@@ -73,7 +74,7 @@ extern const struct store_type directory_account_type, directory_tenant_type, di
     directory_token_type, directory_transfer_type, directory_audit_type, directory_suppressed_type,
     directory_warming_type, directory_warming_site_type, directory_record_type, directory_reporter_type,
     directory_floating_type, directory_lodging_type, directory_standing_type, directory_proof_type, directory_sender_type,
-    directory_contact_type, directory_notice_type, directory_access_type,
+    directory_contact_type, directory_notice_type, directory_access_type, directory_erasure_type,
     directory_operator_type, directory_login_type, directory_measure_type;
 
 /* ---- records (directory_rec.c) ------------------------------------------------------------------------- */
@@ -106,6 +107,10 @@ static inline bool directory_stale(const struct command_by *by, uint64_t version
 
 /* Its contact goes with a tenant (directory_notice.c). */
 void directory_contact_drop(struct machine *m, struct span tenant);
+/* In each line that has this address (lower case) there is another name instead (directory_audit.c). 0 or -ENOMEM */
+int directory_audit_replace(struct machine *m, struct span address, struct span with);
+/* A member is gone: nobody waits for it (directory_erase.c). */
+void directory_erasures_settle(struct machine *m);
 /* And its tokens (directory_access.c). */
 void directory_accesses_drop(struct machine *m, struct span tenant);
 
@@ -226,7 +231,7 @@ uint64_t directory_account_bytes(const struct store_rec *rec);
 
 /* ---- the commands -------------------------------------------------------------------------------------- */
 
-directory_command_fn directory_tenant_contact, directory_notice_claim, directory_access_add,
+directory_command_fn directory_tenant_contact, directory_notice_claim, directory_access_add, directory_erase_add, directory_erase_done,
     directory_access_remove;
 directory_command_fn directory_operator_set, directory_operator_remove, directory_login_set, directory_login_end;
 directory_command_fn directory_sealing_key, directory_sealed_set, directory_sealed_remove, directory_account_set, directory_account_remove, directory_tenant_set,

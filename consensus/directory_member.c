@@ -238,6 +238,7 @@ void directory_member_remove(struct machine *m, const struct machine_at *at, str
     memset(mb->not_after_ms, 0, sizeof mb->not_after_ms);
     /* Addresses that were to become its own; those that it owns are free when its session has ended. */
     directory_ips_member_removed(m, at, mb->id);
+    directory_erasures_settle(m);
     session_member_removed(m, at, mb->id);
     directory_reporter_drop(m, mb->id);
     machine_changed(m, MACHINE_CHANGED_MEMBERS, mb->id, mb->name);

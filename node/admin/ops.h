@@ -489,6 +489,10 @@ struct admin_ops {
     int (*track)(void *ctx, const struct admin_track *q, const struct admin_page *page, admin_row_fn *fn,
                  void *arg, struct admin_track_info *info, struct admin_error *e);
 
+    /* Takes an address out of this node's history. `living`: some of its mail is in the queue yet. */
+    int (*erase)(void *ctx, const char *address, const struct admin_caller *by, uint64_t *rows, bool *living,
+                 struct admin_error *e);
+
     /* Whole lines into `out`, as many as it takes. ERR_NOT_FOUND: the event log is off. */
     int (*events)(void *ctx, const struct admin_events *q, struct admin_events_info *info, struct buf *out,
                   struct admin_error *e);

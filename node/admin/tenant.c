@@ -104,6 +104,8 @@ static const char *const refused[] = {
     "GET /v1/tenants/tokens",
     "POST /v1/tenants/tokens/add",
     "POST /v1/tenants/tokens/remove",
+    "POST /v1/privacy/erase",
+    "GET /v1/privacy/erasures",
     "GET /v1/dkim",
     "POST /v1/dkim/generate",
     "POST /v1/dkim/import",

@@ -268,6 +268,7 @@ static void cluster_tick_cb(uv_timer_t *tick)
         cluster_pools_tick(c, now);
         suppress_tick(c);
         notice_tick(c);
+        cluster_erase_tick(c, now);
         cluster_seal_tick(c, now);
         tally_tick(c, now);
         cluster_published_poll(c);
@@ -360,6 +361,8 @@ int cluster_new(struct node *n, struct cluster **out)
         err = cluster_proof_new(c, &c->proof);
     if (err == 0)
         err = cluster_reports_new(c, &c->reports);
+    if (err == 0)
+        err = cluster_erase_new(c, &c->erase);
     if (err == 0 && ((c->suppress = suppress_new()) == NULL || (c->notices = notices_new()) == NULL ||
                      (c->tally = tally_new()) == NULL ||
                      (c->owners = returned_owners_new()) == NULL ||
@@ -435,6 +438,7 @@ void cluster_stopping(struct cluster *c)
     cluster_call_init(&call, run_stopping, NULL);
     call.last = true; /* after it, none is taken */
     (void)cluster_call_wait(c, &call);
+    cluster_erase_stop(c->erase);
     cluster_answers_stop(c->answers);
 }
 
@@ -490,6 +494,7 @@ void cluster_free(struct cluster *c)
     forward_returns_free(c->returns);
     cluster_proof_free(c->proof);
     cluster_reports_free(c->reports);
+    cluster_erase_free(c->erase);
     warmup_hand_free(c->warmup);
     if (c->shared_agent != NULL)
         agent_free(c->shared_agent);

@@ -140,6 +140,7 @@ struct returned_owners;
 struct forward_returns;
 struct cluster_proof;
 struct cluster_reports;
+struct cluster_erase;
 struct warmup_hand;
 
 struct cluster {
@@ -186,6 +187,7 @@ struct cluster {
     struct forward_returns *returns;
     struct cluster_proof *proof;
     struct cluster_reports *reports;
+    struct cluster_erase *erase;
     struct warmup_hand *warmup;
     int64_t warmup_ms; /* not scanned before */
     struct { /* reputation.c */
@@ -522,6 +524,16 @@ int cluster_secret_add(void *ctx, const struct admin_caller *by, const char *use
                        struct buf *named, struct admin_error *e);
 int cluster_secret_ensure(void *ctx, const struct admin_caller *by, const char *use, struct admin_error *e);
 bool cluster_secret_closed(void *ctx, const char *use);
+
+/* ---- cluster_erase.c ----------------------------------------------------------------------------------- */
+
+int cluster_erase_new(struct cluster *c, struct cluster_erase **out);
+/* Waits for what is under way: before the workers end. */
+void cluster_erase_stop(struct cluster_erase *e);
+void cluster_erase_free(struct cluster_erase *e);
+void cluster_erase_tick(struct cluster *c, int64_t now);
+/* Takes an address out of this node's history. `living`: some of its mail is in the queue. Any thread but a loop's. */
+int erase_here(struct node *n, const char *address, const atomic_bool *stop, uint64_t *rows, bool *living);
 
 /* ---- cluster_reports.c --------------------------------------------------------------------------------- */
 

@@ -390,6 +390,7 @@ void ops_fill(struct node *n, struct admin_ops *out)
         .config_check = ops_config_check,
         .log_level_get = ops_log_level_get,
         .log_level_set = ops_log_level_set,
+        .erase = ops_erase,
         .account_list = ops_account_list,
         .account_add = ops_account_add,
         .account_passwd = ops_account_passwd,

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "node/core/cluster_impl.h"
 #include "node/core/egress.h"
 #include "node/core/look.h"
 #include "node/core/steps.h"
@@ -67,6 +68,20 @@ void ops_content_close(void *ctx, struct admin_content *c)
     (void)ctx;
     spool_reader_close(c->reader);
     free(c);
+}
+
+/* ---- erase --------------------------------------------------------------------------------------------- */
+
+int ops_erase(void *ctx, const char *address, const struct admin_caller *by, uint64_t *rows, bool *living,
+              struct admin_error *e)
+{
+    struct node *n = ctx;
+    const atomic_bool stop = false;
+    int err = erase_here(n, address, &stop, rows, living);
+    if (err != 0)
+        return admin_fail(e, err, "not all of it is erased: %s; repeat it", err_text(err));
+    log_info("privacy", "%s erased an address from %llu rows of the history", by->text, (unsigned long long)*rows);
+    return 0;
 }
 
 /* ---- track ----------------------------------------------------------------------------------------------

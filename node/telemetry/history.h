@@ -27,6 +27,7 @@
 #include "base/span.h"
 #include "spool/spool.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -109,6 +110,11 @@ struct history_stats {
     bool old; /* the file is of an older version, and being brought up to date */
 };
 void history_stats(struct history *h, struct history_stats *out);
+
+/* Takes an address (lower case, without case) out of what is there now, as sender, recipient and account: rows say "erased"
+ * in its place, and lose replies, Message-ID and client. For a while; any thread but a loop's. ERR_CLOSED: `stop`
+ * was set; what was begun is right as far as it went, and may be repeated. */
+int history_erase(struct history *h, struct span address, const atomic_bool *stop, uint64_t *rows);
 
 /* ---- looking up ---------------------------------------------------------------------------------------- */
 

@@ -96,3 +96,25 @@ def test_what_a_tenant_sees_and_is_sent(open_cluster, sink):
     rest[0].cli("tenant", "revoke", token_id)
     await_applied(rest)
     assert [ask(node, token, "/v1/tenants")[0] for node in rest] == [401, 401]
+    erased(rest, leader)
+
+
+def erased(nodes, away):
+    """An address goes out of all histories, of a node that is away when it is back."""
+    kept = nodes[0].api("GET", "/v1/track?recipient=r2@example.net")["recipients"]
+    assert len(kept) == 2 and all(r["account"] == "carol@other.example" for r in kept)
+    nodes[0].cli("suppression", "add", "r2@example.net", "--tenant", "other.example")
+    asked = nodes[0].cli("privacy", "erase", "R2@example.net", "--yes", check=False)
+    assert asked.returncode == 5 and f"{away.name} has not done it yet" in asked.stderr, asked
+    assert nodes[1].api("GET", "/v1/track?recipient=r2@example.net")["recipients"] == []
+    row = nodes[1].api("GET", f"/v1/track?id={kept[0]['id']}")["recipients"][0]
+    assert (row["recipient"], row["state"], row["reply"], row["sender"]) == ("erased", "delivered", None,
+                                                                           "carol@other.example")
+    what = [e["what"] for e in nodes[0].api("GET", "/v1/audit")["audit"]]
+    assert not any("r2@example.net" in w for w in what) and any(w.startswith("suppress erased-") for w in what)
+    away.restart()
+    wait_until("the node that was away has done it", lambda: "nothing is being erased" in
+               nodes[0].cli("privacy", "erasures").stderr)
+    assert nodes[0].cli("privacy", "export", "r2@example.net", "--json").returncode == 0, "the suppression list has it"
+    found = json.loads(nodes[0].cli("privacy", "export", "r2@example.net", "--json").stdout)
+    assert found["received"] == found["sent"] == found["missing"] == [] and len(found["suppressed"]) == 1

@@ -22,6 +22,7 @@ const uint8_t command_types[] = {
     COMMAND_STANDING_SET,  COMMAND_STANDING_FORGET, COMMAND_SENDER_LOOK,
     COMMAND_GRANT_STREAM, COMMAND_SENDER_LIFT,
     COMMAND_TENANT_CONTACT, COMMAND_NOTICE_CLAIM, COMMAND_TENANT_TOKEN_ADD, COMMAND_TENANT_TOKEN_REMOVE,
+    COMMAND_ERASE_ADD, COMMAND_ERASE_DONE,
     COMMAND_OPERATOR_SET,  COMMAND_OPERATOR_REMOVE, COMMAND_LOGIN_SET,     COMMAND_LOGIN_END,
 };
 const size_t ncommand_types = sizeof command_types;
@@ -146,6 +147,14 @@ static void sender_fields(struct command *c, struct fields *f)
         by(&c->tenant_contact.by, f);
         NAME(c->tenant_contact.name);
         MAYBE(c->tenant_contact.address);
+        break;
+    case COMMAND_ERASE_ADD:
+        by(&c->erase.by, f);
+        NAME(c->erase.address);
+        break;
+    case COMMAND_ERASE_DONE:
+        NAME(c->erase.address);
+        NUMBER(c->erase.id);
         break;
     case COMMAND_TENANT_TOKEN_ADD:
         by(&c->tenant_token.by, f);

@@ -191,6 +191,14 @@ static int on_tenant(void *arg, const struct directory_tenant *t)
     return buf_printf(arg, "tenant %.*s|%.*s|%llu\n", S(t->name), S(t->note), U(t->version));
 }
 
+static int on_erasure(void *arg, const struct directory_erasure *e)
+{
+    (void)buf_printf(arg, "erasure %.*s|%.*s|%llu|%llu|", S(e->address), S(e->who), U(e->id), U(e->wall_ms));
+    for (uint32_t i = 0; i < e->ndone; i++)
+        (void)buf_printf(arg, "%llu ", U(e->done[i]));
+    return buf_put_str(arg, "\n");
+}
+
 static int on_access(void *arg, const struct directory_access *a)
 {
     return buf_printf(arg, "access %.*s|%.*s|%.*s|%.*s|%02x|%llu|%llu\n", S(a->id), S(a->tenant), S(a->who),
@@ -362,6 +370,7 @@ void dump(const struct machine *m, struct buf *out)
     (void)directory_account_each(m, str(""), on_account, out);
     (void)directory_tenant_each(m, str(""), on_tenant, out);
     (void)directory_access_each(m, str(""), on_access, out);
+    (void)directory_erasure_each(m, str(""), on_erasure, out);
     (void)directory_override_each(m, 0, str(""), on_override, out);
     for (uint32_t i = 0; directory_policy(m, i, &p); i++)
         (void)buf_printf(out, "policy %llu|%.*s|%.*s|%zu|%lld|%u\n", U(p.version), S(p.who), S(p.note),

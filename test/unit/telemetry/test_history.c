@@ -96,6 +96,68 @@ static void each_way_of_asking(void **state)
     history_close(h);
 }
 
+static int no_trace(void *arg, const struct history_row *row)
+{
+    const struct span all[] = { row->sender, row->recipient, row->account, row->reply, row->message_id };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        assert_true(all[i].n < 5 || memmem(all[i].p, all[i].n, "user5", 5) == NULL);
+    ++*(uint32_t *)arg;
+    return 0;
+}
+
+/* All of the file. */
+static bool file_has(const char *name, const char *part)
+{
+    char path[256];
+    struct stat st;
+    int fd = open(in_dir(path, name), O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    assert_int_equal(fstat(fd, &st), 0);
+    char *text = malloc((size_t)st.st_size + 1);
+    assert_int_equal(read(fd, text, (size_t)st.st_size), st.st_size);
+    bool has = memmem(text, (size_t)st.st_size, part, strlen(part)) != NULL;
+    free(text);
+    close(fd);
+    return has;
+}
+
+static void an_address_is_erased(void **state)
+{
+    (void)state;
+    struct history *h = open_plain();
+    const atomic_bool go = false, stop = true;
+    uint64_t rows = 0;
+    uint32_t n = 0;
+    for (uint64_t k = 1; k <= 3000; k++)
+        tell(h, k, k, true);
+    assert_int_equal(history_flush(h), 0);
+    assert_int_equal(ask(h, (struct history_query){ .sender = SPAN_LIT("user5@s1.example") })->n, 600);
+    assert_int_equal(history_erase(h, SPAN_LIT("user5@s1.example"), &stop, &rows), ERR_CLOSED);
+    assert_int_equal(history_erase(h, SPAN_LIT("user5@s1.example"), &go, &rows), 0);
+    assert_int_equal(rows, 600);
+    assert_int_equal(ask(h, (struct history_query){ .sender = SPAN_LIT("user5@s1.example") })->n, 0);
+    assert_int_equal(ask(h, (struct history_query){ .sender = SPAN_LIT("erased") })->n, 0); /* no way to find them */
+    assert_int_equal(ask(h, (struct history_query){ .sender = SPAN_LIT("user6@s0.example") })->n, 600);
+    /* as recipient: the row stays, with how it ended */
+    assert_int_equal(ask(h, (struct history_query){ .recipient = SPAN_LIT("r7@d2.example") })->n, 60);
+    assert_int_equal(history_erase(h, SPAN_LIT("r7@d2.example"), &go, &rows), 0);
+    assert_int_equal(rows, 60);
+    assert_int_equal(ask(h, (struct history_query){ .recipient = SPAN_LIT("r7@d2.example") })->n, 0);
+    assert_int_equal(ask(h, (struct history_query){ .id = 7 << 20 })->n, 2);
+    assert_int_equal(history_query(h, &(struct history_query){ .limit = 10000 }, no_trace, &n), 0);
+    assert_int_equal(n, 6000);
+    assert_int_equal(history_erase(h, SPAN_LIT("r7@d2.example"), &go, &rows), 0);
+    assert_int_equal(rows, 0);
+    static const char *const bad[] = { "", "nobody", "@d2.example", "<>" };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(history_erase(h, span_str(bad[i]), &go, &rows), ERR_BAD);
+    history_close(h);
+    assert_false(file_has("history.db", "User5@S1"));
+    assert_false(file_has("history.db-wal", "User5@S1"));
+    assert_true(file_has("history.db", "User6@S0"));
+}
+
 static void pages_follow_each_other(void **state)
 {
     (void)state;
@@ -533,6 +595,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(everything_is_kept),
         TEST(each_way_of_asking),
+        TEST(an_address_is_erased),
         TEST(pages_follow_each_other),
         TEST(told_again_it_stays_one),
         TEST(a_note_without_an_ending_claims_nothing),
