@@ -190,6 +190,8 @@ int cmd_status(struct cli *c), cmd_top(struct cli *c), cmd_site_list(struct cli 
 int cmd_dkim_generate(struct cli *c), cmd_dkim_dns(struct cli *c), cmd_dkim_check(struct cli *c);
 int cmd_queue_list(struct cli *c), cmd_queue_show(struct cli *c), cmd_queue_cat(struct cli *c),
     cmd_queue_summary(struct cli *c), cmd_queue_retry(struct cli *c), cmd_queue_hold(struct cli *c),
+    cmd_held_list(struct cli *c), cmd_held_show(struct cli *c), cmd_held_release(struct cli *c), cmd_held_delete(struct cli *c),
+    cmd_held_bounce(struct cli *c),
     cmd_queue_release(struct cli *c), cmd_queue_bounce(struct cli *c), cmd_queue_delete(struct cli *c),
     cmd_queue_move(struct cli *c), cmd_track(struct cli *c), cmd_privacy_export(struct cli *c);
 int cmd_transfer_list(struct cli *c), cmd_transfer_cancel(struct cli *c), cmd_transfer_take(struct cli *c), cmd_transfer_forget(struct cli *c),

@@ -95,6 +95,14 @@ static void put_status(struct cli *c, const json_t *j)
     put_queue(c, json_object_get(j, "queue"));
     put_spool(json_object_get(j, "spool"));
     put_greylisting(json_object_get(j, "greylisting"));
+    if (cli_int(j, "held_messages") + cli_int(j, "held_refused") > 0) {
+        char size[32];
+        cli_size((uint64_t)cli_int(j, "held_bytes"), size, sizeof(size));
+        printf("held         %" PRId64 " messages, %s%s", cli_int(j, "held_messages"), size,
+               cli_int(j, "held_refused") > 0 ? "; " : "\n");
+        if (cli_int(j, "held_refused") > 0)
+            printf("NO ROOM for %" PRId64 " since the start: see turnpike held list\n", cli_int(j, "held_refused"));
+    }
     if (cli_int(j, "sites_rested") > 0)
         printf("addresses    ALL OF A POOL'S REST for %" PRId64 " site(s): see turnpike site show\n",
                cli_int(j, "sites_rested"));

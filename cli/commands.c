@@ -40,6 +40,28 @@ const struct cli_command cli_commands[] = {
       "Columns are ages in minutes: how many recipients have waited so long.",
       "  turnpike queue summary\n  turnpike queue summary --by reply --limit 10\n", cmd_queue_summary },
 
+    { "held list", "[ID...]", 0, -1, NULL, cli_held_list_options, "list mail that is held, and why",
+      "Of all nodes, oldest first. What is given must all match.",
+      "  turnpike held list --account anna@example.com\n  turnpike held list --reason over_limit --older-than 1h\n",
+      cmd_held_list },
+    { "held show", "ID", 1, 1, NULL, cli_no_options, "show a held message: header, and the beginning of its text",
+      "Of whichever node has it. The text is made harmless: no HTML, nothing that a terminal would obey. Reading people's "
+      "mail is logged with who did it.",
+      "  turnpike held show 06A1B2C3D4E5F\n", cmd_held_show },
+    { "held release", "[ID...]", 0, -1, NULL, cli_held_release_options, "let held mail go",
+      "On all nodes. What was held when it was accepted is charged to its sender's limits now; what finds no quota "
+      "stays held. With --exempt nothing is charged, and the audit trail says who did it.",
+      "  turnpike held release 06A1B2C3D4E5F\n"
+      "  turnpike held release --all-of anna@example.com --exempt --text 'password changed'\n",
+      cmd_held_release },
+    { "held delete", "[ID...]", 0, -1, NULL, cli_held_end_options, "end held mail, telling nobody",
+      "On all nodes. Asks before it acts on a selection; a script gives --yes.",
+      "  turnpike held delete --all-of anna@example.com --older-than 1h\n", cmd_held_delete },
+    { "held bounce", "[ID...]", 0, -1, NULL, cli_held_end_options, "return held mail to its sender",
+      "On all nodes. Asks before it acts on a selection; a script gives --yes.",
+      "  turnpike held bounce --tenant example.org --reason content --text '5.7.1 looks like spam' --yes\n",
+      cmd_held_bounce },
+
     { "track", "[ID]", 0, 1, NULL, cli_track_options, "show what became of a message",
       "Looks in the queue and in the history; newest first. Says which node did not answer, and since when what\n"
       "ended is kept.",

@@ -132,6 +132,30 @@ const struct cli_option cli_bounce_options[] = { ACT,
                                                     { "yes", NULL, NULL, "do not ask" },
                                                     END };
 const struct cli_option cli_delete_options[] = { ACT, { "yes", NULL, NULL, "do not ask" }, END };
+#define HELD                                                                                                 \
+    { "sender", "ADDRESS", NULL, "reverse-path: an address, @domain, or <> for reports" },                   \
+        { "recipient", "ADDRESS", NULL, "recipient: an address or @domain" },                                \
+        { "account", "NAME", NULL, "the account that submitted it" },                                        \
+        { "tenant", "NAME", NULL, "whose account it is" },                                                   \
+        { "reason", "WHY", "frozen|over_limit|rule|content|operator", "why it is held" },                    \
+    {                                                                                                        \
+        "older-than", "TIME", NULL, "arrived longer ago than this: 90s, 5m, 4h, 2d"                          \
+    }
+#define HELD_ACT                                                                                              \
+    HELD, { "all-of", "SENDER", NULL, "all that is held of this account" },                                  \
+        { "all", NULL, NULL, "all that is held" },                                                           \
+        { "dry-run", NULL, NULL, "only say what would be done" },                                            \
+    {                                                                                                        \
+        "text", "TEXT", NULL, "a remark; bounce: what the sender is told, as \"5.7.1 text\""                 \
+    }
+const struct cli_option cli_held_list_options[] = { HELD, PAGE("messages"), SCOPE, END };
+const struct cli_option cli_held_release_options[] = {
+    HELD_ACT,
+    { "exempt", NULL, NULL, "charge it to nobody's limits; the audit trail says who did" },
+    { "operator", "NAME", NULL, "who exempts it (default: whoever runs this)" },
+    END,
+};
+const struct cli_option cli_held_end_options[] = { HELD_ACT, { "yes", NULL, NULL, "do not ask" }, END };
 const struct cli_option cli_summary_options[] = {
     SELECTOR,
     { "by", "WHAT", "site|sender|account|state|reply", "what makes a group (default site)" },

@@ -29,7 +29,7 @@
 /* The largest entry: as many commands as fit below COMMAND_ENTRY_BYTES and a large one. */
 #define COMMAND_ENTRY_BYTES_MAX (COMMAND_ENTRY_BYTES + COMMAND_BYTES_MAX + 32u)
 
-/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records; 5: domains that were proven, floating addresses that nobody has had yet, looks at senders, tenants' contacts and notices to them; 6: tenants' tokens, operators and their logins, tenants' tokens, streams of mail, senders who are slowed or sent from another pool. An entry names the lowest level that can read it, so that older nodes can follow until the
+/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records; 5: domains that were proven, floating addresses that nobody has had yet, looks at senders, tenants' contacts and notices to them; 6: tenants' tokens, operators and their logins, tenants' tokens, streams of mail, senders who are slowed or sent from another pool, reasons of held mail. An entry names the lowest level that can read it, so that older nodes can follow until the
  * level is raised (COMMAND_FEATURE_RAISE). */
 #define COMMAND_FEATURES 6        /* highest that this build can do */
 #define COMMAND_FEATURES_NEEDED 1 /* by what it writes, but for commands of a higher command_type_level */
@@ -114,6 +114,8 @@ enum command_type {
     /* addresses whose traces are erased */
     COMMAND_ERASE_ADD = 147,
     COMMAND_ERASE_DONE = 148, /* the asking node has */
+    /* held mail: what an operator did with it is in the audit trail */
+    COMMAND_HELD_EXEMPT = 160,
     /* who may log in to the dashboard */
     COMMAND_OPERATOR_SET = 190,
     COMMAND_OPERATOR_REMOVE = 191,
@@ -239,6 +241,14 @@ struct command_erase {
     struct command_by by; /* of ADD */
     struct span address;  /* lower case */
     uint64_t id;          /* of DONE: of the ADD that it answers */
+};
+/* Held mail is released, and its senders' limits are not charged for it. */
+struct command_held_exempt {
+    struct command_by by;
+    struct span operator_name; /* as he gives it; `by` says how he came */
+    uint32_t recipients;       /* so many, when he was asked */
+    struct span what;          /* which ones */
+    struct span reason;
 };
 #define COMMAND_NOTICE_MAX_MS (31ull * 86400000)
 struct command_notice_claim {
@@ -581,6 +591,7 @@ struct command {
         struct command_notice_claim notice_claim;
         struct command_tenant_token tenant_token;
         struct command_erase erase;
+        struct command_held_exempt held_exempt;
         struct command_override_set override_set;
         struct command_policy_chunk policy_chunk;
         struct command_policy_commit policy_commit;

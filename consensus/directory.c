@@ -167,6 +167,7 @@ static directory_command_fn *const commands[] = {
     [COMMAND_TENANT_TOKEN_REMOVE] = directory_access_remove,
     [COMMAND_ERASE_ADD] = directory_erase_add,
     [COMMAND_ERASE_DONE] = directory_erase_done,
+    [COMMAND_HELD_EXEMPT] = directory_held_exempt,
     [COMMAND_OPERATOR_SET] = directory_operator_set,
     [COMMAND_OPERATOR_REMOVE] = directory_operator_remove,
     [COMMAND_LOGIN_SET] = directory_login_set,

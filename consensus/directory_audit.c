@@ -167,6 +167,16 @@ int directory_audit_replace(struct machine *m, struct span address, struct span 
     return err;
 }
 
+int directory_held_exempt(struct machine *m, const struct machine_at *at, const struct command *cmd,
+                          struct machine_result *r)
+{
+    const struct command_held_exempt *c = &cmd->held_exempt;
+    (void)r;
+    return directory_audit(m, at, &c->by, "%.*s releases held mail of %.*s, %u recipients, exempt from limits%s%.*s",
+                           (int)c->operator_name.n, c->operator_name.p, (int)c->what.n, c->what.p, c->recipients,
+                           c->reason.n > 0 ? ": " : "", (int)c->reason.n, c->reason.p);
+}
+
 void directory_audit_restored(struct machine *m)
 {
     m->directory->audit_bytes = 0;

@@ -231,6 +231,7 @@ uint64_t directory_account_bytes(const struct store_rec *rec);
 
 /* ---- the commands -------------------------------------------------------------------------------------- */
 
+directory_command_fn directory_held_exempt;
 directory_command_fn directory_tenant_contact, directory_notice_claim, directory_access_add, directory_erase_add, directory_erase_done,
     directory_access_remove;
 directory_command_fn directory_operator_set, directory_operator_remove, directory_login_set, directory_login_end;

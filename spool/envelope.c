@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #define LAYOUT 1
+#define LAYOUT_HOLD 2 /* the same, and at its end why it was born held */
 #define RCPT_BYTES_MIN 5   /* two lengths and notify */
 #define CLOSE_BYTES_MIN 15 /* id, rcpt, state, length */
 #define NOTIFY_ALL 15
@@ -64,6 +65,8 @@ static int check(const struct envelope *e)
     for (unsigned i = 0; i < NTEXTS; i++)
         if (texts[i]->n > ENVELOPE_TEXT_MAX)
             return ERR_LIMIT;
+    if (e->hold.n > ENVELOPE_TEXT_MAX)
+        return ERR_LIMIT;
     for (uint32_t i = 0; i < e->nrcpts; i++) {
         if (e->rcpts[i].address.n > ENVELOPE_TEXT_MAX || e->rcpts[i].orcpt.n > ENVELOPE_TEXT_MAX)
             return ERR_LIMIT;
@@ -84,7 +87,7 @@ int envelope_encode(const struct envelope *e, struct buf *out)
     int err = check(e);
     if (err != 0)
         return err;
-    buf_put_u8(out, LAYOUT);
+    buf_put_u8(out, e->hold.n > 0 ? LAYOUT_HOLD : LAYOUT);
     buf_put_u8(out, e->body);
     buf_put_u8(out, e->ret);
     buf_put_u8(out, e->class);
@@ -110,6 +113,8 @@ int envelope_encode(const struct envelope *e, struct buf *out)
         buf_put_u8(out, e->closes[i].state);
         put_text(out, e->closes[i].reply);
     }
+    if (e->hold.n > 0)
+        put_text(out, e->hold);
     return buf_err(out);
 }
 
@@ -161,7 +166,7 @@ int envelope_decode(struct cursor *c, struct envelope_decoded *out)
     }
     if (cursor_err(c))
         return ERR_TORN;
-    if (layout != LAYOUT || !scalars_ok(e) || e->nrcpts == 0 || e->nrcpts > ENVELOPE_RCPTS_MAX ||
+    if ((layout != LAYOUT && layout != LAYOUT_HOLD) || !scalars_ok(e) || e->nrcpts == 0 || e->nrcpts > ENVELOPE_RCPTS_MAX ||
         e->ncloses > ENVELOPE_RCPTS_MAX)
         return ERR_CORRUPT;
     /* before anything is allocated: the bytes must be there */
@@ -174,6 +179,10 @@ int envelope_decode(struct cursor *c, struct envelope_decoded *out)
     e->rcpts = out->arrays;
     e->closes = (struct envelope_close *)(void *)((char *)out->arrays + rcpts_bytes);
     int err = decode_lists(c, e);
+    if (err == 0 && layout == LAYOUT_HOLD) {
+        e->hold = get_text(c);
+        err = cursor_err(c) ? ERR_TORN : e->hold.n == 0 || e->hold.n > ENVELOPE_TEXT_MAX ? ERR_CORRUPT : 0;
+    }
     if (err != 0)
         envelope_decoded_fini(out);
     return err;

@@ -107,6 +107,7 @@ struct envelope {
     struct span protocol; /* as in Received: ESMTPSA and the like */
     struct span listener;
     struct span message_id; /* with < > */
+    struct span hold;       /* ENVELOPE_HELD: why, in words of whoever asked for it; else empty */
     uint32_t nrcpts;
     struct envelope_rcpt *rcpts;
     uint32_t ncloses;

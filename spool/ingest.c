@@ -141,6 +141,11 @@ uint64_t spool_ingest_id(const struct spool_ingest *in)
     return in->id;
 }
 
+uint64_t spool_ingest_bytes(const struct spool_ingest *in)
+{
+    return in->size;
+}
+
 void spool_ingest_on_room(struct spool_ingest *in, void (*room)(void *ctx), void *ctx)
 {
     pthread_mutex_lock(&in->s->room_lock);

@@ -102,6 +102,9 @@ uint64_t spool_find(struct spool *s, uint64_t id);
 /* The id that the message will have; it goes into Received. */
 uint64_t spool_ingest_id(const struct spool_ingest *in);
 
+/* Bytes of content that were added so far. */
+uint64_t spool_ingest_bytes(const struct spool_ingest *in);
+
 /* Adds content. Memory does not grow with it: full blocks are compressed and handed to the writer. Returns 0;
  * or 1 when it took the bytes but wants no more until `room` (given below) is called; or an error, after
  * which only abort is allowed. */

@@ -88,6 +88,8 @@ admin_handler_fn admin_on_healthz, admin_on_readyz, admin_on_metrics, admin_on_o
     admin_on_log, admin_on_log_set;
 admin_handler_fn admin_on_queue, admin_on_summary, admin_on_message, admin_on_content, admin_on_retry,
     admin_on_hold, admin_on_release, admin_on_bounce, admin_on_delete, admin_on_track;
+admin_handler_fn admin_on_held, admin_on_held_status, admin_on_held_act, admin_on_held_release, admin_on_held_delete,
+    admin_on_held_bounce, admin_on_held_show;
 admin_handler_fn admin_on_queue_move, admin_on_transfers, admin_on_transfer_cancel, admin_on_transfer_take, admin_on_transfer_forget,
     admin_on_spool_adopt;
 admin_handler_fn admin_on_events, admin_on_trace, admin_on_probe;

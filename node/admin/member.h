@@ -91,7 +91,7 @@ int member_account_import(struct admin_call *c, const struct admin_account *a, u
 /* Whether this question goes to all nodes, by its parameter "scope". `by_default`: when that is not given. */
 int member_asks_all(struct admin_call *c, bool by_default, bool *all);
 /* Each asks all nodes this call's own question and joins the answers; who did not answer is in "missing". */
-int member_ask_rows(struct admin_call *c, bool newest_first);
+int member_ask_rows(struct admin_call *c, const char *key, bool newest_first);
 int member_ask_summary(struct admin_call *c);
 int member_ask_top(struct admin_call *c);
 int member_ask_events(struct admin_call *c);
@@ -99,6 +99,19 @@ int member_ask_status(struct admin_call *c);
 /* The answers themselves: [{"node": name, "body": {...}}], and who is missing: [{"node": name, "reason": text}]. Both
  * are the caller's, also after an error. */
 int member_ask(struct admin_call *c, json_t **answers, json_t **missing);
+/* The same of a question of its own. */
+int member_ask_path(struct admin_call *c, const char *path, json_t **answers, json_t **missing);
+/* "name=value" of a question, with what must not stand there escaped. */
+void member_put_query(struct buf *path, char separator, const char *name, struct span value);
+
+/* ---- messages: on_queue.c ------------------------------------------------------------------------------ */
+
+/* The selector that the arguments make. Its strings are borrowed from them; to be freed also after an error. */
+int member_selector_init(struct admin_selector *sel, struct admin_call *c);
+void member_selector_fini(struct admin_selector *sel);
+/* "ID.RCPT", as `next` gave it; `id` is the page's from then on. */
+int member_page_place(struct admin_page *page, struct admin_call *c, char id[ADMIN_ID_TEXT]);
+void member_put_message(struct json_out *j, const struct admin_row *row);
 /* Answers with `j`, which is gone then, and who is missing; NULL: nobody was asked. */
 int member_reply(struct admin_call *c, json_t *j, json_t *missing);
 

@@ -45,6 +45,14 @@ static void put_escaped(struct buf *b, struct span s)
     }
 }
 
+void member_put_query(struct buf *path, char separator, const char *name, struct span value)
+{
+    buf_put_char(path, separator);
+    put_escaped(path, span_str(name));
+    buf_put_char(path, '=');
+    put_escaped(path, value);
+}
+
 /* The client's own question; with `limit`, that in place of his; narrowed to a tenant's own. */
 static int question(struct admin_call *c, const char *limit, struct buf *out)
 {
@@ -105,18 +113,33 @@ static void asked_fini(struct asked *a)
     json_decref(a->missing);
 }
 
+static int ask_path(struct admin_call *c, const char *path, struct asked *a)
+{
+    *a = (struct asked){ .answers = json_array(), .missing = json_array() };
+    int err = c->cluster->ask(c->cluster_ctx, path, ASK_MS, on_answer, a, &c->e);
+    return err == 0 && a->no_memory ? admin_fail(&c->e, -ENOMEM, "out of memory") : err;
+}
+
 static int ask(struct admin_call *c, const char *limit, struct asked *a)
 {
     struct buf path;
-    *a = (struct asked){ .answers = json_array(), .missing = json_array() };
     int err = question(c, limit, &path);
-    if (err == 0)
-        err = c->cluster->ask(c->cluster_ctx, path.data, ASK_MS, on_answer, a, &c->e);
-    else
+    if (err == 0) {
+        err = ask_path(c, path.data, a);
+    } else {
+        *a = (struct asked){ .answers = json_array(), .missing = json_array() };
         admin_fail(&c->e, ERR_BAD, "the question is too long");
+    }
     buf_fini(&path);
-    if (err == 0 && a->no_memory)
-        err = admin_fail(&c->e, -ENOMEM, "out of memory");
+    return err;
+}
+
+int member_ask_path(struct admin_call *c, const char *path, json_t **answers, json_t **missing)
+{
+    struct asked a;
+    int err = ask_path(c, path, &a);
+    *answers = a.answers;
+    *missing = a.missing;
     return err;
 }
 
@@ -183,20 +206,20 @@ struct rows {
     bool cut;
 };
 
-static int gather_rows(struct asked *a, struct rows *r, int (*order)(const void *, const void *))
+static int gather_rows(struct asked *a, struct rows *r, const char *key, int (*order)(const void *, const void *))
 {
     size_t i, k, total = 0;
     json_t *answer, *row;
     json_array_foreach(a->answers, i, answer)
     {
-        total += json_array_size(json_object_get(json_object_get(answer, "body"), "recipients"));
+        total += json_array_size(json_object_get(json_object_get(answer, "body"), key));
     }
     *r = (struct rows){ .at = calloc(total + 1, sizeof(*r->at)) };
     if (r->at == NULL)
         return -ENOMEM;
     json_array_foreach(a->answers, i, answer)
     {
-        json_t *body = json_object_get(answer, "body"), *rows = json_object_get(body, "recipients");
+        json_t *body = json_object_get(answer, "body"), *rows = json_object_get(body, key);
         json_array_foreach(rows, k, row)
         {
             json_object_set(row, "node", json_object_get(answer, "node"));
@@ -234,7 +257,7 @@ static json_t *kept_by(const struct asked *a)
     return list;
 }
 
-int member_ask_rows(struct admin_call *c, bool newest_first)
+int member_ask_rows(struct admin_call *c, const char *key, bool newest_first)
 {
     int (*order)(const void *, const void *) = newest_first ? descending : ascending;
     size_t limit = (size_t)admin_arg_int(c->args, "limit", 100), n = 0;
@@ -242,7 +265,7 @@ int member_ask_rows(struct admin_call *c, bool newest_first)
     struct rows r = { 0 };
     char next[ADMIN_ID_TEXT + 24] = "";
     int err = ask(c, NULL, &a);
-    if (err == 0 && gather_rows(&a, &r, order) != 0)
+    if (err == 0 && gather_rows(&a, &r, key, order) != 0)
         err = admin_fail(&c->e, -ENOMEM, "out of memory");
     if (err == 0) {
         json_t *list = json_array();
@@ -253,7 +276,7 @@ int member_ask_rows(struct admin_call *c, bool newest_first)
             json_array_append(list, r.at[n].row);
         if (n > 0 && (n < r.n || r.cut))
             snprintf(next, sizeof(next), "%.32s.%" JSON_INTEGER_FORMAT, r.at[n - 1].id, r.at[n - 1].rcpt);
-        json_t *j = json_pack("{s:o,s:s?}", "recipients", list, "next", next[0] != '\0' ? next : NULL);
+        json_t *j = json_pack("{s:o,s:s?}", key, list, "next", next[0] != '\0' ? next : NULL);
         if (newest_first) {
             json_object_set_new(j, "since_ms", first_member(&a, "since_ms"));
             json_object_set_new(j, "kept", kept_by(&a));

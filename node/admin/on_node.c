@@ -95,6 +95,9 @@ static void put_parts(struct json_out *j, const struct admin_status *s)
     json_out_opt(j, "example", span_str(s->greylist.example));
     json_out_close(j, '}');
     json_out_u64(j, "sites_rested", s->sites_rested);
+    json_out_u64(j, "held_messages", s->held_messages);
+    json_out_u64(j, "held_bytes", s->held_bytes);
+    json_out_u64(j, "held_refused", s->held_refused);
     json_out_open(j, "dnsbl", '{');
     json_out_u64(j, "listed", s->dnsbl.addresses);
     json_out_opt(j, "example", span_str(s->dnsbl.example));

@@ -24,7 +24,7 @@ static int state_of(const char *name)
 }
 
 /* The selector's strings are borrowed from the arguments; its arrays are freed with selector_fini. */
-static int selector_init(struct admin_selector *sel, struct admin_call *c)
+int member_selector_init(struct admin_selector *sel, struct admin_call *c)
 {
     const json_t *ids = json_object_get(c->args, "ids");
     const char *pattern = admin_arg_str(c->args, "reply_match");
@@ -36,6 +36,7 @@ static int selector_init(struct admin_selector *sel, struct admin_call *c)
         .site = admin_arg_str(c->args, "site"),
         .account = admin_arg_str(c->args, "account"),
         .tenant = admin_arg_str(c->args, "tenant"),
+        .held_for = admin_arg_str(c->args, "reason"),
         .arrived_before_ms = older_ms > 0 ? clock_wall_ms() - older_ms : 0,
         .state = state_of(admin_arg_str(c->args, "state")),
     };
@@ -54,14 +55,14 @@ static int selector_init(struct admin_selector *sel, struct admin_call *c)
     return err;
 }
 
-static void selector_fini(struct admin_selector *sel)
+void member_selector_fini(struct admin_selector *sel)
 {
     free(sel->ids);
     admin_regex_free((struct admin_regex *)(uintptr_t)sel->reply);
 }
 
 /* "ID.RCPT", as `next` gave it. */
-static int page_init(struct admin_page *page, struct admin_call *c, char id[ADMIN_ID_TEXT])
+int member_page_place(struct admin_page *page, struct admin_call *c, char id[ADMIN_ID_TEXT])
 {
     const char *after = admin_arg_str(c->args, "after");
     *page = (struct admin_page){ .limit = (uint32_t)admin_arg_int(c->args, "limit", 100) };
@@ -103,12 +104,15 @@ static void put_recipient(struct json_out *j, const struct admin_row *row)
     json_out_opt(j, "rerouted_from", row->rerouted_from);
     json_out_opt(j, "rerouted_to", row->rerouted_to);
     json_out_opt(j, "rerouted_by", row->rerouted_by);
+    json_out_opt(j, "held_for", row->held_for);
+    json_out_opt(j, "held_text", row->held_text);
+    json_out_time(j, "held_ms", row->held_ms);
     json_out_time(j, "next_ms", row->next_ms);
     json_out_time(j, "changed_ms", row->changed_ms);
     json_out_time(j, "expires_ms", row->expires_ms);
 }
 
-static void put_message(struct json_out *j, const struct admin_row *row)
+void member_put_message(struct json_out *j, const struct admin_row *row)
 {
     json_out_str(j, "id", row->id);
     json_out_span(j, "sender", row->sender); /* empty: the null reverse-path */
@@ -157,7 +161,7 @@ static int on_row(void *arg, const struct admin_row *row)
 {
     struct rows *r = arg;
     json_out_open(&r->j, NULL, '{');
-    put_message(&r->j, row);
+    member_put_message(&r->j, row);
     put_recipient(&r->j, row);
     put_steps(&r->j, row);
     json_out_close(&r->j, '}');
@@ -197,16 +201,16 @@ int admin_on_queue(struct admin_call *c)
     bool all;
     int err = member_asks_all(c, false, &all);
     if (err != 0 || all)
-        return err != 0 ? err : member_ask_rows(c, false);
-    err = selector_init(&sel, c);
+        return err != 0 ? err : member_ask_rows(c, "recipients", false);
+    err = member_selector_init(&sel, c);
     if (err == 0)
-        err = page_init(&page, c, after);
+        err = member_page_place(&page, c, after);
     if (err == 0) {
         rows_begin(&r, c);
         err = c->ops->queue_list(c->ops->ctx, &sel, &page, on_row, &r, &c->e);
         rows_end(&r, page.limit);
     }
-    selector_fini(&sel);
+    member_selector_fini(&sel);
     return err;
 }
 
@@ -216,7 +220,7 @@ static int on_message_row(void *arg, const struct admin_row *row)
     if (!admin_sees(r->c, row->tenant))
         return 1;
     if (r->n++ == 0) {
-        put_message(&r->j, row);
+        member_put_message(&r->j, row);
         json_out_open(&r->j, "recipients", '[');
     }
     json_out_open(&r->j, NULL, '{');
@@ -268,11 +272,11 @@ int admin_on_track(struct admin_call *c)
         return admin_fail(&c->e, ERR_BAD,
                           "give at least one of id, message_id, sender, recipient, account, status, since, until");
     bool all = false;
-    int err = page_init(&page, c, after);
+    int err = member_page_place(&page, c, after);
     if (err == 0)
         err = member_asks_all(c, true, &all);
     if (err != 0 || all)
-        return err != 0 ? err : member_ask_rows(c, true);
+        return err != 0 ? err : member_ask_rows(c, "recipients", true);
     rows_begin(&r, c);
     err = c->ops->track(c->ops->ctx, &q, &page, on_row, &r, &info, &c->e);
     json_out_close(&r.j, ']');
@@ -336,7 +340,7 @@ int admin_on_summary(struct admin_call *c)
     int err = member_asks_all(c, true, &all);
     if (err != 0 || all)
         return err != 0 ? err : member_ask_summary(c);
-    err = selector_init(&sel, c);
+    err = member_selector_init(&sel, c);
     if (err == 0) {
         json_out_begin(&j, &c->out);
         json_out_str(&j, "by", by != NULL ? by : "site");
@@ -354,7 +358,7 @@ int admin_on_summary(struct admin_call *c)
         json_out_close(&j, '}');
         json_out_end(&j);
     }
-    selector_fini(&sel);
+    member_selector_fini(&sel);
     return err;
 }
 
@@ -373,12 +377,12 @@ static int act(struct admin_call *c, enum admin_act what)
         .expected = (uint32_t)admin_arg_int(c->args, "expected", 0),
         .by = c->caller,
     };
-    int err = selector_init(&sel, c);
+    int err = member_selector_init(&sel, c);
     if (err == 0 && admin_selector_empty(&sel) && !sel.all)
         err = admin_fail(&c->e, ERR_BAD, "nothing is selected: give a selector, or all");
     if (err == 0)
         err = c->ops->queue_act(c->ops->ctx, &sel, &opts, &res, &c->e);
-    selector_fini(&sel);
+    member_selector_fini(&sel);
     struct json_out j;
     json_out_begin(&j, &c->out);
     json_out_bool(&j, "dry_run", opts.dry_run);
@@ -388,6 +392,9 @@ static int act(struct admin_call *c, enum admin_act what)
     json_out_u64(&j, "unchanged", res.unchanged);
     json_out_u64(&j, "busy", res.busy);
     json_out_u64(&j, "failed", res.failed);
+    json_out_u64(&j, "no_quota", res.no_quota);
+    json_out_u64(&j, "frozen", res.frozen);
+    json_out_opt(&j, "why", span_str(res.why));
     json_out_end(&j);
     return err;
 }
@@ -402,12 +409,12 @@ int admin_on_queue_move(struct admin_call *c)
     if (err != 0 || c->cluster->queue_move == NULL)
         return err != 0 ? err : admin_missing(c);
     bool dry_run = admin_arg_bool(c->args, "dry_run");
-    err = selector_init(&sel, c);
+    err = member_selector_init(&sel, c);
     if (err == 0 && admin_selector_empty(&sel) && !sel.all)
         err = admin_fail(&c->e, ERR_BAD, "nothing is selected: give a selector, or all");
     if (err == 0)
         err = c->cluster->queue_move(c->cluster_ctx, c->caller, &sel, to, dry_run, &messages, &c->e);
-    selector_fini(&sel);
+    member_selector_fini(&sel);
     json_out_begin(&j, &c->out);
     json_out_bool(&j, "dry_run", dry_run);
     json_out_u64(&j, "messages", messages);

@@ -187,6 +187,8 @@ int admin_on_content(struct admin_call *c)
 {
     if (c->ops->content_open == NULL || c->ops->content_next == NULL || c->ops->content_close == NULL)
         return admin_missing(c);
+    if (c->caller->no_content)
+        return admin_fail(&c->e, ERR_DENIED, "you may not look into people's mail");
     struct content *t = calloc(1, sizeof(*t));
     if (t == NULL)
         return admin_fail(&c->e, -ENOMEM, "out of memory");

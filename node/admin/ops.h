@@ -48,6 +48,7 @@ struct admin_caller {
     bool local;    /* through the unix socket */
     uid_t uid;     /* local: of the peer process */
     pid_t pid;     /* local */
+    bool no_content; /* may not look into people's mail, not even at its header */
     char text[80]; /* "unix:uid=0,pid=1234" or "tcp:127.0.0.1:40312" */
     char tenant[ADMIN_TENANT_NAME_MAX + 1]; /* a tenant's token, which shows what is his (tenant.h); else empty */
 };
@@ -83,6 +84,7 @@ struct admin_selector {
     const char *account;             /* exact, without case */
     const char *tenant;              /* exact */
     int64_t arrived_before_ms;       /* older_than, made absolute; 0: not given */
+    const char *held_for;            /* why it is held: "frozen", "over_limit", ...; what is not held is not meant */
     int state;                       /* enum admin_state QUEUED..ACTIVE, or -1: any */
     const struct admin_regex *reply; /* matches the last reply; NULL: not given */
 };
@@ -115,6 +117,8 @@ struct admin_row {
     int64_t arrival_ms, next_ms, changed_ms, expires_ms;
     struct span rerouted_from, rerouted_to,
         rerouted_by;       /* pools, and the rule; rerouted_to empty: it was not moved */
+    struct span held_for, held_text; /* why it is held, in a word and in more of them; empty: it is not */
+    int64_t held_ms;                 /* since when */
     int64_t greylisted_ms; /* since when `mx` has greylisted it, coming from `source_ip` */
     const struct admin_step *steps; /* NULL: not asked for */
     uint32_t nsteps;
@@ -136,6 +140,7 @@ enum admin_need { /* fields of a row that a selector looks at */
                   ADMIN_NEED_STATE = 32,
                   ADMIN_NEED_ARRIVAL = 64,
                   ADMIN_NEED_TENANT = 128,
+                  ADMIN_NEED_HELD = 256,
 };
 unsigned admin_selector_needs(const struct admin_selector *sel);
 /* As admin_selector_match, looking at the ids and the fields named in `have` only: false means surely not. */
@@ -163,6 +168,9 @@ struct admin_act_opts {
         *text; /* bounce: "5.7.1 reason" or NULL for the default; others: a remark for the log, or NULL */
     uint32_t expected; /* if not 0: ERR_BUSY, changing nothing, when more recipients match than this */
     const struct admin_caller *by;
+    bool exempt;      /* release: nothing is charged to a sender's limits */
+    int64_t until_ms; /* CLOCK_BOOTTIME: what has not been begun by then is left; 0: no bound */
+    const char *after; /* only messages after this id; NULL: all */
 };
 
 struct admin_act_result {
@@ -171,6 +179,11 @@ struct admin_act_result {
     uint64_t unchanged;            /* already so, or ended meanwhile */
     uint64_t busy;                 /* in a transaction just now: not bounced or deleted */
     uint64_t failed;               /* the spool refused */
+    uint64_t no_quota;             /* release: stay held, since their sender may not send so many now */
+    uint64_t frozen;               /* release: of `done`, those that wait until their sender is thawed */
+    bool more;                     /* not all were begun: see until_ms; */
+    char next[33];                 /* the last one that was */
+    char why[160];                 /* of no_quota and failed; may be empty */
 };
 
 enum admin_group {
@@ -191,6 +204,17 @@ struct admin_summary_row {
     uint64_t age[ADMIN_AGES];
 };
 typedef int admin_summary_fn(void *arg, const struct admin_summary_row *row);
+
+/* What this node holds, and how much it may. */
+struct admin_held {
+    char node[64];
+    uint64_t messages, recipients, bytes, refused;
+    uint32_t senders;
+    bool bounded; /* the rest is of the policy; false: there is no cluster */
+    uint64_t messages_max, bytes_max, sender_messages_max, sender_bytes_max;
+    int64_t expire_ms;
+    const char *when_expired, *when_full;
+};
 
 /* ---- tracking ------------------------------------------------------------------------------------------ */
 
@@ -261,6 +285,7 @@ struct admin_status {
         uint64_t sites, endless; /* that greylist; of these: what they greylist is never taken */
         char example[256];       /* one of the endless ones */
     } greylist;
+    uint64_t held_messages, held_bytes, held_refused; /* refused: to be held, and there was no room */
     uint64_t sites_rested; /* for which all addresses of a pool rest */
     struct admin_rate received, rejected, auth_failed, delivered, deferred,
         bounced; /* recipients, except rejected */
@@ -472,6 +497,7 @@ struct admin_ops {
     int (*queue_show)(void *ctx, const char *id, admin_row_fn *fn, void *arg, struct admin_error *e);
     int (*queue_act)(void *ctx, const struct admin_selector *sel, const struct admin_act_opts *opts,
                      struct admin_act_result *out, struct admin_error *e);
+    void (*held)(void *ctx, struct admin_held *out);
     /* Largest groups first, at most `limit`; totals over all groups in `total` (its key is empty). */
     int (*queue_summary)(void *ctx, const struct admin_selector *sel, enum admin_group by, uint32_t limit,
                          admin_summary_fn *fn, void *arg, struct admin_summary_row *total,

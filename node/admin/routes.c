@@ -39,6 +39,73 @@
         .help = "all nodes, or this one"                                                                     \
     }
 
+#define HELD_SELECTOR                                                                                         \
+    { .name = "ids", .type = ADMIN_TYPE_IDS, .help = "queue ids" },                                          \
+        { .name = "sender", .type = ADMIN_TYPE_STRING, .help = "reverse-path: address, @domain or <>" },     \
+        { .name = "recipient", .type = ADMIN_TYPE_STRING, .help = "address or @domain" },                    \
+        { .name = "account", .type = ADMIN_TYPE_STRING, .help = "who submitted" },                           \
+        { .name = "tenant", .type = ADMIN_TYPE_STRING, .help = "whose account it is" },                      \
+        { .name = "reason",                                                                                  \
+          .type = ADMIN_TYPE_CHOICE,                                                                         \
+          .choices = "frozen|over_limit|rule|content|operator",                                              \
+          .help = "why it is held" },                                                                        \
+    {                                                                                                        \
+        .name = "older_than", .type = ADMIN_TYPE_DURATION, .help = "arrived longer ago than this"            \
+    }
+
+static const struct admin_param held_params[] = {
+    HELD_SELECTOR,
+    { .name = "limit", .type = ADMIN_TYPE_INT, .min = 1, .max = ADMIN_ROWS_MAX, .help = "rows at most" },
+    { .name = "after", .type = ADMIN_TYPE_STRING, .help = "the last page's next" },
+    { .name = "scope", .type = ADMIN_TYPE_CHOICE, .choices = "cluster|local", .help = "all nodes, or this one" },
+    { .name = NULL },
+};
+
+#define HELD_ACT                                                                                              \
+    HELD_SELECTOR, { .name = "dry_run", .type = ADMIN_TYPE_BOOL, .help = "count only" },                     \
+    {                                                                                                        \
+        .name = "text", .type = ADMIN_TYPE_STRING, .help = "bounce: the reason given to the sender; else a remark" \
+    }
+
+static const struct admin_param held_act_params[] = {
+    HELD_ACT,
+    { .name = "all", .type = ADMIN_TYPE_BOOL, .help = "needed when nothing is selected: everything is meant" },
+    { .name = "expected",
+      .type = ADMIN_TYPE_INT,
+      .min = 1,
+      .max = UINT32_MAX,
+      .help = "change nothing if more recipients than this match" },
+    { .name = NULL },
+};
+
+static const struct admin_param held_release_params[] = {
+    HELD_ACT,
+    { .name = "all", .type = ADMIN_TYPE_BOOL, .help = "needed when nothing is selected: everything is meant" },
+    { .name = "expected",
+      .type = ADMIN_TYPE_INT,
+      .min = 1,
+      .max = UINT32_MAX,
+      .help = "change nothing if more recipients than this match" },
+    { .name = "exempt", .type = ADMIN_TYPE_BOOL, .help = "charge no limits" },
+    { .name = "operator", .type = ADMIN_TYPE_STRING, .help = "who exempts: a name, for the audit trail" },
+    { .name = NULL },
+};
+
+static const struct admin_param held_show_params[] = {
+    { .name = "by", .type = ADMIN_TYPE_STRING, .help = "the operator, when a node asks" },
+    { .name = NULL },
+};
+
+/* What nodes ask each other. */
+static const struct admin_param held_asked_params[] = {
+    HELD_ACT,
+    { .name = "verb", .type = ADMIN_TYPE_CHOICE, .required = true, .choices = "release|delete|bounce", .help = "what" },
+    { .name = "exempt", .type = ADMIN_TYPE_BOOL, .help = "charge no limits" },
+    { .name = "by", .type = ADMIN_TYPE_STRING, .help = "the operator" },
+    { .name = "places", .type = ADMIN_TYPE_STRING, .help = "NODE=ID,...: who goes on, and behind which message" },
+    { .name = NULL },
+};
+
 static const struct admin_param none[] = { { .name = NULL } };
 
 static const struct admin_param queue_params[] = {
@@ -271,6 +338,14 @@ const struct admin_route admin_routes[] = {
     { "POST", "/v1/queue/release", admin_on_release, act_params, 0, "end a hold" },
     { "POST", "/v1/queue/bounce", admin_on_bounce, act_params, 0, "give up, and tell the sender" },
     { "POST", "/v1/queue/delete", admin_on_delete, act_params, 0, "give up without telling" },
+    { "GET", "/v1/held", admin_on_held, held_params, ADMIN_ROUTE_ASKED, "held mail, and why" },
+    { "GET", "/v1/held/status", admin_on_held_status, admin_scope_params, ADMIN_ROUTE_ASKED, "how much is held" },
+    { "GET", "/v1/held/act", admin_on_held_act, held_asked_params, ADMIN_ROUTE_ASKED, "what nodes ask each other" },
+    { "GET", "/v1/held/messages/{id}", admin_on_held_show, held_show_params, ADMIN_ROUTE_ASKED,
+      "a held message: header, and its text made harmless" },
+    { "POST", "/v1/held/release", admin_on_held_release, held_release_params, 0, "let held mail go" },
+    { "POST", "/v1/held/delete", admin_on_held_delete, held_act_params, 0, "end held mail without telling" },
+    { "POST", "/v1/held/bounce", admin_on_held_bounce, held_act_params, 0, "return held mail to its sender" },
     { "POST", "/v1/queue/move", admin_on_queue_move, move_params, 0, "hand messages to another node" },
     { "GET", "/v1/transfers", admin_on_transfers, none, ADMIN_ROUTE_ASKED, "mail on its way between nodes" },
     { "POST", "/v1/transfers/cancel", admin_on_transfer_cancel, admin_transfer_params, 0,

@@ -112,7 +112,7 @@ unsigned admin_selector_needs(const struct admin_selector *sel)
            (sel->reply != NULL ? ADMIN_NEED_REPLY : 0u) | (sel->site != NULL ? ADMIN_NEED_SITE : 0u) |
            (sel->account != NULL ? ADMIN_NEED_ACCOUNT : 0u) | (sel->state >= 0 ? ADMIN_NEED_STATE : 0u) |
            (sel->arrived_before_ms != 0 ? ADMIN_NEED_ARRIVAL : 0u) |
-           (sel->tenant != NULL ? ADMIN_NEED_TENANT : 0u);
+           (sel->tenant != NULL ? ADMIN_NEED_TENANT : 0u) | (sel->held_for != NULL ? ADMIN_NEED_HELD : 0u);
 }
 
 /* "example.org" is its queues of all pools, "news/example.org" that of one. */
@@ -137,6 +137,8 @@ bool admin_selector_match_some(const struct admin_selector *sel, const struct ad
     if ((look & ADMIN_NEED_ACCOUNT) && !span_eq_nocase(span_str(sel->account), row->account))
         return false;
     if ((look & ADMIN_NEED_TENANT) && !span_eq(span_str(sel->tenant), row->tenant))
+        return false;
+    if ((look & ADMIN_NEED_HELD) && !span_eq(span_str(sel->held_for), row->held_for))
         return false;
     if ((look & ADMIN_NEED_SENDER) && !admin_address_match(sel->sender, row->sender))
         return false;

@@ -32,21 +32,47 @@ static bool no(struct charge_reply *out, uint16_t code, const char *enhanced, co
 
 /* ---- frozen -------------------------------------------------------------------------------------------- */
 
-static uint8_t frozen_mode(const struct session *s, struct span account, struct span tenant)
+/* NULL: he is not. */
+static const struct frozen_entry *frozen_find(const struct session *s, struct span account, struct span tenant,
+                                              uint8_t *mode)
 {
-    return frozen_entry_mode(frozen_view_of(s->in->w->frozen, account, tenant),
-                             s->l->config->kind == CONFIG_RELAY);
+    const struct frozen_entry *e = frozen_view_of(s->in->w->frozen, account, tenant);
+    *mode = frozen_entry_mode(e, s->l->config->kind == CONFIG_RELAY);
+    return e;
 }
 
-/* True: may send, perhaps only to have it held. */
-static bool frozen_allows(const struct session *s, struct span account, struct span tenant, bool auth,
-                          bool *hold, struct charge_reply *out)
+void charge_hold(struct charge *c, enum hold_kind why, struct span text)
 {
-    switch (frozen_mode(s, account, tenant)) {
+    if (c->hold)
+        return;
+    c->hold = true;
+    c->spared = !c->has_named;
+    c->why = why;
+    snprintf(c->why_text, sizeof c->why_text, "%.*s", (int)text.n, text.n > 0 ? text.p : "");
+}
+
+/* By a rule, or by an operator for a reason of his own. */
+static void hold_frozen(struct charge *c, const struct frozen_entry *e)
+{
+    struct span rule = SPAN_LIT("rule ");
+    if (span_starts(e->who, rule))
+        charge_hold(c, HOLD_RULE, span_sub(e->who, rule.n));
+    else
+        charge_hold(c, HOLD_FROZEN, e->reason);
+}
+
+/* True: may send, perhaps only to have it held. `c` NULL: there is no transaction yet. */
+static bool frozen_allows(const struct session *s, struct span account, struct span tenant, bool auth,
+                          struct charge *c, struct charge_reply *out)
+{
+    uint8_t mode;
+    const struct frozen_entry *e = frozen_find(s, account, tenant, &mode);
+    switch (mode) {
     case FROZEN_NOT:
         return true;
     case COMMAND_FREEZE_HOLD:
-        *hold = true;
+        if (c != NULL)
+            hold_frozen(c, e);
         return true;
     case COMMAND_FREEZE_DEFER:
         return auth ||
@@ -60,13 +86,12 @@ static bool frozen_allows(const struct session *s, struct span account, struct s
 bool charge_welcome(struct session *s, bool auth, struct charge_reply *out)
 {
     struct worker *w = s->in->w;
-    bool hold = false;
     if (cluster_of(s) == NULL)
         return true;
     if (!auth && (w->ledger == NULL || !ledger_session_valid(w->ledger)))
         return no(out, 421, "4.3.2", "This node may not accept mail just now, try another one");
     return s->identity == NULL ||
-           frozen_allows(s, span_str(s->identity->account), span_str(s->identity->tenant), auth, &hold, out);
+           frozen_allows(s, span_str(s->identity->account), span_str(s->identity->tenant), auth, NULL, out);
 }
 
 /* ---- the refusal's words ------------------------------------------------------------------------------- */
@@ -159,7 +184,10 @@ int charge_init(struct charge *c, struct session *s)
     if (cluster_of(s) == NULL || w->ledger == NULL || s->identity == NULL)
         return 0; /* nobody to charge: an inbound listener's clients */
     const struct auth_identity *id = s->identity;
-    c->hold = frozen_mode(s, span_str(id->account), span_str(id->tenant)) == COMMAND_FREEZE_HOLD;
+    uint8_t mode;
+    const struct frozen_entry *frozen = frozen_find(s, span_str(id->account), span_str(id->tenant), &mode);
+    if (mode == COMMAND_FREEZE_HOLD)
+        hold_frozen(c, frozen);
     c->policy = cluster_policy(cluster_of(s));
     c->class = class_of(c, span_str(id->account), id->class);
     struct ledger_sender sender = { span_str(id->account), span_str(id->tenant),
@@ -207,6 +235,8 @@ enum ledger_answer charge_rcpt(struct charge *c, uint32_t n, struct span ahead, 
         no(out, 452, "4.5.3", "Too many recipients: this account may have %u per message", max);
         return LEDGER_NO;
     }
+    if (c->spared)
+        return LEDGER_YES;
     if (!ledger_in_hand(&c->own))
         c->own.expected = rcpts_in(ahead);
     enum ledger_answer answer = ledger_reserve(&c->own, 1);
@@ -223,7 +253,7 @@ void charge_rcpt_refusal(struct charge *c, struct charge_reply *out)
 
 void charge_rcpt_undo(struct charge *c)
 {
-    if (!c->has_own)
+    if (!c->has_own || c->spared)
         return;
     c->nrcpts--;
     ledger_unreserve(&c->own, 1);
@@ -264,13 +294,13 @@ bool charge_named(struct charge *c, struct span name, uint32_t n, struct charge_
     }
     struct ledger_sender sender = { span_str(c->named_account), span_str(c->named_tenant), c->named_class };
     if (!named_find(c, &sender.class, out) ||
-        !frozen_allows(c->s, sender.account, span_str(c->named_tenant), false, &c->hold, out))
+        !frozen_allows(c->s, sender.account, span_str(c->named_tenant), false, c, out))
         return false;
     sender.tenant = span_str(c->named_tenant);
     if (ledger_hold_init(&c->named, c->s->in->w->ledger, &sender, charge_named_cb, c) != 0)
         return no(out, 451, "4.3.0", "Insufficient memory");
     c->has_named = true;
-    enum ledger_answer answer = ledger_reserve(&c->named, n);
+    enum ledger_answer answer = c->hold ? LEDGER_YES : ledger_reserve(&c->named, n);
     c->named_waiting = answer == LEDGER_WAIT;
     if (answer == LEDGER_NO)
         refusal_put(c, &c->named.refusal, c->named_class, out);
@@ -298,22 +328,33 @@ uint32_t charge_credit(const struct charge *c, uint8_t class)
 bool charge_still_allowed(struct charge *c, struct charge_reply *out)
 {
     const struct auth_identity *id = c->s->identity;
-    return c->has_named ? frozen_allows(c->s, span_str(c->named_account), span_str(c->named_tenant), false,
-                                        &c->hold, out)
-                        : frozen_allows(c->s, span_str(id->account), span_str(id->tenant), false, &c->hold, out);
+    return c->has_named
+               ? frozen_allows(c->s, span_str(c->named_account), span_str(c->named_tenant), false, c, out)
+               : frozen_allows(c->s, span_str(id->account), span_str(id->tenant), false, c, out);
 }
 
 /* ---- commit -------------------------------------------------------------------------------------------- */
 
+static void to_charge(struct charge *c, struct ledger_hold *out[2])
+{
+    out[0] = c->has_own && !c->spared ? &c->own : NULL;
+    out[1] = c->has_named && !c->hold ? &c->named : NULL;
+}
+
 enum ledger_answer charge_ready(struct charge *c, struct charge_reply *out)
 {
-    if (c->named_waiting)
+    struct ledger_hold *holds[2];
+    to_charge(c, holds);
+    if (holds[1] != NULL && c->named_waiting)
         return LEDGER_WAIT;
-    if (c->named_refused) {
+    if (holds[1] != NULL && c->named_refused) {
         refusal_put(c, &c->named.refusal, c->named_class, out);
         return LEDGER_NO;
     }
-    struct ledger_hold *holds[2] = { c->has_own ? &c->own : NULL, c->has_named ? &c->named : NULL };
+    if (c->hold && c->has_own && !ledger_session_valid(c->own.w)) {
+        no(out, 451, "4.3.2", "This node may not accept mail just now, try again later");
+        return LEDGER_NO;
+    }
     for (int i = 0; i < 2; i++) {
         enum ledger_answer answer = holds[i] == NULL ? LEDGER_YES : ledger_ready(holds[i]);
         if (answer == LEDGER_YES && holds[i] != NULL && holds[i]->reserved != c->nrcpts)
@@ -333,8 +374,9 @@ enum ledger_answer charge_ready(struct charge *c, struct charge_reply *out)
 
 void charge_spend(struct charge *c)
 {
-    if (c->has_own)
-        ledger_spend(&c->own);
-    if (c->has_named)
-        ledger_spend(&c->named);
+    struct ledger_hold *holds[2];
+    to_charge(c, holds);
+    for (int i = 0; i < 2; i++)
+        if (holds[i] != NULL)
+            ledger_spend(holds[i]);
 }

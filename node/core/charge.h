@@ -8,6 +8,9 @@
  * Two senders can be charged. The account that logged in (or that a relay listener's network stands for) is
  * charged at each RCPT. Where the policy trusts a relay's account to name the real sender in a header, that
  * one is charged too, for all recipients, at the end of the header; a refusal is the reply to the dot.
+ *
+ * A message that is to be held is not charged: its release is (held_release.h). But a relay whose header names
+ * somebody whose mail is held is charged for it as for any other.
  */
 #ifndef NODE_CORE_CHARGE_H
 #define NODE_CORE_CHARGE_H
@@ -15,6 +18,7 @@
 #include "base/buf.h"
 #include "node/auth/auth.h"
 #include "node/ledger/ledger.h"
+#include "node/shaping/hold_mark.h"
 #include "node/smtp/reply.h"
 
 #include <stdbool.h>
@@ -38,7 +42,10 @@ struct charge {
     uint8_t class; /* of the mail of the account that logged in: enum account_class */
     bool has_own, has_named;
     uint32_t nrcpts;    /* so many tokens must be there when the message is committed */
-    bool hold;          /* the message is to be held: the sender is frozen so */
+    bool hold;          /* the message is to be held: charge_hold */
+    bool spared;        /* and was before anybody was named: nobody is charged */
+    enum hold_kind why;
+    char why_text[HOLD_TEXT_MAX + 1];
     bool named_waiting; /* the cluster was asked, and has not answered */
     bool named_refused;
     char named_account[ACCOUNT_NAME_MAX + 1], named_tenant[ACCOUNT_NAME_MAX + 1];
@@ -76,6 +83,10 @@ bool charge_has_rules(const struct charge *c);
 uint32_t charge_credit(const struct charge *c, uint8_t class);
 /* Whether he may still send: he may have been stopped since MAIL was read. */
 bool charge_still_allowed(struct charge *c, struct charge_reply *out);
+
+/* The message is to be held, if it is accepted: any time before charge_ready says yes. The first reason stays. What
+ * its recipients had reserved is not spent, and further ones need nothing. */
+void charge_hold(struct charge *c, enum hold_kind why, struct span text);
 
 /* All that is reserved can be spent now: charge_spend must follow in the same turn. WAIT: ask again when
  * on_answer is called, whatever it says. */

@@ -25,7 +25,7 @@
 static int add_frozen(void *arg, const struct machine_frozen *f)
 {
     const struct frozen_entry e = {
-        .scope = f->scope, .mode = f->mode, .id = f->id, .name = f->name, .reason = f->reason
+        .scope = f->scope, .mode = f->mode, .id = f->id, .name = f->name, .reason = f->reason, .who = f->who
     };
     return frozen_view_add(arg, &e);
 }

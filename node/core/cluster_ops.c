@@ -76,6 +76,8 @@ struct command_by *cluster_command_by(struct command *cmd)
         return &cmd->tenant_contact.by;
     case COMMAND_ERASE_ADD:
         return &cmd->erase.by;
+    case COMMAND_HELD_EXEMPT:
+        return &cmd->held_exempt.by;
     case COMMAND_TENANT_TOKEN_ADD:
         return &cmd->tenant_token.by;
     case COMMAND_OVERRIDE_SET:

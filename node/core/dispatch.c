@@ -8,6 +8,7 @@
 #include "node/core/node.h"
 #include "node/core/pools.h"
 #include "node/core/route.h"
+#include "node/shaping/hold_mark.h"
 #include "node/shaping/pool_mark.h"
 
 #include <errno.h>
@@ -19,6 +20,7 @@ struct placed {
     struct span key;
     uint32_t rcpt;
     const struct spool_rcpt *state;
+    int64_t since_ms; /* it was held, or released, then; 0: neither, or held from the start */
 };
 
 struct worker *dispatch_owner(struct node *node, struct span site)
@@ -45,6 +47,8 @@ static int compare_group(const struct placed *a, const struct placed *b)
         order = compare_number(sa->next_ms, sb->next_ms);
     if (order == 0)
         order = compare_number(sa->attempts, sb->attempts);
+    if (order == 0)
+        order = compare_number(a->since_ms, b->since_ms);
     return order != 0 ? order : compare_number(sa->delay_told, sb->delay_told);
 }
 
@@ -80,9 +84,12 @@ static void run_dispatch(struct worker *w, struct worker_msg *msg)
     free(d);
 }
 
-static struct dispatch_item *item_new(const struct envelope *env, const struct spool_rcpt *state,
-                                      struct span site, uint32_t nrcpts)
+static struct dispatch_item *item_new(const struct envelope *env, const struct placed *first, uint32_t nrcpts)
 {
+    const struct spool_rcpt *state = first->state;
+    struct span site = first->key;
+    bool held = state == NULL ? (env->flags & ENVELOPE_HELD) != 0 : state->state == RCPT_HELD;
+    int64_t since_ms = first->since_ms > env->arrival_ms ? first->since_ms : env->arrival_ms;
     struct span sender = dispatch_sender(env);
     struct span tenant = env->account.n > 0 ? env->tenant : (struct span){ NULL, 0 };
     struct dispatch_item *d = malloc(sizeof *d + nrcpts * sizeof(uint32_t) + site.n + sender.n + tenant.n);
@@ -103,10 +110,11 @@ static struct dispatch_item *item_new(const struct envelope *env, const struct s
                   .sender = span_of(text + site.n, sender.n),
                   .tenant = span_of(text + site.n + sender.n, tenant.n),
                   .class = env->class,
-                  .arrival_ms = env->arrival_ms,
-                  .next_ms = state == NULL ? 0 : state->next_ms,
+                  .arrival_ms = held ? env->arrival_ms : since_ms,
+                  .renewed = !held && since_ms > env->arrival_ms,
+                  .next_ms = held ? since_ms : state == NULL ? 0 : state->next_ms,
                   .attempts = state == NULL ? 0 : state->attempts,
-                  .held = state == NULL ? (env->flags & ENVELOPE_HELD) != 0 : state->state == RCPT_HELD,
+                  .held = held,
                   .delay_told = state != NULL && state->delay_told,
                   .nrcpts = nrcpts,
                   .rcpts = rcpts,
@@ -118,7 +126,7 @@ static struct dispatch_item *item_new(const struct envelope *env, const struct s
 static int dispatch_group(struct node *node, struct worker *self, const struct envelope *env,
                           const struct placed *group, uint32_t n)
 {
-    struct dispatch_item *d = item_new(env, group->state, group->key, n);
+    struct dispatch_item *d = item_new(env, group, n);
     if (d == NULL)
         return -ENOMEM;
     uint32_t *rcpts = (uint32_t *)(d + 1);
@@ -155,11 +163,16 @@ static int place_all(const struct config *config, const struct pool_view *pools,
         if (route_pool_key(config, pool, env->rcpts[i].address, &key) == 0 &&
             route_key_put_tls(&key, dispatch_tls(env)) == 0)
             site = span_of(key.text, key.len);
+        struct hold_mark hold = { .since_ms = 0 };
+        struct span words;
+        if (states != NULL)
+            (void)hold_mark_parse(states[i].reply, &hold, &words);
         placed[(*n)++] = (struct placed){
             .key_at = keys->len,
             .key.n = site.n,
             .rcpt = i,
             .state = states == NULL ? NULL : &states[i],
+            .since_ms = hold.since_ms,
         };
         buf_put_span(keys, site);
     }

@@ -8,6 +8,7 @@
 #include "node/core/cluster.h"
 #include "node/core/conn.h"
 #include "node/core/frozen.h"
+#include "node/core/held.h"
 #include "node/core/node.h"
 #include "node/core/outcome.h"
 #include "node/core/report.h"
@@ -148,7 +149,10 @@ static void perform(struct egress *e, const struct queue_action *a)
         conn_quit(a->conn);
         break;
     case QUEUE_ACTION_EXPIRE:
-        outcome_expired(e, a->item);
+        if (a->held)
+            egress_held_expired(e, a->item);
+        else
+            outcome_expired(e, a->item);
         break;
     case QUEUE_ACTION_DELAY_NOTICE:
         outcome_delayed(e, a->item);
@@ -217,7 +221,8 @@ struct queue_item *egress_divide(struct egress *e, struct queue_item *item, cons
                                     .sender = v.sender,
                                     .class = v.class,
                                     .arrival_ms = v.arrival_ms,
-                                    .next_ms = v.next_ms,
+                                    .renewed = v.renewed,
+                                    .next_ms = v.state == QUEUE_STATE_HELD ? v.held_since_ms : v.next_ms,
                                     .attempts = v.attempts,
                                     .held = v.state == QUEUE_STATE_HELD,
                                     .delay_told = v.delay_told,
@@ -248,6 +253,7 @@ static void queue_settings(const struct worker *w, struct queue_config *out)
         out->retry_ms[i] = d->retry_ms[i];
     out->retry_jitter_pct = d->jitter_pct;
     out->expire_ms = d->expire_ms;
+    out->expire_held_ms = w->egress == NULL ? 0 : w->egress->held.expire_ms;
     if (out->expire_grace_ms > d->expire_ms)
         out->expire_grace_ms = d->expire_ms;
     out->delay_notice_ms = d->delay_notice_ms;
@@ -434,11 +440,12 @@ int egress_new(struct worker *w, struct egress **out)
         goto fail;
     queue_on_site_gone(e->queue, egress_site_gone_cb, e);
     queue_on_frozen(e->queue, is_frozen_cb, w);
+    queue_on_held(e->queue, held_changed, w->node->held);
     if ((err = timer_init(&e->poll_timer, &w->timers, egress_poll_timer_cb)) != 0 ||
         (err = timer_init(&e->cut_off_timer, &w->timers, egress_cut_off_timer_cb)) != 0)
         goto fail;
     if ((err = reroute_init(&e->reroute, e)) != 0 || (err = egress_pools_init(e)) != 0 ||
-        (err = egress_shaping_init(e)) != 0 || (err = egress_sites_init(e)) != 0)
+        (err = egress_shaping_init(e)) != 0 || (err = egress_sites_init(e)) != 0 || (err = egress_held_init(&e->held, e)) != 0)
         goto fail;
     if ((err = tls_new(e)) != 0 || (err = resolver_new(w, &w->dns)) != 0)
         goto fail;
@@ -539,13 +546,19 @@ static void change_resolver(struct egress *e)
     timer_set(&r->timer, 0);
 }
 
+void egress_queue_settings(struct egress *e)
+{
+    struct queue_config config;
+    queue_settings(e->w, &config);
+    queue_reconfigure(e->queue, &config, egress_now_ms(e));
+    egress_kick(e);
+}
+
 void egress_reconfigure(struct egress *e, const struct config *old)
 {
     if (e->stopping)
         return;
-    struct queue_config config;
-    queue_settings(e->w, &config);
-    queue_reconfigure(e->queue, &config, egress_now_ms(e));
+    egress_queue_settings(e);
     forget_lookups(e);
     conn_quit_idle(e);
     if (!resolver_serves(e, old, e->w->config))
@@ -562,6 +575,7 @@ void egress_stop(struct egress *e)
     timer_stop(&e->sites.timer);
     timer_stop(&e->cut_off_timer);
     reroute_stop(&e->reroute);
+    egress_held_stop(&e->held);
     tlsrpt_stop(e->tlsrpt);
     conn_quit_idle(e);
 }
@@ -585,6 +599,7 @@ void egress_close(struct egress *e)
     tlsrpt_free(e->tlsrpt);
     e->tlsrpt = NULL;
     reroute_fini(&e->reroute);
+    egress_held_fini(&e->held);
     timer_fini(&e->poll_timer);
     timer_fini(&e->cut_off_timer);
     uv_close((uv_handle_t *)&e->prepare, NULL);

@@ -9,6 +9,7 @@
 #define NODE_CORE_EGRESS_H
 
 #include "base/list.h"
+#include "node/core/egress_held.h"
 #include "node/core/egress_pools.h"
 #include "node/core/egress_shaping.h"
 #include "node/core/egress_sites.h"
@@ -39,6 +40,7 @@ struct egress {
     struct egress_shaping shaping;
     struct egress_sites sites;
     struct reroute reroute;
+    struct egress_held held;
     struct tlsrpt *tlsrpt;      /* worker 0's */
     struct timespec hosts_time; /* of /etc/hosts when the resolver read it */
     struct list resolvers;      /* of earlier configurations, until their last look-up has ended */
@@ -82,6 +84,8 @@ void egress_free(struct egress *e);
 /* New configuration on this worker; `old` is the one before. Connections end with the message in hand, so
  * that all that follows goes by the new one. */
 void egress_reconfigure(struct egress *e, const struct config *old);
+/* The queue goes by what is set now. */
+void egress_queue_settings(struct egress *e);
 
 /* An item for one of this worker's sites. */
 void egress_add(struct egress *e, const struct queue_item_info *info);

@@ -16,7 +16,7 @@ struct frozen_view;
 struct frozen_entry {
     uint8_t scope, mode; /* enum command_scope, enum command_freeze_mode */
     uint64_t id;         /* of the freeze; 0: of this node alone */
-    struct span name, reason;
+    struct span name, reason, who;
 };
 
 /* One reference. -ENOMEM: NULL. */

@@ -52,7 +52,7 @@ int frozen_view_add(struct frozen_view *v, const struct frozen_entry *e)
     ensure(!v->sealed);
     if (frozen_view_find(v, e->scope, e->name) != NULL)
         return 0;
-    struct item *item = malloc(sizeof *item + e->name.n + e->reason.n);
+    struct item *item = malloc(sizeof *item + e->name.n + e->reason.n + e->who.n);
     if (item == NULL)
         return -ENOMEM;
     char *text = (char *)(item + 1);
@@ -63,6 +63,9 @@ int frozen_view_add(struct frozen_view *v, const struct frozen_entry *e)
     item->entry.reason.p = text + e->name.n;
     if (e->reason.n > 0)
         memcpy(text + e->name.n, e->reason.p, e->reason.n);
+    item->entry.who.p = text + e->name.n + e->reason.n;
+    if (e->who.n > 0)
+        memcpy(text + e->name.n + e->reason.n, e->who.p, e->who.n);
     int err = map_add(&v->items, item_hash(item), item);
     if (err != 0)
         free(item);

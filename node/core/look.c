@@ -2,7 +2,10 @@
 #include "node/core/look.h"
 
 #include "base/err.h"
+#include "node/core/cluster.h"
 #include "node/core/egress.h"
+#include "node/core/held.h"
+#include "node/policy/policy.h"
 #include "node/shaping/pool_mark.h"
 
 #include <errno.h>
@@ -45,7 +48,9 @@ static bool excluded_at_sight(const struct admin_selector *sel, const struct que
                              .state = admin_state_of((uint8_t)v->state),
                              .site = queue_site_key(v->site),
                              .arrival_ms = v->arrival_ms };
-    return !admin_selector_match_some(sel, &row, ADMIN_NEED_STATE | ADMIN_NEED_SITE | ADMIN_NEED_ARRIVAL);
+    /* One that was released counts its age anew, and its arrival is in its envelope. */
+    return !admin_selector_match_some(sel, &row,
+                                      ADMIN_NEED_STATE | ADMIN_NEED_SITE | (v->renewed ? 0 : ADMIN_NEED_ARRIVAL));
 }
 
 static int ids_add(struct look_ids *l, uint64_t id)
@@ -305,7 +310,7 @@ static enum admin_state state_of(const struct spool_rcpt *r, const struct look_i
     }
 }
 
-static void row_fill(const struct config *c, const char *id, const struct spool_info *info, uint32_t i,
+static void row_fill(const struct config *c, int64_t expire_held_ms, const char *id, const struct spool_info *info, uint32_t i,
                      const struct look_item *item, struct admin_row *row)
 {
     const struct envelope *e = &info->env;
@@ -316,6 +321,12 @@ static void row_fill(const struct config *c, const char *id, const struct spool_
     bool marked = grey_mark_parse(r->reply, &grey, &words) && !rcpt_state_terminal(r->state);
     struct pool_mark pool;
     bool moved = pool_mark_parse(r->reply, &pool, &words) && !rcpt_state_terminal(r->state);
+    struct hold_mark hold;
+    bool held = state_of(r, item) == ADMIN_STATE_HELD;
+    bool marked_hold = !rcpt_state_terminal(r->state) && held_reason(e, r, &hold);
+    if (held && (!marked_hold || hold.kind == HOLD_RELEASED))
+        hold = (struct hold_mark){ .kind = HOLD_OPERATOR, .since_ms = r->changed_ms, .text = { "", 0 } };
+    bool renewed = !held && marked_hold && hold.since_ms > e->arrival_ms;
     *row = (struct admin_row){
         .id = id,
         .rcpt = i,
@@ -345,7 +356,12 @@ static void row_fill(const struct config *c, const char *id, const struct spool_
         .next_ms = item != NULL ? item->next_ms : 0,
         .changed_ms = r->changed_ms,
         .greylisted_ms = marked && grey.sure ? grey.since_ms : 0,
-        .expires_ms = rcpt_state_terminal(r->state) ? 0 : e->arrival_ms + c->delivery.expire_ms,
+        .expires_ms = rcpt_state_terminal(r->state) ? 0
+                      : held ? (expire_held_ms == 0 ? 0 : hold.since_ms + expire_held_ms)
+                             : (renewed ? hold.since_ms : e->arrival_ms) + c->delivery.expire_ms,
+        .held_for = held ? span_str(hold_kind_name(hold.kind)) : (struct span){ "", 0 },
+        .held_text = held ? hold.text : (struct span){ "", 0 },
+        .held_ms = held ? hold.since_ms : 0,
     };
 }
 
@@ -380,13 +396,16 @@ int look_message(struct node *n, uint64_t id, const struct look_batch *b, const 
     if (err != 0)
         return err == ERR_NOT_FOUND || err == -ENOMEM ? err : damaged_rows(id, b, sel, fn, arg);
     struct config *c = node_config(n);
+    struct policy *p = n->cluster == NULL ? NULL : cluster_policy(n->cluster);
+    int64_t expire_held_ms = p == NULL ? 0 : p->held.expire_ms;
+    policy_rele(p);
     char text[SPOOL_ID_TEXT];
     spool_id_format(id, text);
     for (uint32_t i = 0; err == 0 && i < info->env.nrcpts; i++) {
         if (!ended && rcpt_state_terminal(info->rcpts[i].state))
             continue;
         struct admin_row row;
-        row_fill(c, text, info, i, item_of(b, id, i), &row);
+        row_fill(c, expire_held_ms, text, info, i, item_of(b, id, i), &row);
         if (sel == NULL || admin_selector_match(sel, &row))
             err = fn(arg, &row);
     }

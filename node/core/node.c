@@ -10,6 +10,7 @@
 #include "node/core/dnsbl.h"
 #include "node/core/egress.h"
 #include "node/core/egress_rest.h"
+#include "node/core/held.h"
 #include "node/core/ingress.h"
 #include "node/core/greylist.h"
 #include "node/core/listener.h"
@@ -290,6 +291,8 @@ int node_start(struct node *n)
         err = egress_rest_node_init(n);
     if (err == 0)
         err = dnsbl_new(n, &n->dnsbl);
+    if (err == 0)
+        err = held_new(&n->held);
     if (err == 0 && (n->sites = sites_new(n->nworkers, sites_wake_cb, n)) == NULL)
         err = -ENOMEM;
     if (err == 0)
@@ -445,6 +448,7 @@ void node_stop(struct node *n, int64_t grace_ms)
     for (uint32_t i = 0; i < n->nworkers; i++)
         worker_fini(&n->workers[i]);
     sites_free(n->sites);
+    held_free(n->held);
     shaping_node_fini(n);
     egress_rest_node_fini(n);
     dnsbl_free(n->dnsbl);

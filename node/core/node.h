@@ -59,6 +59,7 @@ struct node {
     struct meters *meters;
     struct sts *sts;
     struct greylist *greylist;
+    struct held *held;   /* what is held, counted */
     struct sites *sites; /* what destinations of one site share */
     struct {
         uv_mutex_t lock;

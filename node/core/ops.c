@@ -11,6 +11,7 @@
 #include "node/core/greylist.h"
 #include "node/core/ingress.h"
 #include "node/core/listener.h"
+#include "node/core/held.h"
 #include "node/core/look.h"
 #include "node/core/meters.h"
 #include "node/core/ops_account.h"
@@ -141,6 +142,11 @@ static int ops_status(void *ctx, struct admin_status *out, struct admin_error *e
     out->greylist.sites = grey.sites;
     out->greylist.endless = grey.endless;
     snprintf(out->greylist.example, sizeof out->greylist.example, "%s", grey.example);
+    struct held_stats held;
+    held_stats(n->held, &held);
+    out->held_messages = held.messages;
+    out->held_bytes = held.bytes;
+    out->held_refused = held.refused;
     out->sites_rested = atomic_load(&n->holds.rested);
     struct dnsbl_counts lists;
     dnsbl_count(n->dnsbl, &lists);
@@ -214,11 +220,16 @@ static void set_node_gauges(struct node *n, void *arg)
     spool_stats(n->spool, &s);
     events_stats(n->events, &ev);
     grey_count(n->greylist->known, &grey);
+    struct held_stats held;
+    held_stats(n->held, &held);
     const struct {
         enum metrics_id id;
         uint64_t value;
     } values[] = {
         { METRICS_SPOOL_MESSAGES, s.messages },
+        { METRICS_HELD_MESSAGES, held.messages },
+        { METRICS_HELD_BYTES, held.bytes },
+        { METRICS_HELD_REFUSED, held.refused },
         { METRICS_SPOOL_SEGMENTS, s.segments },
         { METRICS_SPOOL_BYTES, s.bytes },
         { METRICS_SPOOL_LIVE_BYTES, s.live_bytes },
@@ -242,6 +253,8 @@ static void set_node_gauges(struct node *n, void *arg)
     };
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
         metrics_set(n->metrics, n->nworkers, values[i].id, METRICS_NONE, (int64_t)values[i].value);
+    for (uint32_t i = 0; i < HELD_COUNTS; i++)
+        metrics_set(n->metrics, n->nworkers, METRICS_HELD_RECIPIENTS, i, (int64_t)held.counts[i]);
     if (n->history == NULL)
         return;
     struct history_stats h;
@@ -368,6 +381,7 @@ void ops_fill(struct node *n, struct admin_ops *out)
         .queue_list = ops_queue_list,
         .queue_show = ops_queue_show,
         .queue_act = ops_queue_act,
+        .held = ops_held,
         .queue_summary = ops_queue_summary,
         .content_open = ops_content_open,
         .content_next = ops_content_next,

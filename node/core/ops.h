@@ -14,6 +14,7 @@ int ops_queue_list(void *ctx, const struct admin_selector *sel, const struct adm
 int ops_queue_show(void *ctx, const char *id, admin_row_fn *fn, void *arg, struct admin_error *e);
 int ops_queue_act(void *ctx, const struct admin_selector *sel, const struct admin_act_opts *opts,
                   struct admin_act_result *out, struct admin_error *e);
+void ops_held(void *ctx, struct admin_held *out);
 int ops_queue_summary(void *ctx, const struct admin_selector *sel, enum admin_group by, uint32_t limit,
                       admin_summary_fn *fn, void *arg, struct admin_summary_row *total,
                       struct admin_error *e);

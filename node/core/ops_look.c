@@ -160,7 +160,8 @@ static int track_add(struct tracking *t, uint64_t id, const struct admin_row *ro
                              &r->row.helo,          &r->row.protocol,    &r->row.listener,
                              &r->row.reply,         &r->row.mx,          &r->row.mx_ip,
                              &r->row.source_ip,     &r->row.tls,         &r->row.dkim,
-                             &r->row.rerouted_from, &r->row.rerouted_to, &r->row.rerouted_by };
+                             &r->row.rerouted_from, &r->row.rerouted_to, &r->row.rerouted_by,
+                             &r->row.held_text };
     size_t bytes = 1;
     for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
         bytes += spans[i]->n;

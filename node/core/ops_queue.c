@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "base/map.h"
 #include "node/core/egress.h"
+#include "node/core/held_release.h"
 #include "node/core/look.h"
 #include "node/core/outcome.h"
 #include "node/core/report.h"
@@ -71,8 +72,10 @@ struct act {
     struct node *node;
     const struct admin_act_opts *opts;
     struct admin_act_result *out;
+    struct held_release release; /* of what is held; ADMIN_ACT_RELEASE */
     struct meant batch[LOOK_BATCH];
     uint32_t n;
+    bool late; /* there was no time for all */
     int err;
 };
 
@@ -119,47 +122,29 @@ static struct queue_item *carve(struct egress *e, struct queue_item *item, const
     return out;
 }
 
-/* Holding and releasing are recorded, so that they outlive a restart. */
-static int record_state(struct egress *e, struct queue_item *item, uint8_t state)
-{
-    struct queue_item_view v;
-    queue_item_view(e->queue, item, &v);
-    struct spool_rcpt_update *u = calloc(v.nrcpts, sizeof *u);
-    struct spool_info *info = NULL;
-    struct span words =
-        state == RCPT_HELD ? SPAN_LIT("held by an operator") : SPAN_LIT("released by an operator");
-    char(*texts)[GREY_TEXT_MAX] = NULL;
-    if (u != NULL && reroute_maybe_moved(e, &v) && spool_info(e->w->node->spool, v.id, &info) == 0)
-        texts = calloc(v.nrcpts, sizeof *texts);
-    if (u == NULL || (info != NULL && texts == NULL)) {
-        free(u);
-        if (info != NULL)
-            spool_info_free(info);
-        return -ENOMEM;
-    }
-    for (uint32_t i = 0; i < v.nrcpts; i++)
-        u[i] = (struct spool_rcpt_update){
-            .rcpt = v.rcpts[i],
-            .to = { .state = state,
-                    .delay_told = v.delay_told,
-                    .attempts = v.attempts,
-                    .changed_ms = clock_wall_ms(),
-                    .reply = info == NULL ? words : reroute_words(info, v.rcpts[i], words, texts[i]) }
-        };
-    int err = spool_update(e->w->node->spool, v.id, u, v.nrcpts, NULL);
-    if (info != NULL)
-        spool_info_free(info);
-    free(texts);
-    free(u);
-    return err;
-}
-
 static void note_step(const struct act *act, struct egress *e, struct queue_item *item,
                       enum history_step_kind kind)
 {
     struct queue_item_view v;
     queue_item_view(e->queue, item, &v);
     steps_operator(e->w, &v, kind, act->opts->by->text, act->opts->text == NULL ? "" : act->opts->text);
+}
+
+/* Recorded, so that it outlives a restart. */
+static int record_state(const struct act *act, struct egress *e, struct queue_item *item, uint8_t state)
+{
+    struct queue_item_view v;
+    char text[HOLD_TEXT_MAX];
+    const char *remark = act->opts->text;
+    bool held = state == RCPT_HELD;
+    int n = snprintf(text, sizeof text, "%s%s%s", act->opts->by->text, remark != NULL ? ": " : "",
+                     remark != NULL ? remark : "");
+    struct hold_mark mark = { .kind = held ? HOLD_OPERATOR : HOLD_RELEASED,
+                              .since_ms = clock_wall_ms(),
+                              .text = span_of(text, n < (int)sizeof text ? (size_t)n : sizeof text - 1) };
+    queue_item_view(e->queue, item, &v);
+    return held_record(e, &v, state, held ? SPAN_LIT("held by an operator") : SPAN_LIT("released by an operator"),
+                       &mark, NULL);
 }
 
 static void act_on_item(struct act *act, struct egress *e, struct queue_item *item)
@@ -179,15 +164,20 @@ static void act_on_item(struct act *act, struct egress *e, struct queue_item *it
     case ADMIN_ACT_HOLD:
         if (held) {
             count = &act->out->unchanged;
-        } else if ((err = record_state(e, item, RCPT_HELD)) == 0) {
+        } else if ((err = record_state(act, e, item, RCPT_HELD)) == 0) {
             note_step(act, e, item, HISTORY_STEP_HELD);
             queue_hold(e->queue, item);
         }
         break;
     case ADMIN_ACT_RELEASE:
-        if (!held && !busy) {
+        if (held) {
+            held_release_item(&act->release, e, item); /* counts by itself */
+            egress_kick(e);
+            return;
+        }
+        if (!busy) {
             count = &act->out->unchanged;
-        } else if ((err = record_state(e, item, RCPT_QUEUED)) == 0) {
+        } else if ((err = record_state(act, e, item, RCPT_QUEUED)) == 0) {
             note_step(act, e, item, HISTORY_STEP_RELEASED);
             queue_release(e->queue, item, egress_now_ms(e));
         }
@@ -256,6 +246,8 @@ static int act_flush(struct act *act)
 {
     for (uint32_t i = 0; i < act->node->nworkers && act->err == 0 && !act->opts->dry_run; i++)
         worker_call(&act->node->workers[i], act_on_worker, act);
+    if (act->opts->act == ADMIN_ACT_RELEASE && !act->opts->dry_run)
+        held_release_wait(&act->release);
     for (uint32_t i = 0; i < act->n; i++)
         free(act->batch[i].rcpts);
     act->n = 0;
@@ -268,6 +260,11 @@ static int act_cb(void *arg, const struct admin_row *row)
     uint64_t id;
     if (look_id(act->node, span_str(row->id), &id) != 0)
         return 0;
+    bool another = act->n == 0 || act->batch[act->n - 1].id != id;
+    if (another && act->out->messages > 0 && act->opts->until_ms != 0 && clock_boot_ms() >= act->opts->until_ms) {
+        act->late = true;
+        return 1;
+    }
     if (act->n > 0 && act->batch[act->n - 1].id != id && act->n == LOOK_BATCH) {
         int err = act_flush(act);
         if (err != 0)
@@ -279,6 +276,7 @@ static int act_cb(void *arg, const struct admin_row *row)
             return act->err = -ENOMEM;
         act->batch[act->n++] = (struct meant){ .id = id, .rcpts = rcpts };
         act->out->messages++;
+        snprintf(act->out->next, sizeof act->out->next, "%s", row->id);
     }
     struct meant *m = &act->batch[act->n - 1];
     m->rcpts[m->n++] = row->rcpt;
@@ -294,10 +292,33 @@ static int count_cb(void *arg, const struct admin_row *row)
     return 0;
 }
 
+static void released(struct act *act)
+{
+    struct held_release *r = &act->release;
+    struct admin_act_result *out = act->out;
+    held_release_end(r);
+    out->done += r->done;
+    out->unchanged += r->gone;
+    out->failed += r->failed;
+    out->no_quota += r->no_quota;
+    out->frozen += r->frozen;
+    if (r->no_quota > 0 && r->refusal.why == LEDGER_WHY_LIMIT)
+        snprintf(out->why, sizeof out->why, "limit %s of this %s is reached (%llu recipients)", r->refusal.limit,
+                 r->refusal.tenant ? "organisation" : "account", (unsigned long long)r->refusal.count);
+    else if (r->no_quota > 0)
+        snprintf(out->why, sizeof out->why, "%s",
+                 r->refusal.why == LEDGER_WHY_FROZEN ? "the account is frozen" : "the account is disabled");
+    else if (r->failed > 0)
+        snprintf(out->why, sizeof out->why, "sending limits cannot be checked just now");
+}
+
 int ops_queue_act(void *ctx, const struct admin_selector *sel, const struct admin_act_opts *opts,
                   struct admin_act_result *out, struct admin_error *e)
 {
     *out = (struct admin_act_result){ 0 };
+    uint64_t after = 0;
+    if (opts->after != NULL && look_id(ctx, span_str(opts->after), &after) != 0)
+        return admin_fail(e, ERR_BAD, "%s is no queue id", opts->after);
     if (opts->expected != 0) {
         uint64_t found = 0;
         int err = look_all(ctx, sel, 0, 0, count_cb, &found);
@@ -311,8 +332,16 @@ int ops_queue_act(void *ctx, const struct admin_selector *sel, const struct admi
     if (act == NULL)
         return admin_fail(e, -ENOMEM, "no memory");
     *act = (struct act){ .node = ctx, .opts = opts, .out = out };
-    int err = look_all(ctx, sel, 0, 0, act_cb, act);
+    bool releases = opts->act == ADMIN_ACT_RELEASE && !opts->dry_run;
+    if (releases && held_release_begin(&act->release, ctx, opts->by->text, opts->text, opts->exempt) != 0) {
+        free(act);
+        return admin_fail(e, ERR_BUSY, "held mail is being released on this node just now: try again");
+    }
+    int err = look_all(ctx, sel, after, UINT32_MAX, act_cb, act);
     int last = act_flush(act);
+    out->more = err == 0 && act->late;
+    if (releases)
+        released(act);
     free(act);
     if (opts->dry_run)
         out->done = out->recipients;

@@ -15,6 +15,7 @@
 #include "node/core/report.h"
 #include "node/mail/dsn.h"
 #include "node/mail/status.h"
+#include "node/shaping/hold_mark.h"
 #include "node/smtp/reply_parser.h"
 
 #include <errno.h>
@@ -151,6 +152,15 @@ static struct span reply_text(struct settling *s, uint32_t i)
     bool stays = s->ways[i] == WAY_DEFERRED || s->ways[i] == WAY_MOVED;
     bool grey = s->ways[i] == WAY_DEFERRED && n > 0 && attempt_grey_mark(s->a, i, s->c, &mark, source);
     bool moved = reroute_mark(s->a, i, &pool) || pool.n > 0;
+    struct hold_mark hold;
+    struct span was;
+    char kept[GREY_TEXT_MAX];
+    if (stays && hold_mark_parse(s->a->info->rcpts[s->a->rcpts[i]].reply, &hold, &was)) {
+        struct span marked = hold_mark_format(&hold, span_of(s->replies.data + from, n), kept);
+        s->replies.len = from;
+        (void)buf_put_span(&s->replies, marked);
+        n = s->replies.len - from;
+    }
     if (stays && (grey || moved)) {
         struct span marked = pool_mark_format(moved ? &pool : NULL, grey ? &mark : NULL,
                                               span_of(s->replies.data + from, n), text);
@@ -354,6 +364,17 @@ void outcome_expired(struct egress *e, struct queue_item *item)
     a->attempts--; /* this is none */
     last_words(a, site_error(e, a->item), SMTP_CLIENT_PERMANENT);
     settle(a, NULL, MAIL_DSN_EVENT_EXPIRED);
+}
+
+void outcome_held_expired(struct egress *e, struct queue_item *item, bool drop)
+{
+    struct attempt *a;
+    if (attempt_new(e, item, 0, &a) != 0)
+        return;
+    a->attempts--; /* this is none */
+    attempt_fail_all(a, SMTP_CLIENT_PERMANENT, SMTP_CLIENT_STAGE_CONNECT, 550, "5.7.1",
+                     drop ? "held for too long, and deleted" : "held by the postmaster, and not released in time");
+    settle(a, NULL, drop ? MAIL_DSN_EVENT_DELETED : MAIL_DSN_EVENT_EXPIRED);
 }
 
 void outcome_delayed(struct egress *e, struct queue_item *item)

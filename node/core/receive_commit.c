@@ -5,10 +5,13 @@
 
 #include "base/ensure.h"
 #include "base/err.h"
+#include "node/core/cluster.h"
 #include "node/core/dispatch.h"
+#include "node/core/held.h"
 #include "node/core/node.h"
 #include "node/core/report.h"
 #include "node/core/seen.h"
+#include "node/policy/policy.h"
 
 #include <stdlib.h>
 
@@ -25,6 +28,17 @@ static int add_always_bcc(struct receiving *rx)
         err = receive_add_rcpt(rx, &r);
     }
     return err;
+}
+
+#define REASONS_FEATURE 6 /* older versions cannot read an envelope that has one */
+
+static bool reasons_kept(const struct session *s)
+{
+    struct machine *m = cluster_machine(s->in->w->node->cluster);
+    machine_read_lock(m);
+    bool kept = machine_features(m) >= REASONS_FEATURE;
+    machine_read_unlock(m);
+    return kept;
 }
 
 static void envelope_fill(struct receiving *rx)
@@ -60,8 +74,11 @@ static void envelope_fill(struct receiving *rx)
         env->flags |= ENVELOPE_REQUIRETLS;
     else if (mail_header_info(&rx->header)->tls_not_required && s->config->smtp.tls_required_no)
         env->flags |= ENVELOPE_TLS_OPTIONAL;
-    if (rx->charge.hold)
+    if (rx->charge.hold) {
         env->flags |= ENVELOPE_HELD;
+        if (reasons_kept(s))
+            env->hold = hold_reason_format(rx->charge.why, span_str(rx->charge.why_text), rx->hold);
+    }
 }
 
 /* What came back is read. True: nobody else is to have it, and it is answered. */
@@ -120,6 +137,26 @@ static enum ledger_answer look(struct receiving *rx, struct charge_reply *out)
     return !rx->watched || charge_still_allowed(&rx->charge, out) ? LEDGER_YES : LEDGER_NO;
 }
 
+/* What is held has bounds of its own: over them, the policy says what else becomes of it. */
+static bool room_to_hold(struct receiving *rx, struct charge_reply *out)
+{
+    struct session *s = rx->s;
+    struct node *node = s->in->w->node;
+    if (!rx->charge.hold || rx->held || rx->charge.policy == NULL)
+        return true;
+    const struct policy_held *limits = &rx->charge.policy->held;
+    envelope_fill(rx);
+    enum held_room room = held_admit(node->held, limits, spool_ingest_id(rx->in), dispatch_sender(&rx->env),
+                                     spool_ingest_bytes(rx->in));
+    rx->held = room == HELD_ROOM;
+    out->reply = limits->when_full == POLICY_HELD_REJECT
+                     ? (struct smtp_reply){ 550, "5.7.1", "Mail of this account is held, and no more of it can be: "
+                                                          "contact your postmaster" }
+                     : (struct smtp_reply){ 450, "4.7.1", "Mail of this account is held, and no more of it can be: "
+                                                          "try again later" };
+    return rx->held;
+}
+
 /* Into the spool, if the tokens of its recipients can be spent now. False: the reply comes later. */
 static bool commit(struct receiving *rx)
 {
@@ -129,6 +166,8 @@ static bool commit(struct receiving *rx)
     enum ledger_answer answer = look(rx, &refusal);
     if (answer == LEDGER_YES)
         answer = charge_ready(&rx->charge, &refusal);
+    if (answer == LEDGER_YES && !room_to_hold(rx, &refusal))
+        answer = LEDGER_NO;
     rx->commit_waits = answer == LEDGER_WAIT;
     if (rx->commit_waits)
         return false;
@@ -218,6 +257,24 @@ bool receive_commit(struct session *s)
     return commit_signed(rx);
 }
 
+static void report_held(struct worker *w, const struct receiving *rx)
+{
+    struct event e = EVENT_INIT(EVENT_HELD);
+    if (!rx->charge.hold)
+        return;
+    e.id = rx->env.id;
+    e.account = rx->env.account;
+    e.tenant = rx->env.tenant;
+    e.sender = rx->env.mail_from;
+    e.null_sender = rx->env.mail_from.n == 0;
+    e.recipients = rx->env.nrcpts;
+    e.size = rx->env.size;
+    e.rule = span_str(hold_kind_name(rx->charge.why));
+    e.text = span_str(rx->charge.why_text);
+    e.local = true;
+    report_event(w, &e);
+}
+
 static void run_committed(struct worker *w, struct worker_op *op)
 {
     static const struct smtp_reply full = { 452, "4.3.1", "Insufficient system storage" };
@@ -233,9 +290,11 @@ static void run_committed(struct worker *w, struct worker_op *op)
         s->messages++;
         report_received(s, &rx->env, mail_header_info(&rx->header)->subject,
                         span_str(rx->sign == NULL ? NULL : rx->sign->by), op->op.commit_ms);
+        report_held(w, rx);
         (void)dispatch_message(w->node, w, w->config, &rx->env,
                                NULL); /* an error is in the log; the mail is safe */
     } else {
+        held_forget(w->node->held, op->op.id);
         final = op->op.status == ERR_DISK_FULL ? &full : &failed;
         report_rejected(s, "commit", final, rx->env.mail_from, (struct span){ "", 0 });
     }
@@ -267,6 +326,8 @@ void receive_abort(struct session *s)
     if (rx->look != NULL)
         tally_look_forget(rx->look);
     rx->look = NULL;
+    if (rx->held && rx->in != NULL)
+        held_forget(s->in->w->node->held, spool_ingest_id(rx->in));
     if (rx->in != NULL)
         spool_ingest_abort(rx->in);
     rx->in = NULL;

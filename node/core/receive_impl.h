@@ -28,6 +28,7 @@ struct receiving {
     bool looked;             /* it is in its sender's record, or will be */
     bool unseen;             /* the cluster did not say what it makes of it */
     bool watched;            /* rules may stop its sender */
+    bool held;               /* there is room for it among what is held */
     struct tally_look *look; /* waits for the cluster; NULL: it does not */
     struct likeness *like;   /* NULL: nobody asks what it is like */
     struct charge charge;
@@ -38,6 +39,7 @@ struct receiving {
     struct returned *back;   /* on an inbound listener */
     char message_id[320];
     char client_ip[IP_TEXT_MAX];
+    char hold[HOLD_MARK_MAX];
 };
 
 static inline bool receive_inbound(const struct session *s)

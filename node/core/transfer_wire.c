@@ -4,6 +4,7 @@
 #include "base/ensure.h"
 #include "base/err.h"
 #include "base/text.h"
+#include "node/shaping/hold_mark.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
@@ -173,13 +174,29 @@ int transfer_answer_decode(struct span bytes, struct transfer_answer *out)
 
 /* ---- a message ----------------------------------------------------------------------------------------- */
 
-static void put_rcpt(const struct spool_rcpt *r, struct buf *out)
+/* Why it was held from the start is in the envelope: it goes along with the recipient. */
+static struct span held_words(const struct envelope *env, struct span reply, char out[512])
 {
+    struct hold_mark mark;
+    struct span words;
+    if (env->hold.n == 0 || hold_mark_parse(reply, &mark, &words))
+        return reply;
+    hold_reason_parse(env->hold, &mark);
+    mark.since_ms = env->arrival_ms;
+    return hold_mark_format(&mark, reply, out);
+}
+
+static void put_rcpt(const struct envelope *env, const struct spool_rcpt *r, struct buf *out)
+{
+    char text[512];
     struct transfer_mark mark;
     struct span reply = r->reply;
     if (rcpt_state_between(r->state) && transfer_mark_parse(reply, &mark))
         reply = mark.rest;
-    buf_put_u8(out, r->state == RCPT_HELD || r->state == RCPT_LEAVING_HELD);
+    bool held = r->state == RCPT_HELD || r->state == RCPT_LEAVING_HELD;
+    if (held)
+        reply = held_words(env, reply, text);
+    buf_put_u8(out, held);
     buf_put_u8(out, r->delay_told);
     buf_put_u16(out, r->attempts);
     buf_put_u64(out, (uint64_t)r->next_ms);
@@ -193,6 +210,7 @@ int transfer_head_encode(const struct envelope *env, const struct spool_rcpt *rc
     e.id = id;
     e.flags |= ENVELOPE_INERT;
     e.nrcpts = e.ncloses = 0;
+    e.hold = (struct span){ "", 0 }; /* with each recipient, so that older versions can read it */
     e.closes = NULL; /* what it closed is closed where it was accepted */
     e.rcpts = malloc((env->nrcpts + 1) * sizeof *e.rcpts);
     if (e.rcpts == NULL)
@@ -203,7 +221,7 @@ int transfer_head_encode(const struct envelope *env, const struct spool_rcpt *rc
     int err = envelope_encode(&e, out);
     for (uint32_t i = 0; i < env->nrcpts; i++)
         if (!rcpt_state_terminal(rcpts[i].state))
-            put_rcpt(&rcpts[i], out);
+            put_rcpt(env, &rcpts[i], out);
     free(e.rcpts);
     return err != 0 ? err : buf_err(out);
 }

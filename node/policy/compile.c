@@ -328,6 +328,7 @@ void policy_compile(struct policy_doc *doc, struct policy *out)
     copy(out->hook, sizeof out->hook, doc->hook);
     policy_compile_sender_rules(doc, c);
     out->sender_credit = doc->sender_credit;
+    out->held = doc->held;
     out->backoff.connections = doc->backoff.connections;
     out->backoff.interval_ms = doc->backoff.interval_ms;
     out->backoff.nretry = doc->backoff.nretry;

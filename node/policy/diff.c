@@ -287,6 +287,18 @@ static void diff_dnsbl(struct buf *out, const struct policy *from, const struct 
     diff_duration(out, "dnsbl.every", from->dnsbl.every_ms, to->dnsbl.every_ms);
 }
 
+static void diff_held(struct buf *out, const struct policy_held *a, const struct policy_held *b)
+{
+    diff_duration(out, "held.expire", a->expire_ms, b->expire_ms);
+    diff_text(out, "held.when_expired", a->expire_delete ? "delete" : "bounce", b->expire_delete ? "delete" : "bounce");
+    diff_number(out, "held.messages", a->messages, b->messages);
+    diff_number(out, "held.bytes", a->bytes, b->bytes);
+    diff_number(out, "held.sender_messages", a->sender_messages, b->sender_messages);
+    diff_number(out, "held.sender_bytes", a->sender_bytes, b->sender_bytes);
+    diff_text(out, "held.when_full", a->when_full == POLICY_HELD_DEFER ? "defer" : "reject",
+              b->when_full == POLICY_HELD_DEFER ? "defer" : "reject");
+}
+
 int policy_diff(const struct policy *from, const struct policy *to, struct buf *out)
 {
     const struct policy_compiled *a = &from->compiled, *b = &to->compiled;
@@ -340,6 +352,7 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
     diff_text(out, "hook", from->hook, to->hook);
     policy_diff_streams(out, from, to);
     policy_diff_sender_rules(out, a, b);
+    diff_held(out, &from->held, &to->held);
     diff_number(out, "sender_credit", from->sender_credit, to->sender_credit);
     diff_number(out, "backoff.connections", from->backoff.connections, to->backoff.connections);
     diff_duration(out, "backoff.interval", from->backoff.interval_ms, to->backoff.interval_ms);

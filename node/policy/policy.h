@@ -68,6 +68,16 @@ struct policy_stream {
 
 /* A list of bad addresses in the DNS. */
 #define POLICY_DNSBL_MAX 16
+/* Mail that is held: docs/held.md. Counts and bytes are of one node. */
+enum policy_held_full { POLICY_HELD_DEFER, POLICY_HELD_REJECT };
+struct policy_held {
+    int64_t expire_ms;
+    int expire_delete; /* 0: what was not released in time is returned to its sender; 1: deleted */
+    int when_full;     /* enum policy_held_full: what else is done with mail that would be held */
+    uint32_t messages, sender_messages;
+    uint64_t bytes, sender_bytes;
+};
+
 struct policy_dnsbl {
     char zone[254];
     bool rest; /* an address of ours that is listed rests; else it is only said */
@@ -132,6 +142,7 @@ struct policy {
         struct reputation_rules rules;
         struct reputation_rest addresses;
     } reputation;
+    struct policy_held held;
     uint32_t sender_credit; /* recipients of a sender that a node lets go before the cluster knows of them */
     struct {
         int64_t every_ms;

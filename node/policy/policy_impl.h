@@ -166,6 +166,7 @@ struct policy_doc {
     struct policy_doc_sender_rule *sender_rules;
     uint32_t nsender_rules;
     uint32_t sender_credit;
+    struct policy_held held;
     struct policy_doc_pool *pools;
     uint32_t npools;
     struct policy_doc_rule *rules;

@@ -140,6 +140,16 @@ TABLE(warmup, policy_doc, VALUE(policy_doc, warmup.first, "first", u32, DEFAULT(
       VALUE(policy_doc, warmup.sites, "sites", u32, DEFAULT("200"), RANGE(0, 1000)));
 
 static const char *const tenant_reports[] = { "off", "daily", "weekly", NULL };
+static const char *const held_expired[] = { "bounce", "delete", NULL };
+static const char *const held_full[] = { "defer", "reject", NULL };
+
+TABLE(held, policy_doc, VALUE(policy_doc, held.expire_ms, "expire", duration, DEFAULT("7d"), RANGE(SEC, 365 * DAY)),
+      VALUE(policy_doc, held.expire_delete, "when_expired", enum, .names = held_expired, DEFAULT("bounce")),
+      VALUE(policy_doc, held.messages, "messages", u32, DEFAULT("200000"), RANGE(0, 10000000)),
+      VALUE(policy_doc, held.bytes, "bytes", size, DEFAULT("8G"), RANGE(0, INT64_MAX)),
+      VALUE(policy_doc, held.sender_messages, "sender_messages", u32, DEFAULT("50000"), RANGE(0, 10000000)),
+      VALUE(policy_doc, held.sender_bytes, "sender_bytes", size, DEFAULT("2G"), RANGE(0, INT64_MAX)),
+      VALUE(policy_doc, held.when_full, "when_full", enum, .names = held_full, DEFAULT("defer")));
 
 static const struct schema_field policy_fields[] = {
     LIST(policy_doc, limits, "limits", .map = &limit_map, COUNT(0, POLICY_LIMITS_MAX)),
@@ -162,6 +172,7 @@ static const struct schema_field policy_fields[] = {
     VALUE(policy_doc, tenant_reports, "tenant_reports", enum, .names = tenant_reports, DEFAULT("off")),
     VALUE(policy_doc, hook, "hook", path),
     LIST(policy_doc, sender_rules, "sender_rules", .map = &policy_sender_rule_map, COUNT(0, SENDER_RULES_MAX)),
+    GROUP("held", held_map),
     VALUE(policy_doc, sender_credit, "sender_credit", u32, DEFAULT("10"), RANGE(1, 1000)),
     LIST(policy_doc, rules, "rules", .map = &policy_rule_map, COUNT(0, POLICY_RULES_MAX)),
     LIST(policy_doc, sites, "sites", .map = &policy_site_map, COUNT(0, POLICY_SITES_MAX)),

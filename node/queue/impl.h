@@ -21,7 +21,7 @@ struct queue_item {
     struct wheel_link wheel; /* if `timed` */
     struct pool_link same;   /* ring of the items with this id */
     uint32_t arrival;        /* tick */
-    uint32_t next;           /* tick, of a WAITING item */
+    uint32_t next;           /* tick, of a WAITING item; of a HELD one: since when it is */
     union {
         uint32_t few[2];
         uint32_t *many; /* own memory, when nrcpts > 2 */
@@ -35,6 +35,7 @@ struct queue_item {
     uint32_t hold_wanted : 1;
     uint32_t timed : 1;
     uint32_t expiring : 1; /* the shell was told to, and could not */
+    uint32_t renewed : 1;  /* `arrival` is when it was released */
 };
 
 _Static_assert(sizeof(struct queue_item) == 64, "an item is one cache line");
@@ -126,6 +127,8 @@ struct queue {
     void *gone_ctx;
     queue_frozen_fn *is_frozen;
     void *is_frozen_ctx;
+    queue_held_fn *on_held;
+    void *on_held_ctx;
 };
 
 #define ITEM_LIST offsetof(struct queue_item, list)

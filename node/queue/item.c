@@ -55,12 +55,13 @@ uint32_t queue_item_due(const struct queue *q, const struct queue_item *item)
     int64_t arrival = queue_tick_ms(q, item->arrival);
     if (item->state == QUEUE_STATE_IN_FLIGHT)
         return TICK_NEVER;
-    if (item_frozen(q, item))
+    if (item->state == QUEUE_STATE_HELD && !item->expiring)
+        return c->expire_held_ms == 0 ? TICK_NEVER
+                                      : queue_tick_ceil(q, queue_tick_ms(q, item->next) + c->expire_held_ms);
+    if (item->state != QUEUE_STATE_HELD && item_frozen(q, item))
         return item->state == QUEUE_STATE_WAITING ? item->next : TICK_NEVER;
     if (item->expiring)
         return item->next;
-    if (item->state == QUEUE_STATE_HELD)
-        return c->expire_held_ms == 0 ? TICK_NEVER : queue_tick_ceil(q, arrival + c->expire_held_ms);
     int64_t due = arrival + c->expire_ms;
     if (due < q->start_ms + c->expire_grace_ms)
         due = q->start_ms + c->expire_grace_ms;
@@ -98,6 +99,15 @@ static void item_count(struct queue *q, const struct lane *lane, uint32_t state,
         site->frozen += by;
 }
 
+static void item_held(struct queue *q, const struct queue_item *item, int by)
+{
+    struct queue_item_view v;
+    if (item->state != QUEUE_STATE_HELD || q->on_held == NULL)
+        return;
+    queue_item_view(q, item, &v);
+    q->on_held(q->on_held_ctx, &v, by);
+}
+
 static void item_link(struct queue *q, struct queue_item *item, enum queue_state state, bool front)
 {
     struct lane *lane = lane_at(q, item->lane);
@@ -107,6 +117,7 @@ static void item_link(struct queue *q, struct queue_item *item, enum queue_state
     else
         pool_list_push_back(&q->items, list_of(lane, state), ITEM_LIST, item->self);
     item_count(q, lane, state, 1);
+    item_held(q, item, 1);
 }
 
 static void item_unlink(struct queue *q, struct queue_item *item)
@@ -114,6 +125,7 @@ static void item_unlink(struct queue *q, struct queue_item *item)
     struct lane *lane = lane_at(q, item->lane);
     pool_list_remove(&q->items, list_of(lane, item->state), ITEM_LIST, item->self);
     item_count(q, lane, item->state, UINT32_MAX);
+    item_held(q, item, -1);
 }
 
 void queue_item_enter(struct queue *q, struct queue_item *item, enum queue_state state, bool front)
@@ -359,6 +371,9 @@ struct queue_item *queue_add(struct queue *q, const struct queue_item_info *info
     item->size_kib = (info->size_kib < SIZE_KIB_MAX ? info->size_kib : SIZE_KIB_MAX) & SIZE_KIB_MAX;
     item->class = (info->class < QUEUE_CLASSES ? info->class : QUEUE_CLASSES - 1u) & 3;
     item->delay_told = info->delay_told;
+    item->renewed = info->renewed;
+    if (info->held && item->next == 0)
+        item->next = item->arrival;
     bool due = item->next <= queue_tick_floor(q, now_ms);
     item_link(q, item, info->held ? QUEUE_STATE_HELD : due ? QUEUE_STATE_READY : QUEUE_STATE_WAITING, false);
     queue_lane_activate(q, lane);
@@ -382,6 +397,7 @@ struct queue_item *queue_split(struct queue *q, struct queue_item *item, const u
     part->size_kib = item->size_kib;
     part->class = item->class;
     part->delay_told = item->delay_told;
+    part->renewed = item->renewed;
     part->hold_wanted = item->hold_wanted;
     part->expiring = item->expiring;
     item_link(q, part, QUEUE_STATE_IN_FLIGHT, false);
@@ -399,6 +415,8 @@ static void item_give_back(struct queue *q, struct queue_item *item, enum queue_
 {
     bool held = item->hold_wanted;
     item->hold_wanted = 0;
+    if (held && !item->expiring)
+        item->next = queue_tick_floor(q, q->now_ms);
     queue_item_enter(q, item, held ? QUEUE_STATE_HELD : state, front && !held);
 }
 
@@ -427,9 +445,9 @@ static int64_t defer(struct queue *q, struct queue_item *item, const uint32_t *r
         next_ms = exact_ms > now_ms ? exact_ms : now_ms;
     if (next_ms < not_before_ms)
         next_ms = not_before_ms;
-    item->next = queue_tick_ceil(q, sane_next(q, next_ms));
+    uint32_t next = item->next = queue_tick_ceil(q, sane_next(q, next_ms));
     item_give_back(q, item, QUEUE_STATE_WAITING, false);
-    return queue_tick_ms(q, item->next);
+    return queue_tick_ms(q, next);
 }
 
 int64_t queue_defer(struct queue *q, struct queue_item *item, const uint32_t *rcpts, uint32_t nrcpts,
@@ -463,20 +481,33 @@ void queue_set_delay_told(struct queue *q, struct queue_item *item, bool told)
 
 /* ---- an operator's verbs ---- */
 
+void queue_on_held(struct queue *q, queue_held_fn *fn, void *ctx)
+{
+    q->on_held = fn;
+    q->on_held_ctx = ctx;
+}
+
 void queue_hold(struct queue *q, struct queue_item *item)
 {
-    if (item->state == QUEUE_STATE_IN_FLIGHT)
+    if (item->state == QUEUE_STATE_IN_FLIGHT) {
         item->hold_wanted = 1;
-    else if (item->state != QUEUE_STATE_HELD)
+    } else if (item->state != QUEUE_STATE_HELD) {
+        item->next = queue_tick_floor(q, q->now_ms);
         queue_item_enter(q, item, QUEUE_STATE_HELD, false);
+    }
 }
 
 void queue_release(struct queue *q, struct queue_item *item, int64_t now_ms)
 {
     q->now_ms = now_ms;
     item->hold_wanted = 0;
-    if (item->state == QUEUE_STATE_HELD)
-        queue_item_enter(q, item, QUEUE_STATE_READY, false);
+    if (item->state != QUEUE_STATE_HELD)
+        return;
+    item->expiring = 0;
+    queue_item_enter(q, item, QUEUE_STATE_READY, false); /* counted as what it was */
+    item->arrival = queue_tick_floor(q, now_ms);
+    item->renewed = 1;
+    queue_item_schedule(q, item);
 }
 
 void queue_retry_now(struct queue *q, struct queue_item *item, int64_t now_ms)

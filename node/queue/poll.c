@@ -46,13 +46,14 @@ static bool item_due(struct queue *q, struct queue_item *item, uint32_t now, str
     }
     *out = (struct queue_action){ .item = item, .site = queue_item_site(q, item) };
     int64_t age_ms = q->now_ms - queue_tick_ms(q, item->arrival);
-    if (item_frozen(q, item)) {
+    bool held = item->state == QUEUE_STATE_HELD;
+    if (!held && item_frozen(q, item)) {
         queue_item_enter(q, item, QUEUE_STATE_READY, false);
         return false;
     }
-    bool held = item->state == QUEUE_STATE_HELD;
     if (held || (age_ms >= c->expire_ms && q->now_ms >= q->start_ms + c->expire_grace_ms)) {
         out->kind = QUEUE_ACTION_EXPIRE;
+        out->held = held;
         item->expiring = 1;
         item->hold_wanted = held;
         queue_item_enter(q, item, QUEUE_STATE_IN_FLIGHT, false);

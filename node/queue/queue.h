@@ -52,7 +52,8 @@ struct queue_config {
     int64_t expire_ms;                   /* 4 d */
     int64_t expire_grace_ms;             /* nothing expires so soon after queue_new: what waited while we were
                                             stopped for days is tried once more; 15 min */
-    int64_t expire_held_ms;              /* age at which held items expire; 0: never (the default) */
+    int64_t expire_held_ms;              /* after so long held items expire, frozen senders' too; 0: never (the
+                                            default) */
     int64_t delay_notice_ms;             /* 4 h; 0: none */
     uint32_t conns_start, conns_max;     /* per site: 2, 20 */
     uint32_t conns_total_max;            /* of the worker, open and opening; 1000 */
@@ -101,9 +102,10 @@ struct queue_item_info {
     struct span tenant; /* of the sender, or empty */
     uint8_t class;      /* enum envelope_class */
     int64_t arrival_ms; /* wall */
-    int64_t next_ms;    /* wall; 0: now */
+    int64_t next_ms;    /* wall; 0: now. Of a held one: since when it is held */
     uint16_t attempts;
-    bool held; /* kept, shown, never offered until released */
+    bool held;    /* kept, shown, never offered until released */
+    bool renewed; /* `arrival_ms` is when it was released: its life began anew */
     bool delay_told;
     uint32_t nrcpts;       /* 1 to 65535 */
     const uint32_t *rcpts; /* indexes; nrcpts of them; copied (two or fewer need no array) */
@@ -122,8 +124,10 @@ struct queue_item_view {
     enum queue_state state;
     bool frozen; /* its sender is: not offered whatever its state */
     bool delay_told;
+    bool renewed;          /* `arrival_ms` is when it was released */
     int64_t arrival_ms;
-    int64_t next_ms; /* of a WAITING item; else 0 */
+    int64_t next_ms;       /* of a WAITING item; else 0 */
+    int64_t held_since_ms; /* of a HELD item; else 0 */
     uint16_t attempts;
     uint32_t nrcpts;
     const uint32_t *rcpts;
@@ -172,6 +176,7 @@ struct queue_action {
     struct queue_site *site; /* set for every kind */
     struct queue_conn *conn;
     struct queue_item *item;
+    bool held; /* EXPIRE: it was held, and not released in time */
 };
 
 /* The next thing to do; false: nothing now. One call moves a bounded number of items (256) from waiting to
@@ -244,12 +249,18 @@ void queue_set_delay_told(struct queue *q, struct queue_item *item, bool told);
 
 /* WAITING, READY -> HELD. One IN_FLIGHT is held as soon as it is deferred or requeued. */
 void queue_hold(struct queue *q, struct queue_item *item);
-/* HELD -> READY; takes back a hold that had not come to be. */
+/* HELD -> READY; takes back a hold that had not come to be. What was held begins its life anew: it expires, and its
+ * delay is told of, as if it had come now. */
 void queue_release(struct queue *q, struct queue_item *item, int64_t now_ms);
 /* WAITING -> READY, and its site, if down, is probed now. Held ones stay held. */
 void queue_retry_now(struct queue *q, struct queue_item *item, int64_t now_ms);
 /* Frees it; ERR_BUSY when IN_FLIGHT. */
 int queue_remove(struct queue *q, struct queue_item *item);
+
+/* An item has become HELD (by +1), or is so no longer (-1): whenever it is added, divided, ended or moved, too. The
+ * callee may only take note of it. */
+typedef void queue_held_fn(void *ctx, const struct queue_item_view *v, int by);
+void queue_on_held(struct queue *q, queue_held_fn *fn, void *ctx);
 
 /* ---- frozen senders ------------------------------------------------------------------------------------ */
 

@@ -30,6 +30,8 @@ void queue_item_view(const struct queue *q, const struct queue_item *item, struc
         .delay_told = item->delay_told,
         .arrival_ms = queue_tick_ms(q, item->arrival),
         .next_ms = item->state == QUEUE_STATE_WAITING ? queue_tick_ms(q, item->next) : 0,
+        .held_since_ms = item->state == QUEUE_STATE_HELD ? queue_tick_ms(q, item->next) : 0,
+        .renewed = item->renewed,
         .attempts = item->attempts,
         .nrcpts = item->nrcpts,
         .rcpts = item_rcpts(item),

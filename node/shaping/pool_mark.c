@@ -2,6 +2,7 @@
 #include "node/shaping/pool_mark.h"
 
 #include "base/ensure.h"
+#include "node/shaping/hold_mark.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,11 +23,8 @@ static struct span pool_of(struct span s)
     return span_eq(s, NO_POOL) ? (struct span){ "", 0 } : s;
 }
 
-bool pool_mark_parse(struct span text, struct pool_mark *out, struct span *words)
+static bool parse(struct pool_mark *out, struct span *words)
 {
-    struct grey_mark grey;
-    *out = (struct pool_mark){ .rule = { "", 0 }, .to = { "", 0 } };
-    (void)grey_mark_parse(text, &grey, words);
     const char *at = words->n == 0 ? NULL : memrchr(words->p, MARK, words->n);
     if (at == NULL)
         return false;
@@ -48,6 +46,16 @@ bool pool_mark_parse(struct span text, struct pool_mark *out, struct span *words
     *out = m;
     *words = span_of(words->p, (size_t)(at - words->p));
     return true;
+}
+
+bool pool_mark_parse(struct span text, struct pool_mark *out, struct span *words)
+{
+    struct grey_mark grey;
+    *out = (struct pool_mark){ .rule = { "", 0 }, .to = { "", 0 } };
+    (void)grey_mark_parse(text, &grey, words);
+    bool has = parse(out, words);
+    (void)hold_mark_cut(words);
+    return has;
 }
 
 bool pool_mark_left(const struct pool_mark *m, struct span pool)
@@ -81,7 +89,8 @@ struct span pool_mark_format(const struct pool_mark *m, const struct grey_mark *
                              char out[GREY_TEXT_MAX])
 {
     char mark[(POOL_MARK_MOVES_MAX + 2) * (POOL_MARK_NAME_MAX + 1) + 8], both[GREY_TEXT_MAX];
-    const size_t room = GREY_TEXT_MAX - TRANSFER_BYTES;
+    struct span hold = hold_mark_cut(&words);
+    size_t room = GREY_TEXT_MAX - TRANSFER_BYTES;
     struct grey_mark g = grey != NULL ? *grey : (struct grey_mark){ .since_ms = 0 };
     size_t n = 0;
     if (m != NULL) {
@@ -97,12 +106,16 @@ struct span pool_mark_format(const struct pool_mark *m, const struct grey_mark *
             n = put(mark, n, sizeof mark, m->left[i].n > 0 ? m->left[i] : NO_POOL);
         }
     }
+    size_t left = room - n - (grey != NULL ? GREY_FIXED_BYTES : 0);
+    hold.n = hold.n < left ? hold.n : left; /* at least 40 bytes: its kind and time stay, its text is cut */
+    room -= hold.n;
     if (grey != NULL && n + g.host.n + GREY_FIXED_BYTES > room)
         g.host.n = 0; /* the pool says where it goes; which host was it, does not */
     size_t marks = n + (grey != NULL ? g.host.n + GREY_FIXED_BYTES : 0);
     if (words.n > room - marks)
         words.n = room - marks;
     size_t len = put(both, 0, sizeof both, words);
+    len = put(both, len, sizeof both, hold);
     len = put(both, len, sizeof both, span_of(mark, n));
     if (grey != NULL)
         return grey_mark_format(&g, span_of(both, len), out);

@@ -25,14 +25,14 @@ struct pool_mark {
                                               without one */
 };
 
-/* False: it has none. `words`: the reply without either mark. Spans point into `text`. */
+/* False: it has none. `words`: the reply without any mark. Spans point into `text`. */
 bool pool_mark_parse(struct span text, struct pool_mark *out, struct span *words);
 /* Was the recipient moved out of this pool? */
 bool pool_mark_left(const struct pool_mark *m, struct span pool);
 /* One more move, out of `from`: `m` is the mark so far, or zero. False: none is left to it, or it would go
  * back to where it was; nothing has changed. Spans are borrowed. */
 bool pool_mark_move(struct pool_mark *m, struct span from, struct span to, struct span rule);
-/* A reply with the marks that are given (NULL: without): at most GREY_TEXT_MAX bytes, less what a transfer
+/* A reply with the marks that are given (NULL: without), behind that of a hold (hold_mark.h) if the words have one: at most GREY_TEXT_MAX bytes, less what a transfer
  * puts before them, the end of the reply being cut off. */
 struct span pool_mark_format(const struct pool_mark *m, const struct grey_mark *grey, struct span words,
                              char out[GREY_TEXT_MAX]);

@@ -85,6 +85,10 @@ enum metrics_id {
     METRICS_DKIM_SECONDS,        /* histogram, us: from the end of the content to its signature */
     METRICS_COMMIT_SECONDS,      /* histogram, us: from the end of the content to its being on disk */
     /* the queue */
+    METRICS_HELD_MESSAGES,
+    METRICS_HELD_BYTES,
+    METRICS_HELD_REFUSED,
+    METRICS_HELD_RECIPIENTS,  /* enum held_count of node/core/held.h */
     METRICS_QUEUE_ITEMS,      /* gauge, enum metrics_state; each worker sets its own */
     METRICS_QUEUE_SITES,      /* gauge */
     METRICS_QUEUE_SITES_DOWN, /* gauge */

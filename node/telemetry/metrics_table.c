@@ -53,6 +53,8 @@ static const char *const classes[] = {
 };
 static const char *const states[] = { "state=\"ready\"", "state=\"deferred\"", "state=\"held\"",
                                       "state=\"active\"", NULL };
+static const char *const held[] = { "result=\"charged\"",  "result=\"exempt\"",  "result=\"free\"",
+                                    "result=\"no_quota\"", "result=\"expired\"", NULL };
 static const char *const results[] = { "result=\"ok\"", "result=\"failed\"", NULL };
 
 #define COUNTER(n, h, l)                                                                                     \
@@ -92,6 +94,10 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
         HISTOGRAM("dkim_duration_seconds", "From the end of the content to its DKIM signatures."),
     [METRICS_COMMIT_SECONDS] =
         HISTOGRAM("commit_duration_seconds", "From the end of content to its being on disk."),
+    [METRICS_HELD_MESSAGES] = GAUGE("held_messages", "Messages held.", NULL),
+    [METRICS_HELD_BYTES] = GAUGE("held_bytes", "Bytes of messages held.", NULL),
+    [METRICS_HELD_REFUSED] = COUNTER("held_refused_total", "Messages to be held that found no room.", NULL),
+    [METRICS_HELD_RECIPIENTS] = COUNTER("held_recipients_total", "Held recipients, by what became of them.", held),
     [METRICS_QUEUE_ITEMS] = GAUGE("queue_items", "Messages queued, counted once per destination.", states),
     [METRICS_QUEUE_SITES] = GAUGE("queue_sites", "Destinations known now.", NULL),
     [METRICS_QUEUE_SITES_DOWN] = GAUGE("queue_sites_down", "Destinations that cannot be reached.", NULL),

@@ -150,7 +150,8 @@ static void check_body(const struct admin_param *params, const json_t *schema, c
     assert_true(json_is_false(json_object_get(schema, "additionalProperties")));
     for (const struct admin_param *p = params; p->name != NULL; p++, n++) {
         check_schema(p, json_object_get(props, p->name), where);
-        assert_true(json_string_length(json_object_get(json_object_get(props, p->name), "description")) > 0);
+        if (json_string_length(json_object_get(json_object_get(props, p->name), "description")) == 0)
+            fail_msg("%s does not describe %s", where, p->name);
         assert_int_equal(listed(json_object_get(schema, "required"), p->name), p->required);
         if (p->type == ADMIN_TYPE_OBJECTS)
             check_body(admin_account_params, json_object_get(json_object_get(props, p->name), "items"),

@@ -139,6 +139,8 @@ static const struct {
     { "/v1/queue/summary", "/v1/queue/summary?scope=local", "\"total\":{\"recipients\":3" },
     { "/v1/queue/summary", "/v1/queue/summary", "slow.test" },
     { "/v1/queue/messages/{id}", "/v1/queue/messages/0000000000AA1", "bob@slow.test" },
+    { "/v1/held", "/v1/held?scope=local", "\"messages\":[" },
+    { "/v1/held", "/v1/held", "\"messages\":[" },
     { "/v1/track", "/v1/track?since=2020-01-01T00:00:00Z", "0000000000AA1" },
     { "/v1/track", "/v1/track?message_id=m1@example.com&scope=local", "0000000000AA1" },
     { "/v1/events", "/v1/events?scope=local", "own.example" },

@@ -23,6 +23,7 @@ const uint8_t command_types[] = {
     COMMAND_GRANT_STREAM, COMMAND_SENDER_LIFT,
     COMMAND_TENANT_CONTACT, COMMAND_NOTICE_CLAIM, COMMAND_TENANT_TOKEN_ADD, COMMAND_TENANT_TOKEN_REMOVE,
     COMMAND_ERASE_ADD, COMMAND_ERASE_DONE,
+    COMMAND_HELD_EXEMPT,
     COMMAND_OPERATOR_SET,  COMMAND_OPERATOR_REMOVE, COMMAND_LOGIN_SET,     COMMAND_LOGIN_END,
 };
 const size_t ncommand_types = sizeof command_types;
@@ -197,6 +198,13 @@ static void sender_fields(struct command *c, struct fields *f)
 static void operator_fields(struct command *c, struct fields *f)
 {
     switch (c->type) {
+    case COMMAND_HELD_EXEMPT:
+        by(&c->held_exempt.by, f);
+        NAME(c->held_exempt.operator_name);
+        NUMBER(c->held_exempt.recipients);
+        TEXT(c->held_exempt.what);
+        TEXT(c->held_exempt.reason);
+        break;
     case COMMAND_OPERATOR_SET:
         by(&c->operator_set.by, f);
         NAME(c->operator_set.name);

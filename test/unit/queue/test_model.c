@@ -265,7 +265,7 @@ static void model_verb(struct model *m)
     case 2:
         queue_release(m->q, mi->item, m->now);
         if (mi->state == QUEUE_STATE_HELD)
-            mi->state = QUEUE_STATE_READY, mi->next = 0;
+            mi->state = QUEUE_STATE_READY, mi->next = 0, mi->arrival = m->now;
         break;
     case 3:
         queue_retry_now(m->q, mi->item, m->now);
@@ -393,6 +393,7 @@ static void model_drain(struct model *m)
             queue_release(m->q, m->items[k].item, m->now);
             m->items[k].state = QUEUE_STATE_READY;
             m->items[k].next = 0;
+            m->items[k].arrival = m->now;
         } else if (m->items[k].item != NULL) {
             queue_release(m->q, m->items[k].item, m->now);
         }

@@ -83,6 +83,46 @@ static void test_put_read_reopen(void **state)
     scratch_remove(dir);
 }
 
+/* Why a message was held when it was accepted is in its envelope, over a restart too. */
+static void test_born_held(void **state)
+{
+    (void)state;
+    static const uint8_t body[] = "Subject: x\r\n\r\n";
+    static const struct span why[] = { { "over_limit account-hour", 23 }, { "", 0 } };
+    char dir[256];
+    scratch_make(dir);
+    struct spool_config config = { .dir = dir, .min_free_bytes = 1, .segment_bytes = 1 << 20 };
+    struct spool *s;
+    struct spool_ingest *in;
+    uint64_t ids[2];
+    assert_int_equal(spool_open(&config, NULL, NULL, &s), 0);
+    for (int i = 0; i < 2; i++) {
+        struct waited w;
+        struct envelope *env = envelope_make(7, 2);
+        env->flags |= ENVELOPE_HELD;
+        env->hold = why[i];
+        waited_init(&w);
+        assert_int_equal(spool_ingest_open(s, &in), 0);
+        assert_int_equal(spool_ingest_write(in, body, sizeof body - 1), 0);
+        spool_ingest_commit(in, env, &w.op);
+        assert_int_equal(waited_wait(s, &w), 0);
+        ids[i] = w.op.id;
+    }
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 2; i++) {
+            struct spool_info *info;
+            assert_int_equal(spool_info(s, ids[i], &info), 0);
+            assert_true(span_eq(info->env.hold, why[i]));
+            assert_int_equal(info->rcpts[1].state, RCPT_HELD);
+            spool_info_free(info);
+        }
+        spool_close(s);
+        assert_int_equal(spool_open(&config, NULL, NULL, &s), 0);
+    }
+    spool_close(s);
+    scratch_remove(dir);
+}
+
 /* Content of `size` bytes, and `front` bytes put before it at the end, are read as one. */
 static void put_with_front(struct spool *s, size_t size, size_t front)
 {
@@ -142,6 +182,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_put_read_reopen),
+        cmocka_unit_test(test_born_held),
         cmocka_unit_test(test_front),
         cmocka_unit_test(test_second_open_is_refused),
     };
