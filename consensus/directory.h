@@ -320,6 +320,10 @@ int directory_record_each(const struct machine *m, struct span after, directory_
 uint64_t directory_record_sum(const struct directory_record *r, enum directory_record_window w, uint8_t from,
                               uint8_t to);
 
+/* The most of a kind that one day of the week before had; neither the last day and a half counts, nor what
+ * came from `until_ms` on (cluster time). */
+uint64_t directory_record_usual(const struct machine *m, struct span account, uint8_t kind, uint64_t until_ms);
+
 /* What was seen of a sender beside that, for the rules of the policy. */
 struct directory_sender {
     uint8_t class;   /* that it sent as last */

@@ -433,6 +433,23 @@ bool directory_record_find(const struct machine *m, struct span account, struct 
     return r != NULL;
 }
 
+uint64_t directory_record_usual(const struct machine *m, struct span account, uint8_t kind, uint64_t until_ms)
+{
+    enum { BUCKETS = 15, LATELY = 3 }; /* a day is in so many buckets of half a day, with the one that runs */
+    uint64_t half[BUCKETS] = { 0 }, most = 0;
+    const struct record *r = (const struct record *)store_find(m->store, &directory_record_type, account);
+    uint32_t now = bucket_of(DIRECTORY_RECORD_WEEK, machine_now_ms(m));
+    uint32_t until = now - bucket_of(DIRECTORY_RECORD_WEEK, until_ms); /* buckets ago */
+    for (uint32_t i = 0; r != NULL && i < r->ncells; i++) {
+        const struct cell *c = &r->cells[i];
+        if (c->ring == DIRECTORY_RECORD_WEEK && c->kind == kind && now - c->bucket < BUCKETS)
+            half[now - c->bucket] += c->count;
+    }
+    for (uint32_t i = until > LATELY ? until + 1 : LATELY; i + 1 < BUCKETS; i++)
+        most = half[i] + half[i + 1] > most ? half[i] + half[i + 1] : most;
+    return most;
+}
+
 int directory_record_each(const struct machine *m, struct span after, directory_record_fn *fn, void *arg)
 {
     struct directory_place at = directory_index_after(&m->directory->records, after);

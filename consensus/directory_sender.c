@@ -12,6 +12,7 @@
  */
 #include "base/ensure.h"
 #include "consensus/directory_impl.h"
+#include "consensus/directory_sender_impl.h"
 #include "consensus/facts.h"
 #include "consensus/freeze.h"
 #include "consensus/record.h"
@@ -22,232 +23,18 @@
 #include <stdlib.h>
 
 #define LOOK_FEATURE 5
+#define HABIT_FEATURE 6 /* networks that are new, and what is kept of them */
 #define MINUTE_MS 60000ull
 #define BUCKET_MS (20 * MINUTE_MS)
-#define BUCKETS 4
-#define GROUPS 16
-#define FIRED_MAX SENDER_RULES_MAX
-#define HABIT_DAYS 21   /* an hour at which nothing was sent for so long is odd */
-#define LEARNING_DAYS 7 /* of a sender whose habits are not known yet */
-#define DAY_WALL_MS 86400000
+#define FIRST_DAYS 3
+#define ALIKE_MANY 20 /* recipients of alike messages within an hour: further ones are not `unlike` */
 
 _Static_assert((int)SENDER_WINDOWS == (int)DIRECTORY_RECORD_WINDOWS, "the same windows");
-
-struct window {
-    uint32_t bucket;
-    bool used;
-    struct facts_sketch sketch[FACTS_KINDS];
-};
-struct group {
-    struct facts_signature like;
-    uint32_t bucket[BUCKETS], recipients[BUCKETS]; /* of each bucket modulo BUCKETS */
-};
-struct fired {     /* a warning, or a rule that is tried out: not again until its window has passed */
-    uint64_t rule; /* hash of its name */
-    uint64_t at_ms;
-};
-
-struct sender {
-    struct store_rec rec;
-    uint8_t class;
-    uint16_t first_day, last_day[24],
-        day_before[24];                   /* wall clock's days; the last two on which that hour was used */
-    uint64_t block_ms[SENDER_REPEAT_MAX]; /* by rules; the last ones, cluster time; 0: none */
-    uint32_t nblocks;
-    struct window *windows; /* BUCKETS, or NULL: nothing was seen yet */
-    uint32_t ngroups, nfired;
-    struct group *groups;
-    struct fired *fired;
-    uint32_t (*base)[SENDER_WINDOWS]; /* SENDER_FACTS, or NULL: never blocked */
-    uint16_t nname;
-    char name[];
-};
-
-static struct span name_of(const struct sender *s)
-{
-    return span_of(s->name, s->nname);
-}
-
-static struct span sender_key(const struct store_rec *rec, char scratch[STORE_KEY_MAX])
-{
-    (void)scratch;
-    return name_of((const struct sender *)rec);
-}
-
-static void sender_free(struct store_rec *rec)
-{
-    struct sender *s = (struct sender *)rec;
-    free(s->windows);
-    free(s->groups);
-    free(s->fired);
-    free(s->base);
-    free(s);
-}
-
-static struct sender *make(struct span name)
-{
-    struct sender *s = calloc(1, sizeof *s + name.n);
-    if (s == NULL)
-        return NULL;
-    s->nname = (uint16_t)name.n;
-    memcpy(s->name, name.p, name.n);
-    return s;
-}
 
 static struct sender *find(const struct machine *m, struct span name)
 {
     return (struct sender *)store_find(m->store, &directory_sender_type, name);
 }
-
-/* ---- the record ---------------------------------------------------------------------------------------- */
-
-static void encode_windows(const struct sender *s, struct buf *out)
-{
-    (void)buf_put_u8(out, s->windows != NULL);
-    for (unsigned i = 0; s->windows != NULL && i < BUCKETS; i++) {
-        const struct window *w = &s->windows[i];
-        (void)buf_put_u8(out, w->used);
-        (void)buf_put_u32(out, w->bucket);
-        for (unsigned k = 0; w->used && k < FACTS_KINDS; k++)
-            (void)buf_put(out, w->sketch[k].rank, FACTS_REGISTERS);
-    }
-}
-
-static void sender_encode(const struct store_rec *rec, struct buf *out)
-{
-    const struct sender *s = (const struct sender *)rec;
-    (void)buf_put_counted(out, name_of(s));
-    (void)buf_put_u8(out, s->class);
-    (void)buf_put_u16(out, s->first_day);
-    for (unsigned i = 0; i < 24; i++) {
-        (void)buf_put_u16(out, s->last_day[i]);
-        (void)buf_put_u16(out, s->day_before[i]);
-    }
-    (void)buf_put_u32(out, s->nblocks);
-    for (unsigned i = 0; i < SENDER_REPEAT_MAX; i++)
-        (void)buf_put_u64(out, s->block_ms[i]);
-    encode_windows(s, out);
-    (void)buf_put_u32(out, s->ngroups);
-    for (uint32_t i = 0; i < s->ngroups; i++) {
-        for (unsigned k = 0; k < FACTS_SIGNATURE; k++)
-            (void)buf_put_u16(out, s->groups[i].like.value[k]);
-        for (unsigned k = 0; k < BUCKETS; k++) {
-            (void)buf_put_u32(out, s->groups[i].bucket[k]);
-            (void)buf_put_u32(out, s->groups[i].recipients[k]);
-        }
-    }
-    (void)buf_put_u32(out, s->nfired);
-    for (uint32_t i = 0; i < s->nfired; i++) {
-        (void)buf_put_u64(out, s->fired[i].rule);
-        (void)buf_put_u64(out, s->fired[i].at_ms);
-    }
-    (void)buf_put_u8(out, s->base != NULL);
-    for (unsigned i = 0; s->base != NULL && i < SENDER_FACTS * SENDER_WINDOWS; i++)
-        (void)buf_put_u32(out, s->base[i / SENDER_WINDOWS][i % SENDER_WINDOWS]);
-}
-
-static int decode_windows(struct cursor *c, struct sender *s)
-{
-    if (cursor_u8(c) == 0)
-        return 0;
-    s->windows = calloc(BUCKETS, sizeof *s->windows);
-    if (s->windows == NULL)
-        return -ENOMEM;
-    for (unsigned i = 0; i < BUCKETS; i++) {
-        struct window *w = &s->windows[i];
-        w->used = cursor_u8(c) != 0;
-        w->bucket = cursor_u32(c);
-        for (unsigned k = 0; w->used && k < FACTS_KINDS; k++) {
-            struct span ranks = cursor_bytes(c, FACTS_REGISTERS);
-            for (size_t r = 0; r < ranks.n; r++) {
-                w->sketch[k].rank[r] = (uint8_t)ranks.p[r];
-                if (w->sketch[k].rank[r] > FACTS_RANK_MAX)
-                    return ERR_CORRUPT;
-            }
-        }
-    }
-    return 0;
-}
-
-static int decode_groups(struct cursor *c, struct sender *s)
-{
-    uint32_t n = cursor_u32(c);
-    if (n > GROUPS)
-        return ERR_CORRUPT;
-    if (n > 0 && (s->groups = calloc(GROUPS, sizeof *s->groups)) == NULL)
-        return -ENOMEM;
-    s->ngroups = n;
-    for (uint32_t i = 0; i < n; i++) {
-        for (unsigned k = 0; k < FACTS_SIGNATURE; k++)
-            s->groups[i].like.value[k] = cursor_u16(c);
-        for (unsigned k = 0; k < BUCKETS; k++) {
-            s->groups[i].bucket[k] = cursor_u32(c);
-            s->groups[i].recipients[k] = cursor_u32(c);
-        }
-    }
-    return 0;
-}
-
-static int decode_fired(struct cursor *c, struct sender *s)
-{
-    uint32_t n = cursor_u32(c);
-    if (n > FIRED_MAX)
-        return ERR_CORRUPT;
-    if (n > 0 && (s->fired = calloc(FIRED_MAX, sizeof *s->fired)) == NULL)
-        return -ENOMEM;
-    s->nfired = n;
-    for (uint32_t i = 0; i < n; i++) {
-        s->fired[i].rule = cursor_u64(c);
-        s->fired[i].at_ms = cursor_u64(c);
-    }
-    if (cursor_u8(c) == 0)
-        return 0;
-    s->base = calloc(SENDER_FACTS, sizeof *s->base);
-    if (s->base == NULL)
-        return -ENOMEM;
-    for (unsigned i = 0; i < SENDER_FACTS * SENDER_WINDOWS; i++)
-        s->base[i / SENDER_WINDOWS][i % SENDER_WINDOWS] = cursor_u32(c);
-    return 0;
-}
-
-static int sender_decode(struct cursor *c, struct store_rec **out)
-{
-    struct span name = cursor_counted(c);
-    if (cursor_err(c) != 0)
-        return cursor_err(c);
-    if (!directory_name_ok(name) || name.n > COMMAND_NAME_MAX)
-        return ERR_CORRUPT;
-    struct sender *s = make(name);
-    if (s == NULL)
-        return -ENOMEM;
-    s->class = cursor_u8(c);
-    s->first_day = cursor_u16(c);
-    for (unsigned i = 0; i < 24; i++) {
-        s->last_day[i] = cursor_u16(c);
-        s->day_before[i] = cursor_u16(c);
-    }
-    s->nblocks = cursor_u32(c);
-    for (unsigned i = 0; i < SENDER_REPEAT_MAX; i++)
-        s->block_ms[i] = cursor_u64(c);
-    int err = decode_windows(c, s);
-    if (err == 0)
-        err = decode_groups(c, s);
-    if (err == 0)
-        err = decode_fired(c, s);
-    if (err == 0)
-        err = cursor_err(c);
-    if (err == 0 && s->class >= COMMAND_CLASSES)
-        err = ERR_CORRUPT;
-    if (err != 0) {
-        sender_free(&s->rec);
-        return err;
-    }
-    *out = &s->rec;
-    return 0;
-}
-
-const struct store_type directory_sender_type = { 124,           "sender",      sender_key,
-                                                  sender_encode, sender_decode, sender_free };
 
 /* ---- what is seen -------------------------------------------------------------------------------------- */
 
@@ -258,87 +45,71 @@ static uint32_t bucket_of(uint64_t now_ms)
 
 static int see_sketches(struct sender *s, uint64_t now_ms, const struct sender_facts *in)
 {
-    if (s->windows == NULL && (s->windows = calloc(BUCKETS, sizeof *s->windows)) == NULL)
+    if (s->windows == NULL && (s->windows = calloc(SENDER_BUCKETS, sizeof *s->windows)) == NULL)
         return -ENOMEM;
     uint32_t bucket = bucket_of(now_ms);
-    struct window *w = &s->windows[bucket % BUCKETS];
+    struct sender_window *w = &s->windows[bucket % SENDER_BUCKETS];
     if (!w->used || w->bucket != bucket)
-        *w = (struct window){ .bucket = bucket, .used = true };
+        *w = (struct sender_window){ .bucket = bucket, .used = true };
     for (unsigned k = 0; k < FACTS_KINDS; k++)
         facts_sketch_merge(&w->sketch[k], &in->sketch[k]);
     return 0;
 }
 
-static uint32_t group_sum(const struct group *g, uint64_t now_ms)
+static uint32_t group_sum(const struct sender_group *g, uint64_t now_ms)
 {
     uint32_t now = bucket_of(now_ms);
     uint64_t all = 0;
-    for (unsigned k = 0; k < BUCKETS; k++)
-        all += now - g->bucket[k] < BUCKETS ? g->recipients[k] : 0;
+    for (unsigned k = 0; k < SENDER_BUCKETS; k++)
+        all += now - g->bucket[k] < SENDER_BUCKETS ? g->recipients[k] : 0;
     return all < UINT32_MAX ? (uint32_t)all : UINT32_MAX;
 }
 
 /* The one that it is like; else a new one, in place of the smallest if need be. */
-static struct group *group_of(struct sender *s, uint64_t now_ms, const struct facts_signature *like)
+static struct sender_group *group_of(struct sender *s, uint64_t now_ms, const struct facts_signature *like)
 {
-    struct group *least = NULL;
+    struct sender_group *least = NULL;
     for (uint32_t i = 0; i < s->ngroups; i++) {
-        struct group *g = &s->groups[i];
+        struct sender_group *g = &s->groups[i];
         if (facts_alike(&g->like, like))
             return g;
         if (least == NULL || group_sum(g, now_ms) < group_sum(least, now_ms))
             least = g;
     }
-    if (s->ngroups < GROUPS)
+    if (s->ngroups < SENDER_GROUPS)
         least = &s->groups[s->ngroups++];
-    *least = (struct group){ .like = *like };
+    *least = (struct sender_group){ .like = *like };
     return least;
 }
 
-static int see_groups(struct sender *s, uint64_t now_ms, const struct sender_facts *in)
+/* Of the recipients of a group, those who make it a large one. */
+static uint32_t beyond(uint32_t recipients)
+{
+    return recipients > ALIKE_MANY ? recipients - ALIKE_MANY : 0;
+}
+
+/* How many recipients are in `alike` for it: of large groups. */
+static int see_groups(struct sender *s, uint64_t now_ms, const struct sender_facts *in, uint32_t *alike)
 {
     uint32_t bucket = bucket_of(now_ms);
-    if (in->ngroups > 0 && s->groups == NULL && (s->groups = calloc(GROUPS, sizeof *s->groups)) == NULL)
+    *alike = 0;
+
+    if (in->ngroups > 0 && s->groups == NULL &&
+        (s->groups = calloc(SENDER_GROUPS, sizeof *s->groups)) == NULL)
         return -ENOMEM;
     for (uint32_t i = 0; i < in->ngroups; i++) {
-        struct group *g = group_of(s, now_ms, &in->group[i].like);
-        uint32_t *bucket_at = &g->bucket[bucket % BUCKETS], *sum = &g->recipients[bucket % BUCKETS];
+        struct sender_group *g = group_of(s, now_ms, &in->group[i].like);
+        uint32_t *bucket_at = &g->bucket[bucket % SENDER_BUCKETS],
+                 *sum = &g->recipients[bucket % SENDER_BUCKETS];
         if (*bucket_at != bucket)
             *sum = 0;
+
         *bucket_at = bucket;
-        uint32_t n = in->group[i].recipients;
+        uint32_t n = in->group[i].recipients, before = beyond(group_sum(g, now_ms));
         *sum = *sum > UINT32_MAX - n ? UINT32_MAX : *sum + n;
+        *alike += beyond(group_sum(g, now_ms)) - before;
     }
     return 0;
-}
-
-static bool used_lately(uint16_t day, uint16_t today)
-{
-    return day != 0 && today > day && today - day <= HABIT_DAYS;
-}
-
-/* Whether this hour of the day is one at which the sender does not send; the day itself says nothing. */
-static bool odd_hour(struct sender *s, int64_t wall_ms)
-{
-    int64_t days = wall_ms / DAY_WALL_MS;
-    if (wall_ms < DAY_WALL_MS || days > UINT16_MAX)
-        return false;
-    uint16_t today = (uint16_t)days;
-    unsigned hour = (unsigned)(wall_ms / 3600000 % 24);
-    if (s->first_day == 0)
-        s->first_day = today;
-    if (s->last_day[hour] != today) {
-        s->day_before[hour] = s->last_day[hour];
-        s->last_day[hour] = today;
-    }
-    if (today < s->first_day || today - s->first_day < LEARNING_DAYS)
-        return false;
-    for (unsigned k = 23; k <= 25; k++) { /* the hour before and the one behind it too */
-        unsigned h = (hour + k) % 24;
-        if (used_lately(s->last_day[h], today) || used_lately(s->day_before[h], today))
-            return false;
-    }
-    return true;
 }
 
 /* ---- what it comes to ---------------------------------------------------------------------------------- */
@@ -357,9 +128,9 @@ static void seen_lately(const struct sender *s, uint64_t now_ms, struct sender_v
 {
     struct facts_sketch all[FACTS_KINDS] = { 0 };
     uint32_t now = bucket_of(now_ms);
-    for (unsigned i = 0; s->windows != NULL && i < BUCKETS; i++)
-        for (unsigned k = 0; s->windows[i].used && now - s->windows[i].bucket < BUCKETS && k < FACTS_KINDS;
-             k++)
+    for (unsigned i = 0; s->windows != NULL && i < SENDER_BUCKETS; i++)
+        for (unsigned k = 0;
+             s->windows[i].used && now - s->windows[i].bucket < SENDER_BUCKETS && k < FACTS_KINDS; k++)
             facts_sketch_merge(&all[k], &s->windows[i].sketch[k]);
     v->now[SENDER_DISTINCT_RECIPIENTS][0] = facts_sketch_count(&all[FACTS_RECIPIENTS]);
     v->now[SENDER_DISTINCT_DOMAINS][0] = facts_sketch_count(&all[FACTS_DOMAINS]);
@@ -371,11 +142,65 @@ static void seen_lately(const struct sender *s, uint64_t now_ms, struct sender_v
     }
 }
 
+static const uint64_t window_ms[SENDER_WINDOWS] = { 60 * MINUTE_MS, 1440 * MINUTE_MS, 10080 * MINUTE_MS };
+/* How much longer one may be. */
+static const uint64_t longer_ms[SENDER_WINDOWS] = { 20 * MINUTE_MS, 120 * MINUTE_MS, 720 * MINUTE_MS };
+
+/* What he sends while he is blocked, and what led to it, is not usual. */
+static uint64_t usual_until(const struct machine *m, const struct sender *s)
+{
+    uint64_t until_ms = machine_now_ms(m);
+    for (uint32_t i = 0; i < SENDER_REPEAT_MAX && i < s->nblocks; i++)
+        if (machine_now_ms(m) - s->block_ms[i] < window_ms[DIRECTORY_RECORD_WEEK] &&
+            s->block_ms[i] < until_ms)
+            until_ms = s->block_ms[i];
+    return until_ms;
+}
+
+static uint32_t above_usual(const struct machine *m, const struct sender *s, const struct directory_record *r,
+                            uint8_t kind)
+{
+    uint64_t today = r->counts[DIRECTORY_RECORD_DAY][kind];
+    uint64_t usual = directory_record_usual(m, directory_sender_name(s), kind, usual_until(m, s));
+    return clip(today > usual ? today - usual : 0);
+}
+
+/* From HABIT_FEATURE on. */
+static void seen_of_habits(const struct machine *m, const struct sender *s, const struct directory_record *r,
+                           struct sender_values *v)
+{
+    bool young = habit_age_days(&s->habit) < FIRST_DAYS, learning = habit_learning_networks(&s->habit);
+    for (unsigned w = 0; w < SENDER_WINDOWS; w++) {
+        const uint64_t *n = r->counts[w];
+        uint64_t unknown = n[RECORD_HARD_UNKNOWN_USER] + n[RECORD_HARD_DNS];
+        uint64_t hard = directory_record_sum(r, (enum directory_record_window)w, RECORD_HARD, RECORD_KINDS);
+        v->now[SENDER_NEW_NETWORKS][w] = learning ? 0 : clip(n[RECORD_NEW_NETWORKS]);
+        v->now[SENDER_UNKNOWN_USERS][w] = clip(unknown);
+        v->now[SENDER_UNKNOWN_PERCENT][w] = share(unknown, n[RECORD_DELIVERED] + hard, 100);
+        v->now[SENDER_FIRST_DAYS][w] = young ? clip(n[RECORD_ACCEPTED]) : 0;
+    }
+
+    uint64_t hour = r->counts[DIRECTORY_RECORD_HOUR][RECORD_ACCEPTED], alike = 0;
+    for (uint32_t i = 0; i < s->ngroups; i++)
+        alike += beyond(group_sum(&s->groups[i], machine_now_ms(m)));
+    v->now[SENDER_UNLIKE][0] = clip(hour > alike ? hour - alike : 0);
+
+    v->now[SENDER_ABOVE_USUAL][DIRECTORY_RECORD_DAY] = above_usual(m, s, r, RECORD_ACCEPTED);
+    v->now[SENDER_NEW_ABOVE_USUAL][DIRECTORY_RECORD_DAY] =
+        learning ? 0 : above_usual(m, s, r, RECORD_NEW_NETWORKS);
+}
+
+/* All that the last block dealt with. What comes steadily would else be taken for what went. */
+static bool has_left(const struct machine *m, const struct sender *s, unsigned window)
+{
+    return s->settled_ms != 0 && machine_now_ms(m) - s->settled_ms >= window_ms[window] + longer_ms[window];
+}
+
 static void values_of(const struct machine *m, const struct sender *s, struct sender_values *v)
 {
     struct directory_record r = { .version = 0 };
     *v = (struct sender_values){ 0 };
-    (void)directory_record_find(m, name_of(s), &r);
+    (void)directory_record_find(m, directory_sender_name(s), &r);
     for (unsigned w = 0; w < SENDER_WINDOWS; w++) {
         const uint64_t *n = r.counts[w];
         uint64_t hard = directory_record_sum(&r, (enum directory_record_window)w, RECORD_HARD, RECORD_KINDS);
@@ -391,8 +216,12 @@ static void values_of(const struct machine *m, const struct sender *s, struct se
         v->now[SENDER_COMPLAINT_PERMILLE][w] = share(n[RECORD_COMPLAINT], n[RECORD_DELIVERED], 1000);
     }
     seen_lately(s, machine_now_ms(m), v);
-    if (s->base != NULL)
-        memcpy(v->base, s->base, sizeof v->base);
+    if (directory_features(m) >= HABIT_FEATURE)
+        seen_of_habits(m, s, &r, v);
+
+    for (unsigned f = 0; s->base != NULL && f < SENDER_FACTS; f++)
+        for (unsigned w = 0; w < SENDER_WINDOWS; w++)
+            v->base[f][w] = has_left(m, s, w) ? 0 : s->base[f][w];
 }
 
 /* What has left the window does not matter any more; or (all) everything up to now does not. */
@@ -404,13 +233,11 @@ static void settle_base(struct sender *s, const struct sender_values *v, bool al
                 s->base[f][w] = v->now[f][w];
 }
 
-static const uint64_t window_ms[SENDER_WINDOWS] = { 60 * MINUTE_MS, 1440 * MINUTE_MS, 10080 * MINUTE_MS };
-
 /* Not to be said again yet. Else it is noted that it is said now. */
 static bool said(struct sender *s, uint64_t now_ms, const struct sender_rule *rule)
 {
     uint64_t hash = facts_hash(span_str(rule->name));
-    struct fired *f = NULL;
+    struct sender_fired *f = NULL;
     for (uint32_t i = 0; i < s->nfired; i++) {
         if (s->fired[i].rule == hash) {
             f = &s->fired[i];
@@ -421,9 +248,9 @@ static bool said(struct sender *s, uint64_t now_ms, const struct sender_rule *ru
         if (f == NULL || s->fired[i].at_ms < f->at_ms)
             f = &s->fired[i];
     }
-    if ((f == NULL || f->rule != hash) && s->nfired < FIRED_MAX)
+    if ((f == NULL || f->rule != hash) && s->nfired < SENDER_FIRED_MAX)
         f = &s->fired[s->nfired++];
-    *f = (struct fired){ .rule = hash, .at_ms = now_ms };
+    *f = (struct sender_fired){ .rule = hash, .at_ms = now_ms };
     return false;
 }
 
@@ -443,7 +270,7 @@ static int speak(struct machine *m, const struct machine_at *at, struct sender *
                  struct machine_result *r)
 {
     char who[8 + SENDER_RULE_NAME];
-    if (s->fired == NULL && (s->fired = calloc(FIRED_MAX, sizeof *s->fired)) == NULL)
+    if (s->fired == NULL && (s->fired = calloc(SENDER_FIRED_MAX, sizeof *s->fired)) == NULL)
         return -ENOMEM;
     if (said(s, at->now_ms, rule))
         return 0;
@@ -453,8 +280,8 @@ static int speak(struct machine *m, const struct machine_at *at, struct sender *
     struct command_by by = { .who = span_str(who), .wall_ms = wall_ms };
     if (rule->dry_run)
         return directory_audit(m, at, &by, "would %s account %.*s: %s", sender_action_names[rule->action],
-                               S(name_of(s)), evidence);
-    return directory_audit(m, at, &by, "warn of account %.*s: %s", S(name_of(s)), evidence);
+                               S(directory_sender_name(s)), evidence);
+    return directory_audit(m, at, &by, "warn of account %.*s: %s", S(directory_sender_name(s)), evidence);
 }
 
 /* Slowed, or re-pooled; further rules may do more. */
@@ -466,16 +293,16 @@ static int measure(struct machine *m, const struct machine_at *at, struct sender
     bool begins;
     directory_measure_words(rule, what);
     if (rule->action == SENDER_POOL && !directory_pool_exists(m, span_str(rule->pool))) {
-        if (s->fired == NULL && (s->fired = calloc(FIRED_MAX, sizeof *s->fired)) == NULL)
+        if (s->fired == NULL && (s->fired = calloc(SENDER_FIRED_MAX, sizeof *s->fired)) == NULL)
             return -ENOMEM;
         if (said(s, at->now_ms, rule))
             return 0;
         snprintf(who, sizeof who, "rule %s", rule->name);
         struct command_by by = { .who = span_str(who), .wall_ms = wall_ms };
         return directory_audit(m, at, &by, "pool of account %.*s is not possible: there is no pool %s",
-                               S(name_of(s)), rule->pool);
+                               S(directory_sender_name(s)), rule->pool);
     }
-    int err = directory_measure(m, at, name_of(s), rule, evidence, wall_ms, &begins);
+    int err = directory_measure(m, at, directory_sender_name(s), rule, evidence, wall_ms, &begins);
     if (err == 0 && begins)
         say(r, "rule %s: %s of %.*s %s: %s", rule->name, sender_action_names[rule->action],
             (int)(s->nname < 100 ? s->nname : 100), s->name, what, evidence);
@@ -501,13 +328,15 @@ static int block(struct machine *m, const struct machine_at *at, struct sender *
     if (s->base == NULL && (s->base = calloc(SENDER_FACTS, sizeof *s->base)) == NULL)
         return -ENOMEM;
     settle_base(s, v, true);
+    s->settled_ms = directory_features(m) >= HABIT_FEATURE ? at->now_ms : 0;
+    habit_forget_new(&s->habit);
     s->block_ms[s->nblocks++ % SENDER_REPEAT_MAX] = at->now_ms;
     struct machine_result done = { 0 };
     struct command cmd = { .type = COMMAND_FREEZE };
     cmd.freeze = (struct command_freeze){
         .by = { .who = span_str(who), .wall_ms = wall_ms },
         .scope = COMMAND_SCOPE_ACCOUNT,
-        .name = name_of(s),
+        .name = directory_sender_name(s),
         .mode = rule->action == SENDER_HOLD ? COMMAND_FREEZE_HOLD : directory_policy_compiled(m)->freeze_mode,
         .for_ms = stays ? 0 : rule->for_ms,
         .reason = span_str(reason),
@@ -517,10 +346,16 @@ static int block(struct machine *m, const struct machine_at *at, struct sender *
     int err = freeze_apply(m, at, &cmd, &done);
     if (err == 0 && done.err != 0)
         err = directory_audit(m, at, &cmd.freeze.by, "%s of account %.*s is not possible: %s",
-                              sender_action_names[rule->action], S(name_of(s)), done.words);
+                              sender_action_names[rule->action], S(directory_sender_name(s)), done.words);
     say(r, "rule %s: %s of %.*s: %s", rule->name, sender_action_names[rule->action],
         (int)(s->nname < 100 ? s->nname : 100), s->name, evidence);
     return err;
+}
+
+static bool is_frozen(const struct machine *m, const struct sender *s)
+{
+    struct machine_frozen f;
+    return machine_frozen_find(m, COMMAND_SCOPE_ACCOUNT, directory_sender_name(s), &f);
 }
 
 /* The sender was touched by the caller. */
@@ -528,14 +363,14 @@ static int judge(struct machine *m, const struct machine_at *at, struct sender *
                  struct machine_result *r)
 {
     const struct policy_compiled *policy = directory_policy_compiled(m);
-    struct machine_frozen frozen;
     struct sender_values v;
     char evidence[320];
     values_of(m, s, &v);
-    if (machine_frozen_find(m, COMMAND_SCOPE_ACCOUNT, name_of(s), &frozen)) {
+    if (is_frozen(m, s)) {
         if (s->base == NULL && (s->base = calloc(SENDER_FACTS, sizeof *s->base)) == NULL)
             return -ENOMEM;
         settle_base(s, &v, true);
+        s->settled_ms = directory_features(m) >= HABIT_FEATURE ? at->now_ms : 0;
         return 0;
     }
     for (uint32_t i = 0; i < policy->nsender_rules; i++) {
@@ -577,6 +412,24 @@ static bool any(const struct record_counts *c)
     return false;
 }
 
+/* What of it is against the sender's habits. */
+static int see_habits(struct machine *m, struct sender *s, int64_t wall_ms, uint32_t alike,
+                      struct sender_facts *in)
+{
+    uint32_t recipients = in->counts.count[RECORD_ACCEPTED];
+
+    if (habit_odd_hour(&s->habit, wall_ms))
+        in->counts.count[RECORD_ODD_HOURS] = recipients;
+    if (directory_features(m) < HABIT_FEATURE || is_frozen(m, s))
+        return 0; /* whoever sends now, it is no habit of his */
+    int new = habit_new_network(&s->habit, wall_ms, &in->sketch[FACTS_NETWORKS]);
+    if (new == 1)
+
+        in->counts.count[RECORD_NEW_NETWORKS] = recipients > alike ? recipients - alike : 0;
+
+    return new < 0 ? new : 0;
+}
+
 static int see(struct machine *m, const struct machine_at *at, const struct command_sender_look *c,
                struct sender_facts *in, struct machine_result *r)
 {
@@ -588,7 +441,7 @@ static int see(struct machine *m, const struct machine_at *at, const struct comm
         r->count += no_room;
         return err;
     }
-    if (new && (s = make(in->counts.account)) == NULL)
+    if (new && (s = directory_sender_make(in->counts.account)) == NULL)
         return -ENOMEM;
     if (!new)
         store_touch(m->store, &s->rec);
@@ -600,18 +453,20 @@ static int see(struct machine *m, const struct machine_at *at, const struct comm
     int err = 0;
     if (in->class != FACTS_CLASS_UNKNOWN) {
         s->class = in->class;
-        if (odd_hour(s, c->wall_ms))
-            in->counts.count[RECORD_ODD_HOURS] = in->counts.count[RECORD_ACCEPTED];
+
+        uint32_t alike = 0;
         err = see_sketches(s, at->now_ms, in);
         if (err == 0)
-            err = see_groups(s, at->now_ms, in);
+            err = see_groups(s, at->now_ms, in, &alike);
+        if (err == 0)
+            err = see_habits(m, s, c->wall_ms, alike, in);
     }
     if (err == 0)
         err = directory_record_add(m, at, &in->counts, &no_room);
     if (err == 0 && new && !no_room)
         err = store_add(m->store, &directory_sender_type, &s->rec);
     if (new && (err != 0 || no_room)) {
-        sender_free(&s->rec);
+        directory_sender_free(&s->rec);
         r->count += no_room;
         return err;
     }

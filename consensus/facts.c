@@ -86,7 +86,7 @@ bool sender_facts_group(struct sender_facts *f, const struct facts_group *g)
 
 /* ---- bytes --------------------------------------------------------------------------------------------- */
 
-static void put_sketch(struct buf *out, const struct facts_sketch *s)
+void facts_sketch_put(struct buf *out, const struct facts_sketch *s)
 {
     uint8_t n = 0;
     for (unsigned i = 0; i < FACTS_REGISTERS; i++)
@@ -107,7 +107,7 @@ int sender_facts_put(struct buf *out, const struct sender_facts *f)
         return err;
     (void)buf_put_u8(out, f->class);
     for (unsigned i = 0; i < FACTS_KINDS; i++)
-        put_sketch(out, &f->sketch[i]);
+        facts_sketch_put(out, &f->sketch[i]);
     (void)buf_put_u8(out, (uint8_t)f->ngroups);
     for (uint32_t i = 0; i < f->ngroups; i++) {
         for (unsigned k = 0; k < FACTS_SIGNATURE; k++)
@@ -118,7 +118,7 @@ int sender_facts_put(struct buf *out, const struct sender_facts *f)
     return buf_err(out);
 }
 
-static bool get_sketch(struct cursor *c, struct facts_sketch *s)
+bool facts_sketch_get(struct cursor *c, struct facts_sketch *s)
 {
     int last = -1;
     for (uint8_t n = cursor_u8(c); n > 0; n--) {
@@ -155,7 +155,7 @@ int sender_facts_next(struct cursor *c, struct sender_facts *out)
     out->class = cursor_u8(c);
     bool ok = true;
     for (unsigned i = 0; ok && i < FACTS_KINDS; i++)
-        ok = get_sketch(c, &out->sketch[i]);
+        ok = facts_sketch_get(c, &out->sketch[i]);
     ok = ok && get_groups(c, out);
     return ok && cursor_err(c) == 0 ? 1 : ERR_CORRUPT;
 }

@@ -33,6 +33,10 @@ void facts_sketch_add(struct facts_sketch *s, uint64_t hash);
 void facts_sketch_merge(struct facts_sketch *s, const struct facts_sketch *other);
 /* How many different things were added, about. */
 uint32_t facts_sketch_count(const struct facts_sketch *s);
+/* As bytes: how many registers are in use, and each with its number, in ascending order. */
+void facts_sketch_put(struct buf *out, const struct facts_sketch *s);
+/* `s` is empty. False: only what facts_sketch_put writes is taken. */
+bool facts_sketch_get(struct cursor *c, struct facts_sketch *s);
 
 /* Of a text: the smallest values of so many hashes of all its pieces (node/mail/likeness.h makes it). */
 struct facts_signature {

@@ -110,10 +110,14 @@ static bool policy_ok(const struct policy_compiled *p)
 
 uint32_t policy_level(const struct policy_compiled *p)
 {
-    uint32_t level = p->nsender_rules > 0 ? 5 : 1;
-    for (uint32_t i = 0; i < p->nsender_rules; i++)
-        if (p->sender_rules[i].action > SENDER_FREEZE)
+    uint32_t level = 1;
+    for (uint32_t i = 0; i < p->nsender_rules; i++) {
+        const struct sender_rule *r = &p->sender_rules[i];
+        for (uint8_t k = 0; k < r->nterms; k++)
+            level = sender_fact_level(r->term[k].fact) > level ? sender_fact_level(r->term[k].fact) : level;
+        if (r->action > SENDER_FREEZE)
             level = LEVEL_WIDE;
+    }
     return p->level > level ? p->level : level;
 }
 

@@ -24,8 +24,11 @@ enum record_kind {
     RECORD_ACCEPTED, /* recipients; from here on to HARD: of COMMAND_SENDER_LOOK */
     RECORD_MESSAGES,
     RECORD_FAILED_LOGINS,
-    RECORD_ODD_HOURS, /* recipients; the machine's own */
-    RECORD_HARD = 8 /* + enum bounce_class, of node/bounce */
+    RECORD_ODD_HOURS, /* recipients; the machine's own, as is: */
+    RECORD_NEW_NETWORKS,
+    RECORD_HARD = 8, /* + enum bounce_class, of node/bounce; of it: */
+    RECORD_HARD_UNKNOWN_USER = RECORD_HARD + 1,
+    RECORD_HARD_DNS = RECORD_HARD + 9,
 };
 
 struct record_counts {

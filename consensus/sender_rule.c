@@ -21,6 +21,13 @@ const char *const sender_fact_names[SENDER_FACTS + 1] = {
     [SENDER_BOUNCE_PERCENT] = "bounce_percent",
     [SENDER_COMPLAINTS] = "complaints",
     [SENDER_COMPLAINT_PERMILLE] = "complaint_permille",
+    [SENDER_NEW_NETWORKS] = "new_networks",
+    [SENDER_UNKNOWN_USERS] = "unknown_users",
+    [SENDER_UNKNOWN_PERCENT] = "unknown_percent",
+    [SENDER_FIRST_DAYS] = "first_days",
+    [SENDER_ABOVE_USUAL] = "above_usual",
+    [SENDER_NEW_ABOVE_USUAL] = "new_above_usual",
+    [SENDER_UNLIKE] = "unlike",
     [SENDER_FACTS] = NULL,
 };
 const char *const sender_window_names[SENDER_WINDOWS + 1] = { "1h", "24h", "7d", NULL };
@@ -30,14 +37,22 @@ const char *const sender_action_names[SENDER_POOL + 1] = { [SENDER_WARN] = "warn
                                                            [SENDER_SLOW] = "slow",
                                                            [SENDER_POOL] = "pool" };
 
-bool sender_fact_hour_only(uint8_t fact)
+bool sender_fact_in(uint8_t fact, uint8_t window)
 {
-    return fact >= SENDER_DISTINCT_RECIPIENTS && fact <= SENDER_ALIKE;
+    if ((fact >= SENDER_DISTINCT_RECIPIENTS && fact <= SENDER_ALIKE) || fact == SENDER_UNLIKE)
+        return window == 0;
+    return (fact != SENDER_ABOVE_USUAL && fact != SENDER_NEW_ABOVE_USUAL) || window == 1;
+}
+
+uint32_t sender_fact_level(uint8_t fact)
+{
+    return fact >= SENDER_NEW_NETWORKS ? 6 : 5;
 }
 
 bool sender_fact_share(uint8_t fact)
 {
-    return fact == SENDER_BOUNCE_PERCENT || fact == SENDER_COMPLAINT_PERMILLE;
+    return fact == SENDER_BOUNCE_PERCENT || fact == SENDER_COMPLAINT_PERMILLE ||
+           fact == SENDER_UNKNOWN_PERCENT;
 }
 
 uint32_t sender_value(const struct sender_values *v, uint8_t fact, uint8_t window)
@@ -139,8 +154,7 @@ bool sender_rule_ok(const struct sender_rule *r)
         return false;
     for (uint8_t i = 0; i < r->nterms; i++) {
         const struct sender_term *t = &r->term[i];
-        if (t->fact >= SENDER_FACTS || t->window >= SENDER_WINDOWS ||
-            (sender_fact_hour_only(t->fact) && t->window != 0))
+        if (t->fact >= SENDER_FACTS || t->window >= SENDER_WINDOWS || !sender_fact_in(t->fact, t->window))
             return false;
     }
     return true;

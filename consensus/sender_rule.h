@@ -37,12 +37,23 @@ enum sender_fact {
     SENDER_BOUNCE_PERCENT, /* hard bounces of all that ended */
     SENDER_COMPLAINTS,
     SENDER_COMPLAINT_PERMILLE, /* of what was delivered */
+    /* from here on of feature level 6 */
+    SENDER_NEW_NETWORKS,  /* recipients, as UNLIKE, from client networks that this sender has not used before
+                           */
+    SENDER_UNKNOWN_USERS, /* hard bounces, of addresses that do not exist */
+    SENDER_UNKNOWN_PERCENT, /* of all that ended */
+    SENDER_FIRST_DAYS,      /* recipients of a sender who was not known three days ago */
+    SENDER_ABOVE_USUAL,     /* recipients beyond the most that he had in a day of the week before */
+    SENDER_NEW_ABOVE_USUAL, /* of NEW_NETWORKS, what is beyond the most of a day of the week before */
+    SENDER_UNLIKE,          /* recipients, but of messages that are like others: 20 of each such group */
     SENDER_FACTS
 };
 extern const char *const sender_fact_names[SENDER_FACTS + 1];
 extern const char *const sender_window_names[SENDER_WINDOWS + 1]; /* as enum directory_record_window */
-/* Kept for the last hour only. */
-bool sender_fact_hour_only(uint8_t fact);
+/* Some are kept for the last hour only, one for the last day only. */
+bool sender_fact_in(uint8_t fact, uint8_t window);
+/* The feature level from which on it is known. */
+uint32_t sender_fact_level(uint8_t fact);
 /* A share, not a count: it does not grow. */
 bool sender_fact_share(uint8_t fact);
 

@@ -353,7 +353,7 @@ static int upload(struct admin_call *c, const uint8_t id[16], struct span all, u
     return err;
 }
 
-static int commit(struct admin_call *c, struct span text, const struct policy *p, uint64_t version,
+static int commit(struct admin_call *c, struct span text, struct policy *p, uint64_t version,
                   const char *note, uint64_t *made)
 {
     struct command cmd = { .type = COMMAND_POLICY_COMMIT };
@@ -366,7 +366,8 @@ static int commit(struct admin_call *c, struct span text, const struct policy *p
         return err;
     machine_read_lock(m);
     uint32_t level = machine_features(m);
-    machine_read_unlock(m);
+        machine_read_unlock(m);
+    policy_for_level(p, level);
     if (level < policy_level(&p->compiled))
         return admin_fail(&c->e, ERR_DENIED,
                           "sender_rules need feature level %u, the cluster's is %u: see `turnpike cluster raise`",

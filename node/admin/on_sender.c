@@ -47,7 +47,7 @@ static void put_facts(struct json_out *j, const struct sender_values *v)
         json_out_open(j, NULL, '{');
         json_out_str(j, "fact", sender_fact_names[fact]);
         for (uint8_t w = 0; w < SENDER_WINDOWS; w++)
-            if (w == 0 || !sender_fact_hour_only(fact))
+            if (sender_fact_in(fact, w))
                 json_out_u64(j, sender_window_names[w], v->now[fact][w]);
         json_out_close(j, '}');
     }

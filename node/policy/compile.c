@@ -326,7 +326,7 @@ void policy_compile(struct policy_doc *doc, struct policy *out)
     compile_dnsbl(doc, out);
     out->tenant_reports = (enum policy_reports)doc->tenant_reports;
     copy(out->hook, sizeof out->hook, doc->hook);
-    policy_compile_sender_rules(doc, c);
+    policy_compile_sender_rules(doc, out);
     out->sender_credit = doc->sender_credit;
     out->held = doc->held;
     out->backoff.connections = doc->backoff.connections;

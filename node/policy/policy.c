@@ -40,7 +40,9 @@ static const char builtin[] =
     "  failures_per_account: 20\n"
     "  failures_per_network: 50\n"
     "  window: 10m\n"
-    "  block: 15m\n";
+    "  block: 15m\n"
+    "# A policy that says nothing of them has them on trial: dry_run. Or on: docs/senders.md.\n"
+    "default_sender_rules: off\n";
 
 struct span policy_builtin(void)
 {

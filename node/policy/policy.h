@@ -143,6 +143,7 @@ struct policy {
         struct reputation_rest addresses;
     } reputation;
     struct policy_held held;
+    uint32_t ndefault_sender_rules; /* the last ones of compiled.sender_rules */
     uint32_t sender_credit; /* recipients of a sender that a node lets go before the cluster knows of them */
     struct {
         int64_t every_ms;
@@ -172,6 +173,11 @@ struct span policy_builtin(void);
 struct span policy_builtin_rules(void);
 /* Likewise the sites: deploy/policy/sites.yaml. */
 struct span policy_builtin_sites(void);
+/* Likewise the rules about senders: deploy/policy/senders.yaml. */
+struct span policy_builtin_senders(void);
+/* Without the built-in rules about senders, where a cluster of that feature level does not know what they
+ * are about: they come with the next policy after it was raised. */
+void policy_for_level(struct policy *p, uint32_t level);
 /* `name` is what faults call it. ERR_BAD, and `why` has "name:line: reason" lines. */
 int policy_parse(const char *name, struct span text, struct policy **out, struct buf *why);
 int policy_load_file(const char *path, struct policy **out, struct buf *text, struct buf *why);

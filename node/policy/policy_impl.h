@@ -93,6 +93,8 @@ struct policy_doc_stream {
     int *of;
     uint32_t nlisteners, naccounts, nnetworks, nof;
 };
+enum policy_defaults { POLICY_DEFAULTS_OFF, POLICY_DEFAULTS_DRY_RUN, POLICY_DEFAULTS_ON };
+
 struct policy_doc {
     struct policy_doc_limit *limits;
     uint32_t nlimits;
@@ -164,7 +166,8 @@ struct policy_doc {
     int tenant_reports; /* enum policy_reports */
     char *hook;
     struct policy_doc_sender_rule *sender_rules;
-    uint32_t nsender_rules;
+        uint32_t nsender_rules;
+    int default_sender_rules; /* enum policy_defaults */
     uint32_t sender_credit;
     struct policy_held held;
     struct policy_doc_pool *pools;
@@ -226,7 +229,8 @@ struct shaping_sites *policy_compile_sites(const struct policy_doc *doc);
 void policy_diff_words(struct buf *out, const char *prefix, const char *key, struct span from,
                        struct span to);
 void policy_check_sender_rules(struct schema_load *l, const struct policy_doc *doc);
-void policy_compile_sender_rules(const struct policy_doc *doc, struct policy_compiled *out);
+/* With the built-in ones behind the document's own. */
+void policy_compile_sender_rules(const struct policy_doc *doc, struct policy *out);
 void policy_diff_sender_rules(struct buf *out, const struct policy_compiled *from, const struct policy_compiled *to);
 void policy_diff_sites(struct buf *out, const struct shaping_sites *from, const struct shaping_sites *to);
 void policy_diff_rules(struct buf *out, const struct shaping_rules *from, const struct shaping_rules *to);

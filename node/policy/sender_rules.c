@@ -2,6 +2,8 @@
  * "hard_bounces > 25 in 1h and networks > 5 in 1h"; docs/senders.md says what can stand in it. Pure.
  */
 #include "base/text.h"
+#include "builtin_senders.h"
+
 #include "node/config/schema_rows.h"
 #include "node/config/types.h"
 #include "node/policy/policy_impl.h"
@@ -48,7 +50,7 @@ static bool no(struct schema_load *l, const char *expected, struct span got)
 
 static bool fact_parse(struct schema_load *l, struct span w, uint8_t *fact)
 {
-    char all[320] = "";
+    char all[480] = "";
     int i = index_of(w, sender_fact_names);
     if (i >= 0) {
         *fact = (uint8_t)i;
@@ -82,8 +84,10 @@ static bool term_parse(struct schema_load *l, struct span *s, struct sender_term
     if (i < 0)
         return no(l, "1h, 24h or 7d", window);
     t->window = (uint8_t)i;
-    if (i > 0 && sender_fact_hour_only(t->fact)) {
-        schema_fault(l, "%s is known of the last hour only: write \"in 1h\"", sender_fact_names[t->fact]);
+    if (!sender_fact_in(t->fact, t->window)) {
+        bool hour = sender_fact_in(t->fact, 0);
+        schema_fault(l, "%s is known of the last %s only: write \"in %s\"", sender_fact_names[t->fact],
+                     hour ? "hour" : "day", hour ? "1h" : "24h");
         return false;
     }
     return true;
@@ -247,7 +251,8 @@ static const struct schema_field sender_rule_fields[] = {
     VALUE(policy_doc_sender_rule, when, "when", when, REQUIRED("such as hard_bounces > 25 in 1h")),
     LIST(policy_doc_sender_rule, classes, "classes", TYPE(enum), .names = policy_class_names,
          COUNT(1, POLICY_CLASSES)),
-    VALUE(policy_doc_sender_rule, then, "then", then, REQUIRED("warn, slow, pool, hold or freeze, such as hold 1h")),
+    VALUE(policy_doc_sender_rule, then, "then", then,
+          REQUIRED("warn, slow, pool, hold or freeze, such as hold 1h")),
     VALUE(policy_doc_sender_rule, repeat, "repeat", repeat),
     VALUE(policy_doc_sender_rule, dry_run, "dry_run", bool, DEFAULT("false")),
     END,
@@ -256,6 +261,36 @@ const struct schema_map policy_sender_rule_map = { sizeof(struct policy_doc_send
                                                    sender_rule_fields };
 
 /* ---- checked, compiled, compared ---- */
+
+struct senders_doc {
+    struct policy_doc_sender_rule *rules;
+    uint32_t nrules;
+};
+
+static const struct schema_field senders_doc_fields[] = {
+    { .key = "sender_rules",
+      .shape = SCHEMA_LIST,
+      .offset = offsetof(struct senders_doc, rules),
+      .count_offset = offsetof(struct senders_doc, nrules),
+      .map = &policy_sender_rule_map,
+      .count_max = SENDER_RULES_MAX },
+    { .key = NULL },
+};
+static const struct schema_map senders_doc_map = { sizeof(struct senders_doc), senders_doc_fields };
+
+struct span policy_builtin_senders(void)
+{
+    return span_of(builtin_senders, sizeof builtin_senders);
+}
+
+static const struct policy_doc_sender_rule *find(const struct policy_doc_sender_rule *rules, uint32_t n,
+                                                 const char *name)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (strcmp(rules[i].name, name) == 0)
+            return &rules[i];
+    return NULL;
+}
 
 /* Such a rule has a limit, whose name replies speak of. 1 */
 static uint32_t check_slow(struct schema_load *l, const struct policy_doc *doc, uint32_t at)
@@ -270,7 +305,8 @@ static uint32_t check_slow(struct schema_load *l, const struct policy_doc *doc, 
     for (uint32_t i = 0; i < doc->nlimits; i++)
         if (strcmp(doc->limits[i].name, limit) == 0) {
             snprintf(path, sizeof path, "limits[%u].name", i);
-            schema_fault_at(l, path, "is that of the limit of sender_rules[%u]: give one of them another", at);
+            schema_fault_at(l, path, "is that of the limit of sender_rules[%u]: give one of them another",
+                            at);
         }
     return 1;
 }
@@ -292,6 +328,7 @@ void policy_check_sender_rules(struct schema_load *l, const struct policy_doc *d
         snprintf(path, sizeof path, "sender_rules[%u].name", i);
         if (strlen(r->name) >= SENDER_RULE_NAME)
             schema_fault_at(l, path, "is longer than %d bytes", SENDER_RULE_NAME - 1);
+
         snprintf(path, sizeof path, "sender_rules[%u].repeat", i);
         if (r->repeat.count > 0 && r->then.for_ms == 0)
             schema_fault_at(l, path, "has a meaning only where `then` says for how long");
@@ -301,37 +338,74 @@ void policy_check_sender_rules(struct schema_load *l, const struct policy_doc *d
     if (doc->nlimits + nslow > POLICY_LIMITS_MAX)
         schema_fault_at(l, "limits", "%u limits and %u rules that slow are more than %d", doc->nlimits, nslow,
                         POLICY_LIMITS_MAX);
+    struct senders_doc builtin;
+    uint32_t n = doc->nsender_rules;
+    policy_builtin_read("built-in rules about senders", policy_builtin_senders(), &senders_doc_map, &builtin);
+    for (uint32_t i = 0; doc->default_sender_rules != POLICY_DEFAULTS_OFF && i < builtin.nrules; i++)
+        n += find(doc->sender_rules, doc->nsender_rules, builtin.rules[i].name) == NULL;
+    schema_fini(&senders_doc_map, &builtin);
+    if (n > SENDER_RULES_MAX)
+        schema_fault_at(l, "sender_rules",
+                        "with the built-in ones these are %u rules, and %d are the limit: see"
+                        " default_sender_rules",
+                        n, SENDER_RULES_MAX);
 }
 
-void policy_compile_sender_rules(const struct policy_doc *doc, struct policy_compiled *out)
+static void compile(const struct policy_doc_sender_rule *from, struct policy_compiled *c,
+                    struct sender_rule *to)
 {
-    out->nsender_rules = doc->nsender_rules;
-    for (uint32_t i = 0; i < doc->nsender_rules; i++) {
-        const struct policy_doc_sender_rule *from = &doc->sender_rules[i];
-        struct sender_rule *to = &out->sender_rules[i];
-        snprintf(to->name, sizeof to->name, "%s", from->name);
-        for (uint32_t k = 0; k < from->nclasses; k++)
-            to->classes |= (uint8_t)(1u << from->classes[k]);
-        if (from->nclasses == 0)
-            to->classes = ALL_CLASSES;
-        to->action = from->then.action;
-        to->for_ms = (uint64_t)from->then.for_ms;
-        to->repeat = from->repeat.count;
-        to->repeat_ms = (uint64_t)from->repeat.within_ms;
-        to->dry_run = from->dry_run;
-        to->nterms = from->when.nterms;
-        memcpy(to->term, from->when.term, sizeof to->term);
-        to->slow_count = from->then.slow_count;
-        to->slow_ms = (uint64_t)from->then.slow_ms;
-        memcpy(to->pool, from->then.pool, sizeof to->pool);
-        if (to->action == SENDER_SLOW) {
-            struct policy_limit *limit = &out->limits[out->nlimits++];
-            *limit = (struct policy_limit){ .scope = COMMAND_SCOPE_ACCOUNT,
-                                            .count = to->slow_count,
-                                            .window_ms = to->slow_ms };
-            sender_rule_limit(to, limit->name);
-        }
+    snprintf(to->name, sizeof to->name, "%s", from->name);
+    for (uint32_t k = 0; k < from->nclasses; k++)
+        to->classes |= (uint8_t)(1u << from->classes[k]);
+    if (from->nclasses == 0)
+        to->classes = ALL_CLASSES;
+    to->action = from->then.action;
+    to->for_ms = (uint64_t)from->then.for_ms;
+    to->repeat = from->repeat.count;
+    to->repeat_ms = (uint64_t)from->repeat.within_ms;
+    to->dry_run = from->dry_run;
+    to->nterms = from->when.nterms;
+    memcpy(to->term, from->when.term, sizeof to->term);
+    to->slow_count = from->then.slow_count;
+    to->slow_ms = (uint64_t)from->then.slow_ms;
+    memcpy(to->pool, from->then.pool, sizeof to->pool);
+    if (to->action != SENDER_SLOW)
+        return;
+    struct policy_limit *limit = &c->limits[c->nlimits++];
+    *limit = (struct policy_limit){ .scope = COMMAND_SCOPE_ACCOUNT,
+                                    .count = to->slow_count,
+                                    .window_ms = to->slow_ms };
+    sender_rule_limit(to, limit->name);
+}
+
+void policy_compile_sender_rules(const struct policy_doc *doc, struct policy *out)
+{
+    struct policy_compiled *c = &out->compiled;
+    struct senders_doc builtin;
+    for (uint32_t i = 0; i < doc->nsender_rules; i++)
+        compile(&doc->sender_rules[i], c, &c->sender_rules[c->nsender_rules++]);
+    if (doc->default_sender_rules == POLICY_DEFAULTS_OFF)
+        return;
+    policy_builtin_read("built-in rules about senders", policy_builtin_senders(), &senders_doc_map, &builtin);
+    for (uint32_t i = 0; i < builtin.nrules; i++) {
+        if (find(doc->sender_rules, doc->nsender_rules, builtin.rules[i].name) != NULL)
+            continue;
+        struct sender_rule *to = &c->sender_rules[c->nsender_rules++];
+        compile(&builtin.rules[i], c, to);
+        to->dry_run = to->dry_run || doc->default_sender_rules == POLICY_DEFAULTS_DRY_RUN;
+        out->ndefault_sender_rules++;
     }
+    schema_fini(&senders_doc_map, &builtin);
+}
+
+void policy_for_level(struct policy *p, uint32_t level)
+{
+    if (level >= policy_level(&p->compiled))
+        return;
+    p->compiled.nsender_rules -= p->ndefault_sender_rules;
+    memset(&p->compiled.sender_rules[p->compiled.nsender_rules], 0,
+           p->ndefault_sender_rules * sizeof p->compiled.sender_rules[0]);
+    p->ndefault_sender_rules = 0;
 }
 
 void policy_put_sender_rule(struct buf *out, const struct sender_rule *rule)

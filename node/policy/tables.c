@@ -8,6 +8,7 @@
 const char *const policy_class_names[POLICY_CLASSES + 1] = { "person", "device", "bulk", NULL };
 const char *const policy_scope_names[3] = { "account", "tenant", NULL };
 const char *const policy_mode_names[5] = { "reject", "defer", "hold", "auto", NULL };
+static const char *const defaults[] = { "off", "dry_run", "on", NULL }; /* as enum policy_defaults */
 static const char *const cut_off[] = { "deliver", "hold", NULL };
 
 TABLE(limit, policy_doc_limit,
@@ -179,6 +180,7 @@ static const struct schema_field policy_fields[] = {
     LIST(policy_doc, pools, "pools", .map = &policy_pool_map, COUNT(0, POLICY_POOLS_MAX)),
     GROUP("backoff", backoff_map),
     VALUE(policy_doc, default_rules, "default_rules", bool, DEFAULT("true")),
+    VALUE(policy_doc, default_sender_rules, "default_sender_rules", enum, .names = defaults, DEFAULT("dry_run")),
     VALUE(policy_doc, default_sites, "default_sites", bool, DEFAULT("true")),
     END,
 };

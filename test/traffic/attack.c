@@ -48,7 +48,7 @@ static uint32_t victim(const struct traffic *t, struct traffic_rng *r, uint8_t r
     return 0;
 }
 
-uint32_t traffic_attack(struct traffic *t, enum traffic_attack_kind kind, int64_t begin_ms,
+uint32_t traffic_attack(struct traffic *t, enum traffic_attack_kind kind, int64_t begin_ms, uint32_t most,
                         uint32_t who[ATTACK_ACCOUNTS])
 {
     struct traffic_rng r = traffic_rng(t->seed, RNG_ATTACK, kind);
@@ -60,7 +60,7 @@ uint32_t traffic_attack(struct traffic *t, enum traffic_attack_kind kind, int64_
             twice = twice || who[k] == who[i];
         i += twice ? 0 : 1;
     }
-    for (uint32_t i = 0; i < attacks[kind].mails; i++) {
+    for (uint32_t i = 0; i < attacks[kind].mails && i < most; i++) {
         uint32_t sender = who[i % n], nets = attacks[kind].networks, at = traffic_below(&r, nets);
         if (attacks[kind].stay > 0)
             at = i / attacks[kind].stay % nets;

@@ -198,7 +198,7 @@ static void found(const char *policy_text)
     founding_policy(&rig.policy->compiled, 1, tell);
 }
 
-/* Tenants and accounts; shops and those who send invoices, and whoever is robbed, may send more. */
+/* Tenants and accounts; whoever is robbed may send more. */
 static void populate(void)
 {
     const struct traffic *t = rig.t;
@@ -217,20 +217,18 @@ static void populate(void)
                                                     .class = t->senders[i].class,
                                                     .create = true } };
         must(&account);
-        bool more = t->senders[i].role == TRAFFIC_ERP || t->senders[i].role == TRAFFIC_SHOP ||
-                    rig.accounts[i].attacked_ms >= 0;
-        for (uint32_t l = 0; more && l < rig.policy->compiled.nlimits; l++) {
+        bool robbed = rig.accounts[i].attacked_ms >= 0;
+        for (uint32_t l = 0; robbed && l < rig.policy->compiled.nlimits; l++) {
             const struct policy_limit *limit = &rig.policy->compiled.limits[l];
             struct command set = { .type = COMMAND_OVERRIDE_SET,
-                                   .override_set = {
-                                       .by = { .who = SPAN_LIT("root") },
-                                       .scope = limit->scope,
-                                       .name = limit->scope == COMMAND_SCOPE_ACCOUNT ? span_of(name, n)
-                                                                                     : span_of(tenant, k),
-                                       .limit = span_str(limit->name),
-                                       .count = rig.accounts[i].attacked_ms >= 0 ? 1000000 : 5000 } };
-            if (limit->scope == COMMAND_SCOPE_ACCOUNT || rig.accounts[i].attacked_ms >= 0)
-                must(&set);
+                                   .override_set = { .by = { .who = SPAN_LIT("root") },
+                                                     .scope = limit->scope,
+                                                     .name = limit->scope == COMMAND_SCOPE_ACCOUNT
+                                                                 ? span_of(name, n)
+                                                                 : span_of(tenant, k),
+                                                     .limit = span_str(limit->name),
+                                                     .count = 1000000 } };
+            must(&set);
         }
     }
 }
@@ -396,6 +394,7 @@ static void go(struct rig_node *n, const struct traffic_event *e)
     struct rig_account *a = &rig.accounts[e->sender];
     if (e->attack) {
         *(held ? &a->held : &a->left) += e->nrcpts;
+        a->left_first = a->stopped_ms < 0 ? a->left : a->left_first;
     } else {
         *(held ? &rig.out->held : &rig.out->admitted) += e->nrcpts;
     }

@@ -24,6 +24,7 @@ struct rig_block { /* of an account, by a rule */
 struct rig_account {
     uint32_t mails, recipients;
     uint32_t left, held;     /* of the attack's recipients */
+    uint32_t left_first;     /* of them, until the first block */
     int64_t attacked_ms;     /* -1: not */
     int64_t stopped_ms;      /* the first block after that; -1: none */
     uint32_t over;           /* refused for a limit */

@@ -108,13 +108,13 @@ void traffic_rcpt_add(struct traffic *t, uint32_t who, uint8_t fate)
 
 void traffic_add(struct traffic *t, struct traffic_event e)
 {
-    const struct traffic_event *last = t->nevents == 0 ? NULL : &t->events[t->nevents - 1];
-    e.first = last == NULL ? 0 : last->first + last->nrcpts;
-    e.nrcpts = (uint32_t)t->nrcpts - e.first;
+    e.first = (uint32_t)t->taken;
+    e.nrcpts = (uint32_t)(t->nrcpts - t->taken);
     if (e.at_ms < 0 || e.at_ms >= t->days * TRAFFIC_DAY_MS) {
-        t->nrcpts -= e.nrcpts;
+        t->nrcpts = t->taken;
         return;
     }
+    t->taken = t->nrcpts;
     t->events = grown(t->events, &t->events_cap, t->nevents, sizeof *t->events);
     t->events[t->nevents++] = e;
 }

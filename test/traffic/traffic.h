@@ -109,6 +109,7 @@ struct traffic {
     size_t nevents, events_cap;
     struct traffic_rcpt *rcpts;
     size_t nrcpts, rcpts_cap;
+    size_t taken; /* recipients of events; the rest are of the next one */
 };
 
 /* `nsenders` at least 50, so that there is one of each kind; days from a Monday on. */

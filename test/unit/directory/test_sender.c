@@ -157,6 +157,28 @@ static void what_a_block_dealt_with_counts_no_more(void **state)
     world_free(w);
 }
 
+/* Who goes on steadily after a thaw is caught again, once the mail that he was caught for has left the
+ * window. */
+static void going_on_steadily(void **state)
+{
+    (void)state;
+    struct world *w = at_level(6);
+    struct machine_frozen f;
+    uint64_t n = 0, blocks = 0;
+    assert_int_equal(rules_are(w, 1, &many), 0);
+    struct sender_facts some = seen(20);
+    for (int i = 0; i < 24; i++) { /* every ten minutes: 120 to 140 within a window */
+        look(w, 1, ++n, &some);
+        if (frozen(w, &f)) {
+            blocks++;
+            assert_int_equal(thaw(w), 0);
+        }
+        w->now_ms += 10 * 60000;
+    }
+    assert_int_equal(blocks, 3);
+    world_free(w);
+}
+
 static void all_terms_and_its_class(void **state)
 {
     (void)state;
@@ -222,7 +244,7 @@ static void tried_out(void **state)
 static void groups_of_messages(void **state)
 {
     (void)state;
-    struct world *w = at_level(5);
+    struct world *w = at_level(6);
     struct sender_facts in = seen(30);
     in.ngroups = 2;
     for (unsigned i = 0; i < FACTS_SIGNATURE; i++) {
@@ -236,6 +258,7 @@ static void groups_of_messages(void **state)
         in.group[0].like.value[i] = 0; /* half of it is something else */
     look(w, 1, 2, &in);
     assert_int_equal(value(w, SENDER_ALIKE, 0), 40);
+    assert_int_equal(value(w, SENDER_UNLIKE, 0), 60 - (40 - 20)); /* and the other one is not large */
     in.ngroups = 1;
     for (uint16_t k = 0; k < 40; k++) { /* many that are not alike do not push out the large ones */
         memset(in.group[0].like.value, 0, sizeof in.group[0].like.value);
@@ -275,6 +298,163 @@ static void hours_against_habit(void **state)
     world_free(w);
 }
 
+static struct sender_facts from_network(uint32_t recipients, const char *network)
+{
+    struct sender_facts in = seen(recipients);
+    facts_sketch_add(&in.sketch[FACTS_NETWORKS], facts_hash(str(network)));
+    return in;
+}
+
+/* At noon of that day. */
+static int look_on(struct world *w, int day, uint64_t number, const struct sender_facts *f)
+{
+    w->now_ms = (100 + (uint64_t)day) * DAY_MS;
+    return look_at(w, 1, number, NOON_MS + day * (int64_t)DAY_MS, f);
+}
+
+static void networks_against_habit(void **state)
+{
+    (void)state;
+    for (uint32_t level = 5; level <= 6; level++) {
+        struct world *w = at_level(level);
+        struct sender_facts office = from_network(3, "192.0.2.0/24"),
+                            hotel = from_network(5, "198.51.100.0/24");
+        uint64_t n = 0;
+        assert_int_equal(look_on(w, 0, ++n, &hotel), 0); /* nobody knows him yet */
+        assert_int_equal(value(w, SENDER_NEW_NETWORKS, 0), 0);
+        for (int i = 1; i < 30; i++)
+            assert_int_equal(look_on(w, i, ++n, &office), 0);
+        assert_int_equal(value(w, SENDER_NEW_NETWORKS, 0), 0);
+        assert_int_equal(look_on(w, 30, ++n, &hotel), 0); /* a month ago he was there */
+        assert_int_equal(value(w, SENDER_NEW_NETWORKS, 0), 0);
+        struct sender_facts train = from_network(7, "203.0.113.0/24");
+        for (unsigned i = 1; i <= 2; i++) {
+            assert_int_equal(look_on(w, 30, ++n, &train), 0);
+            assert_int_equal(value(w, SENDER_NEW_NETWORKS, 0), level == 6 ? 7 * i : 0);
+        }
+        assert_int_equal(look_on(w, 31, ++n, &train), 0); /* and a day later */
+        assert_int_equal(value(w, SENDER_NEW_NETWORKS, 0), level == 6 ? 7 : 0);
+        assert_int_equal(look_on(w, 35, ++n, &train), 0); /* then it is known */
+        assert_int_equal(value(w, SENDER_NEW_NETWORKS, 0), 0);
+        for (int i = 36; i < 85; i++)
+            assert_int_equal(look_on(w, i, ++n, &office), 0);
+        assert_int_equal(look_on(w, 85, ++n, &hotel), 0); /* that was too long ago */
+        assert_int_equal(value(w, SENDER_NEW_NETWORKS, 0), level == 6 ? 5 : 0);
+        struct sender_facts same = from_network(100, "203.0.113.128/25"); /* one text to a hundred */
+        same.ngroups = 1;
+        same.group[0] = (struct facts_group){ .like = { { 1, 2, 3 } }, .messages = 1, .recipients = 100 };
+        for (unsigned i = 1; i <= 2; i++) {
+            assert_int_equal(look_on(w, 85, ++n, &same), 0);
+            assert_int_equal(value(w, SENDER_NEW_NETWORKS, 0), level == 6 ? 25 : 0);
+        }
+        world_free(w);
+    }
+}
+
+/* Who robs an account does not become its habit while he is kept from sending. */
+static void a_thief_is_no_habit(void **state)
+{
+    (void)state;
+    struct world *w = at_level(6);
+    struct machine_frozen f;
+    struct sender_rule r = many;
+    uint64_t n = 0;
+    r.term[0] = (struct sender_term){ SENDER_NEW_ABOVE_USUAL, 1, 20 };
+    assert_int_equal(rules_are(w, 1, &r), 0);
+    struct sender_facts office = from_network(3, "192.0.2.0/24"), thief = from_network(9, "203.0.113.0/24");
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(look_on(w, i, ++n, &office), 0);
+    for (int i = 0; i < 3; i++) {
+        assert_false(frozen(w, &f));
+        assert_int_equal(look_on(w, 10, ++n, &thief), 0);
+    }
+    assert_true(frozen(w, &f));
+    assert_true(span_eq(f.reason, str("new_above_usual 24 > 20 in 24h")));
+    for (int i = 11; i < 20; i++)
+        assert_int_equal(look_on(w, i, ++n, &thief), 0);
+    assert_int_equal(thaw(w), 0);
+    assert_int_equal(look_on(w, 20, ++n, &thief), 0);
+    assert_int_equal(value(w, SENDER_NEW_NETWORKS, 0), 9);
+    world_free(w);
+}
+
+static void addresses_that_do_not_exist(void **state)
+{
+    (void)state;
+    struct world *w = at_level(6);
+    struct sender_facts in = seen(40);
+    in.counts.count[RECORD_DELIVERED] = 10;
+    in.counts.count[RECORD_HARD] = 5; /* refused for another reason */
+    in.counts.count[RECORD_HARD_UNKNOWN_USER] = 4;
+    in.counts.count[RECORD_HARD_DNS] = 1;
+    look(w, 1, 1, &in);
+    assert_int_equal(value(w, SENDER_HARD_BOUNCES, 0), 10);
+    assert_int_equal(value(w, SENDER_UNKNOWN_USERS, 0), 5);
+    assert_int_equal(value(w, SENDER_UNKNOWN_PERCENT, 2), 25);
+    world_free(w);
+}
+
+static void a_sender_who_is_new(void **state)
+{
+    (void)state;
+    struct world *w = at_level(6);
+    struct sender_facts in = seen(40);
+    look(w, 1, 1, &in);
+    assert_int_equal(value(w, SENDER_FIRST_DAYS, 1), 40);
+    assert_int_equal(look_at(w, 1, 2, NOON_MS + 2 * (int64_t)DAY_MS, &in), 0);
+    assert_int_equal(value(w, SENDER_FIRST_DAYS, 1), 80);
+    assert_int_equal(look_at(w, 1, 3, NOON_MS + 3 * (int64_t)DAY_MS, &in), 0);
+    assert_int_equal(value(w, SENDER_FIRST_DAYS, 1), 0);
+    world_free(w);
+}
+
+/* More than on any day of the week before; what a block dealt with does not count again. */
+static void more_than_usual(void **state)
+{
+    (void)state;
+    struct world *w = at_level(6);
+    struct machine_frozen f;
+    struct sender_rule r = many;
+    uint64_t n = 0;
+    r.term[0] = (struct sender_term){ SENDER_ABOVE_USUAL, 1, 100 };
+    assert_int_equal(rules_are(w, 1, &r), 0);
+    struct sender_facts thirty = seen(30), sixty = seen(60);
+    for (int i = 0; i < 6; i++) {
+        look(w, 1, ++n, &thirty);
+        w->now_ms += DAY_MS;
+    }
+    w->now_ms += DAY_MS;
+    for (int i = 0; i < 2; i++)
+        look(w, 1, ++n, &sixty);
+    assert_int_equal(value(w, SENDER_RECIPIENTS, 1), 120);
+    assert_int_equal(value(w, SENDER_ABOVE_USUAL, 1), 90);
+    assert_false(frozen(w, &f));
+    look(w, 1, ++n, &thirty);
+    assert_true(frozen(w, &f));
+    assert_true(span_eq(f.reason, str("above_usual 120 > 100 in 24h")));
+    assert_int_equal(thaw(w), 0);
+    look(w, 1, ++n, &thirty);
+    assert_false(frozen(w, &f));
+    assert_int_equal(value(w, SENDER_ABOVE_USUAL, 1), 30);
+    w->now_ms += 3 * DAY_MS; /* the day on which he was blocked was no usual one */
+    look(w, 1, ++n, &sixty);
+    assert_int_equal(value(w, SENDER_ABOVE_USUAL, 1), 30);
+    world_free(w);
+}
+
+static void rules_of_a_later_level(void **state)
+{
+    (void)state;
+    struct world *w = at_level(5);
+    struct sender_rule r = many;
+    r.term[0] = (struct sender_term){ SENDER_NEW_NETWORKS, 0, 100 };
+    assert_int_equal(rules_are(w, 1, &r), ERR_BAD);
+    assert_int_equal(rules_are(w, 1, &many), 0);
+    world_free(w);
+    r.term[0] = (struct sender_term){ SENDER_ABOVE_USUAL, 0, 100 };
+    assert_false(sender_rule_ok(&r)); /* it is of the day */
+}
+
 static void what_is_refused_or_left_out(void **state)
 {
     (void)state;
@@ -306,10 +486,17 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_look_that_passes_it_acts),
         cmocka_unit_test(what_a_block_dealt_with_counts_no_more),
+        cmocka_unit_test(going_on_steadily),
         cmocka_unit_test(all_terms_and_its_class),
         cmocka_unit_test(tried_out),
         cmocka_unit_test(groups_of_messages),
         cmocka_unit_test(hours_against_habit),
+        cmocka_unit_test(networks_against_habit),
+        cmocka_unit_test(a_thief_is_no_habit),
+        cmocka_unit_test(addresses_that_do_not_exist),
+        cmocka_unit_test(a_sender_who_is_new),
+        cmocka_unit_test(more_than_usual),
+        cmocka_unit_test(rules_of_a_later_level),
         cmocka_unit_test(what_is_refused_or_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,11 +15,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#define DEFAULTS 11 /* rules of deploy/policy/senders.yaml */
+
 static const struct said_fault wrong[] = {
     { "sender_rules:\n  - {name: a, when: 'sent > 5 in 1h', then: hold}\n",
       "p.yaml:2: sender_rules[0].when: expected one of recipients, messages, distinct_recipients, "
       "distinct_domains, networks, alike, odd_hours, failed_logins, delivered, deferred, hard_bounces, "
-      "bounce_percent, complaints, complaint_permille, got \"sent\"\n" },
+      "bounce_percent, complaints, complaint_permille, new_networks, unknown_users, unknown_percent, "
+      "first_days, above_usual, new_above_usual, unlike, got \"sent\"\n" },
     { "sender_rules:\n  - {name: a, when: 'recipients', then: hold}\n",
       "p.yaml:2: sender_rules[0].when: ends where > or >= was expected\n" },
     { "sender_rules:\n  - {name: a, when: 'recipients < 5 in 1h', then: hold}\n",
@@ -39,7 +42,11 @@ static const struct said_fault wrong[] = {
     { "sender_rules:\n  - {name: a, when: 'recipients > 5 in 1h and', then: hold}\n",
       "p.yaml:2: sender_rules[0].when: ends where one of recipients, messages, distinct_recipients, "
       "distinct_domains, networks, alike, odd_hours, failed_logins, delivered, deferred, hard_bounces, "
-      "bounce_percent, complaints, complaint_permille was expected\n" },
+      "bounce_percent, complaints, complaint_permille, new_networks, unknown_users, unknown_percent, "
+      "first_days, "
+      "above_usual, new_above_usual, unlike was expected\n" },
+    { "sender_rules:\n  - {name: a, when: 'above_usual > 5 in 1h', then: hold}\n",
+      "p.yaml:2: sender_rules[0].when: above_usual is known of the last day only: write \"in 24h\"\n" },
     { "sender_rules:\n  - {name: a, when: 'recipients > 1 in 1h and recipients > 1 in 1h and recipients > 1 "
       "in 1h and recipients > 1 in 1h and recipients > 1 in 1h', then: hold}\n",
       "p.yaml:2: sender_rules[0].when: has more than 4 conditions\n" },
@@ -84,7 +91,7 @@ static void test_sender_rules(void **state)
 {
     (void)state;
     struct policy *p = said_read(
-        "sender_credit: 7\nsender_rules:\n"
+        "default_sender_rules: off\nsender_credit: 7\nsender_rules:\n"
         "  - {name: a, when: recipients >= 5 in 24h and networks>3 in 1h, classes: bulk, then: hold 90m,"
         " repeat: 3 in 7d}\n"
         "  - {name: b, when: 'bounce_percent > 10 in 7d', then: freeze, dry_run: true}\n");
@@ -190,10 +197,63 @@ static void test_senders_to_begin_with(void **state)
     if (err != 0)
         print_error("%.*s\n", (int)why.len, why.data);
     assert_int_equal(err, 0);
-    assert_int_equal(p->compiled.nsender_rules, 8);
+    assert_int_equal(p->compiled.nsender_rules, DEFAULTS);
+    assert_int_equal(p->ndefault_sender_rules, 0); /* each replaces one */
     policy_rele(p);
     buf_fini(&text);
     buf_fini(&why);
+}
+
+/* On trial unless the policy says more, behind the policy's own. */
+static void test_built_in_ones(void **state)
+{
+    (void)state;
+    struct policy *trial = said_read("sender_rules:\n  - {name: a, when: alike > 9 in 1h, then: warn}\n"
+                                     "  - {name: new-place, when: networks > 3 in 1h, then: freeze}\n");
+    struct policy *on = said_read("default_sender_rules: on\n");
+    struct policy *off = said_read("default_sender_rules: off\n");
+    assert_int_equal(trial->compiled.nsender_rules, DEFAULTS + 1);
+    assert_int_equal(trial->ndefault_sender_rules, DEFAULTS - 1);
+    assert_string_equal(trial->compiled.sender_rules[1].name, "new-place");
+    for (uint32_t i = 0; i < DEFAULTS + 1; i++) {
+        const struct sender_rule *r = &trial->compiled.sender_rules[i];
+        assert_true(sender_rule_ok(r));
+        assert_int_equal(r->dry_run, i > 1);
+        assert_true(i == 1 || strcmp(r->name, "new-place") != 0);
+    }
+    assert_int_equal(on->compiled.nsender_rules, DEFAULTS);
+    assert_true(sender_rule_blocks(&on->compiled.sender_rules[0], 0));
+    assert_int_equal(off->compiled.nsender_rules, 0);
+    assert_int_equal(policy_level(&on->compiled), 6);
+    policy_for_level(on, 6);
+    assert_int_equal(on->compiled.nsender_rules, DEFAULTS);
+    policy_for_level(on, 5); /* older nodes could not read them */
+    assert_int_equal(on->compiled.nsender_rules, 0);
+    policy_for_level(trial, 5);
+    assert_int_equal(trial->compiled.nsender_rules, 2);
+    assert_int_equal(policy_level(&trial->compiled), 5);
+    policy_rele(trial);
+    policy_rele(on);
+    policy_rele(off);
+}
+
+/* So many of one's own that the built-in ones do not fit. */
+static void test_too_many(void **state)
+{
+    (void)state;
+    struct buf text;
+    buf_init(&text, 65536);
+    (void)buf_put_str(&text, "sender_rules:\n");
+    for (int i = 0; i < 25; i++)
+        (void)buf_printf(&text, "  - {name: r%d, when: alike > 9 in 1h, then: warn}\n", i);
+    (void)buf_put_u8(&text, 0);
+    const struct said_fault full[] = {
+        { text.data,
+          "p.yaml:1: sender_rules: with the built-in ones these are 36 rules, and 32 are the limit: see "
+          "default_sender_rules\n" },
+    };
+    said_faults(full, 1);
+    buf_fini(&text);
 }
 
 static void test_differences(void **state)
@@ -217,6 +277,8 @@ int main(void)
         cmocka_unit_test(test_sender_rules),
         cmocka_unit_test(test_slow_and_pool),
         cmocka_unit_test(test_senders_to_begin_with),
+        cmocka_unit_test(test_built_in_ones),
+        cmocka_unit_test(test_too_many),
         cmocka_unit_test(test_differences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -89,7 +89,7 @@ static void test_beyond_a_limit(void **state)
                      POLICY_OVER_DEFER); /* of a policy before this one */
     assert_int_equal(policy_over_limit(NULL, "a", PERSON), POLICY_OVER_DEFER);
     policy_rele(p);
-    p = said_read("limits:\n  - {name: c, for: account, count: 1, window: 3h}\n");
+    p = said_read("default_sender_rules: off\nlimits:\n  - {name: c, for: account, count: 1, window: 3h}\n");
     assert_int_equal(policy_level(&p->compiled), 1); /* nothing that older nodes could not read */
     policy_rele(p);
 }
