@@ -206,6 +206,8 @@ int cmd_freeze(struct cli *c), cmd_thaw(struct cli *c), cmd_frozen(struct cli *c
     cmd_dkim_import(struct cli *c), cmd_dkim_list(struct cli *c), cmd_dkim_retire(struct cli *c),
     cmd_dkim_remove(struct cli *c), cmd_dkim_rekey(struct cli *c),
     cmd_secret_list(struct cli *c), cmd_secret_new(struct cli *c), cmd_secret_import(struct cli *c),
+    cmd_operator_list(struct cli *c), cmd_operator_add(struct cli *c), cmd_operator_role(struct cli *c),
+    cmd_operator_passwd(struct cli *c), cmd_operator_remove(struct cli *c), cmd_operator_logout(struct cli *c),
     cmd_secret_remove(struct cli *c), cmd_suppression_list(struct cli *c), cmd_suppression_add(struct cli *c),
     cmd_suppression_remove(struct cli *c), cmd_sender_show(struct cli *c), cmd_sender_bounces(struct cli *c), cmd_sender_pin(struct cli *c), cmd_sender_lift(struct cli *c), cmd_sender_top(struct cli *c),
     cmd_limit_show(struct cli *c), cmd_limit_set(struct cli *c), cmd_limit_clear(struct cli *c);

@@ -292,6 +292,11 @@ const struct cli_option cli_secret_import_options[] = {
     { "policy", NULL, NULL, "that of the policy in force: bounces.key" },
     END,
 };
+const struct cli_option cli_operator_list_options[] = { PAGE("operators"), END };
+const struct cli_option cli_operator_add_options[] = {
+    { "role", "ROLE", "viewer|postmaster|admin", "what he may do (default viewer)" }, PASSWORD, END
+};
+const struct cli_option cli_operator_passwd_options[] = { PASSWORD, END };
 const struct cli_option cli_suppression_list_options[] = {
     { "tenant", "NAME", NULL, "of this tenant only" }, PAGE("addresses"), END
 };

@@ -15,6 +15,7 @@ extern const struct cli_option cli_dkim_generate_options[], cli_dkim_import_opti
     cli_frozen_options[], cli_tenant_list_options[], cli_tenant_report_options[], cli_noted_options[], cli_secret_list_options[],
     cli_domain_prove_options[], cli_domain_list_options[], cli_domain_forget_options[],
     cli_secret_new_options[], cli_secret_import_options[], cli_suppression_list_options[],
+    cli_operator_list_options[], cli_operator_add_options[], cli_operator_passwd_options[],
     cli_suppression_add_options[], cli_suppression_remove_options[], cli_sender_pin_options[], cli_sender_lift_options[],
     cli_sender_top_options[], cli_ip_show_options[], cli_site_show_options[], cli_ip_warm_options[], cli_limit_options[], cli_cluster_init_options[],
     cli_cluster_status_options[], cli_token_options[], cli_drain_options[], cli_leave_options[],

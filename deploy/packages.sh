@@ -7,7 +7,7 @@
 packages_build='
     gcc libc6-dev cmake ninja-build pkg-config
     libuv1-dev liblz4-dev libssl-dev libunbound-dev libevent-dev nettle-dev libyaml-dev libjansson-dev
-    libmicrohttpd-dev libcurl4-openssl-dev libpcre2-dev libidn2-dev libcrypt-dev libsqlite3-dev libsystemd-dev
+    libmicrohttpd-dev libgnutls28-dev libcurl4-openssl-dev libpcre2-dev libidn2-dev libcrypt-dev libsqlite3-dev libsystemd-dev
     libisal-dev libpsl-dev libcmocka-dev libnng-dev libraft-dev'
 
 # dns-root-data: the key that DNSSEC validation starts from.
@@ -16,13 +16,13 @@ packages_run='ca-certificates dns-root-data openssl procps publicsuffix'
 # What turnpiked and turnpike are linked with, by Debian 12's names, and the two that they read: for images.
 packages_image='
     ca-certificates dns-root-data publicsuffix
-    libcrypt1 libcurl4 libevent-2.1-7 libhogweed6 libidn2-0 libisal2 libjansson4 liblz4-1 libmicrohttpd12 libnettle8
+    libcrypt1 libcurl4 libevent-2.1-7 libgnutls30 libhogweed6 libidn2-0 libisal2 libjansson4 liblz4-1 libmicrohttpd12 libnettle8
     libnng1 libpcre2-8-0 libpsl5 libsqlite3-0 libssl3 libsystemd0 libunbound8 libuv1 libyaml-0-2'
 
 packages_test='
     python3 python3-pytest python3-pytest-xdist python3-aiosmtpd python3-dnslib python3-dkim python3-jsonschema python3-yaml
     swaks libio-socket-ssl-perl libnet-ssleay-perl strace postfix postgrey nsd ldnsutils sslscan prometheus nftables
-    libfaketime libfiu0 fiu-utils iptables iproute2'
+    libfaketime libfiu0 fiu-utils iptables iproute2 chromium chromium-driver python3-selenium'
 
 # Debian 12's own libraft is 0.15, which can lose what it acknowledged; 12-backports and 13 have one that can be used.
 packages_raft_min=0.22.1

@@ -1,5 +1,5 @@
-/* The admin API's server: HTTP/1.1 with JSON on a unix socket and on a loopback TCP address
- * (docs/admin-api.md).
+/* The admin API's server: HTTP/1.1 with JSON on a unix socket and on a TCP address, there with TLS if it is given
+ * a certificate (docs/admin-api.md); and the dashboard's files (docs/dashboard.md).
  *
  * Main thread starts and stops it; libmicrohttpd gives each connection a thread of its own, on which the
  * functions of admin_ops are called. It decides nothing about mail and keeps no state between requests.
@@ -21,9 +21,10 @@ struct admin_config {         /* strings are copied by admin_new */
     mode_t socket_mode;       /* 0: 0660 */
     const char *socket_group; /* group name; NULL: the process's own */
     const char *tcp_address;  /* "127.0.0.1:8025", "[::1]:8025"; port 0: any; NULL: no TCP */
-    bool tcp_remote; /* allow an address that is not loopback: the network must be trusted, HTTP is plain */
+    bool tcp_remote; /* allow an address that is not loopback without TLS: the network must be trusted */
     const char *
         token_file; /* needed with tcp_address: one line of 16 to 512 printable characters, mode 0600..0640 */
+    const char *certificate, *key; /* of TLS on TCP, PEM files; NULL: plain HTTP */
     const char *const *hosts; /* names accepted in Host besides localhost and the address itself */
     size_t nhosts;
     bool open_metrics;   /* /metrics needs no token */
@@ -48,7 +49,7 @@ int admin_run(struct admin *a, struct admin_error *e);
 /* The port that TCP is bound to, or 0. */
 uint16_t admin_port(const struct admin *a);
 
-/* SIGHUP: reads the token file again; on an error the old token stays. */
+/* SIGHUP: reads the token file and the certificate again; on an error the old ones stay. */
 int admin_reload(struct admin *a, struct admin_error *e);
 
 /* Ends streams and idle connections, waits for calls in hand (core must be able to answer them, or refuse),

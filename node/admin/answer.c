@@ -83,6 +83,7 @@ int admin_answer(struct admin *a, const char *path, struct buf *body)
                                .caller = &by,
                                .cluster = a->config.cluster,
                                .cluster_ctx = a->config.cluster_ctx,
+                               .series = a->series,
                                .inner = true };
     char *copy = strnlen(path, ANSWER_PATH_MAX) < ANSWER_PATH_MAX ? strdup(path) : NULL;
     buf_init(&call.out, ADMIN_REPLY_MAX);

@@ -4,8 +4,10 @@
 
 #include "node/admin/cluster.h"
 #include "node/admin/json_out.h"
+#include "node/admin/login.h"
 #include "node/admin/ops.h"
 #include "node/admin/params.h"
+#include "node/admin/roles.h"
 
 #include <sys/types.h>
 
@@ -43,6 +45,11 @@ struct admin_call {
     unsigned status;            /* 0: 200 */
     const char *type;           /* NULL: application/json */
     struct admin_source source; /* if read is set, instead of out */
+    struct logins *logins;         /* NULL: another node asks */
+    const struct login *login;     /* whose cookie came; NULL: none, or not asked for */
+    bool (*token_ok)(void *conn, struct span token); /* is it the API's token? */
+    struct series *series;
+    char cookie[160];              /* Set-Cookie, or empty */
     struct admin_error e;
     const char *code; /* of the error; NULL: by its status */
 };
@@ -96,6 +103,10 @@ admin_handler_fn admin_on_events, admin_on_trace, admin_on_probe;
 admin_handler_fn admin_on_accounts, admin_on_account_add, admin_on_account_passwd, admin_on_account_remove,
     admin_on_account_import;
 
+admin_handler_fn admin_on_login, admin_on_logout, admin_on_session, admin_on_session_keep, admin_on_series;
+admin_handler_fn admin_on_operators, admin_on_operator_add, admin_on_operator_set, admin_on_operator_passwd,
+    admin_on_operator_remove, admin_on_operator_logout;
+
 /* Of clusters: on_cluster.c, on_freeze.c, on_tenants.c, on_pools.c, on_policy.c. */
 admin_handler_fn admin_on_account_show, admin_on_account_set;
 admin_handler_fn admin_on_cluster, admin_on_cluster_init, admin_on_node_join, admin_on_node_token,
@@ -121,6 +132,8 @@ admin_handler_fn admin_on_pools, admin_on_pool_add, admin_on_pool_remove, admin_
 admin_handler_fn admin_on_policy, admin_on_policy_history, admin_on_policy_diff, admin_on_policy_apply,
     admin_on_policy_rollback, admin_on_policy_test_reply;
 
+extern const struct admin_param admin_login_params[], admin_series_params[], admin_operator_add_params[],
+    admin_operator_set_params[], admin_operator_passwd_params[], admin_operator_params[];
 extern const struct admin_param admin_account_params[]; /* of one entry of an import */
 
 extern const struct admin_param admin_transfer_params[], admin_adopt_params[];
@@ -142,6 +155,8 @@ extern const struct admin_param admin_dkim_params[], admin_dkim_generate_params[
 
 /* ERR for a function that the node does not have. */
 int admin_missing(struct admin_call *c);
+/* Somebody did something with his login: it goes on. */
+void admin_login_used(struct admin_call *c, struct login *l, int64_t now_ms);
 /* {"ok": true}: what an action answers that has nothing else to say. */
 int admin_ok(struct admin_call *c);
 

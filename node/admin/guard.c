@@ -58,9 +58,11 @@ bool guard_host_ok(const struct guard_hosts *hosts, struct span host)
     return false;
 }
 
-bool guard_origin_ok(struct span origin, struct span host)
+bool guard_origin_ok(struct span origin, struct span host, bool tls)
 {
-    struct span scheme = SPAN_LIT("http://");
+    struct span secure = SPAN_LIT("https://");
+    /* Without TLS of ours a proxy may have it. */
+    struct span scheme = tls || span_starts(origin, secure) ? secure : SPAN_LIT("http://");
     return span_starts(origin, scheme) && host.n > 0 && span_eq_nocase(span_sub(origin, scheme.n), host);
 }
 

@@ -23,7 +23,7 @@ struct guard_hosts {
 bool guard_host_ok(const struct guard_hosts *hosts, struct span host);
 
 /* A browser says where a request comes from: only a page of ours may, and there is none of another origin. */
-bool guard_origin_ok(struct span origin, struct span host);
+bool guard_origin_ok(struct span origin, struct span host, bool tls);
 
 /* application/json, perhaps with charset=utf-8: what a plain HTML form cannot send. */
 bool guard_json_type(struct span type);

@@ -134,7 +134,8 @@ int admin_listen_tcp(const char *address, bool remote, uint16_t *port, char host
     if (!parse_address(address, &a, host))
         return admin_fail(e, ERR_BAD, "%s is no address with port, as 127.0.0.1:8025 or [::1]:8025", address);
     if (!remote && !is_loopback(&a))
-        return admin_fail(e, ERR_DENIED, "%s is not a loopback address: the admin API speaks plain HTTP",
+        return admin_fail(e, ERR_DENIED, "%s is not a loopback address, and there is no certificate: the admin API "
+                          "would speak plain HTTP",
                           address);
     int fd = socket(a.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)

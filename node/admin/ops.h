@@ -24,6 +24,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #define ADMIN_CALLS_MAX 64
@@ -49,7 +50,9 @@ struct admin_caller {
     uid_t uid;     /* local: of the peer process */
     pid_t pid;     /* local */
     bool no_content; /* may not look into people's mail, not even at its header */
-    char text[80]; /* "unix:uid=0,pid=1234" or "tcp:127.0.0.1:40312" */
+    uint8_t role;  /* enum admin_role: what this caller may */
+    char text[160]; /* "unix:uid=0,pid=1234", "tcp:127.0.0.1:40312" or "anna tcp:127.0.0.1:40312" */
+    struct sockaddr_storage peer; /* not local; AF_UNSPEC: not known */
     char tenant[ADMIN_TENANT_NAME_MAX + 1]; /* a tenant's token, which shows what is his (tenant.h); else empty */
 };
 
@@ -564,6 +567,11 @@ struct admin_ops {
     /* "error", "warn", "info", "debug" */
     int (*log_level_get)(void *ctx, char level[8], struct admin_error *e);
     int (*log_level_set)(void *ctx, const char *level, const struct admin_caller *by, struct admin_error *e);
+
+    /* Guessing at operators' passwords counts as guessing at accounts' does. `name` empty: only the network counts. How
+     * long to wait, in ms; 0: try. */
+    int64_t (*login_wait)(void *ctx, const char *name, const struct sockaddr *client);
+    void (*login_count)(void *ctx, const char *name, const struct sockaddr *client, bool right);
 
     /* In order of name after `after` (NULL: start), at most `limit`. */
     int (*account_list)(void *ctx, const char *after, uint32_t limit, admin_account_fn *fn, void *arg,

@@ -5,6 +5,7 @@
 #include "node/admin/call.h"
 #include "node/admin/server_impl.h"
 #include "node/admin/tenant.h"
+#include "node/admin/ui.h"
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -26,6 +27,9 @@ struct request {
     struct conn *conn;
     struct MHD_Connection *mhd;
     const struct admin_route *route;
+    const struct ui_file *file; /* of the dashboard, in place of a route */
+    struct login login;         /* whose cookie it has; name empty: none */
+    uint8_t role;               /* enum admin_role */
     char id[ADMIN_ID_TEXT];
     struct buf body;
     char tenant[ADMIN_TENANT_NAME_MAX + 1]; /* whose token it has; empty: not a tenant's */
@@ -41,6 +45,30 @@ static void add_headers(struct MHD_Response *r, const char *type)
     MHD_add_response_header(r, "Cache-Control", "no-store");
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
     MHD_add_response_header(r, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
+    MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
+    MHD_add_response_header(r, "Cross-Origin-Resource-Policy", "same-origin");
+}
+
+/* A file of the dashboard: the page, and what it may load, which is ours alone. */
+static enum MHD_Result send_file(struct request *rq)
+{
+    const struct ui_file *f = rq->file;
+    struct MHD_Response *r =
+        MHD_create_response_from_buffer(f->n, (void *)(uintptr_t)f->bytes, MHD_RESPMEM_PERSISTENT);
+    if (r == NULL)
+        return MHD_NO;
+    MHD_add_response_header(r, "Content-Type", f->type);
+    MHD_add_response_header(r, "Cache-Control", "no-store");
+    MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+    MHD_add_response_header(r, "X-Frame-Options", "DENY");
+    MHD_add_response_header(r, "Content-Security-Policy", UI_POLICY);
+    MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
+    MHD_add_response_header(r, "Cross-Origin-Opener-Policy", "same-origin");
+    MHD_add_response_header(r, "Cross-Origin-Resource-Policy", "same-origin");
+    MHD_add_response_header(r, "Permissions-Policy", "camera=(), geolocation=(), microphone=()");
+    enum MHD_Result ok = MHD_queue_response(rq->mhd, 200, r);
+    MHD_destroy_response(r);
+    return ok;
 }
 
 static enum MHD_Result send_response(struct request *rq, unsigned status, struct MHD_Response *r)
@@ -56,8 +84,9 @@ static enum MHD_Result send_response(struct request *rq, unsigned status, struct
     return ok;
 }
 
-/* Takes the buffer's memory. */
-static enum MHD_Result send_buf(struct request *rq, unsigned status, const char *type, struct buf *out)
+/* Takes the buffer's memory. `cookie`: NULL or empty: none. */
+static enum MHD_Result send_with(struct request *rq, unsigned status, const char *type, const char *cookie,
+                                 struct buf *out)
 {
     struct MHD_Response *r = MHD_create_response_from_buffer(out->len, out->data, MHD_RESPMEM_MUST_FREE);
     if (r == NULL) {
@@ -67,7 +96,14 @@ static enum MHD_Result send_buf(struct request *rq, unsigned status, const char 
     out->data = NULL;
     out->len = out->cap = 0;
     add_headers(r, type);
+    if (cookie != NULL && cookie[0] != '\0')
+        MHD_add_response_header(r, "Set-Cookie", cookie);
     return send_response(rq, status, r);
+}
+
+static enum MHD_Result send_buf(struct request *rq, unsigned status, const char *type, struct buf *out)
+{
+    return send_with(rq, status, type, NULL, out);
 }
 
 static enum MHD_Result send_error_as(struct request *rq, unsigned status, const char *code, const char *text)
@@ -172,7 +208,7 @@ static void log_refusal(struct admin *a, const struct admin_caller *by)
 
 static void caller_fill(struct admin_caller *by, struct conn *c, bool local)
 {
-    *by = (struct admin_caller){ .local = local };
+    *by = (struct admin_caller){ .local = local, .role = ADMIN_ROLE_ADMIN };
     if (local) {
         struct ucred cred = { .uid = (uid_t)-1 };
         socklen_t len = sizeof(cred);
@@ -191,10 +227,20 @@ static void caller_fill(struct admin_caller *by, struct conn *c, bool local)
     char ip[INET6_ADDRSTRLEN] = "?";
     getpeername(c->fd, &peer.sa, &len);
     bool six = peer.sa.sa_family == AF_INET6;
+    memcpy(&by->peer, &peer, sizeof(peer));
     inet_ntop(six ? AF_INET6 : AF_INET, six ? (void *)&peer.in6.sin6_addr : (void *)&peer.in4.sin_addr, ip,
               sizeof(ip));
     snprintf(by->text, sizeof(by->text), six ? "tcp:[%s]:%u" : "tcp:%s:%u", ip,
              ntohs(six ? peer.in6.sin6_port : peer.in4.sin_port));
+}
+
+static bool is_token(void *conn, struct span token)
+{
+    struct admin *a = ((struct conn *)conn)->admin;
+    pthread_mutex_lock(&a->lock);
+    bool ok = guard_token_equal(token, span_str(a->token));
+    pthread_mutex_unlock(&a->lock);
+    return ok;
 }
 
 static bool token_ok(struct request *rq)
@@ -204,10 +250,37 @@ static bool token_ok(struct request *rq)
     struct span token;
     if (auth.count != 1 || !guard_bearer(auth.value, &token))
         return false;
-    pthread_mutex_lock(&a->lock);
-    bool ok = guard_token_equal(token, span_str(a->token));
-    pthread_mutex_unlock(&a->lock);
-    return ok || admin_tenant_of_token(a->config.cluster, a->config.cluster_ctx, token, rq->tenant);
+    return is_token(rq->conn, token) ||
+           admin_tenant_of_token(a->config.cluster, a->config.cluster_ctx, token, rq->tenant);
+}
+
+/* Whose login the cookie is. What changes something must show that our own page sends it: a value that a page of another
+ * site cannot read, beside Origin and SameSite. False: refused. */
+static bool check_login(struct request *rq)
+{
+    struct admin *a = rq->conn->admin;
+    struct header cookie = header_get(rq, "Cookie"), csrf = header_get(rq, "X-CSRF-Token");
+    struct span secret;
+    struct machine *m = a->config.cluster != NULL && a->config.cluster->machine != NULL
+                            ? a->config.cluster->machine(a->config.cluster_ctx)
+                            : NULL;
+    if (cookie.count != 1 || !login_cookie(cookie.value, &secret) ||
+        !logins_find(a->logins, m, secret, clock_wall_ms(), &rq->login)) {
+        rq->login.name[0] = '\0';
+        return refuse(rq, 401, "give the token: Authorization: Bearer TOKEN, or log in");
+    }
+    rq->role = rq->login.role;
+    if (rq->route != NULL && rq->route->method[0] == 'P' &&
+        (csrf.count != 1 || !guard_token_equal(csrf.value, span_str(rq->login.csrf))))
+        return refuse(rq, 403, "X-CSRF-Token is not that of this login");
+    return true;
+}
+
+static bool check_role(struct request *rq)
+{
+    if (rq->route == NULL || rq->role >= admin_role_needed(rq->route->method, rq->route->path))
+        return true;
+    return refuse(rq, 403, "your role does not allow that");
 }
 
 static bool check_caller(struct request *rq, bool local)
@@ -218,20 +291,27 @@ static bool check_caller(struct request *rq, bool local)
     unsigned open = ADMIN_ROUTE_OPEN | (a->config.open_metrics ? ADMIN_ROUTE_METRICS : 0u);
     if (!local && (host.count != 1 || !guard_host_ok(&a->hosts, host.value)))
         return refuse(rq, 421, "the Host header does not name this server");
-    if (origin.count > 0 && (origin.count > 1 || !guard_origin_ok(origin.value, host.value)))
+    if (origin.count > 0 &&
+        (origin.count > 1 || !guard_origin_ok(origin.value, host.value, !local && a->tls != NULL)))
         return refuse(rq, 403, "requests from pages of another origin are refused");
-    if (site.count > 0 && !span_eq(site.value, SPAN_LIT("same-origin")) &&
+    /* The page itself may be come to from wherever a link is: it tells nothing. */
+    if (rq->file == NULL && site.count > 0 && !span_eq(site.value, SPAN_LIT("same-origin")) &&
         !span_eq(site.value, SPAN_LIT("none")))
         return refuse(rq, 403, "requests from pages of another origin are refused");
-    if (local || (rq->route != NULL && (rq->route->flags & open)))
+    rq->role = ADMIN_ROLE_ADMIN;
+    if (local || rq->file != NULL || (rq->route != NULL && (rq->route->flags & open)))
         return true;
     if (token_ok(rq))
         return rq->tenant[0] == '\0' || rq->route == NULL || admin_tenant_may(rq->route) ||
                refuse(rq, 403, "a tenant's token does not open this");
+    rq->role = ADMIN_ROLE_NONE;
+    if (check_login(rq))
+        return check_role(rq);
     struct admin_caller by;
     caller_fill(&by, rq->conn, local);
-    log_refusal(a, &by);
-    return refuse(rq, 401, "give the token: Authorization: Bearer TOKEN");
+    if (rq->login.name[0] == '\0')
+        log_refusal(a, &by);
+    return false;
 }
 
 static bool check_body(struct request *rq)
@@ -261,8 +341,9 @@ static void check_head(struct request *rq, bool local, const char *url, const ch
 {
     const char *others = NULL;
     rq->route = admin_route_find(method, url, rq->id, &others);
+    rq->file = rq->route == NULL && strcmp(method, "GET") == 0 ? ui_find(url) : NULL;
     rq->allow = others;
-    if (!check_caller(rq, local))
+    if (!check_caller(rq, local) || rq->file != NULL)
         return;
     if (rq->route != NULL)
         check_body(rq);
@@ -314,6 +395,18 @@ static bool client_gone(void *conn)
            (poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0);
 }
 
+/* Who it is, in front of where he is: for the audit trail and the log. */
+static void caller_name(struct admin_caller *by, const struct request *rq)
+{
+    char from[80];
+    if (rq->login.name[0] == '\0')
+        return;
+    snprintf(from, sizeof(from), "%.79s", by->text);
+    snprintf(by->text, sizeof(by->text), "%s %s", rq->login.name, from);
+    by->role = rq->role;
+    by->no_content = rq->role < ADMIN_ROLE_POSTMASTER;
+}
+
 static enum MHD_Result dispatch(struct request *rq, bool local)
 {
     struct admin *a = rq->conn->admin;
@@ -325,14 +418,21 @@ static enum MHD_Result dispatch(struct request *rq, bool local)
                                .query = pairs,
                                .cluster = a->config.cluster,
                                .cluster_ctx = a->config.cluster_ctx,
+                               .logins = a->logins,
+                               .login = rq->login.name[0] != '\0' ? &rq->login : NULL,
+                               .token_ok = is_token,
+                               .series = a->series,
                                .gone = client_gone,
                                .conn = rq->conn };
     conn_set_deadline(rq->conn, ADMIN_CALL_MAX_MS + a->config.write_ms);
     caller_fill(&by, rq->conn, local);
     memcpy(by.tenant, rq->tenant, sizeof(by.tenant));
+    caller_name(&by, rq);
     memcpy(call.id, rq->id, sizeof(call.id));
     buf_init(&call.out, ADMIN_REPLY_MAX);
     int err = read_args(rq, &call, pairs);
+    if (err == 0 && call.login != NULL && rq->route->method[0] == 'P')
+        admin_login_used(&call, &rq->login, clock_wall_ms());
     if (err == 0)
         err = admin_tenant_narrow(&call, rq->route);
     if (err == 0)
@@ -343,13 +443,15 @@ static enum MHD_Result dispatch(struct request *rq, bool local)
     if (rq->body.data != NULL)
         explicit_bzero(rq->body.data, rq->body.cap);
     enum MHD_Result sent;
+    bool wrong = call.code != NULL && strcmp(call.code, "unauthorized") == 0; /* a password */
     if (err != 0)
-        sent = send_error_as(rq, admin_status_of(err), call.code,
+        sent = send_error_as(rq, wrong ? 401 : admin_status_of(err), call.code,
                              call.e.text[0] != '\0' ? call.e.text : err_text(err));
     else if (call.source.read != NULL)
         sent = send_source(rq, call.type, &call.source);
     else
-        sent = send_buf(rq, call.status != 0 ? call.status : 200, call.type, &call.out);
+        sent = send_with(rq, call.status != 0 ? call.status : 200, call.type, call.cookie, &call.out);
+    explicit_bzero(call.cookie, sizeof(call.cookie));
     buf_fini(&call.out);
     return sent;
 }
@@ -391,7 +493,7 @@ enum MHD_Result request_handle(void *cls, struct MHD_Connection *mhd, const char
         *upload_size = 0;
         return MHD_YES;
     }
-    return dispatch(rq, l->local);
+    return rq->file != NULL ? send_file(rq) : dispatch(rq, l->local);
 }
 
 void request_completed(void *cls, struct MHD_Connection *mhd, void **state,

@@ -62,6 +62,44 @@ const struct admin_param admin_tenant_report_params[] = {
     END,
 };
 
+#define ROLE                                                                                                 \
+    {                                                                                                        \
+        .name = "role", .type = ADMIN_TYPE_CHOICE, .required = true, .choices = "viewer|postmaster|admin",   \
+        .help = "what he may do"                                                                             \
+    }
+#define PASSWORD                                                                                             \
+    {                                                                                                        \
+        .name = "password", .type = ADMIN_TYPE_SECRET, .required = true, .help = "at least 10 characters"    \
+    }
+const struct admin_param admin_login_params[] = {
+    TEXT("name", "operator, with his"),
+    { .name = "password", .type = ADMIN_TYPE_SECRET, .help = "password, or" },
+    { .name = "token", .type = ADMIN_TYPE_SECRET, .help = "the API's token" },
+    END,
+};
+const struct admin_param admin_operator_add_params[] = {
+    NEEDED("name", "login name"),
+    ROLE,
+    PASSWORD,
+    END,
+};
+const struct admin_param admin_operator_set_params[] = {
+    NEEDED("name", "login name"),
+    ROLE,
+    END,
+};
+const struct admin_param admin_operator_passwd_params[] = {
+    NEEDED("name", "login name"),
+    PASSWORD,
+    END,
+};
+const struct admin_param admin_operator_params[] = { NEEDED("name", "login name"), END };
+const struct admin_param admin_series_params[] = {
+    CHOICE("window", "hour|day", "by the minute, or by ten minutes; default: hour"),
+    CHOICE("scope", "cluster|local", "all nodes, or this one"),
+    END,
+};
+
 const struct admin_param admin_account_show_params[] = { NEEDED("name", "login name"), END };
 const struct admin_param admin_account_set_params[] = {
     NEEDED("name", "login name"),

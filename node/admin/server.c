@@ -5,6 +5,7 @@
  * write the reply) and shuts the socket down when it has passed.
  */
 #include "node/admin/server_impl.h"
+#include "node/admin/tls.h"
 
 #include "base/clock.h"
 #include "base/cond.h"
@@ -134,6 +135,8 @@ static int copy_config(struct admin *a, const struct admin_config *config, struc
     a->config.socket_group = copy(&a->copies[1], config->socket_group, &failed);
     a->config.tcp_address = copy(&a->copies[2], config->tcp_address, &failed);
     a->config.token_file = copy(&a->copies[3], config->token_file, &failed);
+    a->config.certificate = copy(&a->copies[4], config->certificate, &failed);
+    a->config.key = copy(&a->copies[5], config->key, &failed);
     a->config.hosts = NULL;
     a->config.nhosts = 0;
     char **names = calloc(config->nhosts + 1, sizeof(*names));
@@ -161,8 +164,13 @@ static int bind_sockets(struct admin *a, struct admin_error *e)
         if (err != 0)
             return err;
     }
+    if (c->tcp_address != NULL && c->certificate != NULL) {
+        int err = tls_new(c->certificate, c->key, &a->tls, e);
+        if (err != 0)
+            return err;
+    }
     if (c->tcp_address != NULL) {
-        a->tcp.fd = admin_listen_tcp(c->tcp_address, c->tcp_remote, &a->hosts.port, a->host, e);
+        a->tcp.fd = admin_listen_tcp(c->tcp_address, c->tcp_remote || a->tls != NULL, &a->hosts.port, a->host, e);
         if (a->tcp.fd < 0)
             return a->tcp.fd;
         a->hosts.address = span_str(a->host);
@@ -185,9 +193,13 @@ int admin_new(const struct admin_config *config, const struct admin_ops *ops, st
     a->unix_socket = (struct listener){ .admin = a, .fd = -1, .local = true };
     a->tcp = (struct listener){ .admin = a, .fd = -1 };
     list_init(&a->conns);
+    a->logins = logins_new();
+    a->series = series_new();
     ensure(pthread_mutex_init(&a->lock, NULL) == 0);
     cond_init(&a->wake);
     int err = copy_config(a, config, e);
+    if (err == 0 && (a->logins == NULL || a->series == NULL))
+        err = admin_fail(e, -ENOMEM, "out of memory");
     if (err == 0)
         err = bind_sockets(a, e);
     if (err == 0)
@@ -205,13 +217,22 @@ static int start_daemon(struct listener *l, struct admin_error *e)
         return 0;
     unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL |
                      MHD_USE_ITC | MHD_USE_ERROR_LOG;
+    const struct MHD_OptionItem secure[] = {
+        { MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_PRIORITIES },
+        { MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)tls_certificate },
+        { MHD_OPTION_END, 0, NULL },
+    };
+    const struct MHD_OptionItem plain[] = { { MHD_OPTION_END, 0, NULL } };
+    bool has_tls = !l->local && l->admin->tls != NULL;
+    if (has_tls)
+        flags |= MHD_USE_TLS;
     l->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, request_handle, l, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL,
         MHD_OPTION_LISTEN_SOCKET, l->fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)ADMIN_CALLS_MAX / 2,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
         MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, NULL, MHD_OPTION_STRICT_FOR_CLIENT, 1,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, l, MHD_OPTION_NOTIFY_COMPLETED, request_completed, l,
-        MHD_OPTION_END);
+        MHD_OPTION_ARRAY, has_tls ? secure : plain, MHD_OPTION_END);
     if (l->daemon == NULL)
         return admin_fail(e, ERR_FAILED, "libmicrohttpd does not start on the admin API's socket");
     l->fd = -1;
@@ -227,6 +248,10 @@ int admin_run(struct admin *a, struct admin_error *e)
     int err = pthread_create(&a->reaper, NULL, reaper_main, a);
     a->reaper_runs = err == 0;
     err = err != 0 ? admin_fail(e, -err, "can't start a thread: %s", strerror(err)) : 0;
+    if (err == 0) {
+        err = series_start(a->series, a->ops);
+        err = err != 0 ? admin_fail(e, err, "can't start a thread: %s", strerror(-err)) : 0;
+    }
     if (err == 0)
         err = start_daemon(&a->unix_socket, e);
     if (err == 0)
@@ -243,13 +268,17 @@ uint16_t admin_port(const struct admin *a)
 int admin_reload(struct admin *a, struct admin_error *e)
 {
     char token[ADMIN_TOKEN_MAX + 1];
-    if (a->config.token_file == NULL)
-        return 0;
+    int tls_err = a->tls != NULL ? tls_reload(a->tls, a->config.certificate, a->config.key, e) : 0;
+    if (a->config.token_file == NULL || tls_err != 0)
+        return tls_err;
     int err = admin_token_read(a->config.token_file, token, e);
     if (err == 0) {
         pthread_mutex_lock(&a->lock);
+        bool another = strcmp(a->token, token) != 0;
         memcpy(a->token, token, sizeof(token));
         pthread_mutex_unlock(&a->lock);
+        if (another)
+            logins_drop_tokens(a->logins);
     }
     explicit_bzero(token, sizeof(token));
     return err;
@@ -281,6 +310,7 @@ void admin_free(struct admin *a)
     if (a->unix_socket.fd >= 0 || a->unix_socket.daemon != NULL)
         unlink(a->config.socket_path);
     stop_threads(a);
+    series_stop(a->series);
     stop_listener(&a->unix_socket);
     stop_listener(&a->tcp);
     for (size_t i = 0; i < a->hosts.nnames; i++)
@@ -289,6 +319,9 @@ void admin_free(struct admin *a)
     for (size_t i = 0; i < sizeof(a->copies) / sizeof(a->copies[0]); i++)
         free(a->copies[i]);
     explicit_bzero(a->token, sizeof(a->token));
+    series_free(a->series);
+    logins_free(a->logins);
+    tls_free(a->tls);
     pthread_cond_destroy(&a->wake);
     pthread_mutex_destroy(&a->lock);
     free(a);

@@ -7,6 +7,8 @@
 #include "node/admin/admin.h"
 #include "node/admin/guard.h"
 #include "node/admin/listen.h"
+#include "node/admin/login.h"
+#include "node/admin/series.h"
 
 #include <microhttpd.h>
 #include <pthread.h>
@@ -21,9 +23,12 @@ struct listener {
 
 struct admin {
     struct admin_config config; /* strings are copies */
-    char *copies[4];            /* the strings, to be freed */
+    char *copies[6];            /* the strings, to be freed */
     const struct admin_ops *ops;
     struct listener unix_socket, tcp;
+    struct logins *logins;
+    struct series *series;
+    struct tls *tls; /* of TCP; NULL: none */
     struct guard_hosts hosts;
     char host[64];
     atomic_bool stopping;

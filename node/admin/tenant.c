@@ -50,6 +50,17 @@ static const struct {
 /* Looked at, and not for tenants: acts of operators, content, and what is about all or about the machines. */
 static const char *const refused[] = {
     "GET /metrics",
+    "POST /v1/login",
+    "POST /v1/logout",
+    "GET /v1/session",
+    "POST /v1/session",
+    "GET /v1/operators",
+    "POST /v1/operators/add",
+    "POST /v1/operators/set",
+    "POST /v1/operators/passwd",
+    "POST /v1/operators/remove",
+    "POST /v1/operators/logout",
+    "GET /v1/series",
     "GET /v1/status",
     "GET /v1/queue/messages/{id}/content",
     "POST /v1/queue/retry",

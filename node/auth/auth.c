@@ -334,6 +334,32 @@ enum auth_result auth_check(struct auth *a, struct auth_request *r)
     return result;
 }
 
+int64_t auth_other_wait(struct auth *a, struct span name, const struct sockaddr *client)
+{
+    struct auth_private p = { .net_len = 0 };
+    client_of(&p, client);
+    pthread_mutex_lock(&a->lock);
+    int64_t wait_ms = auth_guard_blocked(a->guard, clock_boot_ms(), name, net_of(&p));
+    pthread_mutex_unlock(&a->lock);
+    return wait_ms;
+}
+
+void auth_other_count(struct auth *a, struct span name, const struct sockaddr *client, bool right)
+{
+    struct auth_private p = { .net_len = 0 };
+    int64_t now_ms = clock_boot_ms();
+    client_of(&p, client);
+    pthread_mutex_lock(&a->lock);
+    bool tell = true;
+    if (right)
+        tell = auth_guard_success(a->guard, now_ms, name, net_of(&p));
+    else
+        auth_guard_failure(a->guard, now_ms, name, net_of(&p));
+    if (tell && a->tell != NULL)
+        a->tell(a->tell_ctx, name, net_of(&p), right);
+    pthread_mutex_unlock(&a->lock);
+}
+
 struct auth_identity *auth_identity_named(struct auth *a, struct span account)
 {
     char name[ACCOUNT_NAME_MAX + 1];

@@ -146,6 +146,11 @@ typedef void auth_login_fn(void *ctx, struct span account, struct span network, 
 void auth_on_login(struct auth *a, auth_login_fn *fn, void *ctx);
 void auth_note(struct auth *a, struct span account, struct span network, bool right);
 
+/* The same counts for passwords that are checked elsewhere (of operators: core/ops.c). `name` must be none that an account
+ * could have, or empty: then only the client counts. How long to wait, in ms; 0: it may be tried. */
+int64_t auth_other_wait(struct auth *a, struct span name, const struct sockaddr *client);
+void auth_other_count(struct auth *a, struct span name, const struct sockaddr *client, bool right);
+
 /* The bounds on failed logins are the cluster's from now on, whatever auth_configure says. NULL: the configuration's. */
 void auth_set_guard(struct auth *a, const struct auth_guard_config *guard);
 

@@ -201,13 +201,14 @@ static void check_sources(struct schema_load *l, const struct config *c)
 
 static void check_admin(struct schema_load *l, const struct config *c)
 {
+    if (!c->admin.enabled_tcp && c->admin.ntls > 0)
+        schema_warn_at(l, "admin.tls", "has no effect without admin.listen");
     if (!c->admin.enabled_tcp)
         return;
-    if (!c->admin.remote && !loopback(&c->admin.listen))
+    if (!c->admin.remote && c->admin.ntls == 0 && !loopback(&c->admin.listen))
         schema_fault_at(l, "admin.listen",
-                        "must be a loopback address such as 127.0.0.1:8025: the API has no TLS; "
-                        "put a proxy before it to reach it from elsewhere, or say admin.remote: true where "
-                        "the network is trusted");
+                        "must be a loopback address such as 127.0.0.1:8025, or have a certificate (admin.tls); "
+                        "or say admin.remote: true where the network is trusted");
     if (c->admin.token_file == NULL)
         schema_fault_at(l, "admin.listen",
                         "needs admin.token_file: without it any local user could operate the node");

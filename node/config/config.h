@@ -276,8 +276,10 @@ struct config_history {
 struct config_admin {
     char *socket;                   /* default data_dir/admin.sock */
     bool enabled_tcp;               /* `listen` was given */
-    struct sockaddr_storage listen; /* a loopback address, unless `remote` */
-    bool remote;                    /* `listen` may be reached from elsewhere: the network is trusted */
+    struct sockaddr_storage listen; /* a loopback address, unless `tls` or `remote` */
+    struct config_certificate *tls; /* of `listen`; ntls 0: plain HTTP */
+    uint32_t ntls;
+    bool remote;                    /* `listen` may be reached from elsewhere without TLS: the network is trusted */
     char **hosts;                   /* names of it, besides its address and localhost */
     uint32_t nhosts;
     bool open_metrics; /* /metrics without the token */

@@ -166,6 +166,10 @@ void config_check_files(struct schema_load *l, struct config *c)
         snprintf(key, sizeof key, "routes[%u].auth.password_file", i);
         r->auth.password = read_secret(l, key, r->auth.password_file, 1);
     }
+    if (c->admin.ntls > 0) {
+        check_readable(l, "admin.tls.certificate", c->admin.tls[0].certificate);
+        check_key(l, "admin.tls.key", c->admin.tls[0].key);
+    }
     if (c->admin.token_file != NULL)
         c->admin.token = read_secret(l, "admin.token_file", c->admin.token_file, 16);
     if (c->resolver.trust_anchor_file != NULL)

@@ -253,6 +253,7 @@ TABLE(dkim, config_dkim, VALUE(config_dkim, default_domain, "default_domain", ho
 
 TABLE(admin, config_admin, VALUE(config_admin, socket, "socket", path, RESTART),
       VALUE(config_admin, listen, "listen", endpoint, RESTART),
+      LIST(config_admin, tls, "tls", .map = &certificate_map, COUNT(1, 1), RESTART),
       VALUE(config_admin, remote, "remote", bool, DEFAULT("false"), RESTART),
       { .key = "hosts",
         .shape = SCHEMA_LIST,

@@ -320,7 +320,7 @@ struct local_call {
     const struct command_freeze *f; /* NULL: thaw */
     uint8_t scope;
     struct span name;
-    char who[160];
+    char who[256];
 };
 
 static void local_run(struct cluster *c, struct cluster_call *call)

@@ -219,7 +219,7 @@ int cluster_submit(void *ctx, const struct admin_caller *by, struct command *cmd
 {
     struct cluster *c = cluster_of(ctx);
     struct submit s = { .cmd = cmd, .out = out };
-    char who[160];
+    char who[448];
     int err = cluster_need(c, e);
     if (err != 0)
         return err;

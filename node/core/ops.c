@@ -371,6 +371,38 @@ static int ops_log_level_set(void *ctx, const char *level, const struct admin_ca
     return admin_fail(e, ERR_BAD, "%s is no level; there are error, warn, info, debug and trace", level);
 }
 
+/* ---- operators who log in ------------------------------------------------------------------------------ */
+
+/* No account has a ':' in its name. One behind a proxy of this machine is counted by his name alone. */
+static struct span login_key(const char *name, const struct sockaddr **client, char key[ACCOUNT_NAME_MAX + 1])
+{
+    const struct sockaddr_in *in4 = (const struct sockaddr_in *)*client;
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)*client;
+    if (((*client)->sa_family == AF_INET && ntohl(in4->sin_addr.s_addr) >> 24 == 127) ||
+        ((*client)->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr)))
+        *client = NULL;
+    if (name[0] == '\0')
+        return span_of("", 0);
+    int n = snprintf(key, ACCOUNT_NAME_MAX + 1, "operator:%s", name);
+    return span_of(key, n > ACCOUNT_NAME_MAX ? ACCOUNT_NAME_MAX : (size_t)n);
+}
+
+static int64_t ops_login_wait(void *ctx, const char *name, const struct sockaddr *client)
+{
+    struct node *n = ctx;
+    char key[ACCOUNT_NAME_MAX + 1];
+    struct span counted = login_key(name, &client, key);
+    return auth_other_wait(n->auth, counted, client);
+}
+
+static void ops_login_count(void *ctx, const char *name, const struct sockaddr *client, bool right)
+{
+    struct node *n = ctx;
+    char key[ACCOUNT_NAME_MAX + 1];
+    struct span counted = login_key(name, &client, key);
+    auth_other_count(n->auth, counted, client, right);
+}
+
 void ops_fill(struct node *n, struct admin_ops *out)
 {
     *out = (struct admin_ops){
@@ -405,6 +437,8 @@ void ops_fill(struct node *n, struct admin_ops *out)
         .log_level_get = ops_log_level_get,
         .log_level_set = ops_log_level_set,
         .erase = ops_erase,
+        .login_wait = ops_login_wait,
+        .login_count = ops_login_count,
         .account_list = ops_account_list,
         .account_add = ops_account_add,
         .account_passwd = ops_account_passwd,

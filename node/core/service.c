@@ -152,12 +152,18 @@ int service_open_admin(struct node *n)
     struct admin_error e = { "" };
     char address[80];
     config_endpoint_format(&a->listen, address, sizeof address);
+    const char *hosts[CONFIG_ADMIN_HOSTS_MAX + 1];
+    for (uint32_t i = 0; i < a->nhosts; i++)
+        hosts[i] = a->hosts[i];
+    hosts[a->nhosts] = n->config->hostname;
     struct admin_config ac = { .socket_path = a->socket,
                                .tcp_address = a->enabled_tcp ? address : NULL,
                                .tcp_remote = a->remote,
                                .token_file = a->token_file,
-                               .hosts = (const char *const *)a->hosts,
-                               .nhosts = a->nhosts,
+                               .certificate = a->ntls > 0 ? a->tls[0].certificate : NULL,
+                               .key = a->ntls > 0 ? a->tls[0].key : NULL,
+                               .hosts = hosts,
+                               .nhosts = a->nhosts + 1,
                                .open_metrics = a->open_metrics,
                                .cluster = n->config->cluster.enabled ? &cluster_admin : NULL,
                                .cluster_ctx = n };

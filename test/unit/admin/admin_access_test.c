@@ -190,7 +190,10 @@ static void test_unknown_paths_and_methods(void **state)
     (void)state;
     struct http_reply r;
     static const char *const targets[] = {
-        "/",
+        "/ui",
+        "/ui/",
+        "/ui/../index.html",
+        "/ui/index.html",
         "/v1",
         "/v1/",
         "/v1/status/",

@@ -169,6 +169,8 @@ static void test_every_route_refuses_or_filters(void **state)
         if (how == ADMIN_TENANT_UNDECIDED)
             fail_msg("%s %s: decide in node/admin/tenant.c what it shows a tenant", route->method,
                      route->path);
+        if (route->method[0] == 'P' && (route->flags & ADMIN_ROUTE_OPEN))
+            continue; /* to log in: as somebody, whatever came with it */
         if (how == ADMIN_TENANT_REFUSED) {
             char target[128];
             const char *id = strstr(route->path, "{id}");

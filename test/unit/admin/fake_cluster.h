@@ -30,7 +30,7 @@ struct fake_cluster {
     bool drained;
     uint8_t role;
     uint64_t role_of, removed, awaited;
-    char path[512], who[96], token[128], init_name[64], frozen_name[128];
+    char path[512], who[192], token[128], init_name[64], frozen_name[128];
     int64_t token_for_ms;
 };
 

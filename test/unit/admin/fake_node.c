@@ -579,6 +579,26 @@ static int on_account_import(void *ctx, const struct admin_account *a, uint32_t 
     return 0;
 }
 
+static int64_t login_wait(void *ctx, const char *name, const struct sockaddr *client)
+{
+    struct fake_node *f = ctx;
+    (void)name, (void)client;
+    return f->login_wait_ms;
+}
+
+static void login_count(void *ctx, const char *name, const struct sockaddr *client, bool right)
+{
+    struct fake_node *f = ctx;
+    pthread_mutex_lock(&f->lock);
+    ensure(client->sa_family == AF_INET);
+    snprintf(f->login_name, sizeof(f->login_name), "%s", name);
+    if (right)
+        f->logins_right++;
+    else
+        f->logins_wrong++;
+    pthread_mutex_unlock(&f->lock);
+}
+
 void fake_node_ops(struct fake_node *f, struct admin_ops *ops)
 {
     *ops = (struct admin_ops){
@@ -609,6 +629,8 @@ void fake_node_ops(struct fake_node *f, struct admin_ops *ops)
         .config_check = on_config_check,
         .log_level_get = on_log_get,
         .log_level_set = on_log_set,
+        .login_wait = login_wait,
+        .login_count = login_count,
         .account_list = on_account_list,
         .account_add = on_account_add,
         .account_passwd = on_account_passwd,

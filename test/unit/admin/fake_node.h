@@ -28,8 +28,11 @@ struct fake_node {
     int busy_rows;   /* so many selected recipients are in a transaction when acted on */
     char log_level[8];
     /* What was asked last. */
-    char act_text[256], caller[80];
+    char act_text[256], caller[160];
     struct admin_act_opts act;
+    int64_t login_wait_ms;
+    uint32_t logins_wrong, logins_right;
+    char login_name[96];
     uint32_t reloads, traces_open, calls, contents_open;
     char trace_ip[64], probe_from[64];
     struct admin_stream *trace; /* held while one is open */

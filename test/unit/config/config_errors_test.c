@@ -263,9 +263,10 @@ static const struct {
     { "@delivery: { ipv6: ipv6_only }\nsources:\n  - { address: 192.0.2.1, ehlo: a.example }\n",
       { "f:8: sources: delivery.ipv6 is ipv6_only, but no source is an IPv6 address" } },
     { "@admin:\n  listen: 0.0.0.0:8025\n  token_file: /x/token\n",
-      { "f:8: admin.listen: must be a loopback address such as 127.0.0.1:8025: the API has no TLS; put a "
-        "proxy before it "
-        "to reach it from elsewhere, or say admin.remote: true where the network is trusted" } },
+      { "f:8: admin.listen: must be a loopback address such as 127.0.0.1:8025, or have a certificate "
+        "(admin.tls); or say admin.remote: true where the network is trusted" } },
+    { "@admin:\n  listen: 0.0.0.0:8025\n  token_file: /x/token\n  tls: { certificate: /x/c.pem }\n",
+      { "f:10: admin.tls.key: is required: the PEM file with the private key" } },
     { "@admin:\n  listen: 0.0.0.0:8025\n  remote: true\n",
       { "f:8: admin.listen: needs admin.token_file: without it any local user could operate the node" } },
     { "@admin: { hosts: [\"node1:8025\"] }\n",

@@ -248,6 +248,12 @@ static void test_admin_for_others(void **state)
     assert_int_equal(c->admin.nhosts, 2);
     assert_string_equal(c->admin.hosts[1], "b.example.com");
     config_rele(c);
+    c = parse(MINIMAL "admin: { listen: \"0.0.0.0:8025\", token_file: /x/t,\n"
+                      "         tls: { certificate: /x/c.pem, key: /x/k.pem } }\n");
+    assert_true(c->admin.enabled_tcp && !c->admin.remote);
+    assert_int_equal(c->admin.ntls, 1);
+    assert_string_equal(c->admin.tls[0].key, "/x/k.pem");
+    config_rele(c);
 }
 
 static void test_diff(void **state)

@@ -100,6 +100,36 @@ def check_rules(table):
             expect(done.returncode == 0, f"promtool {arguments[0]}: {done.stdout}{done.stderr}")
 
 
+def check_grafana(table):
+    """Every metric that a panel asks for exists, with whatever the panel adds up by; promtool reads each expression."""
+    board = json.loads((ROOT / "deploy/grafana/turnpike.json").read_text())
+    series = set(table) | {f"{name}{part}" for name, kind in table.items() if kind == "HISTOGRAM"
+                           for part in ("_bucket", "_sum", "_count")}
+    expressions = [t["expr"] for p in board["panels"] for t in p.get("targets", [])]
+    expect(len(expressions) > 20, "the dashboard for Grafana has no panels")
+    expressions.append(next(v["query"]["query"] for v in board["templating"]["list"] if v["name"] == "instance"))
+    for name in sorted({n for e in expressions for n in re.findall(r"turnpike_\w+", e)} - series):
+        faults.append(f"the dashboard for Grafana uses {name}, which there is not")
+    ids = [p["id"] for p in board["panels"]]
+    expect(len(ids) == len(set(ids)), "two panels of the dashboard for Grafana have one id")
+    page = section((DOCS / "monitoring.md").read_text(), "Metrics")
+    for expression in expressions:
+        for labels, name in re.findall(r"by \(([\w, ]+)\) \((?:rate\()?(turnpike_\w+)", expression):
+            metric = re.sub(r"_(bucket|sum|count)$", "", name)
+            known = set(re.findall(rf"`{metric}{{([\w,]+)}}`", page) or [""])
+            for label in set(labels.split(", ")) - {"instance", "le"} - {w for k in known for w in k.split(",")}:
+                faults.append(f"the dashboard for Grafana adds {metric} up by {label}, which it has not")
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        rules = pathlib.Path(folder) / "panels.yaml"
+        rules.write_text(json.dumps({"groups": [{"name": "panels", "rules": [
+            {"record": f"panel:{i}", "expr": e.replace("$__rate_interval", "5m")} for i, e in enumerate(expressions[:-1])]}]}))
+        done = subprocess.run([promtool, "check", "rules", rules], capture_output=True, text=True, timeout=60)
+        expect(done.returncode == 0, f"promtool check rules: {done.stdout}{done.stderr}")
+
+
 def anchor(heading):
     """As the usual renderers make it."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
@@ -128,6 +158,7 @@ def check_index():
 check_events()
 check_metrics(metrics_table())
 check_rules(metrics_table())
+check_grafana(metrics_table())
 check_links()
 check_index()
 for fault in faults:

@@ -11,7 +11,7 @@ for file in sbin/turnpiked bin/turnpike lib/systemd/system/turnpike.service lib/
     lib/tmpfiles.d/turnpike.conf share/man/man1/turnpike.1 share/man/man5/turnpike.yaml.5 share/man/man8/turnpiked.8 \
     share/bash-completion/completions/turnpike share/doc/turnpike/README.md share/doc/turnpike/operations.md \
     share/doc/turnpike/configuration.md share/doc/turnpike/openapi.json share/doc/turnpike/turnpike.example.yaml \
-    lib/turnpike/hooks/address-ip share/doc/turnpike/turnpike-address-hook.conf share/doc/turnpike/logrotate.turnpike share/doc/turnpike/prometheus/turnpike.rules.yaml; do
+    lib/turnpike/hooks/address-ip share/doc/turnpike/turnpike-address-hook.conf share/doc/turnpike/logrotate.turnpike share/doc/turnpike/prometheus/turnpike.rules.yaml share/doc/turnpike/grafana/turnpike.json; do
     [ -s "$dest$prefix/$file" ] || { echo "not installed: $file"; status=1; }
 done
 [ ! -e "$dest/etc" ] || { echo "something was put below /etc"; status=1; }
