@@ -42,6 +42,7 @@ struct field {
 static const struct field origin_fields[] = { U64(origin.session), U64(origin.seq), U64(origin.lowest), END };
 
 #define NAMED FIELDS(BY(name), NAME(name.name))
+#define CLAIM FIELDS(NAME(notice_claim.tenant), NAME(notice_claim.about), U64(notice_claim.for_ms))
 #define GRANTED FIELDS(NAME(grant.account), NAME_OR_NONE(grant.tenant), CLASS(grant.class), U32(grant.need), U32(grant.want))
 #define TRANSFER_ID FIELDS(RAW(transfer_end.id))
 
@@ -212,8 +213,7 @@ static const struct {
                                  FIELDS(BY(tenant_contact), NAME(tenant_contact.name),
                                         NAME_OR_NONE(tenant_contact.address)) },
     [COMMAND_NOTICE_CLAIM] = { "notice-claim",
-                               FIELDS(NAME(notice_claim.tenant), NAME(notice_claim.about),
-                                      U64(notice_claim.for_ms)) },
+                               CLAIM },
     [COMMAND_TENANT_TOKEN_ADD] = { "tenant-token-add",
                                    FIELDS(BY(tenant_token), NAME(tenant_token.tenant),
                                           SPAN(tenant_token.id, 1, COMMAND_TENANT_TOKEN_ID_MAX),
@@ -234,6 +234,7 @@ static const struct {
     [COMMAND_LOGIN_END] = { "login-end", FIELDS(BY(login_end), RAW(login_end.id), NAME(login_end.name),
                                                 BOOL(login_end.all)) },
     [COMMAND_GRANT_STREAM] = { "grant-stream", GRANTED },
+    [COMMAND_SENDER_NOTICE] = { "sender-notice", CLAIM },
     [COMMAND_SENDER_LIFT] = { "sender-lift", FIELDS(BY(sender_lift), NAME(sender_lift.account),
                                                     SPAN(sender_lift.rule, 0, SENDER_RULE_NAME - 1),
                                                     U64(sender_lift.entry)) },

@@ -124,6 +124,7 @@ enum command_type {
     /* senders whose mail is not as their account's */
     COMMAND_GRANT_STREAM = 170, /* as GRANT, by limits for this class, whatever the account's is */
     COMMAND_SENDER_LIFT = 171,  /* what a rule did to a sender ends: slowed, or sent from another pool */
+    COMMAND_SENDER_NOTICE = 172, /* as NOTICE_CLAIM; of an account, which is told of something itself */
 };
 
 /* Who asks. A machine answers the same (session, seq) once: a repeat gets the first answer again, as long as
@@ -252,7 +253,8 @@ struct command_held_exempt {
 };
 #define COMMAND_NOTICE_MAX_MS (31ull * 86400000)
 struct command_notice_claim {
-    struct span tenant, about; /* "reverse-dns 192.0.2.1": printable */
+    struct span tenant; /* of SENDER_NOTICE: the account */
+    struct span about;  /* "reverse-dns 192.0.2.1": printable */
     uint64_t for_ms;           /* so long nobody tells him again */
 };
 struct command_override_set {

@@ -173,6 +173,7 @@ static directory_command_fn *const commands[] = {
     [COMMAND_LOGIN_SET] = directory_login_set,
     [COMMAND_LOGIN_END] = directory_login_end,
     [COMMAND_SENDER_LIFT] = directory_sender_lift,
+    [COMMAND_SENDER_NOTICE] = directory_notice_claim,
 };
 
 int directory_apply(struct machine *m, const struct machine_at *at, const struct command *cmd,

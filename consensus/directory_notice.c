@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #define NOTICE_FEATURE 5
+#define SENDER_FEATURE 6 /* of notices to senders themselves */
 #define LOOKED_AT 8 /* claims behind a new one's key */
 #define LOOKED_AT_FULL 256
 
@@ -271,12 +272,13 @@ int directory_notice_claim(struct machine *m, const struct machine_at *at, const
                            struct machine_result *r)
 {
     const struct command_notice_claim *c = &cmd->notice_claim;
-    if (directory_features(m) < NOTICE_FEATURE)
-        return REFUSE(r, ERR_DENIED, "the cluster's feature level is %u, notices need %d",
-                      directory_features(m), NOTICE_FEATURE);
+    uint32_t needs = cmd->type == COMMAND_SENDER_NOTICE ? SENDER_FEATURE : NOTICE_FEATURE;
+    if (directory_features(m) < needs)
+        return REFUSE(r, ERR_DENIED, "the cluster's feature level is %u, this notice needs %u",
+                      directory_features(m), needs);
     if (!parts_ok(c->tenant, c->about) || c->for_ms > COMMAND_NOTICE_MAX_MS)
         return REFUSE(r, ERR_BAD, "no notice to a tenant");
-    if (contact_find(m, c->tenant) == NULL)
+    if (cmd->type == COMMAND_NOTICE_CLAIM && contact_find(m, c->tenant) == NULL)
         return REFUSE(r, ERR_NOT_FOUND, "tenant %.*s has no contact", S(c->tenant));
     struct notice *n = notice_find(m, c->tenant, c->about);
     if (n != NULL && n->until_ms > at->now_ms)

@@ -166,11 +166,9 @@ void admit_rcpt_answer(struct session *s, enum ledger_answer answer)
 {
     struct charge_reply refusal;
     s->rcpt_waits = false;
-    if (answer == LEDGER_YES) {
+    if (answer == LEDGER_YES || !charge_rcpt_refusal(receive_charge(s), &refusal))
         take_rcpt(s);
-    } else {
-        charge_rcpt_refusal(receive_charge(s), &refusal);
+    else
         refuse_rcpt(s, &refusal.reply);
-    }
     session_go_on(s);
 }

@@ -6,6 +6,7 @@
 #include "consensus/command.h"
 #include "node/core/cluster.h"
 #include "node/core/frozen.h"
+#include "node/core/notice.h"
 #include "node/core/session.h"
 #include "node/policy/policy.h"
 
@@ -108,24 +109,28 @@ static bool windows_full(const struct charge *c)
     return full;
 }
 
+static void limit_words(const struct ledger_refusal *r, char out[200])
+{
+    char window[32];
+    text_format_duration((int64_t)r->window_ms, window, sizeof window);
+    snprintf(out, 200, "Limit %s of this %s reached (%llu recipients per %s)", r->limit,
+             r->tenant ? "organisation" : "account", (unsigned long long)r->count, window);
+}
+
 static void limit_put(const struct ledger_refusal *r, bool reject, struct charge_reply *out)
 {
-    char window[32], wait[32];
-    text_format_duration((int64_t)r->window_ms, window, sizeof window);
+    char words[200], wait[32];
+    limit_words(r, words);
     text_format_duration(r->retry_ms < 1000 ? 1000 : (r->retry_ms + 999) / 1000 * 1000, wait, sizeof wait);
-    no(out, reject ? 550 : 450, reject ? "5.7.1" : "4.7.1",
-       "Limit %s of this %s reached (%llu recipients per %s), %s in %s", r->limit,
-       r->tenant ? "organisation" : "account", (unsigned long long)r->count, window,
+    no(out, reject ? 550 : 450, reject ? "5.7.1" : "4.7.1", "%s, %s in %s", words,
        reject ? "not accepted: send it again" : "try again", wait);
 }
 
-static void refusal_put(const struct charge *c, const struct ledger_refusal *r, uint8_t class,
-                        struct charge_reply *out)
+static void refusal_put(const struct ledger_refusal *r, struct charge_reply *out)
 {
     switch (r->why) {
     case LEDGER_WHY_LIMIT:
-        limit_put(
-            r, policy_over_limit(c->policy, r->limit, class) == POLICY_OVER_REJECT && !windows_full(c), out);
+        limit_put(r, false, out);
         break;
     case LEDGER_WHY_FROZEN:
         no(out, 450, "4.7.1", "Sending is suspended for this account, contact your postmaster");
@@ -140,6 +145,49 @@ static void refusal_put(const struct charge *c, const struct ledger_refusal *r, 
         no(out, 451, "4.3.2", "Sending limits cannot be checked just now, try again later");
         break;
     }
+}
+
+/* The sender hears of it by mail, if the reverse-path is his own for sure. */
+static void tell_sender(const struct charge *c, const struct ledger_refusal *r, uint8_t over, bool named)
+{
+    const struct session *s = c->s;
+    struct span from = smtp_server_mail(s->smtp)->from.text;
+    char words[200];
+    struct notice_over o = { .account = span_str(named ? c->named_account : s->identity->account),
+                             .to = from,
+                             .limit = r->limit,
+                             .words = words,
+                             .window_ms = r->window_ms,
+                             .retry_ms = r->retry_ms,
+                             .over = over };
+    bool his = named ? span_eq_nocase(from, o.account)
+                     : auth_names_sender(s->identity, from, s->config->accounts.subaddresses);
+    if (from.n == 0 || !his || !policy_over_notice(c->policy, over, named ? c->named_class : c->class))
+        return;
+    limit_words(r, words);
+    notice_over_limit(c->s, &o);
+}
+
+/* What becomes of mail for which there are no tokens. True: it is accepted all the same, and held. Else `out` says why
+ * not. */
+static bool without_tokens(struct charge *c, bool named, struct charge_reply *out)
+{
+    const struct ledger_refusal *r = named ? &c->named.refusal : &c->own.refusal;
+    if (r->why != LEDGER_WHY_LIMIT) {
+        refusal_put(r, out);
+        return false;
+    }
+    uint8_t over = policy_over_limit(c->policy, r->limit, named ? c->named_class : c->class);
+    if (over != POLICY_OVER_DEFER && windows_full(c))
+        over = POLICY_OVER_DEFER;
+    limit_put(r, over == POLICY_OVER_REJECT, out);
+    tell_sender(c, r, over, named);
+    if (over != POLICY_OVER_HOLD)
+        return false;
+    charge_hold(c, HOLD_OVER_LIMIT, span_str(r->limit));
+    if (c->spared && c->own.reserved > 0) /* somebody else may have them */
+        ledger_unreserve(&c->own, c->own.reserved);
+    return true;
 }
 
 /* ---- a transaction ------------------------------------------------------------------------------------- */
@@ -240,15 +288,13 @@ enum ledger_answer charge_rcpt(struct charge *c, uint32_t n, struct span ahead, 
     if (!ledger_in_hand(&c->own))
         c->own.expected = rcpts_in(ahead);
     enum ledger_answer answer = ledger_reserve(&c->own, 1);
-    if (answer == LEDGER_NO)
-        refusal_put(c, &c->own.refusal, c->class, out);
     c->nrcpts += answer == LEDGER_YES;
-    return answer;
+    return answer == LEDGER_NO && without_tokens(c, false, out) ? LEDGER_YES : answer;
 }
 
-void charge_rcpt_refusal(struct charge *c, struct charge_reply *out)
+bool charge_rcpt_refusal(struct charge *c, struct charge_reply *out)
 {
-    refusal_put(c, &c->own.refusal, c->class, out);
+    return !without_tokens(c, false, out);
 }
 
 void charge_rcpt_undo(struct charge *c)
@@ -302,9 +348,7 @@ bool charge_named(struct charge *c, struct span name, uint32_t n, struct charge_
     c->has_named = true;
     enum ledger_answer answer = c->hold ? LEDGER_YES : ledger_reserve(&c->named, n);
     c->named_waiting = answer == LEDGER_WAIT;
-    if (answer == LEDGER_NO)
-        refusal_put(c, &c->named.refusal, c->named_class, out);
-    return answer != LEDGER_NO;
+    return answer != LEDGER_NO || without_tokens(c, true, out);
 }
 
 /* ---- rules about senders ------------------------------------------------------------------------------- */
@@ -348,8 +392,9 @@ enum ledger_answer charge_ready(struct charge *c, struct charge_reply *out)
     if (holds[1] != NULL && c->named_waiting)
         return LEDGER_WAIT;
     if (holds[1] != NULL && c->named_refused) {
-        refusal_put(c, &c->named.refusal, c->named_class, out);
-        return LEDGER_NO;
+        if (!without_tokens(c, true, out))
+            return LEDGER_NO;
+        to_charge(c, holds);
     }
     if (c->hold && c->has_own && !ledger_session_valid(c->own.w)) {
         no(out, 451, "4.3.2", "This node may not accept mail just now, try again later");

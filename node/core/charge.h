@@ -65,8 +65,9 @@ void charge_fini(struct charge *c);
  * cluster must be asked, then for the recipients in it too, so that a pipelined transaction waits once. WAIT:
  * on_answer follows with what this would have answered. */
 enum ledger_answer charge_rcpt(struct charge *c, uint32_t n, struct span ahead, struct charge_reply *out);
-/* The words of a NO that came by on_answer. */
-void charge_rcpt_refusal(struct charge *c, struct charge_reply *out);
+/* A NO came by on_answer. False: the recipient is taken all the same, since the message is held then; else the words of
+ * the refusal. */
+bool charge_rcpt_refusal(struct charge *c, struct charge_reply *out);
 /* It was not taken after all. */
 void charge_rcpt_undo(struct charge *c);
 

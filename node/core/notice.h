@@ -1,13 +1,15 @@
-/* Notices to tenants: one of their servers is deferred for its reverse DNS. A mail goes to the tenant's
- * contact, at most one a day for each server from the cluster as a whole, whichever nodes it meets.
+/* Notices by mail. To tenants: one of their servers is deferred for its reverse DNS. It goes to the tenant's
+ * contact, at most one a day for each server from the cluster as a whole, whichever nodes it meets. To senders: a
+ * limit is reached, once for each limit in its window (an hour at least, a day at most).
  *
- * Workers say what they saw; the cluster thread claims the notice (COMMAND_NOTICE_CLAIM), and the worker that
+ * Workers say what they saw; the cluster thread claims the notice (COMMAND_NOTICE_CLAIM, _SENDER_NOTICE), and the worker that
  * saw it writes the mail. What waits is bounded: more is forgotten, and seen again soon.
  */
 #ifndef NODE_CORE_NOTICE_H
 #define NODE_CORE_NOTICE_H
 
 #include "base/buf.h"
+#include "base/span.h"
 #include "node/net/ip.h"
 
 #include <stdbool.h>
@@ -26,6 +28,17 @@ void notices_free(struct notices *n);
  * `name` is what the reply speaks of. The worker's thread. */
 void notice_reverse_dns(struct session *s, const char *name, bool forward, const char *reply);
 
+/* Mail of this account is over a limit. */
+struct notice_over {
+    struct span account, to; /* to: an address of the account's own */
+    const char *limit;       /* its name */
+    const char *words;       /* "Limit account-hour of this account reached (200 recipients per 1h)" */
+    uint64_t window_ms;      /* the limit's */
+    int64_t retry_ms;
+    uint8_t over; /* enum policy_over */
+};
+void notice_over_limit(struct session *s, const struct notice_over *o);
+
 /* The cluster thread, every 100 ms. */
 void notice_tick(struct cluster *c);
 
@@ -38,5 +51,12 @@ struct notice_mail {
     int64_t now_ms;
 };
 int notice_mail_put(const struct notice_mail *m, struct buf *out, uint32_t *header_bytes);
+struct notice_over_mail {
+    const char *from, *to, *message_id;
+    const char *account, *limit, *words; /* as in struct notice_over */
+    int64_t retry_ms, now_ms;
+    uint8_t over;
+};
+int notice_over_put(const struct notice_over_mail *m, struct buf *out, uint32_t *header_bytes);
 
 #endif

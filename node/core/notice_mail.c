@@ -2,6 +2,7 @@
 #include "base/text.h"
 #include "node/core/notice.h"
 #include "node/mail/date.h"
+#include "node/policy/policy.h"
 
 static void put_records(const struct notice_mail *m, const char *ip, struct buf *out)
 {
@@ -41,5 +42,41 @@ int notice_mail_put(const struct notice_mail *m, struct buf *out, uint32_t *head
     put_records(m, ip, out);
     buf_put_str(out, "\r\nThe mail goes through some minutes after the record can be seen. Until then you\r\n"
                      "get this notice at most once a day for each of your servers.\r\n");
+    return buf_err(out);
+}
+
+int notice_over_put(const struct notice_over_mail *m, struct buf *out, uint32_t *header_bytes)
+{
+    static const char *const subjects[] = { [POLICY_OVER_DEFER] = "Your mail waits",
+                                            [POLICY_OVER_REJECT] = "Your mail is not accepted",
+                                            [POLICY_OVER_HOLD] = "Your mail is held" };
+    static const char *const words[] = {
+        [POLICY_OVER_DEFER] = "What is beyond it is not accepted for now. Mail servers keep such mail and try again by\r\n"
+                              "themselves; in a mail program, send it again later.",
+        [POLICY_OVER_REJECT] = "What is beyond it is refused, and comes back to you. Send it again later.",
+        [POLICY_OVER_HOLD] = "What is beyond it was accepted, and is held: your postmaster looks at it, and lets it go\r\n"
+                             "or deletes it. There is no need to send it again.",
+    };
+    char date[MAIL_DATE_TEXT], wait[32];
+    size_t from = out->len;
+    mail_date_format(m->now_ms, 0, date);
+    text_format_duration(m->retry_ms < 1000 ? 1000 : m->retry_ms, wait, sizeof wait);
+    buf_printf(out, "From: Postmaster <%s>\r\nTo: <%s>\r\nDate: %s\r\nMessage-ID: %s\r\n", m->from, m->to,
+               date, m->message_id);
+    buf_printf(out,
+               "Subject: %s: limit %s is reached\r\nAuto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n"
+               "Content-Type: text/plain; charset=us-ascii\r\n\r\n",
+               subjects[m->over], m->limit);
+    *header_bytes = (uint32_t)(out->len - from);
+    buf_put_str(out, "You have sent mail to as many recipients as you may for now");
+    if (text_ascii(span_str(m->account)))
+        buf_printf(out, ", as\r\n%s", m->account);
+    buf_printf(out, ":\r\n\r\n    %s\r\n\r\n%s\r\n", m->words, words[m->over]);
+    buf_printf(out, "You may send more in about %s.\r\n\r\n", wait);
+    buf_printf(out,
+               "Is it not you who sends so much? Then somebody else uses your account: change its\r\npassword now, "
+               "and tell your postmaster, <%s>.\r\n\r\nYou get this notice once for each limit while it lasts, at most "
+               "once an hour.\r\n",
+               m->from);
     return buf_err(out);
 }

@@ -51,8 +51,10 @@ struct policy_pool {
 enum policy_reports { POLICY_REPORTS_OFF, POLICY_REPORTS_DAILY, POLICY_REPORTS_WEEKLY };
 
 /* What becomes of mail beyond a limit. */
-enum policy_over { POLICY_OVER_DEFER = 1, POLICY_OVER_REJECT };
-#define POLICY_OVERS 2
+enum policy_over { POLICY_OVER_DEFER = 1, POLICY_OVER_REJECT, POLICY_OVER_HOLD };
+#define POLICY_OVERS 3
+/* Whether the sender gets a mail that says so. */
+enum policy_notice { POLICY_NOTICE_HELD, POLICY_NOTICE_ALWAYS, POLICY_NOTICE_NEVER };
 extern const char *const policy_over_names[POLICY_OVERS + 1]; /* from DEFER on */
 
 /* Mail that is of another class than its account, for where it comes from. The first one that fits counts. */
@@ -88,6 +90,7 @@ struct policy {
     struct {
         char pool[POLICY_LIMIT_NAME]; /* "": any source */
         uint8_t over_limit;           /* enum policy_over; 0: DEFER */
+        uint8_t over_limit_notice;    /* enum policy_notice */
     } classes[POLICY_CLASSES];
     uint8_t over_limit[POLICY_LIMITS_MAX]; /* of compiled.limits; 0: as the class has it */
     struct policy_stream *streams;
@@ -215,6 +218,8 @@ struct policy_source {
 uint8_t policy_stream_class(const struct policy *p, const struct policy_source *from);
 /* What becomes of mail of that class beyond the limit of that name: enum policy_over. */
 uint8_t policy_over_limit(const struct policy *p, const char *limit, uint8_t class);
+/* Is the sender of mail of that class told by mail that this became of it? */
+bool policy_over_notice(const struct policy *p, uint8_t over, uint8_t class);
 
 /* What differs, for people: "limits.account-hour.count: 200 -> 100", a line each; empty when nothing does. */
 int policy_diff(const struct policy *from, const struct policy *to, struct buf *out);

@@ -81,6 +81,7 @@ struct policy_doc_class {
     uint32_t max_rcpts;
     char *pool;
     int over_limit; /* enum policy_over; 0: left out */
+    int notice;     /* enum policy_notice and one; 0: left out */
 };
 #define POLICY_STREAM_LISTENERS_MAX 100
 #define POLICY_STREAM_NETWORKS_MAX 1024
@@ -197,6 +198,7 @@ extern const struct schema_type type_site;   /* char *: of shaping_site_match */
 extern const char *const policy_class_names[POLICY_CLASSES + 1];
 extern const char *const policy_scope_names[3];
 extern const char *const policy_mode_names[5];
+extern const char *const policy_notice_names[4];
 extern const char *const policy_rest_class_names[6];
 
 /* Reads and checks; faults go to `errors`. On success the caller frees with schema_fini. */

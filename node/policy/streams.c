@@ -14,7 +14,8 @@
 #define FEATURE 6
 #define ALL_CLASSES ((1u << POLICY_CLASSES) - 1)
 
-const char *const policy_over_names[POLICY_OVERS + 1] = { "defer", "reject", NULL };
+const char *const policy_over_names[POLICY_OVERS + 1] = { "defer", "reject", "hold", NULL };
+const char *const policy_notice_names[4] = { "held", "always", "never", NULL };
 
 static const struct schema_field stream_fields[] = {
     VALUE(policy_doc_stream, name, "name", word, REQUIRED("what reports call it")),
@@ -85,8 +86,10 @@ bool policy_compile_streams(struct policy_doc *doc, struct policy *out)
         from->nnetworks = 0;
     }
     for (uint32_t i = 0; i < POLICY_CLASSES; i++) {
-        over = over || doc->classes[i].over_limit != 0;
+        over = over || doc->classes[i].over_limit != 0 || doc->classes[i].notice != 0;
         out->classes[i].over_limit = (uint8_t)doc->classes[i].over_limit;
+        if (doc->classes[i].notice != 0)
+            out->classes[i].over_limit_notice = (uint8_t)(doc->classes[i].notice - 1);
     }
     for (uint32_t i = 0; i < doc->nlimits; i++) {
         over = over || doc->limits[i].over_limit != 0;
@@ -153,6 +156,12 @@ uint8_t policy_over_limit(const struct policy *p, const char *limit, uint8_t cla
     if (over == 0 && p != NULL && class < POLICY_CLASSES)
         over = p->classes[class].over_limit;
     return over == 0 ? POLICY_OVER_DEFER : over;
+}
+
+bool policy_over_notice(const struct policy *p, uint8_t over, uint8_t class)
+{
+    uint8_t notice = p != NULL && class < POLICY_CLASSES ? p->classes[class].over_limit_notice : POLICY_NOTICE_NEVER;
+    return notice == POLICY_NOTICE_ALWAYS || (notice == POLICY_NOTICE_HELD && over == POLICY_OVER_HOLD);
 }
 
 /* ---- compared ------------------------------------------------------------------------------------------ */
@@ -224,6 +233,12 @@ void policy_diff_streams(struct buf *out, const struct policy *from, const struc
     for (uint32_t i = 0; i < to->compiled.nlimits; i++) {
         const char *limit = to->compiled.limits[i].name;
         diff_over(out, "limits", limit, over_of(from, limit), to->over_limit[i]);
+    }
+    for (unsigned i = 0; i < POLICY_CLASSES; i++) {
+        char key[64];
+        snprintf(key, sizeof key, "classes.%s.over_limit_notice", policy_class_names[i]);
+        policy_diff_words(out, "", key, span_str(policy_notice_names[from->classes[i].over_limit_notice]),
+                          span_str(policy_notice_names[to->classes[i].over_limit_notice]));
     }
     for (unsigned i = 0; i < POLICY_CLASSES; i++)
         diff_over(out, "classes", policy_class_names[i], from->classes[i].over_limit,

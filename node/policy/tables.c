@@ -25,7 +25,8 @@ TABLE(limit, policy_doc_limit,
 TABLE(class, policy_doc_class,
       VALUE(policy_doc_class, max_rcpts, "max_recipients", u32, DEFAULT("0"), RANGE(0, 100000)),
       VALUE(policy_doc_class, pool, "pool", word),
-      VALUE(policy_doc_class, over_limit, "over_limit", choice, .names = policy_over_names));
+      VALUE(policy_doc_class, over_limit, "over_limit", choice, .names = policy_over_names),
+      VALUE(policy_doc_class, notice, "over_limit_notice", choice, .names = policy_notice_names));
 
 static const struct schema_field classes_fields[] = {
     MAP(policy_doc, classes[0], "person", class_map),

@@ -18,7 +18,7 @@ PLACES = 50 if MESSAGES > 3000 else 15
 CREDIT, MOST = 10, 100
 POLICY = f"""
 limits:
-  - {{name: account-hour, for: account, count: {max(10000, MESSAGES * 2)}, window: 1h}}
+  - {{name: account-hour, for: account, count: {MESSAGES // 2}, window: 1h}}
 sender_credit: {CREDIT}
 sender_rules:
   - {{name: tried, when: messages > 5 in 1h, then: hold 1h, dry_run: true}}

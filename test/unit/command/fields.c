@@ -20,7 +20,7 @@ const uint8_t command_types[] = {
     COMMAND_RECORD_REPORT, COMMAND_RECORD_FORGET, COMMAND_POOL_FLOATING, COMMAND_IP_MOVE_DEAD,
     COMMAND_IP_FLOAT, COMMAND_IP_HOOK,
     COMMAND_STANDING_SET,  COMMAND_STANDING_FORGET, COMMAND_SENDER_LOOK,
-    COMMAND_GRANT_STREAM, COMMAND_SENDER_LIFT,
+    COMMAND_GRANT_STREAM, COMMAND_SENDER_LIFT, COMMAND_SENDER_NOTICE,
     COMMAND_TENANT_CONTACT, COMMAND_NOTICE_CLAIM, COMMAND_TENANT_TOKEN_ADD, COMMAND_TENANT_TOKEN_REMOVE,
     COMMAND_ERASE_ADD, COMMAND_ERASE_DONE,
     COMMAND_HELD_EXEMPT,
@@ -110,12 +110,6 @@ static void session_fields(struct command *c, struct fields *f)
 static void sender_fields(struct command *c, struct fields *f)
 {
     switch (c->type) {
-    case COMMAND_SENDER_LIFT:
-        by(&c->sender_lift.by, f);
-        NAME(c->sender_lift.account);
-        SPAN(c->sender_lift.rule, 0, 63);
-        NUMBER(c->sender_lift.entry);
-        break;
     case COMMAND_ACCOUNT_SET:
         by(&c->account_set.by, f);
         NAME(c->account_set.name);
@@ -165,6 +159,7 @@ static void sender_fields(struct command *c, struct fields *f)
         TEXT(c->tenant_token.note);
         break;
     case COMMAND_NOTICE_CLAIM:
+    case COMMAND_SENDER_NOTICE:
         NAME(c->notice_claim.tenant);
         NAME(c->notice_claim.about);
         NUMBER(c->notice_claim.for_ms);
@@ -353,6 +348,12 @@ static void pool_fields(struct command *c, struct fields *f)
 static void warmup_fields(struct command *c, struct fields *f)
 {
     switch (c->type) {
+    case COMMAND_SENDER_LIFT:
+        by(&c->sender_lift.by, f);
+        NAME(c->sender_lift.account);
+        SPAN(c->sender_lift.rule, 0, 63);
+        NUMBER(c->sender_lift.entry);
+        break;
     case COMMAND_WARMUP_START:
         by(&c->warmup_start.by, f);
         NAME(c->warmup_start.address);

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "node/core/notice.h"
+#include "node/policy/policy.h"
 
 #include <string.h>
 
@@ -64,11 +65,48 @@ static void test_forward(void **state)
     buf_fini(&out);
 }
 
+/* To a sender: what became of his mail, and only text. */
+static void test_over_a_limit(void **state)
+{
+    (void)state;
+    static const char *const says[] = { [POLICY_OVER_DEFER] = "Subject: Your mail waits: limit account-hour is reached\r\n",
+                                        [POLICY_OVER_REJECT] = "it again later.\r\nYou may send more in about 23m.",
+                                        [POLICY_OVER_HOLD] = "There is no need to send it again." };
+    for (uint8_t over = POLICY_OVER_DEFER; over <= POLICY_OVER_HOLD; over++) {
+        struct buf out;
+        uint32_t header_bytes = 0;
+        struct notice_over_mail m = { .from = "postmaster@relay.example",
+                                      .to = "anna@example.org",
+                                      .message_id = "<1@relay.example>",
+                                      .account = "anna@example.org",
+                                      .limit = "account-hour",
+                                      .words = "Limit account-hour of this account reached (200 recipients per 1h)",
+                                      .retry_ms = 23 * 60000,
+                                      .now_ms = 1700000000000,
+                                      .over = over };
+        buf_init(&out, 8192);
+        assert_int_equal(notice_over_put(&m, &out, &header_bytes), 0);
+        assert_int_equal(buf_put_char(&out, '\0'), 0);
+        assert_memory_equal(out.data + header_bytes - 4, "\r\n\r\n", 4);
+        assert_null(memmem(out.data, header_bytes - 4, "\r\n\r\n", 4));
+        assert_non_null(strstr(out.data, "To: <anna@example.org>\r\n"));
+        assert_non_null(strstr(out.data, "    Limit account-hour of this account reached (200 recipients per 1h)\r\n"));
+        assert_non_null(strstr(out.data, says[over]));
+        for (const char *p = out.data; *p != '\0'; p++) {
+            assert_true(*p == '\r' || *p == '\n' || (*p >= ' ' && *p < 0x7f));
+            if (*p == '\n')
+                assert_true(p[-1] == '\r');
+        }
+        buf_fini(&out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_message),
         cmocka_unit_test(test_forward),
+        cmocka_unit_test(test_over_a_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

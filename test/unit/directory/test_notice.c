@@ -97,6 +97,23 @@ static void once_in_a_while(void **state)
     world_free(w);
 }
 
+/* Senders are told themselves: nobody else's contact is asked for. */
+static void senders_themselves(void **state)
+{
+    (void)state;
+    struct world *w = at_level(5);
+    struct command c = claim("over-limit account-hour", DAY);
+    c.type = COMMAND_SENDER_NOTICE;
+    assert_int_equal(tell(w, c), ERR_DENIED);
+    world_free(w);
+    w = at_level(6);
+    assert_int_equal(tell(w, c), 0);
+    assert_int_equal(tell_as(w, 1, c), ERR_EXISTS); /* one node tells him */
+    w->now_ms += DAY;
+    assert_int_equal(tell(w, c), 0);
+    world_free(w);
+}
+
 /* Claims that have ended go as new ones come: the table holds about a day's. */
 static void forgotten(void **state)
 {
@@ -120,6 +137,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(contacts),
         cmocka_unit_test(once_in_a_while),
+        cmocka_unit_test(senders_themselves),
         cmocka_unit_test(forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,7 +24,7 @@ static const struct said_fault wrong[] = {
     { "streams:\n  - {name: a, class: bulk, listeners: x}\n  - {name: a, class: device, listeners: y}\n",
       "p.yaml:3: streams[1].name: streams[0] is called \"a\" already: give each its own name\n" },
     { "limits:\n  - {name: a, for: account, count: 1, window: 1h, over_limit: drop}\n",
-      "p.yaml:2: limits[0].over_limit: expected defer or reject, got \"drop\"\n" },
+      "p.yaml:2: limits[0].over_limit: expected defer, reject or hold, got \"drop\"\n" },
 };
 
 static void test_faults(void **state)
@@ -79,7 +79,7 @@ static void test_beyond_a_limit(void **state)
                                  "  - {name: a, for: account, count: 1, window: 1h, over_limit: reject}\n"
                                  "  - {name: b, for: account, count: 1, window: 2h, over_limit: defer}\n"
                                  "  - {name: c, for: account, count: 1, window: 3h}\n"
-                                 "classes: {bulk: {over_limit: reject}}\n");
+                                 "classes: {bulk: {over_limit: reject, over_limit_notice: always}, device: {over_limit_notice: never}}\n");
     assert_int_equal(policy_level(&p->compiled), 6);
     assert_int_equal(policy_over_limit(p, "a", PERSON), POLICY_OVER_REJECT);
     assert_int_equal(policy_over_limit(p, "b", BULK), POLICY_OVER_DEFER);
@@ -88,6 +88,10 @@ static void test_beyond_a_limit(void **state)
     assert_int_equal(policy_over_limit(p, "gone", PERSON),
                      POLICY_OVER_DEFER); /* of a policy before this one */
     assert_int_equal(policy_over_limit(NULL, "a", PERSON), POLICY_OVER_DEFER);
+    assert_true(policy_over_notice(p, POLICY_OVER_HOLD, PERSON)); /* who is answered 250 is told otherwise */
+    assert_false(policy_over_notice(p, POLICY_OVER_REJECT, PERSON));
+    assert_true(policy_over_notice(p, POLICY_OVER_DEFER, BULK));
+    assert_false(policy_over_notice(p, POLICY_OVER_HOLD, DEVICE));
     policy_rele(p);
     p = said_read("default_sender_rules: off\nlimits:\n  - {name: c, for: account, count: 1, window: 3h}\n");
     assert_int_equal(policy_level(&p->compiled), 1); /* nothing that older nodes could not read */
@@ -102,11 +106,12 @@ static void test_differences(void **state)
         "streams:\n  - {name: a, class: bulk, listeners: news}\n  - {name: b, class: device, networks: "
         "10.0.0.0/8}\n",
         "limits:\n  - {name: c, for: account, count: 1, window: 3h, over_limit: reject}\n"
-        "classes: {device: {over_limit: defer}}\n"
+        "classes: {device: {over_limit: hold, over_limit_notice: always}}\n"
         "streams:\n  - {name: a, class: bulk, listeners: [news, more], of: person, accounts: '*@x.example'}\n"
         "sender_rules:\n  - {name: s, when: recipients > 5 in 1h, then: slow 1 in 10m for 1h}\n",
         "limits.c.over_limit: (none) -> reject\n"
-        "classes.device.over_limit: (none) -> defer\n"
+        "classes.device.over_limit_notice: held -> always\n"
+        "classes.device.over_limit: (none) -> hold\n"
         "streams.a: bulk; listeners news -> bulk; listeners news, more; accounts *@x.example; of person\n"
         "streams.b: device; networks 10.0.0.0/8 -> (none)\n"
         "sender_rules.s: (none) -> recipients > 5 in 1h: slow 1 in 10m for 1h\n");
