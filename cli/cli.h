@@ -205,6 +205,7 @@ int cmd_freeze(struct cli *c), cmd_thaw(struct cli *c), cmd_frozen(struct cli *c
     cmd_tenant_token(struct cli *c), cmd_tenant_tokens(struct cli *c), cmd_tenant_revoke(struct cli *c), cmd_tenant_report(struct cli *c), cmd_privacy_erase(struct cli *c), cmd_privacy_erasures(struct cli *c),
     cmd_dkim_import(struct cli *c), cmd_dkim_list(struct cli *c), cmd_dkim_retire(struct cli *c),
     cmd_dkim_remove(struct cli *c), cmd_dkim_rekey(struct cli *c),
+    cmd_notify_status(struct cli *c), cmd_notify_test(struct cli *c),
     cmd_secret_list(struct cli *c), cmd_secret_new(struct cli *c), cmd_secret_import(struct cli *c),
     cmd_operator_list(struct cli *c), cmd_operator_add(struct cli *c), cmd_operator_role(struct cli *c),
     cmd_operator_passwd(struct cli *c), cmd_operator_remove(struct cli *c), cmd_operator_logout(struct cli *c),

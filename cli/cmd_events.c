@@ -5,8 +5,6 @@
 #include <string.h>
 #include <time.h>
 
-#define LOOK_NS 500000000L
-
 /* "21:29:37.483" of "2026-11-21T21:29:37.483Z", in local time. */
 static void clock_of(const char *ts, char out[16])
 {
@@ -77,78 +75,134 @@ static void put_line(struct cli *c, const json_t *j)
     putchar('\n');
 }
 
-static int put_reply(struct cli *c, const json_t *j)
+static int put_event(struct cli *c, const json_t *line)
 {
-    size_t i;
-    json_t *line, *node;
-    json_array_foreach(json_object_get(j, "events"), i, line)
-    {
-        if (c->json)
-            json_dumpf(line, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
-        if (c->json)
-            putchar('\n');
-        else
-            put_line(c, line);
-    }
-    json_array_foreach(json_object_get(j, "gaps"), i, node)
-    {
-        cli_note("some lines of %s are missing: they came too fast", json_string_value(node));
-    }
-    if (json_object_get(j, "gaps") == NULL && json_is_true(json_object_get(j, "gap")))
-        cli_note("some lines are missing: they came too fast");
+    if (c->json)
+        json_dumpf(line, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    if (c->json)
+        putchar('\n');
+    else
+        put_line(c, line);
     return fflush(stdout) == 0 && !ferror(stdout) ? CLI_OK : CLI_FAILED;
 }
 
-/* Who does not answer is told of once, until he does. */
-static void say_missing_once(const json_t *j, char *said, size_t cap)
+static int put_reply(struct cli *c, const json_t *j)
 {
-    char now[1024] = "";
-    size_t i, n = 0;
-    json_t *m;
-    json_array_foreach(json_object_get(j, "missing"), i, m)
+    size_t i;
+    int code = CLI_OK;
+    json_t *line;
+    json_array_foreach(json_object_get(j, "events"), i, line)
     {
-        if (n < sizeof(now))
-            n += (size_t)snprintf(now + n, sizeof(now) - n, "%s,", cli_str(m, "node"));
+        code = put_event(c, line);
     }
-    if (strcmp(now, said) != 0)
-        cli_say_missing(j);
-    snprintf(said, cap, "%s", now);
+    return code;
 }
 
-static int look(struct cli *c, const char *after, json_t **out)
+static void query_of(struct cli *c, const char *path, struct client_query *q)
 {
     static const char *const same[] = { "account", "tenant", "sender", "recipient", "site" };
-    struct client_query q;
-    client_query_init(&q, "/v1/events");
-    client_query_add(&q, "kinds", cli_opt(c, "kind"));
-    client_query_add(&q, "client_ip", cli_opt(c, "ip"));
-    client_query_add(&q, "id", c->nargs > 0 ? c->args[0] : NULL);
+    client_query_init(q, path);
+    client_query_add(q, "kinds", cli_opt(c, "kind"));
+    client_query_add(q, "client_ip", cli_opt(c, "ip"));
+    client_query_add(q, "id", c->nargs > 0 ? c->args[0] : NULL);
     for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
-        client_query_add(&q, same[i], cli_opt(c, same[i]));
-    client_query_add(&q, "scope", cli_has(c, "local") ? "local" : NULL);
-    client_query_add(&q, "limit", after != NULL ? "1000" : cli_opt(c, "last"));
-    client_query_add(&q, "after", after);
-    return client_get(c, &q, out);
+        client_query_add(q, same[i], cli_opt(c, same[i]));
+    client_query_add(q, "scope", cli_has(c, "local") ? "local" : NULL);
+}
+
+/* ---- server-sent events -------------------------------------------------------------------------------- */
+
+struct follow {
+    struct cli *c;
+    struct buf text; /* of a message that has not come whole */
+    char after[16384];
+    int code;
+};
+
+/* What stands behind "name: " in a message's lines; empty: no such line. */
+static struct span field_of(struct span message, const char *name)
+{
+    size_t n = strlen(name);
+    while (message.n > 0) {
+        const char *eol = memchr(message.p, '\n', message.n);
+        size_t all = eol == NULL ? message.n : (size_t)(eol - message.p);
+        if (all > n + 2 && memcmp(message.p, name, n) == 0 && message.p[n] == ':')
+            return span_of(message.p + n + 2, all - n - 2);
+        message = span_sub(message, eol == NULL ? all : all + 1);
+    }
+    return span_of("", 0);
+}
+
+static void take_message(struct follow *f, struct span message)
+{
+    struct span event = field_of(message, "event"), data = field_of(message, "data"), id = field_of(message, "id");
+    json_t *j = data.n == 0 ? NULL : json_loadb(data.p, data.n, JSON_DECODE_ANY, NULL), *node;
+    size_t i;
+    if (id.n > 0 && id.n < sizeof(f->after))
+        snprintf(f->after, sizeof(f->after), "%.*s", (int)id.n, id.p);
+    if (span_eq(event, SPAN_LIT("gap")) && json_is_array(j)) {
+        json_array_foreach(j, i, node)
+        {
+            cli_note("some lines of %s are missing: they came too fast", json_string_value(node));
+        }
+    } else if (span_eq(event, SPAN_LIT("gap"))) {
+        cli_note("some lines are missing: they came too fast");
+    } else if (span_eq(event, SPAN_LIT("missing"))) {
+        json_t *said = json_pack("{s:O}", "missing", j);
+        cli_say_missing(said);
+        json_decref(said);
+    } else if (!span_eq(event, SPAN_LIT("place")) && json_is_object(j)) {
+        f->code = put_event(f->c, j);
+    }
+    json_decref(j);
+}
+
+static int on_piece(void *arg, const char *p, size_t n)
+{
+    struct follow *f = arg;
+    if (buf_put(&f->text, p, n) != 0)
+        f->code = cli_fail(f->c, CLI_FAILED, "the node's answer is not understood");
+    for (const char *end; f->code == 0 && (end = memmem(f->text.data, f->text.len, "\n\n", 2)) != NULL;) {
+        size_t whole = (size_t)(end - f->text.data);
+        take_message(f, span_of(f->text.data, whole));
+        buf_consume(&f->text, whole + 2);
+    }
+    return f->code != 0;
+}
+
+/* The node ends it after an hour: it is asked to go on. */
+static int follow(struct cli *c, const char *after)
+{
+    struct follow f = { .c = c };
+    buf_init(&f.text, 16u << 20);
+    snprintf(f.after, sizeof(f.after), "%s", after);
+    int code = 0;
+    while (code == 0 && f.code == 0) {
+        struct client_query q;
+        query_of(c, "/v1/events/stream", &q);
+        client_query_add(&q, "after", f.after);
+        buf_put_char(&q.text, '\0');
+        buf_reset(&f.text);
+        code = client_stream(c, q.text.data, NULL, on_piece, &f);
+        client_query_fini(&q);
+    }
+    buf_fini(&f.text);
+    return f.code != 0 ? f.code : code;
 }
 
 int cmd_events(struct cli *c)
 {
-    char after[16384], missing[1024] = "";
+    struct client_query q;
     json_t *j = NULL;
-    int code = look(c, NULL, &j);
-    while (code == 0) {
-        size_t n = json_array_size(json_object_get(j, "events"));
+    query_of(c, "/v1/events", &q);
+    client_query_add(&q, "limit", cli_opt(c, "last"));
+    int code = client_get(c, &q, &j);
+    if (code == 0)
         code = put_reply(c, j);
-        say_missing_once(j, missing, sizeof(missing));
-        snprintf(after, sizeof(after), "%s", cli_str(j, "next"));
-        json_decref(j);
-        j = NULL;
-        if (!cli_has(c, "follow"))
-            break;
-        if (n < 1000)
-            nanosleep(&(struct timespec){ .tv_nsec = LOOK_NS }, NULL);
-        if (code == 0)
-            code = look(c, after, &j);
-    }
+    if (code == 0)
+        cli_say_missing(j);
+    if (code == 0 && cli_has(c, "follow"))
+        code = follow(c, cli_str(j, "next"));
+    json_decref(j);
     return code;
 }

@@ -284,6 +284,7 @@ const struct cli_option cli_domain_list_options[] = { { "tenant", "NAME", NULL, 
                                                       END };
 const struct cli_option cli_domain_forget_options[] = { PROOF_TENANT, END };
 const struct cli_option cli_secret_list_options[] = { PAGE("secrets"), END };
+const struct cli_option cli_notify_status_options[] = { { "local", NULL, NULL, "of this node alone" }, END };
 const struct cli_option cli_secret_new_options[] = {
     { "name", "NAME", NULL, "what it is called (default: the time)" }, END
 };

@@ -8,7 +8,7 @@ extern const struct cli_option cli_dkim_generate_options[], cli_dkim_import_opti
     cli_dkim_retire_options[], cli_dkim_remove_options[], cli_dkim_list_options[], cli_dkim_rekey_options[],
     cli_dkim_dns_options[], cli_dkim_check_options[], cli_no_options[], cli_list_options[],
     cli_cat_options[], cli_act_options[], cli_move_options[], cli_adopt_options[], cli_bounce_options[],
-    cli_delete_options[], cli_summary_options[], cli_held_list_options[], cli_held_release_options[], cli_held_end_options[], cli_track_options[], cli_events_options[],
+    cli_delete_options[], cli_summary_options[], cli_held_list_options[], cli_held_release_options[], cli_held_end_options[], cli_track_options[], cli_events_options[], cli_notify_status_options[],
     cli_top_options[], cli_trace_client_options[], cli_trace_server_options[], cli_probe_options[],
     cli_site_options[], cli_domain_options[], cli_site_backoff_options[], cli_site_resume_options[],
     cli_status_options[], cli_account_set_options[], cli_freeze_options[], cli_thaw_options[],

@@ -238,6 +238,10 @@ static const struct {
     [COMMAND_SENDER_LIFT] = { "sender-lift", FIELDS(BY(sender_lift), NAME(sender_lift.account),
                                                     SPAN(sender_lift.rule, 0, SENDER_RULE_NAME - 1),
                                                     U64(sender_lift.entry)) },
+    [COMMAND_ALERT_DONE] = { "alert-done",
+                             FIELDS(NAME(alert_done.target), U64(alert_done.upto),
+                                    SPAN(alert_done.seqs, 0, 8 * COMMAND_ALERTS_DONE_MAX),
+                                    BOOL(alert_done.forget)) },
 };
 
 static const struct field *fields_of(uint8_t type)

@@ -29,7 +29,7 @@
 /* The largest entry: as many commands as fit below COMMAND_ENTRY_BYTES and a large one. */
 #define COMMAND_ENTRY_BYTES_MAX (COMMAND_ENTRY_BYTES + COMMAND_BYTES_MAX + 32u)
 
-/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records; 5: domains that were proven, floating addresses that nobody has had yet, looks at senders, tenants' contacts and notices to them; 6: tenants' tokens, operators and their logins, tenants' tokens, streams of mail, senders who are slowed or sent from another pool, reasons of held mail. An entry names the lowest level that can read it, so that older nodes can follow until the
+/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records; 5: domains that were proven, floating addresses that nobody has had yet, looks at senders, tenants' contacts and notices to them; 6: tenants' tokens, operators and their logins, tenants' tokens, streams of mail, senders who are slowed or sent from another pool, reasons of held mail, alerts. An entry names the lowest level that can read it, so that older nodes can follow until the
  * level is raised (COMMAND_FEATURE_RAISE). */
 #define COMMAND_FEATURES 6        /* highest that this build can do */
 #define COMMAND_FEATURES_NEEDED 1 /* by what it writes, but for commands of a higher command_type_level */
@@ -125,6 +125,8 @@ enum command_type {
     COMMAND_GRANT_STREAM = 170, /* as GRANT, by limits for this class, whatever the account's is */
     COMMAND_SENDER_LIFT = 171,  /* what a rule did to a sender ends: slowed, or sent from another pool */
     COMMAND_SENDER_NOTICE = 172, /* as NOTICE_CLAIM; of an account, which is told of something itself */
+    /* what people are told */
+    COMMAND_ALERT_DONE = 175, /* a target of notifications has had these alerts */
 };
 
 /* Who asks. A machine answers the same (session, seq) once: a repeat gets the first answer again, as long as
@@ -256,6 +258,13 @@ struct command_notice_claim {
     struct span tenant; /* of SENDER_NOTICE: the account */
     struct span about;  /* "reverse-dns 192.0.2.1": printable */
     uint64_t for_ms;           /* so long nobody tells him again */
+};
+#define COMMAND_ALERTS_DONE_MAX 64
+struct command_alert_done {
+    struct span target; /* its name in the policy */
+    uint64_t upto;      /* all up to this one; 0: none */
+    struct span seqs;   /* and these: u64 each, at most COMMAND_ALERTS_DONE_MAX */
+    bool forget;        /* there is no such target any more */
 };
 struct command_override_set {
     struct command_by by;
@@ -594,6 +603,7 @@ struct command {
         struct command_tenant_token tenant_token;
         struct command_erase erase;
         struct command_held_exempt held_exempt;
+        struct command_alert_done alert_done;
         struct command_override_set override_set;
         struct command_policy_chunk policy_chunk;
         struct command_policy_commit policy_commit;

@@ -16,6 +16,7 @@ const struct store_type *const directory_types[] = {
     &directory_sender_type,   &directory_measure_type,
     &directory_contact_type,  &directory_notice_type, &directory_access_type, &directory_erasure_type,
     &directory_operator_type, &directory_login_type,
+    &directory_alert_type,    &directory_alert_target_type,
 };
 const uint32_t directory_ntypes = sizeof directory_types / sizeof directory_types[0];
 
@@ -174,6 +175,7 @@ static directory_command_fn *const commands[] = {
     [COMMAND_LOGIN_END] = directory_login_end,
     [COMMAND_SENDER_LIFT] = directory_sender_lift,
     [COMMAND_SENDER_NOTICE] = directory_notice_claim,
+    [COMMAND_ALERT_DONE] = directory_alert_done_apply,
 };
 
 int directory_apply(struct machine *m, const struct machine_at *at, const struct command *cmd,
@@ -220,5 +222,6 @@ void directory_totals(const struct machine *m, struct machine_totals *out)
                            d->ips.len + d->members.len + d->tokens.len + d->transfers.len +
                            d->warming.len + d->warming_sites.len + d->standings.len + d->proofs.len +
                            d->notices.len + d->accesses.len + 10 * d->erasures.len + d->operators.len + d->logins.len) +
-                  MEASURE * d->measures.len;
+                  MEASURE * d->measures.len +
+                  SMALL * store_len(m->store, &directory_alert_type);
 }

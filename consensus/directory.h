@@ -65,6 +65,31 @@ struct directory_login {
 bool directory_login_find(const struct machine *m, const uint8_t id[32], struct directory_login *out);
 typedef int directory_login_fn(void *arg, const struct directory_login *l);
 int directory_login_each(const struct machine *m, directory_login_fn *fn, void *arg);
+/* What people are told by the policy's notifications (directory_alert.c). */
+#define DIRECTORY_ALERTS_MAX 1000
+#define DIRECTORY_ALERT_TARGETS_MAX 32
+enum directory_alert_severity {
+    DIRECTORY_ALERT_INFO,
+    DIRECTORY_ALERT_NOTICE,
+    DIRECTORY_ALERT_WARNING,
+    DIRECTORY_ALERT_CRITICAL
+};
+struct directory_alert {
+    uint64_t seq; /* from 1, without gaps */
+    uint64_t at;  /* id of the command that made it */
+    int64_t wall_ms;
+    uint8_t severity;
+    struct span event, account, tenant, rule, text; /* empty: none, but for the event's name */
+};
+typedef int directory_alert_fn(void *arg, const struct directory_alert *a);
+/* Those that are kept, with numbers behind `after`, the oldest first; until it returns nonzero. */
+int directory_alerts_each(const struct machine *m, uint64_t after, directory_alert_fn *fn, void *arg);
+uint64_t directory_alert_last(const struct machine *m); /* its number; 0: there was none yet */
+/* Something was said of this target (COMMAND_ALERT_DONE); it has had that alert, or need not have it. */
+bool directory_alert_target(const struct machine *m, struct span name);
+bool directory_alert_done(const struct machine *m, struct span name, uint64_t seq);
+typedef int directory_alert_target_fn(void *arg, struct span name);
+int directory_alert_targets_each(const struct machine *m, directory_alert_target_fn *fn, void *arg);
 
 /* An address whose traces are being erased. */
 struct directory_erasure {

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/heap.h"
 #include "base/map.h"
+#include "consensus/directory.h"
 #include "consensus/directory_index.h"
 #include "consensus/machine_impl.h"
 
@@ -75,7 +76,8 @@ extern const struct store_type directory_account_type, directory_tenant_type, di
     directory_warming_type, directory_warming_site_type, directory_record_type, directory_reporter_type,
     directory_floating_type, directory_lodging_type, directory_standing_type, directory_proof_type, directory_sender_type,
     directory_contact_type, directory_notice_type, directory_access_type, directory_erasure_type,
-    directory_operator_type, directory_login_type, directory_measure_type;
+    directory_operator_type, directory_login_type, directory_measure_type,
+    directory_alert_type, directory_alert_target_type;
 
 /* ---- records (directory_rec.c) ------------------------------------------------------------------------- */
 
@@ -113,6 +115,12 @@ int directory_audit_replace(struct machine *m, struct span address, struct span 
 void directory_erasures_settle(struct machine *m);
 /* And its tokens (directory_access.c). */
 void directory_accesses_drop(struct machine *m, struct span tenant);
+
+/* People are to hear of it: from feature level 6 on; before, nothing. Of `a` its number and place count not. */
+int directory_alert(struct machine *m, const struct machine_at *at, const struct directory_alert *a);
+/* Likewise of what a rule has done to a sender. */
+int directory_alert_sender(struct machine *m, const struct machine_at *at, struct span account,
+                           const struct sender_rule *rule, bool stopped, const char *text, int64_t wall_ms);
 
 /* ---- between the files --------------------------------------------------------------------------------- */
 
@@ -235,6 +243,7 @@ directory_command_fn directory_held_exempt;
 directory_command_fn directory_tenant_contact, directory_notice_claim, directory_access_add, directory_erase_add, directory_erase_done,
     directory_access_remove;
 directory_command_fn directory_operator_set, directory_operator_remove, directory_login_set, directory_login_end;
+directory_command_fn directory_alert_done_apply;
 directory_command_fn directory_sealing_key, directory_sealed_set, directory_sealed_remove, directory_account_set, directory_account_remove, directory_tenant_set,
     directory_tenant_remove, directory_override_set, directory_policy_chunk, directory_policy_commit,
     directory_pool_set, directory_pool_remove, directory_pool_assign, directory_ip_set, directory_ip_move,

@@ -281,7 +281,8 @@ static int speak(struct machine *m, const struct machine_at *at, struct sender *
     if (rule->dry_run)
         return directory_audit(m, at, &by, "would %s account %.*s: %s", sender_action_names[rule->action],
                                S(directory_sender_name(s)), evidence);
-    return directory_audit(m, at, &by, "warn of account %.*s: %s", S(directory_sender_name(s)), evidence);
+    int err = rule->notify ? directory_alert_sender(m, at, directory_sender_name(s), rule, false, evidence, wall_ms) : 0;
+    return err != 0 ? err : directory_audit(m, at, &by, "warn of account %.*s: %s", S(directory_sender_name(s)), evidence);
 }
 
 /* Slowed, or re-pooled; further rules may do more. */
@@ -306,6 +307,11 @@ static int measure(struct machine *m, const struct machine_at *at, struct sender
     if (err == 0 && begins)
         say(r, "rule %s: %s of %.*s %s: %s", rule->name, sender_action_names[rule->action],
             (int)(s->nname < 100 ? s->nname : 100), s->name, what, evidence);
+    if (err == 0 && begins && rule->notify) {
+        char text[480];
+        snprintf(text, sizeof text, "%s %s: %s", sender_action_names[rule->action], what, evidence);
+        err = directory_alert_sender(m, at, directory_sender_name(s), rule, false, text, wall_ms);
+    }
     return err;
 }
 
@@ -347,6 +353,13 @@ static int block(struct machine *m, const struct machine_at *at, struct sender *
     if (err == 0 && done.err != 0)
         err = directory_audit(m, at, &cmd.freeze.by, "%s of account %.*s is not possible: %s",
                               sender_action_names[rule->action], S(directory_sender_name(s)), done.words);
+    if (err == 0 && done.err == 0 && rule->notify) {
+        char text[480], lasts[40] = "until it is thawed";
+        if (!stays && rule->for_ms > 0)
+            snprintf(lasts, sizeof lasts, "for %llu min", (unsigned long long)(rule->for_ms / MINUTE_MS));
+        snprintf(text, sizeof text, "%s %s: %s", sender_action_names[rule->action], lasts, reason);
+        err = directory_alert_sender(m, at, directory_sender_name(s), rule, true, text, wall_ms);
+    }
     say(r, "rule %s: %s of %.*s: %s", rule->name, sender_action_names[rule->action],
         (int)(s->nname < 100 ? s->nname : 100), s->name, evidence);
     return err;

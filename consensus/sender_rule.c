@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define ALL_CLASSES 7u
+enum { DRY_RUN = 1, NOTIFY = 2 };
 
 const char *const sender_fact_names[SENDER_FACTS + 1] = {
     [SENDER_RECIPIENTS] = "recipients",
@@ -165,7 +166,7 @@ void sender_rule_put(struct buf *out, const struct sender_rule *r, bool wide)
     (void)buf_put_counted(out, span_str(r->name));
     (void)buf_put_u8(out, r->classes);
     (void)buf_put_u8(out, r->action);
-    (void)buf_put_u8(out, r->dry_run ? 1 : 0);
+    (void)buf_put_u8(out, (uint8_t)((r->dry_run ? DRY_RUN : 0) | (r->notify ? NOTIFY : 0)));
     (void)buf_put_u64(out, r->for_ms);
     (void)buf_put_u32(out, r->repeat);
     (void)buf_put_u64(out, r->repeat_ms);
@@ -198,12 +199,13 @@ void sender_rule_get(struct cursor *c, struct sender_rule *out, bool wide)
     get_name(c, out->name, &fits);
     out->classes = cursor_u8(c);
     out->action = cursor_u8(c);
-    uint8_t dry_run = cursor_u8(c);
-    out->dry_run = dry_run == 1;
+    uint8_t flags = cursor_u8(c);
+    out->dry_run = (flags & DRY_RUN) != 0;
+    out->notify = (flags & NOTIFY) != 0;
     out->for_ms = cursor_u64(c);
     out->repeat = cursor_u32(c);
     out->repeat_ms = cursor_u64(c);
-    out->nterms = dry_run > 1 ? 0 : cursor_u8(c);
+    out->nterms = flags > (DRY_RUN | NOTIFY) ? 0 : cursor_u8(c);
     for (uint8_t i = 0; i < out->nterms && i < SENDER_TERMS_MAX; i++) {
         out->term[i].fact = cursor_u8(c);
         out->term[i].window = cursor_u8(c);

@@ -74,6 +74,7 @@ struct sender_rule {
     uint8_t classes; /* bits 1 << class */
     uint8_t action;  /* enum sender_action */
     bool dry_run;    /* only say what would be done */
+    bool notify;     /* people are told when it acts; from feature level 6 on */
     uint64_t for_ms; /* but of WARN: it lifts itself; 0: until an operator does */
     uint32_t repeat; /* so many blocks of the sender within repeat_ms: the last one does not lift itself; 0:
                         it does */

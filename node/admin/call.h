@@ -36,6 +36,7 @@ struct admin_call {
     size_t nquery;
     const struct admin_cluster *cluster; /* NULL: none */
     void *cluster_ctx;
+    struct span last_event_id; /* of the header; empty: none */
     bool inner;               /* another node asks: about this node only */
     bool (*gone)(void *conn); /* the client has gone, or the server stops */
     void *conn;
@@ -100,6 +101,7 @@ admin_handler_fn admin_on_held, admin_on_held_status, admin_on_held_act, admin_o
 admin_handler_fn admin_on_queue_move, admin_on_transfers, admin_on_transfer_cancel, admin_on_transfer_take, admin_on_transfer_forget,
     admin_on_spool_adopt;
 admin_handler_fn admin_on_events, admin_on_trace, admin_on_probe;
+admin_handler_fn admin_on_follow, admin_on_notify, admin_on_notify_test;
 admin_handler_fn admin_on_accounts, admin_on_account_add, admin_on_account_passwd, admin_on_account_remove,
     admin_on_account_import;
 

@@ -237,6 +237,15 @@ struct admin_events {
                           among them begins with what is new. NULL: the newest `limit` */
     uint32_t limit;
 };
+/* A target of notifications, as this node sees it. */
+#define ADMIN_NOTIFY_TARGETS_MAX 16
+struct admin_notify_target {
+    char node[64], name[64], where[300], why[200]; /* where: without a URL's path. why: it failed last */
+    const char *kind;                    /* webhook, mail, syslog */
+    uint64_t waiting, sent, failed, lost;
+    uint32_t failures; /* in a row, the last ones */
+    int64_t oldest_ms, last_ok_ms, last_failed_ms, next_ms; /* wall clock; 0: none */
+};
 struct admin_events_info {
     char next[96]; /* this node's part of `after` */
     bool gap;      /* some were no longer in memory */
@@ -522,6 +531,11 @@ struct admin_ops {
     int (*erase)(void *ctx, const char *address, const struct admin_caller *by, uint64_t *rows, bool *living,
                  struct admin_error *e);
 
+    /* At most ADMIN_NOTIFY_TARGETS_MAX. */
+    int (*notify_status)(void *ctx, struct admin_notify_target *out, uint32_t *n, struct admin_error *e);
+    /* Waits until it was taken, or was not: ERR_FAILED. */
+    int (*notify_test)(void *ctx, const char *target, const struct admin_caller *by, char id[96],
+                       struct admin_error *e);
     /* Whole lines into `out`, as many as it takes. ERR_NOT_FOUND: the event log is off. */
     int (*events)(void *ctx, const struct admin_events *q, struct admin_events_info *info, struct buf *out,
                   struct admin_error *e);

@@ -422,6 +422,7 @@ static enum MHD_Result dispatch(struct request *rq, bool local)
                                .login = rq->login.name[0] != '\0' ? &rq->login : NULL,
                                .token_ok = is_token,
                                .series = a->series,
+                               .last_event_id = header_get(rq, "Last-Event-ID").value,
                                .gone = client_gone,
                                .conn = rq->conn };
     conn_set_deadline(rq->conn, ADMIN_CALL_MAX_MS + a->config.write_ms);

@@ -177,6 +177,12 @@ static const struct admin_param track_params[] = {
     { .name = NULL },
 };
 
+static const struct admin_param notify_params[] = { SCOPE, { .name = NULL } };
+static const struct admin_param notify_test_params[] = {
+    { .name = "target", .type = ADMIN_TYPE_STRING, .required = true, .help = "its name in the policy" },
+    { .name = NULL },
+};
+
 static const struct admin_param events_params[] = {
     { .name = "kinds", .type = ADMIN_TYPE_STRING, .help = "only these events: bounced,expired" },
     { .name = "id", .type = ADMIN_TYPE_STRING, .help = "queue id" },
@@ -371,6 +377,9 @@ const struct admin_route admin_routes[] = {
     { "POST", "/v1/spool/adopt", admin_on_spool_adopt, admin_adopt_params, 0, "take in a dead node's spool" },
     { "GET", "/v1/track", admin_on_track, track_params, ADMIN_ROUTE_ASKED, "what became of a message" },
     { "GET", "/v1/events", admin_on_events, events_params, ADMIN_ROUTE_ASKED, "the newest lines of the event log" },
+    { "GET", "/v1/events/stream", admin_on_follow, events_params, 0, "the event log as server-sent events" },
+    { "GET", "/v1/notify", admin_on_notify, notify_params, ADMIN_ROUTE_ASKED, "what targets of notifications have taken" },
+    { "POST", "/v1/notify/test", admin_on_notify_test, notify_test_params, 0, "send a target of notifications a test" },
     { "GET", "/v1/top", admin_on_top, top_params, ADMIN_ROUTE_ASKED, "busiest senders and sites" },
     { "GET", "/v1/trace", admin_on_trace, trace_params, 0, "live dialogue" },
     { "POST", "/v1/probe", admin_on_probe, probe_params, 0, "ask a next hop about a recipient" },

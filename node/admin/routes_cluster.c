@@ -207,7 +207,7 @@ const struct admin_param admin_rekey_params[] = {
 
 #define SECRET_USE                                                                                           \
     {                                                                                                        \
-        .name = "use", .type = ADMIN_TYPE_CHOICE, .required = true, .choices = "bounces|domains|srs",        \
+        .name = "use", .type = ADMIN_TYPE_CHOICE, .required = true, .choices = "bounces|domains|srs|webhooks", \
         .help = "what for"                                                                                   \
     }
 const struct admin_param admin_secret_add_params[] = {

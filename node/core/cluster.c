@@ -60,6 +60,16 @@ struct policy *cluster_policy(struct cluster *c)
     return p;
 }
 
+bool cluster_connected(struct cluster *c)
+{
+    return atomic_load(&c->connected);
+}
+
+bool cluster_leads(struct cluster *c)
+{
+    return atomic_load(&c->leads);
+}
+
 struct frozen_view *cluster_frozen(struct cluster *c)
 {
     pthread_mutex_lock(&c->lock);
@@ -242,6 +252,16 @@ static void lead(struct cluster *c, int64_t now)
     }
 }
 
+static void publish_standing(struct cluster *c)
+{
+    struct agent_session s = { 0 };
+    bool running = c->state == CLUSTER_RUNNING && c->agent != NULL;
+    if (running)
+        agent_session(c->agent, &s);
+    atomic_store(&c->connected, running && s.usable);
+    atomic_store(&c->leads, running && s.usable && c->ready);
+}
+
 static void cluster_tick_cb(uv_timer_t *tick)
 {
     struct cluster *c = tick->data;
@@ -274,6 +294,7 @@ static void cluster_tick_cb(uv_timer_t *tick)
         cluster_published_poll(c);
         cluster_refresh(c);
     }
+    publish_standing(c);
     cluster_hook_poll(c);
     cluster_addresses_tick(c, now);
     if (c->stop_waits && cluster_addresses_stopped(c, now)) {

@@ -43,6 +43,10 @@ const char *cluster_refusal(struct cluster *c);
 /* What made the cluster thread give up, so that the process must end; or 0. */
 int cluster_failed(struct cluster *c);
 
+/* As of a moment ago: it has a session, so that it is in touch with the others; and is the one that leads. */
+bool cluster_connected(struct cluster *c);
+bool cluster_leads(struct cluster *c);
+
 /* NULL until the node is a member. Then it stays until cluster_free, so that a worker may always talk to it.
  */
 struct agent *cluster_agent(struct cluster *c);

@@ -268,6 +268,7 @@ struct cluster {
     _Atomic uint64_t self;
     const char *_Atomic refusal;
     atomic_bool holds, is_holding; /* see cluster_holds */
+    atomic_bool connected, leads;
     atomic_int failed;
     struct cluster_answers *answers;
     struct cluster_auth *auth;

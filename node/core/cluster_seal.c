@@ -444,7 +444,8 @@ static void take_secret(struct building *b, const struct directory_sealed *d)
     int err = known ? seal_open(&key, cluster_seal_about(d->kind, d->name, d->selector, about), d->sealed, &text)
                     : ERR_NOT_FOUND;
     if (err == 0)
-        err = secrets_add(b->secrets, use, (int64_t)d->not_before_ms, buf_span(&text));
+        err = use == SECRET_WEBHOOKS ? secrets_add_named(b->secrets, d->selector, buf_span(&text))
+                                     : secrets_add(b->secrets, use, (int64_t)d->not_before_ms, buf_span(&text));
     if (err != 0)
         secrets_add_closed(b->secrets, use);
     if (err != 0 && known)

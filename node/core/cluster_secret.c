@@ -119,7 +119,7 @@ int cluster_secret_add(void *ctx, const struct admin_caller *by, const char *use
     struct cluster *c = cluster_of(ctx);
     int err = cluster_need(c, e);
     if (err == 0 && secret_use_of(span_str(use)) == SECRET_USES)
-        err = admin_fail(e, ERR_BAD, "secrets are for bounces, domains and srs, not for %s", use);
+        err = admin_fail(e, ERR_BAD, "secrets are for bounces, domains, srs and webhooks, not for %s", use);
     if (err == 0 && name != NULL && !name_good(name))
         err = admin_fail(e, ERR_BAD, "name: 1 to %d lower-case letters, digits, -, _ and .", NAME_MAX_BYTES);
     if (err == 0 && text != NULL && !text_good(text))
@@ -127,10 +127,11 @@ int cluster_secret_add(void *ctx, const struct admin_caller *by, const char *use
                          SECRET_BYTES_MAX);
     if (err == 0)
         err = cluster_barrier(ctx, e);
-    if (err == 0 && count(c, span_str(use)) >= SECRETS_EACH_MAX)
-        err =
-            admin_fail(e, ERR_LIMIT, "there are %d secrets for %s: remove the oldest (turnpike secret list)",
-                       SECRETS_EACH_MAX, use);
+    uint32_t most =
+        secret_use_of(span_str(use)) == SECRET_WEBHOOKS ? SECRETS_WEBHOOKS_MAX : SECRETS_EACH_MAX;
+    if (err == 0 && count(c, span_str(use)) >= most)
+        err = admin_fail(e, ERR_LIMIT, "there are %u secrets for %s: remove the oldest (turnpike secret list)",
+                         most, use);
     if (err == 0 && text == NULL && make(made) != 0)
         err = admin_fail(e, ERR_FAILED, "the secret cannot be made");
     if (err != 0)

@@ -14,6 +14,7 @@
 #include "node/core/ingress.h"
 #include "node/core/greylist.h"
 #include "node/core/listener.h"
+#include "node/core/notify.h"
 #include "node/core/privileges.h"
 #include "node/core/service.h"
 #include "node/core/sign.h"
@@ -306,6 +307,8 @@ int node_start(struct node *n)
         err = cluster_start(n->cluster);
     if (err == 0 && n->transfer != NULL)
         err = transfer_start(n->transfer);
+    if (err == 0)
+        err = notify_start(n, &n->notify);
     if (err != 0)
         return err;
     atomic_store(&n->state, NODE_RUNNING);
@@ -424,6 +427,7 @@ void node_stop(struct node *n, int64_t grace_ms)
     n->requests_closed = true;
     uv_mutex_unlock(&n->requests_lock);
     node_run_requests(n); /* the admin threads may wait for them */
+    notify_stop(n->notify);
     if (n->transfer != NULL)
         transfer_stopping(n->transfer);
     if (n->cluster != NULL)
@@ -431,6 +435,8 @@ void node_stop(struct node *n, int64_t grace_ms)
     if (n->transfer != NULL)
         transfer_stop(n->transfer);
     service_close_admin(n);
+    notify_free(n->notify);
+    n->notify = NULL;
     for (uint32_t i = 0; i < n->nworkers; i++)
         worker_stop(&n->workers[i], grace_ms);
     for (uint32_t i = 0; i < n->nworkers; i++)

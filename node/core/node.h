@@ -31,6 +31,7 @@ struct transfer;
 struct meters;
 struct rpt;
 struct greylist;
+struct notify;
 struct shaping_holds;
 struct sites;
 struct source_rest;
@@ -71,6 +72,7 @@ struct node {
     struct source_rest *rest; /* what sites answer to our source addresses: egress_rest.h */
     struct dnsbl *dnsbl;      /* whether our source addresses are on lists */
     struct rpt *rpt;     /* TLS sessions of the day, counted */
+    struct notify *notify; /* NULL: standalone */
     struct watch *watch; /* NULL until it runs */
     struct cluster *cluster;   /* NULL: standalone */
     struct transfer *transfer; /* likewise */

@@ -7,6 +7,7 @@
 #include "node/core/cluster.h" /* of cluster_pools_metrics */
 #include "node/core/cluster_meters.h"
 #include "node/core/dnsbl.h"
+#include "node/core/notify.h"
 #include "node/core/egress.h"
 #include "node/core/greylist.h"
 #include "node/core/ingress.h"
@@ -280,6 +281,8 @@ static int ops_metrics(void *ctx, struct buf *out, struct admin_error *e)
         err = egress_rest_metrics(n, out);
     if (err == 0)
         err = dnsbl_metrics(n->dnsbl, out);
+    if (err == 0)
+        err = notify_metrics(n->notify, out);
     return err == 0 ? 0 : admin_fail(e, err, "cannot render metrics: %s", err_text(err));
 }
 
@@ -427,6 +430,8 @@ void ops_fill(struct node *n, struct admin_ops *out)
         .site_hold = ops_site_hold,
         .ip_check = ops_ip_check,
         .events = ops_events,
+        .notify_status = notify_ops_status,
+        .notify_test = notify_ops_test,
         .domain_check = ops_domain_check,
         .trace_start = ops_trace_start,
         .trace_stop = ops_trace_stop,

@@ -16,9 +16,14 @@ struct secrets {
         bool closed;
         struct secret items[SECRETS_EACH_MAX]; /* the newest first */
     } uses[SECRET_USES];
+    uint32_t nnamed;
+    struct {
+        char name[SECRET_NAME_MAX + 1], text[SECRET_BYTES_MAX];
+        uint32_t n;
+    } named[SECRETS_WEBHOOKS_MAX];
 };
 
-static const char *const names[SECRET_USES] = { "bounces", "domains", "srs" };
+static const char *const names[SECRET_USES] = { "bounces", "domains", "srs", "webhooks" };
 
 const char *secret_use_name(enum secret_use use)
 {
@@ -58,6 +63,27 @@ int secrets_add(struct secrets *s, enum secret_use use, int64_t since_ms, struct
     items[at] = (struct secret){ .since_ms = since_ms, .n = (uint32_t)text.n };
     memcpy(items[at].text, text.p, text.n);
     return use == SECRET_BOUNCES ? bounce_key_derive(text, &items[at].key) : 0;
+}
+
+int secrets_add_named(struct secrets *s, struct span name, struct span text)
+{
+    if (text.n < SECRET_BYTES_MIN || text.n > SECRET_BYTES_MAX || name.n > SECRET_NAME_MAX)
+        return ERR_BAD;
+    if (s->nnamed == SECRETS_WEBHOOKS_MAX)
+        return ERR_LIMIT;
+    uint32_t i = s->nnamed++;
+    memcpy(s->named[i].name, name.p, name.n);
+    memcpy(s->named[i].text, text.p, text.n);
+    s->named[i].n = (uint32_t)text.n;
+    return 0;
+}
+
+struct span secrets_named(const struct secrets *s, struct span name)
+{
+    for (uint32_t i = 0; s != NULL && i < s->nnamed; i++)
+        if (span_eq(span_str(s->named[i].name), name))
+            return span_of(s->named[i].text, s->named[i].n);
+    return span_of("", 0);
 }
 
 void secrets_add_closed(struct secrets *s, enum secret_use use)

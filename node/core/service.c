@@ -96,8 +96,8 @@ static int open_history(struct node *n)
 int service_open_telemetry(struct node *n)
 {
     const struct config *c = n->config;
-    struct events_config ec = {
-        .target = events_target(c), .path = events_path(c), .node = c->name, .nshards = n->nworkers
+    struct events_config ec = { /* the last shard is the notifying thread's */
+        .target = events_target(c), .path = events_path(c), .node = c->name, .nshards = n->nworkers + 1
     };
     int err = events_open(&ec, &n->events);
     if (err != 0) {

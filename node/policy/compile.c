@@ -167,6 +167,7 @@ void policy_check(struct schema_load *l, const struct policy_doc *doc)
     policy_check_rules(l, doc);
     policy_check_sites(l, doc);
     policy_check_pools(l, doc);
+    policy_check_notifications(l, &doc->notifications);
 }
 
 static void copy(char *to, size_t cap, const char *from)
@@ -338,6 +339,8 @@ void policy_compile(struct policy_doc *doc, struct policy *out)
     out->backoff.deliveries = doc->backoff.deliveries;
     out->late_identity_accounts = doc->late.accounts;
     out->nlate_identity_accounts = doc->late.naccounts;
+    out->notifications = doc->notifications; /* and what it points to */
+    doc->notifications = (struct policy_notifications){ 0 };
     doc->late.accounts = NULL;
     doc->late.naccounts = 0;
 }

@@ -362,5 +362,6 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
     policy_diff_rules(out, from->rules, to->rules);
     policy_diff_sites(out, from->sites, to->sites);
     policy_diff_pools(out, from, to);
+    policy_diff_notifications(out, &from->notifications, &to->notifications);
     return buf_err(out);
 }

@@ -98,6 +98,7 @@ void policy_rele(struct policy *p)
     names_free(&p->domains.tenants);
     names_free(&p->domains.trusted);
     names_free(&p->forwarding.accounts);
+    schema_fini(&policy_notifications_map, &p->notifications);
     shaping_rules_rele(p->rules);
     shaping_sites_free(p->sites);
     free(box_of(p));

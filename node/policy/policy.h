@@ -11,6 +11,7 @@
 #include "node/bounce/reputation.h"
 #include "node/bounce/token.h"
 #include "node/config/client_checks.h"
+#include "node/policy/notifications.h"
 #include "node/shaping/rules.h"
 #include "node/shaping/sites.h"
 
@@ -154,6 +155,7 @@ struct policy {
         struct policy_dnsbl lists[POLICY_DNSBL_MAX];
     } dnsbl;
     enum policy_reports tenant_reports; /* what tenants' contacts are sent */
+    struct policy_notifications notifications;
     char hook[256]; /* program that is run when this node starts or stops serving; "": none */
     struct {
         uint32_t connections; /* to a site, from one pool, on each node */

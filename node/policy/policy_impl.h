@@ -65,6 +65,7 @@ struct policy_doc_sender_rule {
         uint32_t slow_count;
         int64_t slow_ms;
         char pool[SENDER_POOL_NAME];
+        bool notify;
     } then;
     struct policy_repeat {
         uint32_t count; /* 0: left out */
@@ -171,6 +172,7 @@ struct policy_doc {
     int default_sender_rules; /* enum policy_defaults */
     uint32_t sender_credit;
     struct policy_held held;
+    struct policy_notifications notifications;
     struct policy_doc_pool *pools;
     uint32_t npools;
     struct policy_doc_rule *rules;
@@ -193,6 +195,7 @@ extern const struct schema_map policy_pool_map; /* of struct policy_doc_pool; po
 extern const struct schema_map policy_site_map; /* of struct policy_doc_site; sites_table.c */
 extern const struct schema_map policy_stream_map; /* of struct policy_doc_stream; streams.c */
 extern const struct schema_map policy_sender_rule_map; /* of struct policy_doc_sender_rule; sender_rules.c */
+extern const struct schema_map policy_notifications_map; /* of struct policy_notifications; notifications.c */
 extern const struct schema_type type_choice; /* int: one of `names`, and one more; 0: was left out */
 extern const struct schema_type type_site;   /* char *: of shaping_site_match */
 extern const char *const policy_class_names[POLICY_CLASSES + 1];
@@ -210,6 +213,9 @@ void policy_builtin_read(const char *name, struct span text, const struct schema
 
 /* What the tables cannot say: rules between keys. */
 void policy_check(struct schema_load *l, const struct policy_doc *doc);
+void policy_check_notifications(struct schema_load *l, const struct policy_notifications *n);
+void policy_diff_notifications(struct buf *out, const struct policy_notifications *from,
+                               const struct policy_notifications *to);
 void policy_check_rules(struct schema_load *l, const struct policy_doc *doc);
 /* The document was checked. Takes late.accounts and client_checks out of it. */
 void policy_compile(struct policy_doc *doc, struct policy *out);

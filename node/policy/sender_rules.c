@@ -156,15 +156,31 @@ static bool pool_parse(struct schema_load *l, struct span *s, struct policy_then
     return true;
 }
 
+/* "hold 1h, notify": its end comes off. "notify" alone leaves nothing. */
+static bool take_notify(struct span *s)
+{
+    struct span rest = *s, last = SPAN_LIT(""), w;
+    const char *comma = s->n == 0 ? NULL : memrchr(s->p, ',', s->n);
+    if (comma != NULL)
+        rest = span_of(comma + 1, (size_t)(s->p + s->n - comma - 1));
+    last = word(&rest);
+    w = word(&rest);
+    if (!span_eq(last, SPAN_LIT("notify")) || w.n > 0)
+        return false;
+    *s = span_of(s->p, comma == NULL ? 0 : (size_t)(comma - s->p));
+    return true;
+}
+
 static bool then_parse(struct schema_load *l, const struct schema_field *f, struct span s, void *out)
 {
     static const char *const names[] = { "warn", "hold", "freeze", "slow", "pool", NULL };
     struct policy_then then = { .for_ms = 0 };
     (void)f;
+    then.notify = take_notify(&s);
     struct span w = word(&s);
-    int i = index_of(w, names);
+    int i = then.notify && w.n == 0 ? 0 : index_of(w, names);
     if (i < 0)
-        return no(l, "warn, slow, pool, hold or freeze", w);
+        return no(l, "warn, slow, pool, hold, freeze or notify", w);
     then.action = (uint8_t)(SENDER_WARN + i);
     if ((then.action == SENDER_SLOW && !slow_parse(l, &s, &then)) ||
         (then.action == SENDER_POOL && !pool_parse(l, &s, &then)))
@@ -197,6 +213,8 @@ static void put_then(struct buf *out, const struct policy_then *then)
     if (then->for_ms > 0)
         (void)buf_printf(out, "%s %s", then->action > SENDER_FREEZE ? " for" : "",
                          text_exact_duration(then->for_ms, text));
+    if (then->notify)
+        (void)buf_put_str(out, ", notify");
 }
 
 static bool then_format(const struct schema_field *f, const void *in, struct buf *out)
@@ -252,7 +270,7 @@ static const struct schema_field sender_rule_fields[] = {
     LIST(policy_doc_sender_rule, classes, "classes", TYPE(enum), .names = policy_class_names,
          COUNT(1, POLICY_CLASSES)),
     VALUE(policy_doc_sender_rule, then, "then", then,
-          REQUIRED("warn, slow, pool, hold or freeze, such as hold 1h")),
+          REQUIRED("warn, slow, pool, hold, freeze or notify, such as hold 1h")),
     VALUE(policy_doc_sender_rule, repeat, "repeat", repeat),
     VALUE(policy_doc_sender_rule, dry_run, "dry_run", bool, DEFAULT("false")),
     END,
@@ -364,6 +382,7 @@ static void compile(const struct policy_doc_sender_rule *from, struct policy_com
     to->repeat = from->repeat.count;
     to->repeat_ms = (uint64_t)from->repeat.within_ms;
     to->dry_run = from->dry_run;
+    to->notify = from->then.notify;
     to->nterms = from->when.nterms;
     memcpy(to->term, from->when.term, sizeof to->term);
     to->slow_count = from->then.slow_count;
@@ -414,6 +433,7 @@ void policy_put_sender_rule(struct buf *out, const struct sender_rule *rule)
     put_when(out, rule->nterms, rule->term);
     (void)buf_put_str(out, ": ");
     struct policy_then then = { .action = rule->action,
+                                .notify = rule->notify,
                                 .for_ms = (int64_t)rule->for_ms,
                                 .slow_count = rule->slow_count,
                                 .slow_ms = (int64_t)rule->slow_ms };

@@ -179,6 +179,7 @@ static const struct schema_field policy_fields[] = {
     LIST(policy_doc, rules, "rules", .map = &policy_rule_map, COUNT(0, POLICY_RULES_MAX)),
     LIST(policy_doc, sites, "sites", .map = &policy_site_map, COUNT(0, POLICY_SITES_MAX)),
     LIST(policy_doc, pools, "pools", .map = &policy_pool_map, COUNT(0, POLICY_POOLS_MAX)),
+    MAP(policy_doc, notifications, "notifications", policy_notifications_map),
     GROUP("backoff", backoff_map),
     VALUE(policy_doc, default_rules, "default_rules", bool, DEFAULT("true")),
     VALUE(policy_doc, default_sender_rules, "default_sender_rules", enum, .names = defaults, DEFAULT("dry_run")),

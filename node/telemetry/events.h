@@ -44,6 +44,9 @@ enum event_kind {
     EVENT_DOMAIN,   /* a tenant's domain is proven now, or lost; `rule` says which */
     EVENT_SHAPING,  /* a rule about replies: what is in force against a site, or no longer */
     EVENT_NOTICE,   /* a tenant's contact is told: `rule` of what, `id` is the mail */
+    EVENT_FROZEN,   /* the cluster tells people: a sender was stopped by `rule` */
+    EVENT_WARNED,   /* likewise: he was not */
+    EVENT_TEST,     /* somebody tries whether a target of notifications can be reached */
     EVENT_OPERATOR, /* retry, freeze and the like; `rule` names the verb, `account` who */
     EVENT_KINDS
 };

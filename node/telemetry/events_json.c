@@ -31,6 +31,9 @@ static const char *const kind_names[EVENT_KINDS] = {
     [EVENT_SITE_UP] = "site_up",
     [EVENT_SHAPING] = "shaping",
     [EVENT_NOTICE] = "notice",
+    [EVENT_FROZEN] = "frozen",
+    [EVENT_WARNED] = "warned",
+    [EVENT_TEST] = "test",
     [EVENT_OPERATOR] = "operator",
 };
 

@@ -177,8 +177,21 @@ uint64_t events_tail_back(struct events_tail *t, const struct events_tail_filter
     return after;
 }
 
+static bool put_line(void *ctx, uint64_t number, struct span line)
+{
+    struct buf *out = ctx;
+    (void)number;
+    return line.n <= out->max - out->len && buf_put_span(out, line) == 0;
+}
+
 bool events_tail_read(struct events_tail *t, uint64_t *after, const struct events_tail_filter *filter,
                       uint32_t n, struct buf *out)
+{
+    return events_tail_each(t, after, filter, n, put_line, out);
+}
+
+bool events_tail_each(struct events_tail *t, uint64_t *after, const struct events_tail_filter *filter, uint32_t n,
+                      events_tail_fn *fn, void *ctx)
 {
     uint64_t last = events_tail_last(t);
     bool gap = *after > last; /* of a process that is no more, whose clock was ahead */
@@ -192,11 +205,10 @@ bool events_tail_read(struct events_tail *t, uint64_t *after, const struct event
             if (number <= *after)
                 continue;
             if (fits(filter, line)) {
-                if (line.n > out->max - out->len) {
+                if (!fn(ctx, number, line)) {
                     n = 0;
                     break;
                 }
-                buf_put_span(out, line);
                 n--;
             }
             *after = number;

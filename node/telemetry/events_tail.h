@@ -30,8 +30,13 @@ struct events_tail_filter {
 uint64_t events_tail_last(struct events_tail *t);
 /* Where to begin for the newest `n` lines that fit the filter: to be given to events_tail_read. */
 uint64_t events_tail_back(struct events_tail *t, const struct events_tail_filter *filter, uint32_t n);
-/* Appends the lines after number *after that fit, at most `n` of them, and as many as `out` takes; then
- * *after is the number of the last one that was looked at. True: some that came in between are gone. */
+/* Gives the lines after number *after that fit, at most `n` of them, until fn says false: that line is given again.
+ * Then *after is the number of the last one that was looked at. True: some that came in between are gone. */
+typedef bool events_tail_fn(void *ctx, uint64_t number, struct span line);
+bool events_tail_each(struct events_tail *t, uint64_t *after, const struct events_tail_filter *filter, uint32_t n,
+                      events_tail_fn *fn, void *ctx);
+/* Appends the lines after number *after that fit, at most `n` of them, and as many as `out` takes; else
+ * as events_tail_each. */
 bool events_tail_read(struct events_tail *t, uint64_t *after, const struct events_tail_filter *filter,
                       uint32_t n, struct buf *out);
 

@@ -2,7 +2,7 @@
 import json
 import subprocess
 
-from harness.node import CLI
+from harness.node import CLI, UnixConnection
 from harness.util import wait_until
 
 
@@ -76,3 +76,70 @@ def test_what_is_asked_for(node, sink):
     node.reload()
     wait_until("it is off", lambda: node.http("GET", "/v1/events")[0] == 404)
     assert "set log.events" in node.cli("events", check=False).stderr
+
+
+class Listener:
+    """Server-sent events: (event, data, id) one after another."""
+
+    def __init__(self, node, query, place=None):
+        self.connection = UnixConnection(node.socket)
+        self.connection.request("GET", f"/v1/events/stream?{query}", headers={"Last-Event-ID": place} if place else {})
+        self.answer = self.connection.getresponse()
+        assert (self.answer.status, self.answer.getheader("Content-Type")) == (200, "text/event-stream")
+        self.place = place
+
+    def next(self):
+        got = {}
+        while True:
+            line = self.answer.readline().decode().rstrip("\n")
+            if line == "" and "data" in got:
+                self.place = got.get("id", self.place)
+                return got["event"], json.loads(got["data"])
+            if ": " in line:
+                key, value = line.split(": ", 1)
+                got[key] = value
+
+    def until(self, recipient):
+        while True:
+            event, data = self.next()
+            if event == "received" and data["recipient"] == recipient:
+                return data
+
+    def close(self):
+        self.connection.close()
+
+
+def test_as_server_sent_events(node, sink):
+    """What is new comes; who connects again with Last-Event-ID has what came meanwhile, once; so many listen and no more."""
+    node.send("old@example.net")
+    wait_until("it is in the log", lambda: node.api("GET", "/v1/events?kinds=received")["events"])
+    listener = Listener(node, "kinds=received")
+    assert listener.next()[0] == "place"
+    node.send("one@example.net")
+    assert listener.until("one@example.net")["event"] == "received"
+    while listener.next()[0] != "place":
+        pass
+    listener.close()
+    node.send("two@example.net")
+    node.send("three@example.net")
+    again = Listener(node, "kinds=received", listener.place)
+    got = []
+    while "three@example.net" not in got:
+        event, data = again.next()
+        got += [data["recipient"]] if event == "received" else []
+    assert got == ["two@example.net", "three@example.net"]
+    assert node.http("GET", "/v1/events/stream?after=nonsense")[0] == 400
+    more = [Listener(node, "kinds=none") for _ in range(15)]
+    status, text = node.http("GET", "/v1/events/stream")
+    assert status == 429 and "16 listen already" in text, (status, text)
+    for each in [again, *more]:
+        each.close()
+    wait_until("there is room again", lambda: listens(node))
+
+
+def listens(node):
+    try:
+        Listener(node, "kinds=none").close()
+        return True
+    except AssertionError:
+        return False

@@ -25,6 +25,7 @@ const uint8_t command_types[] = {
     COMMAND_ERASE_ADD, COMMAND_ERASE_DONE,
     COMMAND_HELD_EXEMPT,
     COMMAND_OPERATOR_SET,  COMMAND_OPERATOR_REMOVE, COMMAND_LOGIN_SET,     COMMAND_LOGIN_END,
+    COMMAND_ALERT_DONE,
 };
 const size_t ncommand_types = sizeof command_types;
 
@@ -53,6 +54,12 @@ static void by(struct command_by *b, struct fields *f)
 static void session_fields(struct command *c, struct fields *f)
 {
     switch (c->type) {
+    case COMMAND_ALERT_DONE:
+        NAME(c->alert_done.target);
+        NUMBER(c->alert_done.upto);
+        SPAN(c->alert_done.seqs, 0, 512);
+        BOOL(c->alert_done.forget);
+        break;
     case COMMAND_SESSION_OPEN:
         NUMBER(c->session_open.node);
         RAW(c->session_open.nonce);

@@ -481,6 +481,46 @@ static void what_is_refused_or_left_out(void **state)
     world_free(w);
 }
 
+static int count_alerts(void *arg, const struct directory_alert *a)
+{
+    const char *want = arg;
+    assert_string_equal(want, ANNA);
+    assert_true(span_eq(a->account, str(ANNA)));
+    return 0;
+}
+
+/* One freeze, one alert, whatever else is seen of him; and of a warning one in its window. */
+static void people_are_told_once(void **state)
+{
+    (void)state;
+    struct world *w = at_level(6);
+    struct sender_rule rules[2] = { many, many };
+    snprintf(rules[0].name, sizeof rules[0].name, "some");
+    rules[0].action = SENDER_WARN;
+    rules[0].term[0].more_than = 50;
+    rules[0].repeat = 0;
+    rules[0].notify = rules[1].notify = true;
+    struct sender_facts most = seen(60);
+    assert_int_equal(rules_are(w, 2, rules), 0);
+    look(w, 1, 1, &most);
+    assert_int_equal(directory_alert_last(w->m), 1);
+    for (uint64_t i = 2; i < 6; i++)
+        look(w, 1, i, &most);
+    assert_int_equal(directory_alert_last(w->m), 2);
+    look(w, 1, 5, &most); /* a repeat */
+    assert_int_equal(directory_alert_last(w->m), 2);
+    assert_int_equal(directory_alerts_each(w->m, 0, count_alerts, (void *)(uintptr_t)ANNA), 0);
+    struct buf out;
+    buf_init(&out, 4096);
+    dump(w->m, &out);
+    assert_non_null(memmem(out.data, out.len, "hold for 60 min: recipients 120 > 100 in 1h", 43));
+    buf_fini(&out);
+    world_free(w);
+    w = at_level(5); /* a policy that asks for it needs all nodes to know how */
+    assert_int_equal(rules_are(w, 2, rules), ERR_BAD);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -498,6 +538,7 @@ int main(void)
         cmocka_unit_test(more_than_usual),
         cmocka_unit_test(rules_of_a_later_level),
         cmocka_unit_test(what_is_refused_or_left_out),
+        cmocka_unit_test(people_are_told_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

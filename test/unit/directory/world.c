@@ -256,6 +256,13 @@ static int on_transfer(void *arg, const struct directory_transfer *t)
                       t->messages, t->sha256[0], t->owned, t->cancelled);
 }
 
+static int on_alert(void *arg, const struct directory_alert *a)
+{
+    return buf_printf(arg, "alert %llu|%llu|%lld|%u|%.*s|%.*s|%.*s|%.*s|%.*s\n", U(a->seq), U(a->at),
+                      (long long)a->wall_ms, a->severity, S(a->event), S(a->account), S(a->tenant), S(a->rule),
+                      S(a->text));
+}
+
 static int on_sealed(void *arg, const struct directory_sealed *s)
 {
     return buf_printf(arg, "sealed %u|%.*s|%.*s|%llu|%.*s|%.*s|%llu|%llu|%d|%.*s|%.*s|%lld|%llu\n", s->kind,
@@ -384,6 +391,7 @@ void dump(const struct machine *m, struct buf *out)
                          S(cluster.ca_key), machine_features(m));
     (void)directory_token_each(m, on_token, out);
     (void)directory_transfer_each(m, on_transfer, out);
+    (void)directory_alerts_each(m, 0, on_alert, out);
     (void)directory_sealed_each(m, str(""), on_sealed, out);
     struct directory_sealing sealing;
     if (directory_sealing(m, &sealing))

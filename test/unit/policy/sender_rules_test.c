@@ -51,7 +51,7 @@ static const struct said_fault wrong[] = {
       "in 1h and recipients > 1 in 1h and recipients > 1 in 1h', then: hold}\n",
       "p.yaml:2: sender_rules[0].when: has more than 4 conditions\n" },
     { "sender_rules:\n  - {name: a, when: 'recipients > 5 in 1h', then: kill}\n",
-      "p.yaml:2: sender_rules[0].then: expected warn, slow, pool, hold or freeze, got \"kill\"\n" },
+      "p.yaml:2: sender_rules[0].then: expected warn, slow, pool, hold, freeze or notify, got \"kill\"\n" },
     { "sender_rules:\n  - {name: a, when: 'recipients > 5 in 1h', then: slow}\n",
       "p.yaml:2: sender_rules[0].then: ends where how many recipients slow leaves, such as slow 20 in 10m was "
       "expected\n" },
@@ -66,6 +66,8 @@ static const struct said_fault wrong[] = {
       "p.yaml:2: limits[0].name: is that of the limit of sender_rules[0]: give one of them another\n" },
     { "sender_rules:\n  - {name: a, when: 'recipients > 5 in 1h', then: warn 1h}\n",
       "p.yaml:2: sender_rules[0].then: expected nothing behind warn, got \"1h\"\n" },
+    { "sender_rules:\n  - {name: a, when: 'recipients > 5 in 1h', then: 'notify 1h'}\n",
+      "p.yaml:2: sender_rules[0].then: expected warn, slow, pool, hold, freeze or notify, got \"notify\"\n" },
     { "sender_rules:\n  - {name: a, when: 'recipients > 5 in 1h', then: hold 5s}\n",
       "p.yaml:2: sender_rules[0].then: expected a time from 1m to 31d, such as 1h, got \"5s\"\n" },
     { "sender_rules:\n  - {name: a, when: 'recipients > 5 in 1h', then: hold 1h, repeat: 9 in 1d}\n",
@@ -270,6 +272,38 @@ static void test_differences(void **state)
               "sender_credit: 10 -> 20\n");
 }
 
+static void test_notify(void **state)
+{
+    (void)state;
+    struct policy *p = said_read("sender_rules:\n"
+                             "  - {name: a, when: recipients > 5 in 1h, then: 'hold 1h, notify'}\n"
+                             "  - {name: b, when: recipients > 4 in 1h, then: notify, dry_run: true}\n"
+                             "  - {name: c, when: recipients > 3 in 1h, then: 'warn ,notify'}\n"
+                             "  - {name: d, when: recipients > 2 in 1h, then: freeze}\n");
+    const struct sender_rule *rules = p->compiled.sender_rules;
+    static const uint8_t actions[] = { SENDER_HOLD, SENDER_WARN, SENDER_WARN, SENDER_FREEZE };
+    struct policy_compiled back;
+    struct buf out;
+    struct cursor c;
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(rules[i].action, actions[i]);
+        assert_int_equal(rules[i].notify, i < 3);
+    }
+    assert_int_equal(rules[0].for_ms, 3600000);
+    assert_true(rules[1].dry_run);
+    assert_int_equal(policy_level(&p->compiled), 6); /* older nodes cannot read it */
+    buf_init(&out, 65536);
+    assert_int_equal(policy_encode(&p->compiled, &out), 0);
+    cursor_init(&c, out.data, out.len);
+    assert_int_equal(policy_decode(&c, &back), 0);
+    assert_memory_equal(back.sender_rules, rules, 4 * sizeof *rules);
+    buf_reset(&out);
+    policy_put_sender_rule(&out, &rules[0]);
+    assert_true(span_eq(buf_span(&out), span_str("recipients > 5 in 1h: hold 1h, notify")));
+    buf_fini(&out);
+    policy_rele(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +314,7 @@ int main(void)
         cmocka_unit_test(test_built_in_ones),
         cmocka_unit_test(test_too_many),
         cmocka_unit_test(test_differences),
+        cmocka_unit_test(test_notify),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
