@@ -202,7 +202,7 @@ int cmd_account_add(struct cli *c), cmd_account_passwd(struct cli *c), cmd_accou
     cmd_account_show(struct cli *c);
 int cmd_freeze(struct cli *c), cmd_thaw(struct cli *c), cmd_frozen(struct cli *c),
     cmd_tenant_list(struct cli *c), cmd_tenant_set(struct cli *c), cmd_tenant_contact(struct cli *c), cmd_tenant_remove(struct cli *c),
-    cmd_tenant_token(struct cli *c), cmd_tenant_tokens(struct cli *c), cmd_tenant_revoke(struct cli *c), cmd_tenant_report(struct cli *c), cmd_privacy_erase(struct cli *c), cmd_privacy_erasures(struct cli *c),
+    cmd_tenant_token(struct cli *c), cmd_tenant_tokens(struct cli *c), cmd_tenant_revoke(struct cli *c), cmd_tenant_report(struct cli *c), cmd_auth_blocked(struct cli *c), cmd_auth_unblock(struct cli *c), cmd_privacy_erase(struct cli *c), cmd_privacy_erasures(struct cli *c),
     cmd_dkim_import(struct cli *c), cmd_dkim_list(struct cli *c), cmd_dkim_retire(struct cli *c),
     cmd_dkim_remove(struct cli *c), cmd_dkim_rekey(struct cli *c),
     cmd_notify_status(struct cli *c), cmd_notify_test(struct cli *c),

@@ -117,7 +117,7 @@ admin_handler_fn admin_on_cluster_backup, admin_on_cluster_raise, admin_on_limit
 admin_handler_fn admin_on_freeze, admin_on_thaw, admin_on_frozen;
 admin_handler_fn admin_on_tenants, admin_on_tenant_set, admin_on_tenant_contact, admin_on_tenant_remove, admin_on_limits,
     admin_on_tenant_tokens, admin_on_tenant_token_add, admin_on_tenant_token_remove, admin_on_tenant_report,
-    admin_on_privacy_erase, admin_on_privacy_erasures,
+    admin_on_auth_blocked, admin_on_auth_unblock, admin_on_privacy_erase, admin_on_privacy_erasures,
     admin_on_limit_set, admin_on_limit_clear;
 admin_handler_fn admin_on_dkim, admin_on_dkim_generate, admin_on_dkim_import, admin_on_dkim_set, admin_on_dkim_remove,
     admin_on_rekey;
@@ -145,7 +145,7 @@ extern const struct admin_param admin_dkim_params[], admin_dkim_generate_params[
     admin_account_set_params[], admin_account_show_params[], admin_cluster_init_params[],
     admin_cluster_raise_params[], admin_node_join_params[], admin_node_token_params[],
     admin_node_drain_params[], admin_node_role_params[], admin_node_address_params[], admin_node_params[], admin_freeze_params[],
-    admin_thaw_params[], admin_noted_params[], admin_tenant_contact_params[], admin_tenant_token_params[], admin_tenant_report_params[], admin_privacy_erase_params[], admin_sender_params[], admin_limit_set_params[],
+    admin_thaw_params[], admin_noted_params[], admin_tenant_contact_params[], admin_tenant_token_params[], admin_tenant_report_params[], admin_privacy_erase_params[], admin_auth_unblock_params[], admin_sender_params[], admin_limit_set_params[],
     admin_limit_clear_params[], admin_pool_assign_params[], admin_pool_float_params[], admin_pool_unassign_params[],
     admin_ip_add_params[], admin_ip_set_params[], admin_ip_move_params[], admin_ip_params[], admin_ip_show_params[], admin_ip_warm_step_params[],
     admin_policy_params[], admin_policy_diff_params[], admin_policy_apply_params[],

@@ -454,6 +454,16 @@ struct admin_probe {
     const char *from_ip;   /* source address; NULL: the one that mail would take */
 };
 
+/* ---- who is blocked for failed logins ------------------------------------------------------------------ */
+
+struct admin_auth_block {
+    const char *kind;             /* "account"; "network"; "pair": a network for one account only */
+    struct span account, network; /* empty: any; "192.0.2.0/24" */
+    int64_t left_ms;
+    uint32_t times; /* in a row that it came to this */
+};
+typedef void admin_auth_block_fn(void *arg, const struct admin_auth_block *row);
+
 /* ---- content ------------------------------------------------------------------------------------------- */
 
 struct admin_content; /* core's own: an open reader */
@@ -536,6 +546,12 @@ struct admin_ops {
     /* Waits until it was taken, or was not: ERR_FAILED. */
     int (*notify_test)(void *ctx, const char *target, const struct admin_caller *by, char id[96],
                        struct admin_error *e);
+    /* On this node; the last ones that came to be, at most 1024. */
+    int (*auth_blocked)(void *ctx, admin_auth_block_fn *fn, void *arg, struct admin_error *e);
+    /* Ends it on all nodes that can be told; one of the two is given. `ended`: here. */
+    int (*auth_unblock)(void *ctx, const char *account, const char *address, const struct admin_caller *by,
+                        uint32_t *ended, struct admin_error *e);
+
     /* Whole lines into `out`, as many as it takes. ERR_NOT_FOUND: the event log is off. */
     int (*events)(void *ctx, const struct admin_events *q, struct admin_events_info *info, struct buf *out,
                   struct admin_error *e);

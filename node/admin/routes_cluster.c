@@ -55,6 +55,8 @@ const struct admin_param admin_tenant_contact_params[] = {
 
 const struct admin_param admin_tenant_token_params[] = { NEEDED("id", "the token's public part"), END };
 
+const struct admin_param admin_auth_unblock_params[] = { TEXT("account", "login name, or"),
+                                                         TEXT("address", "a client's, for its network"), END };
 const struct admin_param admin_privacy_erase_params[] = { NEEDED("address", "a whole mail address"), END };
 const struct admin_param admin_tenant_report_params[] = {
     TEXT("tenant", "which; a tenant's token: its own"),

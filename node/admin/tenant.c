@@ -122,6 +122,8 @@ static const char *const refused[] = {
     "GET /v1/tenants/tokens",
     "POST /v1/tenants/tokens/add",
     "POST /v1/tenants/tokens/remove",
+    "GET /v1/auth/blocked",
+    "POST /v1/auth/unblock",
     "POST /v1/privacy/erase",
     "GET /v1/privacy/erasures",
     "GET /v1/dkim",

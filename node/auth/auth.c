@@ -107,7 +107,7 @@ static enum auth_result settle(struct auth *a, struct auth_request *r, enum auth
         break;
     case AUTH_BAD:
         a->stats.bad++;
-        auth_guard_failure(a->guard, now_ms, span_str(r->account), net_of(p));
+        r->blocks = auth_guard_failure(a->guard, now_ms, span_str(r->account), net_of(p));
         if (a->tell != NULL)
             a->tell(a->tell_ctx, span_str(r->account), net_of(p), false);
         break;

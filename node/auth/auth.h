@@ -54,6 +54,7 @@ struct auth_request {
     enum auth_result result;
     int64_t retry_ms;                   /* BLOCKED */
     struct auth_identity *identity;     /* OK: one reference, the request's */
+    unsigned blocks;                    /* BAD: who is blocked from now on, AUTH_GUARD_...; 0: nobody */
     const char *reason;                 /* for the log, static: "wrong password", "no such account", ... */
     char account[ACCOUNT_NAME_MAX + 1]; /* canonical, for the log, also when it failed; "" if it is no name */
     /* This library's own. */
@@ -150,6 +151,14 @@ void auth_note(struct auth *a, struct span account, struct span network, bool ri
  * could have, or empty: then only the client counts. How long to wait, in ms; 0: it may be tried. */
 int64_t auth_other_wait(struct auth *a, struct span name, const struct sockaddr *client);
 void auth_other_count(struct auth *a, struct span name, const struct sockaddr *client, bool right);
+
+/* Who is blocked here. An address of a client as the bytes that its network is counted under; false: it is none. */
+void auth_blocked_each(struct auth *a, auth_guard_block_fn *fn, void *arg);
+uint32_t auth_unblock(struct auth *a, struct span account, struct span network);
+#define AUTH_NETWORK_TEXT 64
+bool auth_network_parse(const char *address, uint8_t out[AUTH_NETWORK_MAX], size_t *n);
+/* "192.0.2.0/24" */
+void auth_network_format(struct span network, char out[AUTH_NETWORK_TEXT]);
 
 /* The bounds on failed logins are the cluster's from now on, whatever auth_configure says. NULL: the configuration's. */
 void auth_set_guard(struct auth *a, const struct auth_guard_config *guard);

@@ -9,6 +9,7 @@
 #include "base/hash.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define WAYS 8
 #define UNIT 1000 /* of a failure */
@@ -36,8 +37,21 @@ struct entry {
     uint8_t steps; /* of the last block: it lasted 2^steps times as long */
 };
 
+#define NAME_MAX_BYTES 320
+#define CLIENT_MAX_BYTES 16
+
+struct named { /* who is behind a blocked key */
+    uint64_t key; /* 0: free */
+    uint8_t kind;
+    uint8_t nclient;
+    uint16_t naccount;
+    char account[NAME_MAX_BYTES], client[CLIENT_MAX_BYTES];
+};
+
 struct auth_guard {
     struct auth_guard_config config;
+    struct named named[AUTH_GUARD_NAMED];
+    uint32_t next_named; /* the oldest */
     struct entry entries[AUTH_GUARD_ENTRIES];
 };
 
@@ -137,10 +151,10 @@ static struct entry *find_or_make(struct auth_guard *g, uint64_t key, enum kind 
 
 /* It comes to its limit: for how long. A failure within a block (of a check that was under way, or on another node)
  * makes it no longer. */
-static void block(const struct auth_guard_config *c, struct entry *e, int64_t now_ms)
+static bool block(const struct auth_guard_config *c, struct entry *e, int64_t now_ms)
 {
     if (e->until_ms > now_ms)
-        return;
+        return false;
     int64_t longest = c->block_ms > LONGEST_MS ? c->block_ms : LONGEST_MS;
     int64_t forgiven = (now_ms - e->until_ms) / (QUIET_BLOCKS * c->block_ms);
     uint8_t most = e->kind == KIND_CLIENT ? STEPS_CLIENT : STEPS_ACCOUNT;
@@ -148,23 +162,47 @@ static void block(const struct auth_guard_config *c, struct entry *e, int64_t no
     e->steps = again ? (uint8_t)(e->steps + 1 - forgiven) : 0;
     e->steps = e->steps < most ? e->steps : most;
     e->until_ms = now_ms + lower(c->block_ms << e->steps, longest);
+    return true;
 }
 
-static void count(const struct auth_guard *g, int64_t now_ms, struct entry *e)
+/* In the place that it has already, else in that of the oldest. */
+static void name(struct auth_guard *g, uint64_t key, enum auth_guard_kind kind, struct span account, struct span client)
+{
+    struct named *n = NULL;
+    if (account.n > NAME_MAX_BYTES || client.n > CLIENT_MAX_BYTES)
+        return;
+    for (uint32_t i = 0; n == NULL && i < AUTH_GUARD_NAMED; i++)
+        if (g->named[i].key == key)
+            n = &g->named[i];
+    if (n == NULL)
+        n = &g->named[g->next_named++ % AUTH_GUARD_NAMED];
+    *n = (struct named){ .key = key,
+                         .kind = (uint8_t)kind,
+                         .naccount = (uint16_t)account.n,
+                         .nclient = (uint8_t)client.n };
+    if (account.n > 0)
+        memcpy(n->account, account.p, account.n);
+    if (client.n > 0)
+        memcpy(n->client, client.p, client.n);
+}
+
+/* True: it is blocked from now on. */
+static bool count(const struct auth_guard *g, int64_t now_ms, struct entry *e)
 {
     uint32_t limit = limit_of(&g->config, e->kind);
     e->level = level_now(&g->config, e, now_ms) + UNIT;
     e->at_ms = now_ms;
     if (e->level > (int64_t)limit * UNIT - UNIT / 2) { /* half a failure may have leaked meanwhile */
         e->level = (int64_t)limit * UNIT;
-        block(&g->config, e, now_ms);
+        return block(&g->config, e, now_ms);
     }
+    return false;
 }
 
-static void count_one(struct auth_guard *g, int64_t now_ms, enum kind kind, struct span what)
+static bool count_one(struct auth_guard *g, int64_t now_ms, enum kind kind, struct span what)
 {
-    if (limit_of(&g->config, kind) > 0 && what.n > 0)
-        count(g, now_ms, find_or_make(g, key_of(kind, what, what), kind, now_ms));
+    return limit_of(&g->config, kind) > 0 && what.n > 0 &&
+           count(g, now_ms, find_or_make(g, key_of(kind, what, what), kind, now_ms));
 }
 
 /* The pair, if the account's owner has logged in from there. */
@@ -175,13 +213,24 @@ static struct entry *known_pair(const struct auth_guard *g, int64_t now_ms, stru
     return e != NULL && e->known_ms > now_ms ? e : NULL;
 }
 
-void auth_guard_failure(struct auth_guard *g, int64_t now_ms, struct span account, struct span client)
+unsigned auth_guard_failure(struct auth_guard *g, int64_t now_ms, struct span account, struct span client)
 {
+    static const struct span any = { "", 0 };
     struct entry *pair = known_pair(g, now_ms, account, client);
-    if (pair != NULL && g->config.client_failures > 0)
-        count(g, now_ms, pair);
-    count_one(g, now_ms, KIND_ACCOUNT, account);
-    count_one(g, now_ms, KIND_CLIENT, client);
+    unsigned blocked = 0;
+    if (pair != NULL && g->config.client_failures > 0 && count(g, now_ms, pair)) {
+        blocked |= AUTH_GUARD_PAIR;
+        name(g, pair->key, AUTH_GUARD_PAIR, account, client);
+    }
+    if (count_one(g, now_ms, KIND_ACCOUNT, account)) {
+        blocked |= AUTH_GUARD_ACCOUNT;
+        name(g, key_of(KIND_ACCOUNT, account, account), AUTH_GUARD_ACCOUNT, account, any);
+    }
+    if (count_one(g, now_ms, KIND_CLIENT, client)) {
+        blocked |= AUTH_GUARD_CLIENT;
+        name(g, key_of(KIND_CLIENT, client, client), AUTH_GUARD_CLIENT, any, client);
+    }
+    return blocked;
 }
 
 static void halve(struct auth_guard *g, int64_t now_ms, enum kind kind, struct span what)
@@ -239,4 +288,59 @@ uint32_t auth_guard_len(const struct auth_guard *g)
     for (uint32_t i = 0; i < AUTH_GUARD_ENTRIES; i++)
         n += g->entries[i].key != 0;
     return n;
+}
+
+/* ---- who is blocked ------------------------------------------------------------------------------------ */
+
+static struct entry *blocked_entry(const struct auth_guard *g, int64_t now_ms, const struct named *n)
+{
+    struct entry *e = n->key != 0 ? find(g, n->key) : NULL;
+    return e != NULL && e->until_ms > now_ms ? e : NULL;
+}
+
+void auth_guard_blocked_each(const struct auth_guard *g, int64_t now_ms, auth_guard_block_fn *fn, void *arg)
+{
+    for (uint32_t i = 0; i < AUTH_GUARD_NAMED; i++) {
+        const struct named *n = &g->named[i];
+        const struct entry *e = blocked_entry(g, now_ms, n);
+        if (e != NULL)
+            fn(arg, &(struct auth_guard_block){ .kind = (enum auth_guard_kind)n->kind,
+                                                .account = span_of(n->account, n->naccount),
+                                                .client = span_of(n->client, n->nclient),
+                                                .left_ms = e->until_ms - now_ms,
+                                                .times = e->steps + 1u });
+    }
+}
+
+static void forgive(struct entry *e)
+{
+    e->level = 0;
+    e->until_ms = 0;
+    e->steps = 0;
+}
+
+uint32_t auth_guard_unblock(struct auth_guard *g, int64_t now_ms, struct span account, struct span client)
+{
+    uint32_t ended = 0;
+    for (uint32_t i = 0; i < AUTH_GUARD_NAMED; i++) {
+        struct named *n = &g->named[i];
+        struct entry *e = blocked_entry(g, now_ms, n);
+        bool meant = account.n > 0 ? span_eq(account, span_of(n->account, n->naccount))
+                                   : client.n > 0 && span_eq(client, span_of(n->client, n->nclient));
+        if (e == NULL || !meant)
+            continue;
+        forgive(e);
+        n->key = 0;
+        ended++;
+    }
+    /* one whose name is no longer known */
+    bool by_account = account.n > 0;
+    struct span what = by_account ? account : client;
+    enum kind kind = by_account ? KIND_ACCOUNT : KIND_CLIENT;
+    struct entry *e = what.n > 0 ? find(g, key_of(kind, what, what)) : NULL;
+    if (e != NULL) {
+        ended += e->until_ms > now_ms;
+        forgive(e);
+    }
+    return ended;
 }

@@ -36,7 +36,8 @@ void auth_guard_free(struct auth_guard *g);
 void auth_guard_configure(struct auth_guard *g, int64_t now_ms, const struct auth_guard_config *config);
 
 /* `account` canonical, `client` the bytes of its network. Either may be empty: not counted. */
-void auth_guard_failure(struct auth_guard *g, int64_t now_ms, struct span account, struct span client);
+/* Returns which of them are blocked from now on (AUTH_GUARD_...), and were not before. */
+unsigned auth_guard_failure(struct auth_guard *g, int64_t now_ms, struct span account, struct span client);
 /* A right password: the account's and the client's counts are halved for the pair that succeeded. True: the other nodes
  * do not know of the pair, or may soon forget it. */
 bool auth_guard_success(struct auth_guard *g, int64_t now_ms, struct span account, struct span client);
@@ -45,6 +46,25 @@ void auth_guard_known(struct auth_guard *g, int64_t now_ms, struct span account,
 /* How long to wait, in ms; 0: not blocked. */
 int64_t auth_guard_blocked(const struct auth_guard *g, int64_t now_ms, struct span account,
                            struct span client);
+
+/* Who is blocked, of the last AUTH_GUARD_NAMED that came to be: the table above knows no names. */
+#define AUTH_GUARD_NAMED 1024
+enum auth_guard_kind {
+    AUTH_GUARD_ACCOUNT = 1, /* whoever it is that guesses */
+    AUTH_GUARD_CLIENT = 2,
+    AUTH_GUARD_PAIR = 4 /* a network from which the account's owner logs in, and for this account only */
+};
+struct auth_guard_block {
+    enum auth_guard_kind kind;
+    struct span account, client; /* empty: any */
+    int64_t left_ms;
+    uint32_t times; /* in a row, that it came to this: 1 for the first */
+};
+typedef void auth_guard_block_fn(void *arg, const struct auth_guard_block *b);
+void auth_guard_blocked_each(const struct auth_guard *g, int64_t now_ms, auth_guard_block_fn *fn, void *arg);
+/* Lets an account, or (account empty) a network, go on at once, also from and for whatever the other is; what was
+ * counted is forgotten. How many blocks ended. */
+uint32_t auth_guard_unblock(struct auth_guard *g, int64_t now_ms, struct span account, struct span client);
 uint32_t auth_guard_len(const struct auth_guard *g);
 
 #endif

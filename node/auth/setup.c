@@ -4,10 +4,12 @@
 #include "base/err.h"
 #include "node/auth/auth_impl.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct answers {
     char *tenant;
@@ -171,6 +173,44 @@ void auth_note(struct auth *a, struct span account, struct span network, bool ri
     else
         auth_guard_failure(a->guard, clock_boot_ms(), account, network);
     pthread_mutex_unlock(&a->lock);
+}
+
+void auth_blocked_each(struct auth *a, auth_guard_block_fn *fn, void *arg)
+{
+    pthread_mutex_lock(&a->lock);
+    auth_guard_blocked_each(a->guard, clock_boot_ms(), fn, arg);
+    pthread_mutex_unlock(&a->lock);
+}
+
+uint32_t auth_unblock(struct auth *a, struct span account, struct span network)
+{
+    pthread_mutex_lock(&a->lock);
+    uint32_t n = auth_guard_unblock(a->guard, clock_boot_ms(), account, network);
+    pthread_mutex_unlock(&a->lock);
+    return n;
+}
+
+bool auth_network_parse(const char *address, uint8_t out[AUTH_NETWORK_MAX], size_t *n)
+{
+    uint8_t raw[16];
+    bool v4 = inet_pton(AF_INET, address, raw) == 1;
+    if (!v4 && inet_pton(AF_INET6, address, raw) != 1)
+        return false;
+    *n = v4 ? 4 : AUTH_NETWORK_MAX;
+    out[0] = v4 ? 4 : 6;
+    memcpy(out + 1, raw, *n - 1);
+    return true;
+}
+
+void auth_network_format(struct span network, char out[AUTH_NETWORK_TEXT])
+{
+    uint8_t raw[16] = { 0 };
+    bool v4 = network.n == 4;
+    char text[INET6_ADDRSTRLEN] = "?";
+    if (network.n > 1 && network.n <= AUTH_NETWORK_MAX)
+        memcpy(raw, network.p + 1, network.n - 1);
+    inet_ntop(v4 ? AF_INET : AF_INET6, raw, text, sizeof text);
+    snprintf(out, AUTH_NETWORK_TEXT, "%s/%d", text, v4 ? 24 : 64);
 }
 
 void auth_set_guard(struct auth *a, const struct auth_guard_config *guard)

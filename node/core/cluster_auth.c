@@ -21,7 +21,7 @@ struct cluster_auth {
 
 struct login {
     struct inbox_msg msg;
-    bool right;
+    uint16_t type; /* CLUSTER_MESSAGE_AUTH_... */
     size_t account_bytes, network_bytes;
     char text[]; /* account, network */
 };
@@ -107,20 +107,29 @@ void cluster_auth_changed(struct cluster *c, struct span account)
 
 /* ---- failures ------------------------------------------------------------------------------------------ */
 
-/* On the checker's threads. */
-static void auth_login_cb(void *ctx, struct span account, struct span network, bool right)
+static void pass_on(struct cluster_auth *a, struct span account, struct span network, uint16_t type)
 {
-    struct cluster_auth *a = ctx;
     struct login *f = malloc(sizeof *f + account.n + network.n);
     if (f == NULL)
         return;
-    *f = (struct login){ .right = right, .account_bytes = account.n, .network_bytes = network.n };
+    *f = (struct login){ .type = type, .account_bytes = account.n, .network_bytes = network.n };
     if (account.n > 0)
         memcpy(f->text, account.p, account.n);
     if (network.n > 0)
         memcpy(f->text + account.n, network.p, network.n);
     if (inbox_push(&a->logins, &f->msg) != 0)
         free(f);
+}
+
+/* On the checker's threads. */
+static void auth_login_cb(void *ctx, struct span account, struct span network, bool right)
+{
+    pass_on(ctx, account, network, right ? CLUSTER_MESSAGE_AUTH_RIGHT : CLUSTER_MESSAGE_AUTH_FAILED);
+}
+
+void cluster_auth_unblock(struct cluster *c, struct span account, struct span network)
+{
+    pass_on(c->auth, account, network, CLUSTER_MESSAGE_AUTH_UNBLOCK);
 }
 
 static void cluster_login_cb(void *ctx, struct inbox_msg *msg)
@@ -133,22 +142,25 @@ static void cluster_login_cb(void *ctx, struct inbox_msg *msg)
     buf_put_counted(&out, span_of(f->text, f->account_bytes));
     buf_put_counted(&out, span_of(f->text + f->account_bytes, f->network_bytes));
     if (buf_err(&out) == 0 && c->state == CLUSTER_RUNNING && c->gossip != NULL)
-        (void)gossip_send_all(c->gossip, f->right ? CLUSTER_MESSAGE_AUTH_RIGHT : CLUSTER_MESSAGE_AUTH_FAILED,
-                              buf_span(&out));
+        (void)gossip_send_all(c->gossip, f->type, buf_span(&out));
     buf_fini(&out);
-    if (c->state == CLUSTER_RUNNING && directory_sender_known(c->m, span_of(f->text, f->account_bytes)))
+    if (f->type != CLUSTER_MESSAGE_AUTH_UNBLOCK && c->state == CLUSTER_RUNNING && directory_sender_known(c->m, span_of(f->text, f->account_bytes)))
         tally_add(c, span_of(f->text, f->account_bytes), RECORD_FAILED_LOGINS);
     free(f);
 }
 
-void cluster_auth_heard(struct cluster *c, struct span payload, bool right)
+void cluster_auth_heard(struct cluster *c, struct span payload, uint16_t type)
 {
     struct cursor in;
     cursor_init(&in, payload.p, payload.n);
     struct span account = cursor_counted(&in), network = cursor_counted(&in);
-    if (cursor_err(&in) == 0 && cursor_left(&in) == 0 && account.n <= ACCOUNT_NAME_MAX &&
-        network.n <= AUTH_NETWORK_MAX)
-        auth_note(c->node->auth, account, network, right);
+    if (cursor_err(&in) != 0 || cursor_left(&in) != 0 || account.n > ACCOUNT_NAME_MAX ||
+        network.n > AUTH_NETWORK_MAX)
+        return;
+    if (type == CLUSTER_MESSAGE_AUTH_UNBLOCK)
+        (void)auth_unblock(c->node->auth, account, network);
+    else
+        auth_note(c->node->auth, account, network, type == CLUSTER_MESSAGE_AUTH_RIGHT);
 }
 
 void cluster_auth_policy(struct cluster *c, const struct policy *p)

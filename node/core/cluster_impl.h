@@ -40,6 +40,7 @@ enum cluster_message {
     CLUSTER_MESSAGE_REMOVED = 3,     /* you are out */
     CLUSTER_MESSAGE_AUTH_FAILED = 4, /* account, client network: a login failed */
     CLUSTER_MESSAGE_AUTH_RIGHT = 16, /* the same: it did not */
+    CLUSTER_MESSAGE_AUTH_UNBLOCK = 17, /* the same, one of them empty: it may go on */
     CLUSTER_MESSAGE_SHAPING = 5,     /* shaping_hold_encode: what a destination asks for */
     CLUSTER_MESSAGE_STS = 6,         /* sts_share_tell: an MTA-STS policy that was fetched */
     CLUSTER_MESSAGE_SHAPING_ASK = 7, /* what destinations ask for, as far as you know: you may not have told me */
@@ -459,7 +460,9 @@ void cluster_auth_close(struct cluster_auth *a);
 void cluster_auth_free(struct cluster_auth *a);
 /* An account is another one now; empty: any. */
 void cluster_auth_changed(struct cluster *c, struct span account);
-void cluster_auth_heard(struct cluster *c, struct span payload, bool right);
+void cluster_auth_heard(struct cluster *c, struct span payload, uint16_t type);
+/* Tells all other nodes. Any thread. */
+void cluster_auth_unblock(struct cluster *c, struct span account, struct span network);
 /* The policy is another one: its bounds on failed logins. */
 void cluster_auth_policy(struct cluster *c, const struct policy *p);
 

@@ -130,10 +130,9 @@ static void on_message(void *ctx, uint64_t from, uint16_t type, struct span payl
         cluster_on_propose(c, from, payload);
     else if (type == CLUSTER_MESSAGE_RESULT)
         cluster_on_result(c, from, payload);
-    else if (type == CLUSTER_MESSAGE_AUTH_FAILED)
-        cluster_auth_heard(c, payload, false);
-    else if (type == CLUSTER_MESSAGE_AUTH_RIGHT)
-        cluster_auth_heard(c, payload, true);
+    else if (type == CLUSTER_MESSAGE_AUTH_FAILED || type == CLUSTER_MESSAGE_AUTH_RIGHT ||
+             type == CLUSTER_MESSAGE_AUTH_UNBLOCK)
+        cluster_auth_heard(c, payload, type);
     else if (type == CLUSTER_MESSAGE_SHAPING)
         cluster_shaping_heard(c, payload, false);
     else if (type == CLUSTER_MESSAGE_SHAPING_AGAIN)

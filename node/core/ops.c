@@ -16,6 +16,7 @@
 #include "node/core/look.h"
 #include "node/core/meters.h"
 #include "node/core/ops_account.h"
+#include "node/core/ops_auth.h"
 #include "node/core/ops_domain.h"
 #include "node/core/ops_events.h"
 #include "node/core/ops_live.h"
@@ -444,6 +445,8 @@ void ops_fill(struct node *n, struct admin_ops *out)
         .erase = ops_erase,
         .login_wait = ops_login_wait,
         .login_count = ops_login_count,
+        .auth_blocked = ops_auth_blocked,
+        .auth_unblock = ops_auth_unblock,
         .account_list = ops_account_list,
         .account_add = ops_account_add,
         .account_passwd = ops_account_passwd,

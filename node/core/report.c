@@ -53,7 +53,7 @@ static uint32_t listener_label(const struct session *s)
                                         : METRICS_LISTENER_RELAY;
 }
 
-static void client_fill(const struct session *s, struct event *e)
+void report_client(const struct session *s, struct event *e)
 {
     e->session = s->id;
     e->client_ip = span_str(s->peer_text);
@@ -94,7 +94,7 @@ void report_session_start(struct session *s)
     struct worker *w = s->in->w;
     count(w, METRICS_CONNECTIONS_IN, listener_label(s), 1);
     struct event e = EVENT_INIT(EVENT_CONNECTION);
-    client_fill(s, &e);
+    report_client(s, &e);
     e.text = SPAN_LIT("connected");
     put(w, &e);
     session_note(s, "connected");
@@ -110,7 +110,7 @@ void report_note(struct session *s, const char *text)
 {
     session_note(s, text);
     struct event e = EVENT_INIT(EVENT_REJECTED);
-    client_fill(s, &e);
+    report_client(s, &e);
     e.stage = SPAN_LIT("connect");
     e.text = span_str(text);
     put(s->in->w, &e);
@@ -135,7 +135,7 @@ void report_tls(struct session *s, bool ok, const char *why)
     if (ok)
         return;
     struct event e = EVENT_INIT(EVENT_REJECTED);
-    client_fill(s, &e);
+    report_client(s, &e);
     e.stage = SPAN_LIT("tls");
     e.text = span_str(why);
     put(s->in->w, &e);
@@ -173,7 +173,7 @@ void report_auth(struct session *s, const struct auth_request *r, enum auth_resu
                                 : METRICS_AUTH_FAILED,
           1);
     struct event e = EVENT_INIT(result == AUTH_OK ? EVENT_AUTH : EVENT_AUTH_FAILED);
-    client_fill(s, &e);
+    report_client(s, &e);
     e.account = span_str(r->account);
     if (result == AUTH_OK) {
         e.tenant = span_str(r->identity->tenant);
@@ -182,6 +182,8 @@ void report_auth(struct session *s, const struct auth_request *r, enum auth_resu
     e.text = span_str(r->reason);
     e.stage = SPAN_LIT("auth");
     put(w, &e);
+    if (r->blocks != 0)
+        report_attack(s, r);
 }
 
 static void reply_fill(const struct smtp_reply_text *r, struct event *e)
@@ -211,7 +213,7 @@ void report_rejected_by(struct session *s, const char *stage, const char *rule, 
                         struct span sender, struct span rcpt)
 {
     struct event e = EVENT_INIT(EVENT_REJECTED);
-    client_fill(s, &e);
+    report_client(s, &e);
     e.stage = span_str(stage);
     e.rule = span_str(rule);
     e.sender = sender;
@@ -252,7 +254,7 @@ void report_refused(struct session *s, struct span reply)
             break;
     }
     struct event e = EVENT_INIT(EVENT_REJECTED);
-    client_fill(s, &e);
+    report_client(s, &e);
     e.stage = SPAN_LIT("command");
     reply_fill(&parser.reply, &e);
     e.local = true;
@@ -266,7 +268,7 @@ void report_received(struct session *s, const struct envelope *env, struct span 
     struct worker *w = s->in->w;
     char text[EVENTS_TEXT_MAX];
     struct event e = EVENT_INIT(EVENT_RECEIVED);
-    client_fill(s, &e);
+    report_client(s, &e);
     e.id = env->id;
     e.ts_ms = commit_ms;
     e.sender = env->mail_from;

@@ -22,6 +22,10 @@ void report_note(struct session *s, const char *text);
 void report_server_in(struct session *s, struct span bytes);
 void report_server_out(struct session *s, struct span bytes);
 void report_auth(struct session *s, const struct auth_request *r, enum auth_result result);
+/* Whom this failure has blocked; some a minute at most, the others as a number. */
+void report_attack(struct session *s, const struct auth_request *r);
+/* Who the client is. */
+void report_client(const struct session *s, struct event *e);
 /* By a rule that has a name, or NULL. */
 void report_rejected_by(struct session *s, const char *stage, const char *rule, const struct smtp_reply *reply,
                         struct span sender, struct span rcpt);

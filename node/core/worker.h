@@ -64,6 +64,10 @@ struct worker {
     uv_timer_t stop_timer;
     int64_t stop_by_ms; /* loop time: what is not finished then is cut */
     int stopping;       /* enum in worker.c */
+    struct {
+        int64_t since_ms; /* boottime: of this minute */
+        uint32_t told, left_out;
+    } attacks; /* report_auth */
 };
 
 /* Makes the loop and what lives on it; the caller's thread may then fill the queue (recovery) before it

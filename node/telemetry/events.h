@@ -24,6 +24,7 @@ enum event_kind {
     EVENT_CONNECTION,  /* a client connected, or left (`reason`) */
     EVENT_AUTH,        /* succeeded */
     EVENT_AUTH_FAILED, /* a password, or the mechanism */
+    EVENT_AUTH_ATTACK, /* somebody guesses passwords, and is blocked from now on: `rule` says what is counted */
     EVENT_RECEIVED,    /* a message was accepted */
     EVENT_REJECTED,    /* a command or a message was refused; `stage`, `rule` */
     EVENT_DELIVERED,   /* from here on: one event per recipient */

@@ -11,6 +11,7 @@ static const char *const kind_names[EVENT_KINDS] = {
     [EVENT_CONNECTION] = "connection",
     [EVENT_AUTH] = "auth",
     [EVENT_AUTH_FAILED] = "auth_failed",
+    [EVENT_AUTH_ATTACK] = "auth_attack",
     [EVENT_RECEIVED] = "received",
     [EVENT_REJECTED] = "rejected",
     [EVENT_DELIVERED] = "delivered",

@@ -196,6 +196,19 @@ def test_failures_of_a_network_count_on_all_nodes(guarded):
     assert [login(node, "carol@example.com") for node in cluster.nodes] == ["235"] * 3
     guard(cluster, failures_per_account=9)
     free_everywhere(cluster, "anna@example.com")
+    # An operator sees on any node who is blocked on all, and lets him go on.
+    guard(cluster, failures_per_account=100, failures_per_network=9)
+
+    def blocked():
+        answer = cluster.nodes[1].api("GET", "/v1/auth/blocked")
+        assert answer["missing"] == []
+        return {row["network"]: sorted(row["nodes"]) for row in answer["blocked"]}
+    everywhere = {"127.0.0.0/24": sorted(node.name for node in cluster.nodes)}
+    wait_until("all nodes know", lambda: blocked() == everywhere)
+    assert "127.0.0.0/24" in cluster.nodes[0].cli("auth", "blocked").stdout
+    cluster.nodes[2].cli("auth", "unblock", "127.0.0.1")
+    wait_until("all nodes were told", lambda: blocked() == {})
+    assert [login(node, "bob@example.com") for node in cluster.nodes] == ["235"] * 3
 
 
 def test_a_node_that_comes_counts_by_the_policy(guarded):

@@ -262,6 +262,11 @@ def test_guessing_blocks_the_account(make_node):
     assert attempt("127.0.0.1", "other@example.com", PASSWORD).startswith("235")
     assert attempt("127.0.0.1", "known@example.com", PASSWORD).startswith("235"), "its owner is locked out"
     wait_until("it is told", lambda: any("too many" in str(e) for e in node.events("auth_failed")))
+    told = [(e["rule"], e["account"], e["client_ip"]) for e in node.events("auth_attack")]
+    assert told == [("account", f"{name}@example.com", "127.0.0.1") for name in ("user", "known", "nobody")]
+    node.cli("auth", "unblock", "user@example.com")
+    assert attempt("127.0.0.1", "user@example.com", PASSWORD).startswith("235")
+    assert "nobody@example.com" in node.cli("auth", "blocked").stdout
 
 
 def test_guessing_blocks_the_network(make_node):

@@ -248,6 +248,89 @@ static void test_configure(void **state)
     auth_guard_free(g);
 }
 
+struct listed {
+    uint32_t n, times;
+    unsigned kinds;
+    int64_t left_ms;
+};
+
+static void on_block(void *arg, const struct auth_guard_block *b)
+{
+    struct listed *l = arg;
+    l->n++;
+    l->kinds |= b->kind;
+    l->times = b->times;
+    l->left_ms = b->left_ms;
+    assert_true(b->kind != AUTH_GUARD_ACCOUNT || (span_eq(b->account, ANNA) && b->client.n == 0));
+    assert_true(b->kind != AUTH_GUARD_CLIENT || (b->account.n == 0 && (span_eq(b->client, EVIL) || span_eq(b->client, HOME))));
+    assert_true(b->kind != AUTH_GUARD_PAIR || (span_eq(b->account, ANNA) && span_eq(b->client, HOME)));
+}
+
+static void on_any(void *arg, const struct auth_guard_block *b)
+{
+    (void)b;
+    ((struct listed *)arg)->n++;
+}
+
+static struct listed blocked(const struct auth_guard *g, int64_t now_ms)
+{
+    struct listed l = { 0 };
+    auth_guard_blocked_each(g, now_ms, on_block, &l);
+    return l;
+}
+
+static void test_who_is_blocked_is_listed_and_let_go(void **state)
+{
+    (void)state;
+    struct auth_guard *g = auth_guard_new(&config);
+    assert_int_equal(blocked(g, 0).n, 0);
+    assert_true(auth_guard_success(g, 0, ANNA, HOME));
+    unsigned said = 0;
+    for (int i = 0; i < 10; i++)
+        said |= auth_guard_failure(g, 1000, ANNA, EVIL);
+    assert_int_equal(said, AUTH_GUARD_ACCOUNT | AUTH_GUARD_CLIENT);
+    assert_int_equal(auth_guard_failure(g, 1000, ANNA, EVIL), 0); /* they are already */
+    said = 0;
+    for (int i = 0; i < 10; i++)
+        said |= auth_guard_failure(g, 1000, ANNA, HOME);
+    assert_true((said & AUTH_GUARD_PAIR) != 0);
+    assert_int_equal(auth_guard_unblock(g, 1000, NONE, NONE), 0);
+    assert_int_equal(auth_guard_unblock(g, 1000, SPAN_LIT("bob@example.org"), NONE), 0);
+    assert_true(auth_guard_blocked(g, 1000, ANNA, HOME) > 0);
+    /* the account: with the pair */
+    assert_int_equal(auth_guard_unblock(g, 1000, ANNA, NONE), 2);
+    assert_int_equal(auth_guard_blocked(g, 1000, ANNA, HOME), 0);
+    assert_true(auth_guard_blocked(g, 1000, ANNA, EVIL) > 0);
+    assert_int_equal(auth_guard_unblock(g, 1000, NONE, EVIL), 1);
+    assert_int_equal(auth_guard_blocked(g, 1000, ANNA, EVIL), 0);
+    for (int i = 0; i < 4; i++) /* it counts anew */
+        assert_int_equal(auth_guard_failure(g, 1000, ANNA, EVIL), 0);
+    assert_int_equal(auth_guard_failure(g, 1000, ANNA, EVIL), AUTH_GUARD_ACCOUNT);
+    struct listed l = blocked(g, 1000 + 60000);
+    assert_true((l.kinds & AUTH_GUARD_ACCOUNT) != 0);
+    assert_int_equal(auth_guard_unblock(g, 1000, ANNA, NONE), 1);
+    auth_guard_free(g);
+}
+
+/* As many names as there are places; those that were forgotten can still be let go. */
+static void test_names_are_bounded(void **state)
+{
+    (void)state;
+    struct auth_guard *g = auth_guard_new(&(struct auth_guard_config){
+        .account_failures = 1, .window_ms = 600000, .block_ms = 900000 });
+    char name[32];
+    for (int i = 0; i < 2 * AUTH_GUARD_NAMED; i++) {
+        int n = snprintf(name, sizeof name, "u%d", i);
+        assert_int_equal(auth_guard_failure(g, 0, span_of(name, (size_t)n), NONE), AUTH_GUARD_ACCOUNT);
+    }
+    struct listed l = { 0 };
+    auth_guard_blocked_each(g, 0, on_any, &l);
+    assert_int_equal(l.n, AUTH_GUARD_NAMED);
+    assert_int_equal(auth_guard_unblock(g, 0, SPAN_LIT("u0"), NONE), 1);
+    assert_int_equal(auth_guard_blocked(g, 0, SPAN_LIT("u0"), NONE), 0);
+    auth_guard_free(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -255,7 +338,8 @@ int main(void)
         cmocka_unit_test(test_client),    cmocka_unit_test(test_known_client),
         cmocka_unit_test(test_news), cmocka_unit_test(test_growing),   cmocka_unit_test(test_success_does_not_reset),
         cmocka_unit_test(test_off),       cmocka_unit_test(test_flood),
-        cmocka_unit_test(test_configure),
+        cmocka_unit_test(test_configure), cmocka_unit_test(test_who_is_blocked_is_listed_and_let_go),
+        cmocka_unit_test(test_names_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
