@@ -32,7 +32,7 @@ static const struct {
     { "connect_failed", POLICY_INFO }, { "site_down", POLICY_NOTICE }, { "site_up", POLICY_NOTICE },
     { "returned", POLICY_INFO },       { "complaint", POLICY_NOTICE }, { "domain", POLICY_NOTICE },
     { "shaping", POLICY_NOTICE },      { "notice", POLICY_NOTICE },    { "operator", POLICY_NOTICE },
-    { "dropped", POLICY_WARNING },
+    { "auth_attack", POLICY_WARNING }, { "dropped", POLICY_WARNING },
 };
 
 int policy_event_severity(struct span event)
