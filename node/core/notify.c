@@ -248,7 +248,7 @@ int notify_ops_test(void *ctx, const char *target, const struct admin_caller *by
     struct notify_test test = { .target = target };
     int64_t until = clock_mono_ns() + TEST_MS * INT64_C(1000000);
     if (n == NULL)
-        return admin_fail(e, ERR_DENIED, "this node is no part of a cluster, and so has no policy");
+        return admin_fail(e, -ENOSYS, "this node is no part of a cluster, and so has no policy");
     log_info("notify", "target %s is tried by %s", target, by->text);
     pthread_mutex_lock(&n->lock);
     if (n->closed) {
@@ -322,7 +322,7 @@ int notify_ops_status(void *ctx, struct admin_notify_target *out, uint32_t *coun
 {
     struct notify *n = ((struct node *)ctx)->notify;
     if (n == NULL)
-        return admin_fail(e, ERR_DENIED, "this node is no part of a cluster, and so has no policy");
+        return admin_fail(e, -ENOSYS, "this node is no part of a cluster, and so has no policy");
     pthread_mutex_lock(&n->lock);
     *count = n->nstatus;
     memcpy(out, n->status, n->nstatus * sizeof out[0]);

@@ -75,10 +75,17 @@ def test_a_harness_that_is_killed(running, number):
     wait("its janitor has swept", lambda: nothing_left(run))
 
 
+def command_of(path):
+    try:
+        return pathlib.Path(path).read_bytes()
+    except (FileNotFoundError, ProcessLookupError): # it has just ended
+        return b""
+
+
 def test_killed_with_its_janitor(running):
     process, run = running
     janitors = [path for path in glob.glob("/proc/[0-9]*/cmdline")
-                if pathlib.Path(path).read_bytes().endswith(b"fault.cleanup\0" + run.encode() + b"\0")]
+                if command_of(path).endswith(b"fault.cleanup\0" + run.encode() + b"\0")]
     assert len(janitors) == 1
     os.kill(int(janitors[0].split("/")[2]), signal.SIGKILL)
     process.kill()
