@@ -16,7 +16,7 @@
 /* A login as this node has it. */
 struct here {
     uint8_t id[32];
-    char name[LOGIN_NAME_MAX + 1];
+    char name[LOGIN_OPERATOR_MAX + 1];
     uint64_t version; /* of the operator's record; 0: by the token */
     bool used;
     bool copy; /* the state has it: here is only how long it goes on */

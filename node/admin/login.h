@@ -15,7 +15,7 @@
 #define LOGIN_COOKIE "__Host-turnpike"
 #define LOGIN_SECRET_TEXT 65 /* hex, with NUL */
 #define LOGIN_CSRF_TEXT 33
-#define LOGIN_NAME_MAX 64
+#define LOGIN_OPERATOR_MAX 64 /* LOGIN_NAME_MAX is of limits.h */
 #define LOGIN_PASSWORD_MIN 10
 #define LOGIN_HERE_MAX 64
 #define LOGIN_IDLE_MS INT64_C(1800000)
@@ -23,7 +23,7 @@
 #define LOGIN_RENEW_MS INT64_C(300000) /* used again this long after the last time: that is made known */
 
 struct login {
-    char name[LOGIN_NAME_MAX + 1];
+    char name[LOGIN_OPERATOR_MAX + 1];
     uint8_t role; /* enum admin_role */
     uint8_t id[32];
     int64_t until_ms, ends_ms;

@@ -128,7 +128,7 @@ int admin_on_login(struct admin_call *c)
         return admin_fail(&c->e, ERR_BAD, "there is nothing to log in to on this socket");
     if ((token != NULL) == (name != NULL && password != NULL))
         return admin_fail(&c->e, ERR_BAD, "give name and password, or the token");
-    if (name != NULL && strlen(name) > LOGIN_NAME_MAX)
+    if (name != NULL && strlen(name) > LOGIN_OPERATOR_MAX)
         return wrong(c, "");
     const char *counted = token != NULL ? "" : name;
     int64_t wait_ms = c->ops->login_wait != NULL ? c->ops->login_wait(c->ops->ctx, counted, peer) : 0;

@@ -73,8 +73,8 @@ static int fill(struct admin_call *c, struct command_operator_set *o, char hash[
     int err = member_machine(c, &m); /* before a hash is made for nothing */
     if (err == 0)
         err = member_name(c, "name", &o->name);
-    if (err == 0 && o->name.n > LOGIN_NAME_MAX)
-        err = admin_fail(&c->e, ERR_BAD, "name is longer than %d bytes", LOGIN_NAME_MAX);
+    if (err == 0 && o->name.n > LOGIN_OPERATOR_MAX)
+        err = admin_fail(&c->e, ERR_BAD, "name is longer than %d bytes", LOGIN_OPERATOR_MAX);
     if (err != 0)
         return err;
     o->role = admin_role_of(admin_arg_str(c->args, "role"));

@@ -8,6 +8,7 @@
 #include "test/unit/admin/fake_cluster.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define FAKE_ROWS 8
 #define FAKE_ACCOUNTS 1024
@@ -23,7 +24,7 @@ struct fake_node {
     struct fake_account accounts[FAKE_ACCOUNTS];
     uint32_t naccounts;
     int not_ready;   /* error that ready gives */
-    int status_err;  /* error that status gives */
+    atomic_int status_err; /* error that status gives */
     int trace_lines; /* lines that trace_start puts before it ends; -1: silent and endless */
     int busy_rows;   /* so many selected recipients are in a transaction when acted on */
     char log_level[8];
