@@ -7,8 +7,13 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #define THREADS_MAX 64
+
+/* A signature or a password's hash keeps a processor for a millisecond and more. Where there are few
+ * processors, those who wait for a worker's reply would wait for that, too: the workers go first. */
+#define THREAD_NICE 10
 
 struct auth_pool {
     pthread_mutex_t lock;
@@ -24,6 +29,8 @@ struct auth_pool {
 static void *run(void *arg)
 {
     struct auth_pool *p = arg;
+    (void)setpriority(PRIO_PROCESS, 0,
+                      THREAD_NICE); /* of this thread; always allowed, or it is lower already */
     pthread_mutex_lock(&p->lock);
     for (;;) {
         while (!p->stopping && list_empty(&p->queue))

@@ -1,4 +1,5 @@
-/* Threads for work that blocks or takes long, with a bounded queue. */
+/* Threads for work that blocks or takes long, with a bounded queue. They give way to those that answer clients
+ * (nice 10). */
 #ifndef NODE_AUTH_POOL_H
 #define NODE_AUTH_POOL_H
 

@@ -1,12 +1,16 @@
 #!/usr/bin/python3
 """What signing with RSA 2048 costs those who do not sign: the time of the reply to MAIL in other sessions, and to the
-dot of each message, while mail comes at a fixed rate. A node without keys and one with a key take turns; each figure is the median over the
+dot of each message, while mail comes at a fixed rate. Three take turns: a node without keys; one with a key; and the
+one without, while a process that has nothing to do with it computes for as long as signing takes, so that what
+signing does to a worker is told from what a processor less to go round does. Each figure is the median over the
 rounds of what was measured in one.
 
     signing.py --build build/release [--rounds 9] [--seconds 6] [--rate 150]
 """
 import argparse
+import contextlib
 import json
+import os
 import pathlib
 import shutil
 import socket
@@ -21,6 +25,21 @@ import servers
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROBES = 8  # sessions that begin transactions, over both workers
 PAUSE = 0.004
+WORDS = {"no key": "without", "computing": "without but with as much computing beside", "RSA 2048": "with signing"}
+NICE = 10  # as the threads that sign
+
+# Computes for so many seconds, so many times a second.
+COMPUTE = """
+import sys, time
+seconds, pause = float(sys.argv[1]), 1 / float(sys.argv[2])
+due = time.monotonic()
+while True:
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+    due = max(due + pause, time.monotonic())
+    time.sleep(max(0, due - time.monotonic()))
+"""
 
 
 def node(options, sink_port, name, key):
@@ -86,6 +105,35 @@ def measure(options, server):
             "dot p50": sent["dot_us"]["p50"], "dot p99": sent["dot_us"]["p99"]}
 
 
+class Computing:
+    """Another process that computes meanwhile."""
+
+    def __init__(self, seconds, rate):
+        self.process = subprocess.Popen(["nice", "-n", str(NICE), sys.executable, "-c", COMPUTE, str(seconds), str(rate)])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+
+def processor_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def signing_takes(options, both):
+    """Seconds of a processor for a message, by what the two nodes take more or less; the round in which all get warm."""
+    took = {}
+    for name, server in both.items():
+        before = processor_seconds(server.pid)
+        measure(options, server)
+        took[name] = processor_seconds(server.pid) - before
+    return max(took["RSA 2048"] - took["no key"], 0) / (options.rate * options.seconds)
+
+
 def signed(server):
     connection = servers.UnixConnection(server.folder / "admin.sock")
     connection.request("GET", "/metrics")
@@ -116,13 +164,14 @@ def main():
     sink = subprocess.Popen([options.tool, "sink", f"127.0.0.1:{port}"], stdout=subprocess.PIPE, text=True)
     sink.stdout.readline()
     both = {"no key": node(options, port, "plain", None), "RSA 2048": node(options, port, "rsa", key)}
-    results = {name: [] for name in both}
+    results = {name: [] for name in (*both, "computing")}
     try:
-        for number in range(options.rounds + 1):
-            for name in sorted(both, reverse=number % 2 == 1):
-                got = measure(options, both[name])
-                if number > 0:  # the first round warms up
-                    results[name].append(got)
+        seconds = signing_takes(options, both)
+        for number in range(options.rounds):
+            for name in sorted(results, reverse=number % 2 == 1):
+                beside = Computing(seconds, options.rate) if name == "computing" else contextlib.nullcontext()
+                with beside:
+                    results[name].append(measure(options, both.get(name, both["no key"])))
         if signed(both["no key"]) != 0 or signed(both["RSA 2048"]) < options.rate * options.seconds * options.rounds * 0.9:
             sys.exit("it was not signed as it should be")
     finally:
@@ -130,12 +179,15 @@ def main():
             server.stop()
         sink.terminate()
         sink.wait()
-    print(f"{options.rounds} rounds of {options.seconds} s, {options.rate} messages a second; microseconds")
+    print(f"{options.rounds} rounds of {options.seconds} s, {options.rate} messages a second, each signed in {seconds * 1e6:.0f} of a "
+          "processor; microseconds")
     for what in results["no key"][0]:
-        plain, rsa = ([r[what] for r in results[name]] for name in ("no key", "RSA 2048"))
-        differences = [b - a for a, b in zip(plain, rsa)]
-        print(f"{what}: {statistics.median(plain):.0f} without, {statistics.median(rsa):.0f} with; in a pair "
-              f"{statistics.median(differences):+.0f} (from {min(differences):+.0f} to {max(differences):+.0f})")
+        each = {name: [r[what] for r in results[name]] for name in results}
+        print(f"{what}: " + ", ".join(f"{statistics.median(each[name]):.0f} {words}" for name, words in WORDS.items()))
+        for name in ("no key", "computing"):
+            differences = [b - a for a, b in zip(each[name], each["RSA 2048"])]
+            print(f"    signing against {WORDS[name]}, in a pair: {statistics.median(differences):+.0f} "
+                  f"(from {min(differences):+.0f} to {max(differences):+.0f})")
 
 
 if __name__ == "__main__":
