@@ -358,14 +358,16 @@ void directory_reporter_drop(struct machine *m, uint64_t node)
         store_remove(m->store, rec);
 }
 
-static int check(struct span items)
+static int check(const struct machine *m, struct span items)
 {
+    bool spam = directory_features(m) >= RECORD_SPAM_FEATURE;
     struct record_counts in;
     struct cursor c;
     int more;
     cursor_init(&c, items.p, items.n);
     while ((more = record_counts_next(&c, &in)) == 1)
-        if (in.account.n > COMMAND_NAME_MAX || !directory_name_ok(in.account))
+        if (in.account.n > COMMAND_NAME_MAX || !directory_name_ok(in.account) ||
+            (in.count[RECORD_SPAM] != 0 && !spam))
             return ERR_BAD;
     return more;
 }
@@ -380,7 +382,7 @@ int directory_record_report(struct machine *m, const struct machine_at *at, cons
                       directory_features(m), RECORD_FEATURE);
     if (!directory_member_is_present(directory_member_get(m, node)))
         return REFUSE(r, ERR_DENIED, "only a member reports");
-    if (check(c->counts) != 0)
+    if (check(m, c->counts) != 0)
         return REFUSE(r, ERR_BAD, "a report that cannot be read");
     int err = directory_record_number(m, node, c->process, c->number);
     if (err == ERR_EXISTS)

@@ -173,7 +173,7 @@ static void seen_of_habits(const struct machine *m, const struct sender *s, cons
     for (unsigned w = 0; w < SENDER_WINDOWS; w++) {
         const uint64_t *n = r->counts[w];
         uint64_t unknown = n[RECORD_HARD_UNKNOWN_USER] + n[RECORD_HARD_DNS];
-        uint64_t hard = directory_record_sum(r, (enum directory_record_window)w, RECORD_HARD, RECORD_KINDS);
+        uint64_t hard = directory_record_sum(r, (enum directory_record_window)w, RECORD_HARD, RECORD_HARD_END);
         v->now[SENDER_NEW_NETWORKS][w] = learning ? 0 : clip(n[RECORD_NEW_NETWORKS]);
         v->now[SENDER_UNKNOWN_USERS][w] = clip(unknown);
         v->now[SENDER_UNKNOWN_PERCENT][w] = share(unknown, n[RECORD_DELIVERED] + hard, 100);
@@ -203,7 +203,7 @@ static void values_of(const struct machine *m, const struct sender *s, struct se
     (void)directory_record_find(m, directory_sender_name(s), &r);
     for (unsigned w = 0; w < SENDER_WINDOWS; w++) {
         const uint64_t *n = r.counts[w];
-        uint64_t hard = directory_record_sum(&r, (enum directory_record_window)w, RECORD_HARD, RECORD_KINDS);
+        uint64_t hard = directory_record_sum(&r, (enum directory_record_window)w, RECORD_HARD, RECORD_HARD_END);
         v->now[SENDER_RECIPIENTS][w] = clip(n[RECORD_ACCEPTED]);
         v->now[SENDER_MESSAGES][w] = clip(n[RECORD_MESSAGES]);
         v->now[SENDER_ODD_HOURS][w] = clip(n[RECORD_ODD_HOURS]);
@@ -213,6 +213,7 @@ static void values_of(const struct machine *m, const struct sender *s, struct se
         v->now[SENDER_HARD_BOUNCES][w] = clip(hard);
         v->now[SENDER_BOUNCE_PERCENT][w] = share(hard, n[RECORD_DELIVERED] + hard, 100);
         v->now[SENDER_COMPLAINTS][w] = clip(n[RECORD_COMPLAINT]);
+        v->now[SENDER_SPAM][w] = clip(n[RECORD_SPAM]);
         v->now[SENDER_COMPLAINT_PERMILLE][w] = share(n[RECORD_COMPLAINT], n[RECORD_DELIVERED], 1000);
     }
     seen_lately(s, machine_now_ms(m), v);
@@ -404,15 +405,17 @@ static int judge(struct machine *m, const struct machine_at *at, struct sender *
 
 /* ---- the command --------------------------------------------------------------------------------------- */
 
-static int check(struct span items)
+static int check(const struct machine *m, struct span items)
 {
+    bool spam = directory_features(m) >= RECORD_SPAM_FEATURE;
     struct sender_facts in;
     struct cursor c;
     int more;
     cursor_init(&c, items.p, items.n);
     while ((more = sender_facts_next(&c, &in)) == 1)
         if (in.counts.account.n > COMMAND_NAME_MAX || !directory_name_ok(in.counts.account) ||
-            (in.class >= COMMAND_CLASSES && in.class != FACTS_CLASS_UNKNOWN))
+            (in.class >= COMMAND_CLASSES && in.class != FACTS_CLASS_UNKNOWN) ||
+            (in.counts.count[RECORD_SPAM] != 0 && !spam))
             return ERR_BAD;
     return more;
 }
@@ -496,7 +499,7 @@ int directory_sender_look(struct machine *m, const struct machine_at *at, const 
                       directory_features(m), LOOK_FEATURE);
     if (!directory_member_is_present(directory_member_get(m, node)))
         return REFUSE(r, ERR_DENIED, "only a member reports");
-    if (check(c->facts) != 0)
+    if (check(m, c->facts) != 0)
         return REFUSE(r, ERR_BAD, "a report that cannot be read");
     r->id = at->id; /* who acts up to here has what came of it */
     int err = directory_record_number(m, node, c->process, c->number);

@@ -63,21 +63,40 @@ static void encode_base(const struct sender *s, unsigned from, unsigned to, stru
             (void)buf_put_u32(out, s->base[f][w]);
 }
 
+static bool has_base(const struct sender *s, unsigned fact)
+{
+    for (unsigned w = 0; w < SENDER_WINDOWS; w++)
+        if (s->base[fact][w] != 0)
+            return true;
+    return false;
+}
+
+/* How many further facts are written: those of level 6 together, one that came later only where there is
+ * something of it, so that a build that does not know it never meets it. 0: nothing of any. */
+static uint8_t more_facts(const struct sender *s)
+{
+    if (s->base == NULL)
+        return 0;
+    unsigned n = has_base(s, SENDER_SPAM) ? SENDER_FACTS : 0;
+    for (unsigned f = BASE_FACTS; n == 0 && f < SENDER_SPAM; f++)
+        n = has_base(s, f) ? SENDER_SPAM : 0;
+    return (uint8_t)(n == 0 ? 0 : n - BASE_FACTS);
+}
+
 /* Byte for byte as a build of LOOK_FEATURE writes it, unless there is something of HABIT_FEATURE. */
 static void encode_more(const struct sender *s, struct buf *out)
 {
     unsigned has = s->base != NULL ? HAS_BASE : 0;
-    for (unsigned f = BASE_FACTS; s->base != NULL && f < SENDER_FACTS; f++)
-        for (unsigned w = 0; w < SENDER_WINDOWS; w++)
-            has |= s->base[f][w] != 0 ? HAS_MORE : 0;
+    uint8_t more = more_facts(s);
+    has |= more > 0 ? HAS_MORE : 0;
     has |= s->habit.networks != NULL ? HAS_NETWORKS : 0;
     has |= s->settled_ms != 0 ? HAS_SETTLED : 0;
     (void)buf_put_u8(out, (uint8_t)has);
     if ((has & HAS_BASE) != 0)
         encode_base(s, 0, BASE_FACTS, out);
     if ((has & HAS_MORE) != 0) {
-        (void)buf_put_u8(out, SENDER_FACTS - BASE_FACTS);
-        encode_base(s, BASE_FACTS, SENDER_FACTS, out);
+        (void)buf_put_u8(out, more);
+        encode_base(s, BASE_FACTS, BASE_FACTS + more, out);
     }
     if ((has & HAS_NETWORKS) != 0)
         habit_networks_put(out, s->habit.networks);

@@ -115,7 +115,7 @@ uint32_t policy_level(const struct policy_compiled *p)
         const struct sender_rule *r = &p->sender_rules[i];
         for (uint8_t k = 0; k < r->nterms; k++)
             level = sender_fact_level(r->term[k].fact) > level ? sender_fact_level(r->term[k].fact) : level;
-        if (r->action > SENDER_FREEZE || r->notify)
+        if ((r->action > SENDER_FREEZE || r->notify) && level < LEVEL_WIDE)
             level = LEVEL_WIDE;
     }
     return p->level > level ? p->level : level;

@@ -13,8 +13,9 @@
 
 #include <stdint.h>
 
-#define RECORD_KINDS 40
+#define RECORD_KINDS 41
 #define RECORD_CLASSES 32
+#define RECORD_SPAM_FEATURE 7 /* no machine below this level is told of RECORD_SPAM */
 #define RECORD_COUNTS_BYTES_MAX (16u << 10) /* of one report */
 
 enum record_kind {
@@ -29,6 +30,8 @@ enum record_kind {
     RECORD_HARD = 8, /* + enum bounce_class, of node/bounce; of it: */
     RECORD_HARD_UNKNOWN_USER = RECORD_HARD + 1,
     RECORD_HARD_DNS = RECORD_HARD + 9,
+    RECORD_HARD_END = RECORD_HARD + RECORD_CLASSES,
+    RECORD_SPAM = RECORD_HARD_END, /* messages that the content check took for spam; from RECORD_SPAM_FEATURE on */
 };
 
 struct record_counts {

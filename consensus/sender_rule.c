@@ -29,6 +29,7 @@ const char *const sender_fact_names[SENDER_FACTS + 1] = {
     [SENDER_ABOVE_USUAL] = "above_usual",
     [SENDER_NEW_ABOVE_USUAL] = "new_above_usual",
     [SENDER_UNLIKE] = "unlike",
+    [SENDER_SPAM] = "spam",
     [SENDER_FACTS] = NULL,
 };
 const char *const sender_window_names[SENDER_WINDOWS + 1] = { "1h", "24h", "7d", NULL };
@@ -47,7 +48,7 @@ bool sender_fact_in(uint8_t fact, uint8_t window)
 
 uint32_t sender_fact_level(uint8_t fact)
 {
-    return fact >= SENDER_NEW_NETWORKS ? 6 : 5;
+    return fact >= SENDER_SPAM ? 7 : fact >= SENDER_NEW_NETWORKS ? 6 : 5;
 }
 
 bool sender_fact_share(uint8_t fact)

@@ -46,6 +46,7 @@ enum sender_fact {
     SENDER_ABOVE_USUAL,     /* recipients beyond the most that he had in a day of the week before */
     SENDER_NEW_ABOVE_USUAL, /* of NEW_NETWORKS, what is beyond the most of a day of the week before */
     SENDER_UNLIKE,          /* recipients, but of messages that are like others: 20 of each such group */
+    SENDER_SPAM, /* messages that the content check took for spam; from feature level 7 on */
     SENDER_FACTS
 };
 extern const char *const sender_fact_names[SENDER_FACTS + 1];

@@ -26,7 +26,7 @@ static enum directory_record_window window_of(struct admin_call *c)
 
 static uint64_t bounces(const struct directory_record *r, enum directory_record_window w)
 {
-    return directory_record_sum(r, w, RECORD_HARD, RECORD_KINDS);
+    return directory_record_sum(r, w, RECORD_HARD, RECORD_HARD_END);
 }
 
 static void put_window(struct json_out *j, const struct directory_record *r, enum directory_record_window w)

@@ -536,7 +536,7 @@ static void count_activity(struct worker *w, const struct attempt *a, uint8_t st
 }
 
 _Static_assert(METRICS_BOUNCE_CLASSES == (int)BOUNCE_CLASSES, "each class has a label");
-_Static_assert(RECORD_HARD + (int)BOUNCE_CLASSES <= RECORD_KINDS, "each class has a kind");
+_Static_assert(RECORD_HARD + (int)BOUNCE_CLASSES <= RECORD_HARD_END, "each class has a kind");
 _Static_assert((int)RECORD_HARD_UNKNOWN_USER == RECORD_HARD + (int)BOUNCE_UNKNOWN_USER, "the same class");
 _Static_assert((int)RECORD_HARD_DNS == RECORD_HARD + (int)BOUNCE_DNS, "the same class");
 

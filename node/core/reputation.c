@@ -76,7 +76,7 @@ static int on_record(void *arg, const struct directory_record *r)
     enum directory_record_window w = (enum directory_record_window)k->policy->reputation.window;
     judge(k, r->account,
           &(struct reputation_counts){ .delivered = r->counts[w][RECORD_DELIVERED],
-                                       .bounced = directory_record_sum(r, w, RECORD_HARD, RECORD_KINDS),
+                                       .bounced = directory_record_sum(r, w, RECORD_HARD, RECORD_HARD_END),
                                        .complaints = r->counts[w][RECORD_COMPLAINT] });
     return passed(k, r->account);
 }

@@ -61,7 +61,7 @@ static void add_record(struct tenant_report *out, const struct directory_record 
     struct tenant_report_sender s = { .delivered = counts[RECORD_DELIVERED],
                                       .deferred = counts[RECORD_DEFERRED],
                                       .bounced =
-                                          directory_record_sum(r, out->window, RECORD_HARD, RECORD_KINDS),
+                                          directory_record_sum(r, out->window, RECORD_HARD, RECORD_HARD_END),
                                       .complaints = counts[RECORD_COMPLAINT],
                                       .failed_logins = counts[RECORD_FAILED_LOGINS] };
     uint64_t any = 0;
@@ -207,7 +207,7 @@ int tenant_report_gather(struct machine *m, struct span tenant, enum directory_r
 uint64_t tenant_report_bounced(const struct tenant_report *r)
 {
     uint64_t n = 0;
-    for (uint8_t kind = RECORD_HARD; kind < RECORD_KINDS; kind++)
+    for (uint8_t kind = RECORD_HARD; kind < RECORD_HARD_END; kind++)
         n += r->counts[kind];
     return n;
 }

@@ -57,7 +57,7 @@ static void counted_once(void **state)
     assert_true(directory_record_find(w->m, str("anna@example.com"), &r));
     for (int window = 0; window < DIRECTORY_RECORD_WINDOWS; window++) {
         assert_int_equal(r.counts[window][RECORD_DELIVERED], 10);
-        assert_int_equal(directory_record_sum(&r, window, RECORD_HARD, RECORD_KINDS), 5);
+        assert_int_equal(directory_record_sum(&r, window, RECORD_HARD, RECORD_HARD_END), 5);
     }
     assert_int_equal(counted(w, "bob@example.com", DIRECTORY_RECORD_HOUR, RECORD_COMPLAINT), 1);
     assert_int_equal(report(w, 'p', 2, buf_span(&b)), 0);
@@ -232,7 +232,7 @@ static void what_is_no_report(void **state)
 static void many(void **state)
 {
     (void)state;
-    struct world *w = world_at_level(4);
+    struct world *w = world_at_level(RECORD_SPAM_FEATURE);
     char account[64];
     struct buf b;
     buf_init(&b, RECORD_COUNTS_BYTES_MAX);
@@ -254,9 +254,27 @@ static void many(void **state)
     world_free(w);
 }
 
+static void spam_is_no_bounce(void **state)
+{
+    (void)state;
+    const char *anna = "anna@example.com";
+    struct directory_record r;
+    struct world *w = world_at_level(6);
+    assert_int_equal(report_one(w, 1, anna, RECORD_SPAM, 2), ERR_BAD);
+    assert_false(directory_record_find(w->m, str(anna), &r));
+    world_free(w);
+    w = world_at_level(7);
+    assert_int_equal(report_one(w, 1, anna, RECORD_SPAM, 2), 0);
+    assert_int_equal(counted(w, anna, DIRECTORY_RECORD_WEEK, RECORD_SPAM), 2);
+    assert_true(directory_record_find(w->m, str(anna), &r));
+    assert_int_equal(directory_record_sum(&r, DIRECTORY_RECORD_WEEK, RECORD_HARD, RECORD_HARD_END), 0);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(spam_is_no_bounce),
         cmocka_unit_test(counted_once),
         cmocka_unit_test(of_two_nodes),
         cmocka_unit_test(leaves_its_windows),

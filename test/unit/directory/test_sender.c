@@ -1,4 +1,5 @@
 /* What is seen of senders on all nodes, and the rules that act upon it. */
+#include "consensus/directory_impl.h"
 #include "consensus/facts.h"
 #include "consensus/machine_impl.h"
 #include "consensus/policy.h"
@@ -442,6 +443,77 @@ static void more_than_usual(void **state)
     world_free(w);
 }
 
+static size_t bytes_of(const struct world *w, uint8_t out[4096])
+{
+    const struct store_rec *rec = store_find(w->m->store, &directory_sender_type, str(ANNA));
+    struct buf b;
+    buf_init(&b, 4096);
+    directory_sender_type.encode(rec, &b);
+    assert_int_equal(buf_err(&b), 0);
+    size_t n = b.len;
+    memcpy(out, b.data, n);
+    buf_fini(&b);
+    return n;
+}
+
+/* What a block dealt with, of facts that came with level 6: a build that does not know of spam reads it. */
+static void bytes_without_spam(void **state)
+{
+    enum { OF_LEVEL_6 = 7, EACH = 4 * SENDER_WINDOWS };
+    (void)state;
+    uint8_t bytes[4096], then[4096];
+    size_t size = 0, at = 0;
+    for (uint32_t level = 7; level >= 6; level--) {
+        struct world *w = at_level(level);
+        struct machine_frozen f;
+        struct sender_facts in = seen(101), spam = seen(0);
+        assert_int_equal(rules_are(w, 1, &many), 0);
+        look(w, 1, 1, &in);
+        assert_true(frozen(w, &f));
+        size_t n = bytes_of(w, bytes);
+        spam.class = FACTS_CLASS_UNKNOWN;
+        spam.counts.count[RECORD_SPAM] = 3;
+        assert_int_equal(look_at(w, 1, 2, NOON_MS, &spam), level == 6 ? ERR_BAD : 0);
+        size_t now = bytes_of(w, then);
+        if (level == 7) {
+            size = n;
+            while (bytes[at] == then[at])
+                at++;
+            assert_int_equal(then[at], OF_LEVEL_6 + 1);
+        }
+        assert_int_equal(n, size);
+        assert_int_equal(now, level == 6 ? n : n + EACH);
+        assert_int_equal(bytes[at], OF_LEVEL_6);
+        world_free(w);
+    }
+}
+
+static void what_the_content_check_says(void **state)
+{
+    (void)state;
+    struct sender_rule r = many;
+    r.term[0] = (struct sender_term){ SENDER_SPAM, 0, 20 };
+    struct world *w = at_level(6);
+    assert_int_equal(rules_are(w, 1, &r), ERR_BAD);
+    r.notify = true; /* which needs level 6 */
+    assert_int_equal(rules_are(w, 1, &r), ERR_BAD);
+    world_free(w);
+    w = at_level(7);
+    struct machine_frozen f;
+    struct sender_facts in = seen(20);
+    assert_int_equal(rules_are(w, 1, &r), 0);
+    in.counts.count[RECORD_SPAM] = 20;
+    look(w, 1, 1, &in);
+    assert_false(frozen(w, &f));
+    assert_int_equal(value(w, SENDER_SPAM, 2), 20);
+    assert_int_equal(value(w, SENDER_HARD_BOUNCES, 2), 0);
+    in.counts.count[RECORD_SPAM] = 1;
+    look(w, 1, 2, &in);
+    assert_true(frozen(w, &f));
+    assert_true(span_eq(f.reason, str("spam 21 > 20 in 1h")));
+    world_free(w);
+}
+
 static void rules_of_a_later_level(void **state)
 {
     (void)state;
@@ -536,6 +608,8 @@ int main(void)
         cmocka_unit_test(addresses_that_do_not_exist),
         cmocka_unit_test(a_sender_who_is_new),
         cmocka_unit_test(more_than_usual),
+        cmocka_unit_test(bytes_without_spam),
+        cmocka_unit_test(what_the_content_check_says),
         cmocka_unit_test(rules_of_a_later_level),
         cmocka_unit_test(what_is_refused_or_left_out),
         cmocka_unit_test(people_are_told_once),

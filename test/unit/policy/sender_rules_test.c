@@ -22,7 +22,7 @@ static const struct said_fault wrong[] = {
       "p.yaml:2: sender_rules[0].when: expected one of recipients, messages, distinct_recipients, "
       "distinct_domains, networks, alike, odd_hours, failed_logins, delivered, deferred, hard_bounces, "
       "bounce_percent, complaints, complaint_permille, new_networks, unknown_users, unknown_percent, "
-      "first_days, above_usual, new_above_usual, unlike, got \"sent\"\n" },
+      "first_days, above_usual, new_above_usual, unlike, spam, got \"sent\"\n" },
     { "sender_rules:\n  - {name: a, when: 'recipients', then: hold}\n",
       "p.yaml:2: sender_rules[0].when: ends where > or >= was expected\n" },
     { "sender_rules:\n  - {name: a, when: 'recipients < 5 in 1h', then: hold}\n",
@@ -44,7 +44,7 @@ static const struct said_fault wrong[] = {
       "distinct_domains, networks, alike, odd_hours, failed_logins, delivered, deferred, hard_bounces, "
       "bounce_percent, complaints, complaint_permille, new_networks, unknown_users, unknown_percent, "
       "first_days, "
-      "above_usual, new_above_usual, unlike was expected\n" },
+      "above_usual, new_above_usual, unlike, spam was expected\n" },
     { "sender_rules:\n  - {name: a, when: 'above_usual > 5 in 1h', then: hold}\n",
       "p.yaml:2: sender_rules[0].when: above_usual is known of the last day only: write \"in 24h\"\n" },
     { "sender_rules:\n  - {name: a, when: 'recipients > 1 in 1h and recipients > 1 in 1h and recipients > 1 "
