@@ -242,6 +242,9 @@ static const struct {
                              FIELDS(NAME(alert_done.target), U64(alert_done.upto),
                                     SPAN(alert_done.seqs, 0, 8 * COMMAND_ALERTS_DONE_MAX),
                                     BOOL(alert_done.forget)) },
+    [COMMAND_WEB_CLAIM] = { "web-claim", FIELDS(NAME(web_claim.name), U32(web_claim.most_of_host),
+                                                U32(web_claim.most), U64(web_claim.for_ms)) },
+    [COMMAND_WEB_FORGET] = { "web-forget", NAMED },
 };
 
 static const struct field *fields_of(uint8_t type)
@@ -263,7 +266,8 @@ static bool is_level_5(uint8_t type)
 
 uint8_t command_type_level(uint8_t type)
 {
-    return type > COMMAND_NOTICE_CLAIM ? 6
+    return type >= COMMAND_WEB_CLAIM ? 7
+           : type > COMMAND_NOTICE_CLAIM ? 6
            : is_level_5(type) ? 5
            : type > COMMAND_SUPPRESS_REMOVE ? 4
            : type >= COMMAND_SUPPRESS_ADD ? 3

@@ -29,7 +29,7 @@
 /* The largest entry: as many commands as fit below COMMAND_ENTRY_BYTES and a large one. */
 #define COMMAND_ENTRY_BYTES_MAX (COMMAND_ENTRY_BYTES + COMMAND_BYTES_MAX + 32u)
 
-/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records; 5: domains that were proven, floating addresses that nobody has had yet, looks at senders, tenants' contacts and notices to them; 6: tenants' tokens, operators and their logins, tenants' tokens, streams of mail, senders who are slowed or sent from another pool, reasons of held mail, alerts; 7: what the content check says of senders' mail. An entry names the lowest level that can read it, so that older nodes can follow until the
+/* Feature levels: 2: anybody ends the batches of a removed giver; 3: suppressed addresses; 4: floating addresses, sealed secrets, warm-up, senders' records; 5: domains that were proven, floating addresses that nobody has had yet, looks at senders, tenants' contacts and notices to them; 6: tenants' tokens, operators and their logins, tenants' tokens, streams of mail, senders who are slowed or sent from another pool, reasons of held mail, alerts; 7: what the content check says of senders' mail, web senders. An entry names the lowest level that can read it, so that older nodes can follow until the
  * level is raised (COMMAND_FEATURE_RAISE). */
 #define COMMAND_FEATURES 7        /* highest that this build can do */
 #define COMMAND_FEATURES_NEEDED 1 /* by what it writes, but for commands of a higher command_type_level */
@@ -127,6 +127,9 @@ enum command_type {
     COMMAND_SENDER_NOTICE = 172, /* as NOTICE_CLAIM; of an account, which is told of something itself */
     /* what people are told */
     COMMAND_ALERT_DONE = 175, /* a target of notifications has had these alerts */
+    /* senders that headers of shared hosts' mail name */
+    COMMAND_WEB_CLAIM = 200, /* there is such a sender, and goes on being one for a while */
+    COMMAND_WEB_FORGET = 201,
 };
 
 /* Who asks. A machine answers the same (session, seq) once: a repeat gets the first answer again, as long as
@@ -220,7 +223,7 @@ struct command_account_set {
     bool keep_hash;
 };
 struct command_name { /* ACCOUNT_REMOVE, TENANT_REMOVE, POOL_REMOVE, IP_REMOVE, TOKEN_REMOVE, WARMUP_STOP,
-                         TENANT_TOKEN_REMOVE, OPERATOR_REMOVE */
+                         TENANT_TOKEN_REMOVE, OPERATOR_REMOVE, WEB_FORGET */
     struct command_by by;
     struct span name;
 };
@@ -265,6 +268,12 @@ struct command_alert_done {
     uint64_t upto;      /* all up to this one; 0: none */
     struct span seqs;   /* and these: u64 each, at most COMMAND_ALERTS_DONE_MAX */
     bool forget;        /* there is no such target any more */
+};
+struct command_web_claim {
+    struct span name;      /* consensus/web_sender.h */
+    uint32_t most_of_host; /* names of its host, and of all hosts, by the proposer's policy */
+    uint32_t most;
+    uint64_t for_ms; /* cluster time, to its end unless it is claimed again; at most WEB_SENDER_LIFE_MAX_MS */
 };
 struct command_override_set {
     struct command_by by;
@@ -604,6 +613,7 @@ struct command {
         struct command_erase erase;
         struct command_held_exempt held_exempt;
         struct command_alert_done alert_done;
+        struct command_web_claim web_claim;
         struct command_override_set override_set;
         struct command_policy_chunk policy_chunk;
         struct command_policy_commit policy_commit;

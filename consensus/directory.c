@@ -16,7 +16,7 @@ const struct store_type *const directory_types[] = {
     &directory_sender_type,   &directory_measure_type,
     &directory_contact_type,  &directory_notice_type, &directory_access_type, &directory_erasure_type,
     &directory_operator_type, &directory_login_type,
-    &directory_alert_type,    &directory_alert_target_type,
+    &directory_alert_type,    &directory_alert_target_type, &directory_web_type,
 };
 const uint32_t directory_ntypes = sizeof directory_types / sizeof directory_types[0];
 
@@ -47,6 +47,7 @@ static const struct {
     { offsetof(struct directory, operators), &directory_operator_type },
     { offsetof(struct directory, logins), &directory_login_type },
     { offsetof(struct directory, measures), &directory_measure_type },
+    { offsetof(struct directory, webs), &directory_web_type },
 };
 #define NINDEXES (sizeof indexes / sizeof indexes[0])
 
@@ -65,6 +66,7 @@ struct directory *directory_new(struct machine *m)
     directory_suppressed_init(d);
     directory_records_init(d);
     heap_init(&d->measure_ends);
+    heap_init(&d->web_ends);
     policy_default(&d->builtin);
     /* Until a policy says otherwise these are the machine's own. */
     if (m->config.session_ttl_ms != 0)
@@ -81,6 +83,7 @@ void directory_free(struct directory *d)
     directory_suppressed_fini(d);
     directory_records_fini(d);
     heap_fini(&d->measure_ends);
+    heap_fini(&d->web_ends);
     free(d);
 }
 
@@ -111,6 +114,8 @@ int directory_restored(struct machine *m)
         err = directory_warmup_restored(m);
     if (err == 0)
         err = directory_measures_restored(m);
+    if (err == 0)
+        err = directory_webs_restored(m);
     return err != 0 ? err : directory_records_restored(m);
 }
 
@@ -176,6 +181,8 @@ static directory_command_fn *const commands[] = {
     [COMMAND_SENDER_LIFT] = directory_sender_lift,
     [COMMAND_SENDER_NOTICE] = directory_notice_claim,
     [COMMAND_ALERT_DONE] = directory_alert_done_apply,
+    [COMMAND_WEB_CLAIM] = directory_web_claim,
+    [COMMAND_WEB_FORGET] = directory_web_forget,
 };
 
 int directory_apply(struct machine *m, const struct machine_at *at, const struct command *cmd,
@@ -221,7 +228,7 @@ void directory_totals(const struct machine *m, struct machine_totals *out)
                   SMALL * (d->tenants.len + d->overrides.len + d->pools.len + d->assignments.len +
                            d->ips.len + d->members.len + d->tokens.len + d->transfers.len +
                            d->warming.len + d->warming_sites.len + d->standings.len + d->proofs.len +
-                           d->notices.len + d->accesses.len + 10 * d->erasures.len + d->operators.len + d->logins.len) +
+                           d->notices.len + d->accesses.len + 10 * d->erasures.len + d->operators.len + d->logins.len + d->webs.len) +
                   MEASURE * d->measures.len +
                   SMALL * store_len(m->store, &directory_alert_type);
 }

@@ -33,6 +33,19 @@ bool directory_contact_find(const struct machine *m, struct span tenant, struct 
 /* He was told of this a while ago (COMMAND_NOTICE_CLAIM). */
 bool directory_notice_given(const struct machine *m, struct span tenant, struct span about, uint64_t now_ms);
 
+/* A sender that the header of a shared host's mail named (consensus/web_sender.h); times are the cluster's. */
+struct directory_web {
+    struct span name;
+    uint64_t since_ms, seen_ms, until_ms; /* seen: claimed last */
+};
+/* False: it was never claimed, or the claim has ended. */
+bool directory_web_find(const struct machine *m, struct span name, struct directory_web *out);
+/* With those whose claims have ended since the last one. */
+uint64_t directory_web_count(const struct machine *m);
+typedef int directory_web_fn(void *arg, const struct directory_web *w);
+/* In order of name, from the first one after `after` (empty: all); until it returns nonzero. */
+int directory_web_each(const struct machine *m, struct span after, directory_web_fn *fn, void *arg);
+
 /* A tenant's token for the admin API. */
 struct directory_access {
     struct span id, tenant, who, note;

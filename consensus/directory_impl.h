@@ -37,6 +37,7 @@
 #define DIRECTORY_LOGINS_MAX 1024
 #define DIRECTORY_LOGINS_EACH 16 /* of one operator */
 #define DIRECTORY_MEASURES_MAX 50000
+#define DIRECTORY_WEBS_MAX 100000
 #define DIRECTORY_UPLOADS_MAX 8
 #define DIRECTORY_UPLOAD_BYTES (5u << 20)
 #define DIRECTORY_UPLOAD_STALE_MS 300000 /* since its last chunk */
@@ -48,14 +49,14 @@
 struct directory {
     struct directory_index accounts, tenants, overrides, chunks, pools, assignments, ips, members, tokens, sealed,
         transfers, suppressed, warming, warming_sites, records, standings, proofs, notices, accesses, erasures, operators,
-        logins, measures;
+        logins, measures, webs;
     uint64_t sealed_bytes; /* memory, about */
     struct map suppressed_tenants; /* how many each tenant has */
     struct heap suppressed_ends;
     uint64_t suppressed_bytes; /* memory, about */
     struct heap record_ends;
     uint64_t record_bytes; /* memory, about */
-    struct heap measure_ends;
+    struct heap measure_ends, web_ends;
     uint64_t unsure;           /* addresses whose node has not said that it knows that they float */
     struct policy_compiled builtin;
     struct directory_cluster_rec *cluster;             /* NULL: not founded */
@@ -77,7 +78,7 @@ extern const struct store_type directory_account_type, directory_tenant_type, di
     directory_floating_type, directory_lodging_type, directory_standing_type, directory_proof_type, directory_sender_type,
     directory_contact_type, directory_notice_type, directory_access_type, directory_erasure_type,
     directory_operator_type, directory_login_type, directory_measure_type,
-    directory_alert_type, directory_alert_target_type;
+    directory_alert_type, directory_alert_target_type, directory_web_type;
 
 /* ---- records (directory_rec.c) ------------------------------------------------------------------------- */
 
@@ -98,6 +99,8 @@ void directory_texts_free(struct span *const texts[]);
 bool directory_name_ok(struct span name);
 /* Also none of : " , \ and no upper case: as node/auth takes an account's name. */
 bool directory_account_name_ok(struct span name);
+/* The same, or a web sender's, once the feature level has them. */
+bool directory_sender_name_ok(const struct machine *m, struct span name);
 /* No control characters. */
 bool directory_text_ok(struct span text);
 
@@ -214,6 +217,7 @@ int directory_record_add(struct machine *m, const struct machine_at *at, const s
                          bool *no_room);
 /* Of a node's process. ERR_EXISTS: this report was counted already. */
 int directory_record_number(struct machine *m, uint64_t node, const uint8_t process[16], uint64_t number);
+int directory_webs_restored(struct machine *m);
 int directory_measures_restored(struct machine *m);
 int directory_measures_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t *n);
 /* A rule that slows or re-pools is met. *begins: it was not in force, nor for the same mail a while ago. -ENOMEM */
@@ -243,7 +247,7 @@ directory_command_fn directory_held_exempt;
 directory_command_fn directory_tenant_contact, directory_notice_claim, directory_access_add, directory_erase_add, directory_erase_done,
     directory_access_remove;
 directory_command_fn directory_operator_set, directory_operator_remove, directory_login_set, directory_login_end;
-directory_command_fn directory_alert_done_apply;
+directory_command_fn directory_alert_done_apply, directory_web_claim, directory_web_forget;
 directory_command_fn directory_sealing_key, directory_sealed_set, directory_sealed_remove, directory_account_set, directory_account_remove, directory_tenant_set,
     directory_tenant_remove, directory_override_set, directory_policy_chunk, directory_policy_commit,
     directory_pool_set, directory_pool_remove, directory_pool_assign, directory_ip_set, directory_ip_move,

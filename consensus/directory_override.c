@@ -146,7 +146,8 @@ int directory_override_set(struct machine *m, const struct machine_at *at, const
         return directory_audit(m, at, &c->by, "limit %.*s of %s %.*s is the policy's again", S(c->limit),
                                scope_name(c->scope), S(c->name));
     }
-    if (!directory_account_name_ok(c->name))
+    if (!(c->scope == COMMAND_SCOPE_ACCOUNT ? directory_sender_name_ok(m, c->name)
+                                            : directory_account_name_ok(c->name)))
         return REFUSE(r, ERR_BAD,
                       "%s %.*s: a name has no capitals, blanks, control characters or any of : \" , \\",
                       scope_name(c->scope), S(c->name));

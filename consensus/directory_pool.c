@@ -1,6 +1,7 @@
 /* Pools of source addresses, and who sends from which. */
 #include "base/ensure.h"
 #include "consensus/directory_impl.h"
+#include "consensus/web_sender.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -196,8 +197,10 @@ static const char *to_name(uint8_t to)
     return to == COMMAND_ASSIGN_CLASS ? "class" : to == COMMAND_ASSIGN_TENANT ? "tenant" : "account";
 }
 
-static bool name_fits(uint8_t to, struct span name)
+static bool name_fits(const struct machine *m, uint8_t to, struct span name)
 {
+    if (to == COMMAND_ASSIGN_ACCOUNT)
+        return directory_sender_name_ok(m, name);
     if (to != COMMAND_ASSIGN_CLASS)
         return directory_account_name_ok(name);
     for (size_t i = 0; i < COMMAND_CLASSES; i++)
@@ -238,7 +241,7 @@ int directory_pool_assign(struct machine *m, const struct machine_at *at, const 
                           struct machine_result *r)
 {
     const struct command_pool_assign *c = &cmd->pool_assign;
-    if (!name_fits(c->to, c->name))
+    if (!name_fits(m, c->to, c->name))
         return c->to == COMMAND_ASSIGN_CLASS
                    ? REFUSE(r, ERR_BAD, "there is no class %.*s: person, device or bulk", S(c->name))
                    : REFUSE(r, ERR_BAD, "%.*s is no name of an %s", S(c->name), to_name(c->to));
@@ -282,6 +285,8 @@ int directory_assignment_each(const struct machine *m, directory_assignment_fn *
 struct span directory_pool_of(const struct machine *m, struct span account, struct span tenant, uint8_t class)
 {
     const struct assignment *a = assignment_find(m, COMMAND_ASSIGN_ACCOUNT, account);
+    if (a == NULL && web_sender_host(account).n > 0)
+        a = assignment_find(m, COMMAND_ASSIGN_ACCOUNT, web_sender_host(account));
     if (a == NULL)
         a = assignment_find(m, COMMAND_ASSIGN_TENANT, tenant);
     if (a == NULL && class < COMMAND_CLASSES)

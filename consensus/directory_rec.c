@@ -2,6 +2,7 @@
 #include "base/ensure.h"
 #include "base/text.h"
 #include "consensus/directory_impl.h"
+#include "consensus/web_sender.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -97,4 +98,11 @@ bool directory_account_name_ok(struct span name)
         if (strchr(":\",\\", name.p[i]) != NULL || (name.p[i] >= 'A' && name.p[i] <= 'Z'))
             return false;
     return true;
+}
+
+bool directory_sender_name_ok(const struct machine *m, struct span name)
+{
+    return directory_account_name_ok(name) ||
+           (directory_features(m) >= WEB_SENDER_FEATURE && web_sender_ok(name) &&
+            directory_account_name_ok(web_sender_host(name)));
 }

@@ -13,6 +13,8 @@
 #define ADDRESS_N 6     /* the first ADDRESS_BOUND are of the first pool */
 #define ADDRESS_BOUND 2
 #define ADDRESS_SITES 2
+#define ADDRESS_WEBS_OF_HOST 2
+#define ADDRESS_WEBS 4
 #define ADDRESS_CONNS 3
 extern const char *const address_pools[ADDRESS_POOLS];
 extern const char *const address_names[ADDRESS_N];

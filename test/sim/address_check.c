@@ -269,6 +269,24 @@ static bool check_record(const struct machine *m, uint32_t process)
     return all;
 }
 
+/* Web senders: not more of a host, nor in all, than whoever claims lets be. */
+static void check_webs(const struct machine *m)
+{
+    uint32_t n[3] = { 0 };
+    struct directory_web found;
+    static const char *const names[][3] = { { "web:a@example.com/1", "web:a@example.com/2", "web:a@example.com/3" },
+                                            { "web:b@example.com/1", "web:b@example.com/2" },
+                                            { "web:c@example.com/1" } };
+    for (int host = 0; host < 3; host++) {
+        for (int i = 0; i < 3 && names[host][i] != NULL; i++)
+            n[host] += directory_web_find(m, span_str(names[host][i]), &found);
+        if (n[host] > ADDRESS_WEBS_OF_HOST)
+            check_fault("a host has %u web senders", n[host]);
+    }
+    if (n[0] + n[1] + n[2] > ADDRESS_WEBS)
+        check_fault("there are %u web senders", n[0] + n[1] + n[2]);
+}
+
 void address_check_applied(const struct sim_server *s)
 {
     for (uint32_t i = 0; i < s->effects.n; i++) {
@@ -276,6 +294,8 @@ void address_check_applied(const struct sim_server *s)
         bool report = e->command == COMMAND_RECORD_REPORT || e->command == COMMAND_SENDER_LOOK;
         if (e->is_result && e->command == COMMAND_WARMUP_RESERVE && e->result.err == 0)
             reserved(s->m);
+        if (e->is_result && e->command == COMMAND_WEB_CLAIM)
+            check_webs(s->m);
         if (!e->is_result || !report || e->result.err != 0)
             continue;
         check_sums.reports++;

@@ -169,9 +169,28 @@ static void judge(struct command *cmd)
                                        .reason = SPAN_LIT("a look") };
 }
 
+static const char *const webs[] = { "web:a@example.com/1", "web:a@example.com/2", "web:a@example.com/3",
+                                    "web:b@example.com/1", "web:b@example.com/2", "web:c@example.com/1" };
+
+/* As nodes do, too many of one host, and in all; they end soon. */
+static void web(struct command *cmd)
+{
+    struct span name = span_str(webs[sim_random(sizeof webs / sizeof webs[0])]);
+    if (sim_random(5) == 0) {
+        cmd->type = COMMAND_WEB_FORGET;
+        cmd->name = (struct command_name){ .by = by, .name = name };
+        return;
+    }
+    cmd->type = COMMAND_WEB_CLAIM;
+    cmd->web_claim = (struct command_web_claim){ .name = name,
+                                                 .most_of_host = ADDRESS_WEBS_OF_HOST,
+                                                 .most = ADDRESS_WEBS,
+                                                 .for_ms = 1000 + sim_random(60000) };
+}
+
 static bool draw(const struct machine *m, struct command *cmd)
 {
-    switch (sim_random(12)) {
+    switch (sim_random(14)) {
     case 0:
     case 1:
     case 2:
@@ -192,6 +211,10 @@ static bool draw(const struct machine *m, struct command *cmd)
         break;
     case 10:
         stop(cmd);
+        break;
+    case 11:
+    case 12:
+        web(cmd);
         break;
     default:
         judge(cmd);

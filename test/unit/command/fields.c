@@ -26,6 +26,7 @@ const uint8_t command_types[] = {
     COMMAND_HELD_EXEMPT,
     COMMAND_OPERATOR_SET,  COMMAND_OPERATOR_REMOVE, COMMAND_LOGIN_SET,     COMMAND_LOGIN_END,
     COMMAND_ALERT_DONE,
+    COMMAND_WEB_CLAIM, COMMAND_WEB_FORGET,
 };
 const size_t ncommand_types = sizeof command_types;
 
@@ -137,6 +138,7 @@ static void sender_fields(struct command *c, struct fields *f)
     case COMMAND_WARMUP_STOP:
     case COMMAND_TENANT_TOKEN_REMOVE:
     case COMMAND_OPERATOR_REMOVE:
+    case COMMAND_WEB_FORGET:
         by(&c->name.by, f);
         NAME(c->name.name);
         break;
@@ -170,6 +172,12 @@ static void sender_fields(struct command *c, struct fields *f)
         NAME(c->notice_claim.tenant);
         NAME(c->notice_claim.about);
         NUMBER(c->notice_claim.for_ms);
+        break;
+    case COMMAND_WEB_CLAIM:
+        NAME(c->web_claim.name);
+        NUMBER(c->web_claim.most_of_host);
+        NUMBER(c->web_claim.most);
+        NUMBER(c->web_claim.for_ms);
         break;
     case COMMAND_OVERRIDE_SET:
         by(&c->override_set.by, f);

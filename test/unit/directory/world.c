@@ -285,6 +285,11 @@ static int on_suppressed(void *arg, const struct directory_suppressed *s)
                       S(s->reason), S(s->who), s->class, (long long)s->wall_ms, U(s->until_ms), U(s->version));
 }
 
+static int on_web(void *arg, const struct directory_web *w)
+{
+    return buf_printf(arg, "web %.*s|%llu|%llu|%llu\n", S(w->name), U(w->since_ms), U(w->seen_ms), U(w->until_ms));
+}
+
 static int on_warming_site(void *arg, const struct directory_warming_site *s)
 {
     return buf_printf(arg, "warming %.*s|%.*s|%u|%d|%u|%u|%u|%llu|%u|%u|%u|%u|%u|%u|%u|%u|%u\n", S(s->address),
@@ -406,6 +411,8 @@ void dump(const struct machine *m, struct buf *out)
     (void)directory_operator_each(m, str(""), on_operator, out);
     (void)directory_login_each(m, on_login, out);
     (void)directory_measure_each(m, str(""), on_measure, out);
+    (void)directory_web_each(m, str(""), on_web, out);
+    (void)buf_printf(out, "webs %llu\n", U(directory_web_count(m)));
     (void)directory_audit_each(m, 0, on_audit, out);
     machine_totals(m, &t);
     (void)buf_printf(out, "totals %llu %llu %llu %llu %llu %llu %llu\n", U(t.accounts), U(t.tenants),

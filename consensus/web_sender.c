@@ -1,0 +1,33 @@
+/* Names of web senders: see web_sender.h. */
+#include "consensus/web_sender.h"
+
+#include <string.h>
+
+#define PREFIX SPAN_LIT(WEB_SENDER_PREFIX)
+
+bool web_sender_byte_ok(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c != '\0' && strchr("._:/@+=~-?", c) != NULL);
+}
+
+struct span web_sender_host(struct span name)
+{
+    const struct span none = { "", 0 };
+    if (!span_starts(name, PREFIX))
+        return none;
+    struct span rest = span_sub(name, PREFIX.n);
+    const char *slash = rest.n == 0 ? NULL : memchr(rest.p, '/', rest.n);
+    return slash == NULL ? none : span_of(rest.p, (size_t)(slash - rest.p));
+}
+
+bool web_sender_ok(struct span name)
+{
+    struct span host = web_sender_host(name);
+    if (host.n == 0 || host.n > WEB_SENDER_HOST_MAX)
+        return false;
+    struct span origin = span_sub(name, PREFIX.n + host.n + 1);
+    for (size_t i = 0; i < origin.n; i++)
+        if (!web_sender_byte_ok(origin.p[i]))
+            return false;
+    return origin.n > 0 && origin.n <= WEB_SENDER_ORIGIN_MAX;
+}
