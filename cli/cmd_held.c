@@ -1,5 +1,5 @@
 /* Commands on held mail, of all nodes: held list, show, release, delete, bounce. */
-#include "cli/client.h"
+#include "cli/act.h"
 
 #include "base/text.h"
 
@@ -10,27 +10,13 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct {
-    const char *option, *param;
-} selector[] = { { "sender", "sender" }, { "recipient", "recipient" }, { "account", "account" },
-                 { "all-of", "account" }, { "tenant", "tenant" },      { "reason", "reason" },
-                 { "older-than", "older_than" } };
+static const struct act_option selector[] = { { "sender", "sender" },        { "recipient", "recipient" },
+                                              { "account", "account" },      { "all-of", "account" },
+                                              { "tenant", "tenant" },        { "reason", "reason" },
+                                              { "older-than", "older_than" } };
 #define NSELECTOR (sizeof(selector) / sizeof(selector[0]))
 
 /* ---- list ---------------------------------------------------------------------------------------------- */
-
-static void put_ids(struct cli *c, struct client_query *q)
-{
-    struct buf ids;
-    if (c->nargs == 0)
-        return;
-    buf_init(&ids, 65536);
-    for (int i = 0; i < c->nargs; i++)
-        buf_printf(&ids, "%s%s", i > 0 ? "," : "", c->args[i]);
-    buf_put_char(&ids, '\0');
-    client_query_add(q, "ids", ids.data);
-    buf_fini(&ids);
-}
 
 static void put_why(struct cli_table *t, int column, const json_t *row)
 {
@@ -80,7 +66,7 @@ int cmd_held_list(struct cli *c)
     for (size_t i = 0; i < NSELECTOR; i++)
         if (strcmp(selector[i].option, "all-of") != 0)
             client_query_add(&q, selector[i].param, cli_opt(c, selector[i].option));
-    put_ids(c, &q);
+    act_query_ids(c, &q);
     if (cli_has(c, "local") || cli_has(c, "cluster"))
         client_query_add(&q, "scope", cli_has(c, "local") ? "local" : "cluster");
     int code = client_pages(c, &q, "messages", &j);
@@ -100,15 +86,6 @@ int cmd_held_list(struct cli *c)
 }
 
 /* ---- one ----------------------------------------------------------------------------------------------- */
-
-static void put_field(const char *name, const char *value)
-{
-    char safe[4096];
-    if (value[0] == '\0')
-        return;
-    cli_safe(value, safe, sizeof(safe));
-    printf("%-12s %s\n", name, safe);
-}
 
 /* The node has made it harmless; a line that a terminal would obey does not get here, and is escaped if it does. */
 static void put_text(const char *text)
@@ -132,25 +109,25 @@ static void put_shown(struct cli *c, const json_t *j)
     cli_time(json_object_get(j, "since_ms"), when, sizeof(when));
     cli_when(c, json_object_get(j, "expires_ms"), expires, sizeof(expires));
     snprintf(why, sizeof(why), "%s%s%s", cli_str(j, "reason"), detail[0] != '\0' ? ": " : "", detail);
-    put_field("id", cli_str(j, "id"));
-    put_field("node", cli_str(j, "node"));
-    put_field("held for", why);
-    put_field("since", when);
-    put_field("expires", expires);
-    put_field("account", cli_str(j, "account"));
-    put_field("tenant", cli_str(j, "tenant"));
-    put_field("sender", sender[0] != '\0' ? sender : "<>");
+    act_put_field("id", cli_str(j, "id"));
+    act_put_field("node", cli_str(j, "node"));
+    act_put_field("held for", why);
+    act_put_field("since", when);
+    act_put_field("expires", expires);
+    act_put_field("account", cli_str(j, "account"));
+    act_put_field("tenant", cli_str(j, "tenant"));
+    act_put_field("sender", sender[0] != '\0' ? sender : "<>");
     json_array_foreach(json_object_get(j, "recipients"), i, f)
     {
-        put_field(i == 0 ? "to" : "", json_string_value(f));
+        act_put_field(i == 0 ? "to" : "", json_string_value(f));
     }
-    put_field("client", cli_str(j, "client_ip"));
+    act_put_field("client", cli_str(j, "client_ip"));
     putchar('\n');
     json_array_foreach(json_object_get(j, "header"), i, f)
     {
         char name[100];
         snprintf(name, sizeof(name), "%.90s:", cli_str(f, "name"));
-        put_field(name, cli_str(f, "value"));
+        act_put_field(name, cli_str(f, "value"));
     }
     putchar('\n');
     put_text(cli_str(j, "text"));
@@ -165,7 +142,7 @@ int cmd_held_show(struct cli *c)
     json_t *j = NULL;
     char target[128];
     const char *id = c->args[0];
-    if (strlen(id) > 32 || strspn(id, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") != strlen(id))
+    if (!act_plain_id(id))
         return cli_fail(c, CLI_USAGE, "that is no queue id: they have 13 letters and digits");
     snprintf(target, sizeof(target), "/v1/held/messages/%s", id);
     int code = client_json(c, target, NULL, &j);
@@ -178,11 +155,6 @@ int cmd_held_show(struct cli *c)
 }
 
 /* ---- acts ---------------------------------------------------------------------------------------------- */
-
-struct act {
-    const char *path, *verb, *past;
-    bool asks; /* before a selection; it cannot be taken back */
-};
 
 /* Who exempts: as he says, or as the system knows him. */
 static const char *operator_name(struct cli *c)
@@ -198,22 +170,9 @@ static const char *operator_name(struct cli *c)
 
 static int act_body(struct cli *c, json_t *body)
 {
-    bool selected = c->nargs > 0;
     if (cli_has(c, "all-of") && cli_has(c, "account"))
         return cli_fail(c, CLI_USAGE, "--all-of is --account and everything of it: give one of them");
-    for (size_t i = 0; i < NSELECTOR; i++) {
-        const char *v = cli_opt(c, selector[i].option);
-        if (v == NULL)
-            continue;
-        json_object_set_new(body, selector[i].param, json_string(v));
-        selected = true;
-    }
-    json_t *ids = json_array();
-    for (int i = 0; i < c->nargs; i++)
-        json_array_append_new(ids, json_string(c->args[i]));
-    if (c->nargs > 0)
-        json_object_set(body, "ids", ids);
-    json_decref(ids);
+    bool selected = act_put_selection(c, selector, NSELECTOR, body);
     if (cli_has(c, "all"))
         json_object_set_new(body, "all", json_true());
     if (cli_opt(c, "text") != NULL)
@@ -230,32 +189,6 @@ static int act_body(struct cli *c, json_t *body)
     return selected || cli_has(c, "all")
                ? 0
                : cli_fail(c, CLI_USAGE, "say what is meant: queue ids, a selection like --all-of SENDER, or --all");
-}
-
-static int confirm(struct cli *c, const struct act *a, json_t *body)
-{
-    json_t *count = NULL;
-    char question[160];
-    if (!a->asks || cli_has(c, "dry-run") || (c->nargs > 0 && c->ngiven == 0))
-        return 0;
-    json_object_set_new(body, "dry_run", json_true());
-    int code = client_json(c, a->path, body, &count);
-    json_object_del(body, "dry_run");
-    int64_t n = cli_int(count, "recipients");
-    snprintf(question, sizeof(question), "%s %" PRId64 " recipient(s) of %" PRId64 " held message(s)?", a->verb, n,
-             cli_int(count, "messages"));
-    json_decref(count);
-    if (code != 0 || n == 0)
-        return code;
-    json_object_set_new(body, "expected", json_integer(n)); /* not one more than was shown */
-    if (cli_has(c, "yes")) {
-        if (!c->json)
-            cli_note("%s", question);
-        return 0;
-    }
-    if (!isatty(STDIN_FILENO))
-        return cli_fail(c, CLI_USAGE, "%s give --yes to do it, or --dry-run to look only", question);
-    return cli_confirm(c, question);
 }
 
 static int put_result(struct cli *c, const struct act *a, const json_t *j)
@@ -287,34 +220,28 @@ static int put_result(struct cli *c, const struct act *a, const json_t *j)
     return all ? CLI_OK : done > 0 ? CLI_PARTLY : CLI_FAILED;
 }
 
-static int run(struct cli *c, const struct act *a)
+static int run(struct cli *c, const char *path, const char *verb, const char *past, bool asks)
 {
-    json_t *body = json_object(), *j = NULL;
-    int code = act_body(c, body);
-    if (code == 0)
-        code = confirm(c, a, body);
-    if (code == 0 && cli_has(c, "dry-run"))
-        json_object_set_new(body, "dry_run", json_true());
-    if (code == 0)
-        code = client_json(c, a->path, body, &j);
-    if (code == 0)
-        code = put_result(c, a, j);
-    json_decref(body);
-    json_decref(j);
-    return code;
+    return act_run(c, &(struct act){ .path = path,
+                                     .verb = verb,
+                                     .past = past,
+                                     .what = "held message(s)",
+                                     .asks = asks,
+                                     .body = act_body,
+                                     .result = put_result });
 }
 
 int cmd_held_release(struct cli *c)
 {
-    return run(c, &(struct act){ "/v1/held/release", "Release", "released", false });
+    return run(c, "/v1/held/release", "Release", "released", false);
 }
 
 int cmd_held_delete(struct cli *c)
 {
-    return run(c, &(struct act){ "/v1/held/delete", "Delete", "deleted", true });
+    return run(c, "/v1/held/delete", "Delete", "deleted", true);
 }
 
 int cmd_held_bounce(struct cli *c)
 {
-    return run(c, &(struct act){ "/v1/held/bounce", "Bounce", "bounced", true });
+    return run(c, "/v1/held/bounce", "Bounce", "bounced", true);
 }

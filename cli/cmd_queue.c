@@ -1,5 +1,5 @@
 /* Commands on messages: queue ..., track. */
-#include "cli/client.h"
+#include "cli/act.h"
 
 #include "base/text.h"
 
@@ -8,13 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-static const struct {
-    const char *option, *param;
-} selector[] = { { "sender", "sender" },          { "recipient", "recipient" },   { "site", "site" },
-                 { "account", "account" },        { "older-than", "older_than" }, { "state", "state" },
-                 { "reply-match", "reply_match" }, { "tenant", "tenant" } };
+static const struct act_option selector[] = {
+    { "sender", "sender" },           { "recipient", "recipient" },   { "site", "site" },
+    { "account", "account" },         { "older-than", "older_than" }, { "state", "state" },
+    { "reply-match", "reply_match" }, { "tenant", "tenant" }
+};
 #define NSELECTOR (sizeof(selector) / sizeof(selector[0]))
 
 /* --cluster, --local; neither: as the node finds right. */
@@ -28,15 +27,7 @@ static void query_selector(struct cli *c, struct client_query *q)
 {
     for (size_t i = 0; i < NSELECTOR; i++)
         client_query_add(q, selector[i].param, cli_opt(c, selector[i].option));
-    if (c->nargs == 0)
-        return;
-    struct buf ids;
-    buf_init(&ids, 65536);
-    for (int i = 0; i < c->nargs; i++)
-        buf_printf(&ids, "%s%s", i > 0 ? "," : "", c->args[i]);
-    buf_put_char(&ids, '\0');
-    client_query_add(q, "ids", ids.data);
-    buf_fini(&ids);
+    act_query_ids(c, q);
 }
 
 /* ---- lists of recipients ------------------------------------------------------------------------------- */
@@ -303,15 +294,6 @@ int cmd_track(struct cli *c)
 
 /* ---- one message --------------------------------------------------------------------------------------- */
 
-static void put_field(const char *name, const char *value)
-{
-    char safe[4096];
-    if (value[0] == '\0')
-        return;
-    cli_safe(value, safe, sizeof(safe));
-    printf("%-12s %s\n", name, safe);
-}
-
 static void put_message(struct cli *c, const json_t *j)
 {
     char when[64], size[32], from[1024];
@@ -321,19 +303,19 @@ static void put_message(struct cli *c, const json_t *j)
     cli_size((uint64_t)cli_int(j, "size"), size, sizeof(size));
     snprintf(from, sizeof(from), "%s%s%s%s", cli_str(j, "client_ip"),
              cli_str(j, "client_name")[0] != '\0' ? " " : "", cli_str(j, "client_name"), "");
-    put_field("id", cli_str(j, "id"));
-    put_field("arrival", when);
-    put_field("sender", sender_text(j));
-    put_field("account", cli_str(j, "account"));
-    put_field("tenant", cli_str(j, "tenant"));
-    put_field("class", cli_str(j, "class"));
-    put_field("message-id", cli_str(j, "message_id"));
-    put_field("size", size);
-    put_field("client", from);
-    put_field("helo", cli_str(j, "helo"));
-    put_field("protocol", cli_str(j, "protocol"));
-    put_field("listener", cli_str(j, "listener"));
-    put_field("signed by", cli_str(j, "dkim"));
+    act_put_field("id", cli_str(j, "id"));
+    act_put_field("arrival", when);
+    act_put_field("sender", sender_text(j));
+    act_put_field("account", cli_str(j, "account"));
+    act_put_field("tenant", cli_str(j, "tenant"));
+    act_put_field("class", cli_str(j, "class"));
+    act_put_field("message-id", cli_str(j, "message_id"));
+    act_put_field("size", size);
+    act_put_field("client", from);
+    act_put_field("helo", cli_str(j, "helo"));
+    act_put_field("protocol", cli_str(j, "protocol"));
+    act_put_field("listener", cli_str(j, "listener"));
+    act_put_field("signed by", cli_str(j, "dkim"));
     json_array_foreach(json_object_get(j, "recipients"), i, r)
     {
         const char *state = cli_str(r, "state");
@@ -344,17 +326,17 @@ static void put_message(struct cli *c, const json_t *j)
                cli_sgr(c, CLI_PLAIN), cli_sgr(c, colour), state, cli_sgr(c, CLI_PLAIN),
                cli_int(r, "attempts"));
         snprintf(line, sizeof(line), "%s %s", cli_str(r, "mx"), cli_str(r, "mx_ip"));
-        put_field("  site", cli_str(r, "site"));
-        put_field("  host", line[0] == ' ' && line[1] == '\0' ? "" : line);
-        put_field("  from ip", cli_str(r, "source_ip"));
-        put_field("  tls", cli_str(r, "tls"));
-        put_field("  reply", cli_str(r, "reply"));
-        put_field("  moved", moved_text(r, line, sizeof(line))[0] != '\0' ? line + sizeof("moved ") - 1 : "");
-        put_field("  greylisted by", greylist_text(c, r, line, sizeof(line)));
+        act_put_field("  site", cli_str(r, "site"));
+        act_put_field("  host", line[0] == ' ' && line[1] == '\0' ? "" : line);
+        act_put_field("  from ip", cli_str(r, "source_ip"));
+        act_put_field("  tls", cli_str(r, "tls"));
+        act_put_field("  reply", cli_str(r, "reply"));
+        act_put_field("  moved", moved_text(r, line, sizeof(line))[0] != '\0' ? line + sizeof("moved ") - 1 : "");
+        act_put_field("  greylisted by", greylist_text(c, r, line, sizeof(line)));
         cli_when(c, json_object_get(r, "next_ms"), when, sizeof(when));
-        put_field("  next", strcmp(when, "-") == 0 ? "" : when);
+        act_put_field("  next", strcmp(when, "-") == 0 ? "" : when);
         cli_when(c, json_object_get(r, "expires_ms"), when, sizeof(when));
-        put_field("  expires", strcmp(when, "-") == 0 ? "" : when);
+        act_put_field("  expires", strcmp(when, "-") == 0 ? "" : when);
     }
 }
 
@@ -362,10 +344,8 @@ static void put_message(struct cli *c, const json_t *j)
 static int message_target(struct cli *c, const char *tail, char *out, size_t cap)
 {
     const char *id = c->args[0];
-    for (const char *p = id; *p != '\0'; p++)
-        if (!((*p >= '0' && *p <= '9') || (*p >= 'A' && *p <= 'Z') || (*p >= 'a' && *p <= 'z')) ||
-            p - id >= 32)
-            return cli_fail(c, CLI_USAGE, "%s is no queue id", id);
+    if (!act_plain_id(id))
+        return cli_fail(c, CLI_USAGE, "%s is no queue id", id);
     snprintf(out, cap, "/v1/queue/messages/%s%s", id, tail);
     return id[0] != '\0' ? 0 : cli_fail(c, CLI_USAGE, "the queue id is empty");
 }
@@ -484,70 +464,18 @@ int cmd_queue_summary(struct cli *c)
 
 /* ---- acts ---------------------------------------------------------------------------------------------- */
 
-struct act {
-    const char *path, *verb, *past;
-    bool final; /* cannot be taken back */
-};
-
-static int act_body(struct cli *c, json_t **out)
+static int act_body(struct cli *c, json_t *body)
 {
-    json_t *body = json_object();
-    bool selected = c->nargs > 0;
-    for (size_t i = 0; i < NSELECTOR; i++) {
-        const char *v = cli_opt(c, selector[i].option);
-        if (v == NULL)
-            continue;
-        json_object_set_new(body, selector[i].param, json_string(v));
-        selected = true;
-    }
-    if (c->nargs > 0) {
-        json_t *ids = json_array();
-        for (int i = 0; i < c->nargs; i++)
-            json_array_append_new(ids, json_string(c->args[i]));
-        json_object_set_new(body, "ids", ids);
-    }
+    bool selected = act_put_selection(c, selector, NSELECTOR, body);
     if (cli_has(c, "all"))
         json_object_set_new(body, "all", json_true());
     if (cli_opt(c, "reason") != NULL)
         json_object_set_new(body, "text", json_string(cli_opt(c, "reason")));
-    int code = 0;
     if (selected && cli_has(c, "all"))
-        code = cli_fail(c, CLI_USAGE, "--all means everything: leave the selection away, or --all");
-    else if (!selected && !cli_has(c, "all"))
-        code = cli_fail(c, CLI_USAGE, "say what is meant: queue ids, a selection like --site, or --all");
-    if (code == 0)
-        *out = body;
-    else
-        json_decref(body);
-    return code;
-}
-
-/* Ids that were typed are meant; what a selection takes in is shown first. */
-static int confirm_act(struct cli *c, const struct act *a, json_t *body)
-{
-    json_t *count = NULL;
-    if (!a->final || cli_has(c, "dry-run") || (c->nargs > 0 && c->ngiven == 0))
-        return 0;
-    json_object_set_new(body, "dry_run", json_true());
-    int code = client_json(c, a->path, body, &count);
-    json_object_del(body, "dry_run");
-    int64_t n = cli_int(count, "recipients");
-    char question[160];
-    snprintf(question, sizeof(question), "%s %" PRId64 " recipient(s) of %" PRId64 " message(s)?", a->verb, n,
-             cli_int(count, "messages"));
-    json_decref(count);
-    if (code != 0 || n == 0)
-        return code;
-    /* Not one more than was shown. */
-    json_object_set_new(body, "expected", json_integer(n));
-    if (cli_has(c, "yes")) {
-        if (!c->json)
-            cli_note("%s", question);
-        return 0;
-    }
-    if (!isatty(STDIN_FILENO))
-        return cli_fail(c, CLI_USAGE, "%s give --yes to do it, or --dry-run to look only", question);
-    return cli_confirm(c, question);
+        return cli_fail(c, CLI_USAGE, "--all means everything: leave the selection away, or --all");
+    if (!selected && !cli_has(c, "all"))
+        return cli_fail(c, CLI_USAGE, "say what is meant: queue ids, a selection like --site, or --all");
+    return 0;
 }
 
 static int put_result(struct cli *c, const struct act *a, const json_t *j)
@@ -574,27 +502,21 @@ static int put_result(struct cli *c, const struct act *a, const json_t *j)
     return busy + failed == 0 ? CLI_OK : done + unchanged > 0 ? CLI_PARTLY : CLI_FAILED;
 }
 
-static int run_act(struct cli *c, const struct act *a)
+static int run_act(struct cli *c, const char *path, const char *verb, const char *past, bool asks)
 {
-    json_t *body = NULL, *j = NULL;
-    int code = act_body(c, &body);
-    if (code == 0)
-        code = confirm_act(c, a, body);
-    if (code == 0 && cli_has(c, "dry-run"))
-        json_object_set_new(body, "dry_run", json_true());
-    if (code == 0)
-        code = client_json(c, a->path, body, &j);
-    if (code == 0)
-        code = put_result(c, a, j);
-    json_decref(body);
-    json_decref(j);
-    return code;
+    return act_run(c, &(struct act){ .path = path,
+                                     .verb = verb,
+                                     .past = past,
+                                     .what = "message(s)",
+                                     .asks = asks,
+                                     .body = act_body,
+                                     .result = put_result });
 }
 
 int cmd_queue_move(struct cli *c)
 {
-    json_t *body = NULL, *j = NULL;
-    int code = cli_opt(c, "to") == NULL ? cli_fail(c, CLI_USAGE, "say where they go: --to NODE") : act_body(c, &body);
+    json_t *body = json_object(), *j = NULL;
+    int code = cli_opt(c, "to") == NULL ? cli_fail(c, CLI_USAGE, "say where they go: --to NODE") : act_body(c, body);
     if (code == 0)
         json_object_set_new(body, "to", json_string(cli_opt(c, "to")));
     if (code == 0 && cli_has(c, "dry-run"))
@@ -617,25 +539,25 @@ int cmd_queue_move(struct cli *c)
 
 int cmd_queue_retry(struct cli *c)
 {
-    return run_act(c, &(struct act){ "/v1/queue/retry", "Retry", "due now", false });
+    return run_act(c, "/v1/queue/retry", "Retry", "due now", false);
 }
 
 int cmd_queue_hold(struct cli *c)
 {
-    return run_act(c, &(struct act){ "/v1/queue/hold", "Hold", "held", false });
+    return run_act(c, "/v1/queue/hold", "Hold", "held", false);
 }
 
 int cmd_queue_release(struct cli *c)
 {
-    return run_act(c, &(struct act){ "/v1/queue/release", "Release", "released", false });
+    return run_act(c, "/v1/queue/release", "Release", "released", false);
 }
 
 int cmd_queue_bounce(struct cli *c)
 {
-    return run_act(c, &(struct act){ "/v1/queue/bounce", "Bounce", "bounced", true });
+    return run_act(c, "/v1/queue/bounce", "Bounce", "bounced", true);
 }
 
 int cmd_queue_delete(struct cli *c)
 {
-    return run_act(c, &(struct act){ "/v1/queue/delete", "Delete", "deleted", true });
+    return run_act(c, "/v1/queue/delete", "Delete", "deleted", true);
 }
