@@ -110,12 +110,7 @@ static int write_mail(struct worker *w, struct cluster_reports *r)
     err = tenant_report_mail(&r->report, &m, &text, &header_bytes);
     r->id = local_mail_id(mail);
     local_mail_on_stored(mail, stored_cb, r);
-    if (err == 0)
-        err = local_mail_store(mail, buf_span(&text), header_bytes, 0);
-    else
-        local_mail_drop(mail);
-    buf_fini(&text);
-    return err;
+    return local_mail_end(mail, err, &text, header_bytes, 0);
 }
 
 static void run_write(struct worker *w, struct worker_msg *msg)

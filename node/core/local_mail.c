@@ -72,7 +72,7 @@ void local_mail_on_stored(struct local_mail *m, local_mail_fn *fn, void *ctx)
     m->ctx = ctx;
 }
 
-void local_mail_drop(struct local_mail *m)
+static void drop(struct local_mail *m)
 {
     if (m->in != NULL)
         spool_ingest_abort(m->in);
@@ -91,7 +91,7 @@ static void run_stored(struct worker *w, struct worker_op *op)
         m->stored(m->ctx, w, op->op.status);
     w->egress->njobs--;
     egress_kick(w->egress);
-    local_mail_drop(m);
+    drop(m);
 }
 
 /* Receivers may take what has no signature, though they want one (RFC 8460 section 3). */
@@ -131,13 +131,14 @@ static int sign(struct local_mail *m, struct span text)
     return 0;
 }
 
-int local_mail_store(struct local_mail *m, struct span text, uint32_t header_bytes, uint8_t flags)
+/* Takes m in any case. */
+static int store(struct local_mail *m, struct span text, uint32_t header_bytes, uint8_t flags)
 {
     m->env.header_bytes = header_bytes;
     int err = spool_ingest_write(m->in, text.p, text.n);
     err = err < 0 ? err : sign(m, text);
     if (err != 0) {
-        local_mail_drop(m);
+        drop(m);
         return err;
     }
     m->rcpt = (struct envelope_rcpt){ .address = span_str(m->to), .notify = ENVELOPE_NOTIFY_NEVER };
@@ -152,4 +153,14 @@ int local_mail_store(struct local_mail *m, struct span text, uint32_t header_byt
     if (m->sign == NULL || sign_finish(m->sign, signed_cb, m))
         commit(m);
     return 0;
+}
+
+int local_mail_end(struct local_mail *m, int err, struct buf *text, uint32_t header_bytes, uint8_t flags)
+{
+    if (err == 0)
+        err = store(m, buf_span(text), header_bytes, flags);
+    else
+        drop(m);
+    buf_fini(text);
+    return err;
 }

@@ -222,11 +222,7 @@ static void write_mail(struct worker *w, const struct item *it)
     uint64_t id = local_mail_id(mail);
     buf_init(&text, TEXT_BYTES_MAX);
     err = put_text(w, it, mail, &text, &header_bytes);
-    if (err == 0)
-        err = local_mail_store(mail, buf_span(&text), header_bytes, 0);
-    else
-        local_mail_drop(mail);
-    buf_fini(&text);
+    err = local_mail_end(mail, err, &text, header_bytes, 0);
     if (err != 0)
         log_warn("notice", "to %s: %s", it->contact, err_text(err));
     else

@@ -55,12 +55,7 @@ static int write_mail(struct worker *w, struct mailing *m)
     buf_init(&text, MAIL_MAX);
     err = notify_mail_put(&text, &what, m->batch->told, m->batch->n, m->more, &header_bytes);
     local_mail_on_stored(mail, over, m);
-    if (err == 0)
-        err = local_mail_store(mail, buf_span(&text), header_bytes, 0);
-    else
-        local_mail_drop(mail);
-    buf_fini(&text);
-    return err;
+    return local_mail_end(mail, err, &text, header_bytes, 0);
 }
 
 static void run_mailing(struct worker *w, struct worker_msg *msg)

@@ -111,12 +111,8 @@ static int store(struct tlsrpt *t, struct span address)
                              .json = buf_span(&t->due.json) };
     buf_init(&text, 2 * JSON_MAX);
     err = tlsrpt_mail_put(&m, &text, &header_bytes);
-    if (err == 0) /* RFC 8460 section 3: TLS may be what is wrong there */
-        err = local_mail_store(mail, buf_span(&text), header_bytes, ENVELOPE_TLS_OPTIONAL);
-    else
-        local_mail_drop(mail);
-    buf_fini(&text);
-    return err;
+    /* RFC 8460 section 3: TLS may be what is wrong there */
+    return local_mail_end(mail, err, &text, header_bytes, ENVELOPE_TLS_OPTIONAL);
 }
 
 static void next_address(struct tlsrpt *t);
