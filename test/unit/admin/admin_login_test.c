@@ -19,17 +19,7 @@ static int setup_member(void **state)
 {
     (void)state;
     fake_server_start_in(&server, true);
-    /* The other nodes of the fake cluster know no level as high as operators need. */
-    for (uint64_t node = 2; node <= 3; node++) {
-        struct command gone = { .type = COMMAND_MEMBER_SET,
-                                .member_set = { .node = node, .state = COMMAND_MEMBER_REMOVED } };
-        assert_int_equal(fake_cluster_do(&server.cluster, &gone, &(struct machine_result){ 0 }), 0);
-    }
-    struct command report = { .type = COMMAND_MEMBER_REPORT,
-                              .member_report = { .node = 1, .version = SPAN_LIT("1"), .features = 6 } };
-    struct command raise = { .type = COMMAND_FEATURE_RAISE, .feature_raise = { .level = 6 } };
-    assert_int_equal(fake_cluster_do(&server.cluster, &report, &(struct machine_result){ 0 }), 0);
-    assert_int_equal(fake_cluster_do(&server.cluster, &raise, &(struct machine_result){ 0 }), 0);
+    fake_cluster_raise(&server.cluster, 6);
     return 0;
 }
 

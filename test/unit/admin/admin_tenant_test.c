@@ -67,14 +67,7 @@ static int setup(void **state)
     (void)state;
     fake_server_start_in(&server, true);
     server.ops.events = on_events;
-    for (uint64_t node = 2; node <= 3; node++)
-        do_command((struct command){ .type = COMMAND_MEMBER_SET,
-                                     .member_set = { .node = node, .state = COMMAND_MEMBER_REMOVED } });
-    do_command((struct command){
-        .type = COMMAND_MEMBER_REPORT,
-        .member_report = { .node = 1, .version = SPAN_LIT("1"), .features = COMMAND_FEATURES } });
-    do_command(
-        (struct command){ .type = COMMAND_FEATURE_RAISE, .feature_raise = { .level = COMMAND_FEATURES } });
+    fake_cluster_raise(&server.cluster, COMMAND_FEATURES);
     seed_tenant("own.example", "anna@own.example", "lost@rcpt.test");
     seed_tenant("other.example", "carol@other.example", "carols-friend@rcpt.test");
     /* an account of another tenant whose name is in this one's domain */

@@ -43,6 +43,20 @@ int fake_cluster_do(struct fake_cluster *f, struct command *cmd, struct machine_
     return apply(f, cmd, out != NULL ? out : &result);
 }
 
+void fake_cluster_raise(struct fake_cluster *f, uint32_t level)
+{
+    for (uint64_t node = 2; node <= 3; node++) { /* they know no such level */
+        struct command gone = { .type = COMMAND_MEMBER_SET,
+                                .member_set = { .node = node, .state = COMMAND_MEMBER_REMOVED } };
+        ensure(fake_cluster_do(f, &gone, NULL) == 0);
+    }
+    struct command report = { .type = COMMAND_MEMBER_REPORT,
+                              .member_report = { .node = 1, .version = SPAN_LIT("1"), .features = level } };
+    struct command raise = { .type = COMMAND_FEATURE_RAISE, .feature_raise = { .level = level } };
+    ensure(fake_cluster_do(f, &report, NULL) == 0);
+    ensure(fake_cluster_do(f, &raise, NULL) == 0);
+}
+
 static int on_status(void *ctx, struct admin_cluster_status *out)
 {
     struct fake_cluster *f = ctx;

@@ -44,4 +44,7 @@ void fake_cluster_new_epoch(struct fake_cluster *f);
 /* Applies a command as this node's; 0 or its error. */
 int fake_cluster_do(struct fake_cluster *f, struct command *cmd, struct machine_result *out);
 
+/* Only this node is left, and the cluster's feature level is this one. */
+void fake_cluster_raise(struct fake_cluster *f, uint32_t level);
+
 #endif

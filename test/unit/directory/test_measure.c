@@ -38,23 +38,6 @@ static struct world *at_level(uint32_t level)
     return w;
 }
 
-static int policy_is(struct world *w, const struct policy_compiled *p)
-{
-    struct buf b;
-    buf_init(&b, 1 << 20);
-    assert_int_equal(policy_encode(p, &b), 0);
-    assert_int_equal(tell(w, (struct command){ .type = COMMAND_POLICY_CHUNK,
-                                               .policy_chunk = { .upload = { 7 }, .bytes = buf_span(&b) } }),
-                     0);
-    int err = tell(w, (struct command){ .type = COMMAND_POLICY_COMMIT,
-                                        .policy_commit = { .by = { .who = str("root@node-a") },
-                                                           .upload = { 7 },
-                                                           .chunks = 1,
-                                                           .compiled_bytes = b.len } });
-    buf_fini(&b);
-    return err;
-}
-
 /* One rule; its limit with it. */
 static int rule_is(struct world *w, const struct sender_rule *rule)
 {

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "consensus/directory.h"
 #include "consensus/machine.h"
+#include "consensus/policy.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -50,6 +51,8 @@ int token(struct world *w, const char *id, uint64_t for_ms, const char *node_nam
 int join_with(struct world *w, const char *token, uint8_t request, const char *name, const char *address,
               uint32_t features);
 int member_state(struct world *w, uint64_t node, uint8_t state);
+/* Uploads a compiled policy, without its text, in one chunk, and commits it; the commit's err. */
+int policy_is(struct world *w, const struct policy_compiled *p);
 /* Opens the next session of a node; its id. */
 uint64_t open_session(struct world *w, uint64_t node);
 int expire(struct world *w, uint64_t session);
