@@ -4,9 +4,7 @@ import os
 import re
 import shutil
 import smtplib
-import ssl
 import subprocess
-import threading
 
 import pytest
 
@@ -14,6 +12,7 @@ from harness.node import PASSWORD
 from harness.npm import npm_modules
 from harness.postfix import Postfix
 from harness.quota import apply_policy, await_applied, usage
+from harness.submit import session, submit_all
 from harness.util import wait_until
 
 ANNA = "anna@shop.example"
@@ -25,16 +24,6 @@ def started(made, policy, **classes):
         made.nodes[0].add_account(f"{name}@shop.example", **{"class": of})
     await_applied(made.living())
     return made
-
-
-def session(node, login, place="127.0.0.1"):
-    """A client at that address."""
-    client = smtplib.SMTP("127.0.0.1", node.ports["submission"], timeout=60, source_address=(place, 0))
-    client._host = "localhost"
-    client.starttls(context=ssl.create_default_context(cafile=str(node.certificate[0])))
-    client.ehlo("client.example.com")
-    client.login(login, PASSWORD)
-    return client
 
 
 def take(client, login, most=50):
@@ -216,31 +205,6 @@ delay_warning_time = 1s""")
         postfix.run("stop")
 
 
-def send_all(nodes, login, numbers):
-    """Each in a message of its own, through all nodes at once."""
-    numbers, lock, failures = iter(numbers), threading.Lock(), []
-
-    def work(node):
-        with session(node, login) as client:
-            while True:
-                with lock:
-                    number = next(numbers, None)
-                if number is None:
-                    return
-                client.mail(login)
-                code, reply = client.rcpt(f"friend{number}@example.net")
-                if code == 250:
-                    code, reply = client.data(f"Subject: news\r\n\r\nhello {number}\r\n")
-                if code != 250:
-                    failures.append((number, code, reply))
-    workers = [threading.Thread(target=work, args=(nodes[i % len(nodes)],)) for i in range(6)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert not failures, failures[:3]
-
-
 @pytest.mark.slow(6)
 def test_a_blast_is_held(blast, sink, dns):
     dns.mail_domain("shop.example", "127.0.0.1")
@@ -258,7 +222,10 @@ def test_a_blast_is_held(blast, sink, dns):
     def held():
         return sum(node.api("GET", "/v1/status")["held_messages"] for node in made.nodes)
     # in as many messages as there are contacts: what the limit allows leaves, the rest waits
-    send_all(made.nodes, ANNA, range(CONTACTS))
+    sessions = [lambda node=made.nodes[i % len(made.nodes)]: session(node, ANNA) for i in range(6)]
+    _, failures = submit_all(sessions, range(CONTACTS), ANNA,
+                             lambda number: (f"friend{number}@example.net", f"Subject: news\r\n\r\nhello {number}\r\n"))
+    assert not failures, failures[:3]
     wait_until("what may leave has left", lambda: len(friends()) + held() == CONTACTS and notices(ANNA), 60)
     left = len(friends())
     print("left", left, "held", held())

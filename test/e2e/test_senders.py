@@ -2,14 +2,11 @@
 full size (TURNPIKE_REPLAY=20000) as at the size that CI has time for: docs/senders.md."""
 import os
 import random
-import smtplib
-import ssl
-import threading
 
 import pytest
 
-from harness.node import PASSWORD
 from harness.quota import apply_policy, await_applied
+from harness.submit import session, submit_all
 from harness.util import wait_until
 
 ANNA, BOB = "anna@shop.example", "bob@shop.example"
@@ -43,16 +40,6 @@ def cluster(make_cluster):
     return started(make_cluster(3), POLICY)
 
 
-def session(node, place, login):
-    """A client somewhere else."""
-    client = smtplib.SMTP("127.0.0.1", node.ports["submission"], timeout=60, source_address=(f"127.0.{place}.1", 0))
-    client._host = "localhost"
-    client.starttls(context=ssl.create_default_context(cafile=str(node.certificate[0])))
-    client.ehlo("client.example.com")
-    client.login(login, PASSWORD)
-    return client
-
-
 def text(number):
     """A message that says the same in words of its own."""
     chance = random.Random(number)
@@ -62,32 +49,9 @@ def text(number):
 
 def blast(cluster, count, login=ANNA):
     """From many places through all nodes at once. How many were accepted."""
-    accepted, failures, lock = [], [], threading.Lock()
-    numbers = iter(range(count))
-
-    def work(place):
-        node = cluster.nodes[place % 3]
-        try:
-            with session(node, place, login) as client:
-                while True:
-                    with lock:
-                        number = next(numbers, None)
-                    if number is None:
-                        return
-                    client.mail(login)
-                    client.rcpt(f"v{number}@example.net")
-                    code, reply = client.data(text(number))
-                    with lock:
-                        (accepted if code == 250 else failures).append((number, reply))
-        except (smtplib.SMTPException, OSError) as e:
-            with lock:
-                failures.append((place, e))
-    workers = [threading.Thread(target=work, args=(1 + place,)) for place in range(PLACES)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return accepted, failures
+    sessions = [lambda node=cluster.nodes[(1 + i) % 3], place=1 + i: session(node, login, f"127.0.{place}.1")
+                for i in range(PLACES)]
+    return submit_all(sessions, range(count), login, lambda number: (f"v{number}@example.net", text(number)))
 
 
 def rule(node, name, login=ANNA):
