@@ -39,6 +39,18 @@
         .help = "all nodes, or this one"                                                                     \
     }
 
+/* Of acts: all that is there, or not more than was seen. */
+#define ALL                                                                                                  \
+    {                                                                                                        \
+        .name = "all", .type = ADMIN_TYPE_BOOL,                                                              \
+        .help = "needed when nothing is selected: everything is meant"                                       \
+    }
+#define EXPECTED                                                                                             \
+    {                                                                                                        \
+        .name = "expected", .type = ADMIN_TYPE_INT, .min = 1, .max = UINT32_MAX,                             \
+        .help = "change nothing if more recipients than this match"                                          \
+    }
+
 #define HELD_SELECTOR                                                                                         \
     { .name = "ids", .type = ADMIN_TYPE_IDS, .help = "queue ids" },                                          \
         { .name = "sender", .type = ADMIN_TYPE_STRING, .help = "reverse-path: address, @domain or <>" },     \
@@ -69,23 +81,15 @@ static const struct admin_param held_params[] = {
 
 static const struct admin_param held_act_params[] = {
     HELD_ACT,
-    { .name = "all", .type = ADMIN_TYPE_BOOL, .help = "needed when nothing is selected: everything is meant" },
-    { .name = "expected",
-      .type = ADMIN_TYPE_INT,
-      .min = 1,
-      .max = UINT32_MAX,
-      .help = "change nothing if more recipients than this match" },
+    ALL,
+    EXPECTED,
     { .name = NULL },
 };
 
 static const struct admin_param held_release_params[] = {
     HELD_ACT,
-    { .name = "all", .type = ADMIN_TYPE_BOOL, .help = "needed when nothing is selected: everything is meant" },
-    { .name = "expected",
-      .type = ADMIN_TYPE_INT,
-      .min = 1,
-      .max = UINT32_MAX,
-      .help = "change nothing if more recipients than this match" },
+    ALL,
+    EXPECTED,
     { .name = "exempt", .type = ADMIN_TYPE_BOOL, .help = "charge no limits" },
     { .name = "operator", .type = ADMIN_TYPE_STRING, .help = "who exempts: a name, for the audit trail" },
     { .name = NULL },
@@ -125,15 +129,9 @@ static const struct admin_param summary_params[] = {
 
 static const struct admin_param act_params[] = {
     SELECTOR,
-    { .name = "all",
-      .type = ADMIN_TYPE_BOOL,
-      .help = "needed when nothing is selected: everything is meant" },
+    ALL,
     { .name = "dry_run", .type = ADMIN_TYPE_BOOL, .help = "count only" },
-    { .name = "expected",
-      .type = ADMIN_TYPE_INT,
-      .min = 1,
-      .max = UINT32_MAX,
-      .help = "change nothing if more recipients than this match" },
+    EXPECTED,
     { .name = "text",
       .type = ADMIN_TYPE_STRING,
       .help = "bounce: the reason given to the sender; else a remark" },
@@ -142,9 +140,7 @@ static const struct admin_param act_params[] = {
 
 static const struct admin_param move_params[] = {
     SELECTOR,
-    { .name = "all",
-      .type = ADMIN_TYPE_BOOL,
-      .help = "needed when nothing is selected: everything is meant" },
+    ALL,
     { .name = "dry_run", .type = ADMIN_TYPE_BOOL, .help = "count only" },
     { .name = "to", .type = ADMIN_TYPE_STRING, .required = true, .help = "name or id of the node that gets them" },
     { .name = NULL },
