@@ -155,3 +155,12 @@ void buf_consume(struct buf *b, size_t n)
         memmove(b->data, b->data + n, b->len - n);
     b->len -= n;
 }
+
+size_t buf_take(struct buf *b, void *out, size_t max)
+{
+    size_t n = b->len < max ? b->len : max;
+    if (n > 0)
+        memcpy(out, b->data, n);
+    buf_consume(b, n);
+    return n;
+}

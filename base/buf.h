@@ -48,6 +48,8 @@ int buf_put_counted(struct buf *b, struct span s);
 
 /* Drops n bytes from the front. */
 void buf_consume(struct buf *b, size_t n);
+/* Copies at most `max` bytes from the front to `out` and drops them; how many. */
+size_t buf_take(struct buf *b, void *out, size_t max);
 
 static inline struct span buf_span(const struct buf *b)
 {

@@ -139,11 +139,8 @@ static ssize_t follow_read(void *ctx, char *p, size_t max)
         nanosleep(&(struct timespec){ .tv_nsec = STEP_MS * 1000000L }, NULL);
         return 0;
     }
-    size_t n = f->out.len < max ? f->out.len : max;
-    memcpy(p, f->out.data, n);
-    buf_consume(&f->out, n);
     f->sent_ms = now_ms;
-    return (ssize_t)n;
+    return (ssize_t)buf_take(&f->out, p, max);
 }
 
 static struct follow *follow_new(struct admin_call *c)

@@ -70,11 +70,8 @@ static ssize_t feed_read(void *ctx, char *p, size_t max)
         buf_put_char(&f->out, '\n');
     if (f->out.len == 0)
         return 0;
-    size_t n = f->out.len < max ? f->out.len : max;
-    memcpy(p, f->out.data, n);
-    buf_consume(&f->out, n);
     f->sent_ms = now_ms;
-    return (ssize_t)n;
+    return (ssize_t)buf_take(&f->out, p, max);
 }
 
 static struct feed *feed_new(struct admin_call *c, int64_t limit_ms)

@@ -94,6 +94,23 @@ static void test_consume_front(void **state)
     buf_fini(&b);
 }
 
+static void test_take_from_the_front(void **state)
+{
+    (void)state;
+    struct buf b;
+    char out[8] = "........";
+    buf_init(&b, 64);
+    assert_int_equal(buf_take(&b, out, sizeof out), 0);
+    buf_put_str(&b, "abcdef");
+    assert_int_equal(buf_take(&b, out, 0), 0);
+    assert_int_equal(buf_take(&b, out, 4), 4);
+    assert_memory_equal(out, "abcd....", 8);
+    assert_int_equal(buf_take(&b, out, sizeof out), 2);
+    assert_memory_equal(out, "efcd....", 8);
+    assert_int_equal(b.len, 0);
+    buf_fini(&b);
+}
+
 static void test_shrink_only_when_empty_and_large(void **state)
 {
     (void)state;
@@ -137,6 +154,7 @@ int main(void)
         cmocka_unit_test(test_printf_short_and_long),
         cmocka_unit_test(test_printf_past_the_bound),
         cmocka_unit_test(test_consume_front),
+        cmocka_unit_test(test_take_from_the_front),
         cmocka_unit_test(test_shrink_only_when_empty_and_large),
         cmocka_unit_test(test_little_endian),
     };
