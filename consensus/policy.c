@@ -7,7 +7,6 @@
 #define FORMAT 1
 #define FORMAT_SENDERS 2 /* with rules about senders behind it */
 #define FORMAT_WIDE 3    /* with what feature level 6 brought: those rules are longer, and a level is behind them */
-#define LEVEL_WIDE 6
 #define HOUR_MS 3600000ull
 #define ALL_CLASSES ((1u << POLICY_CLASSES) - 1)
 
@@ -105,7 +104,7 @@ static bool policy_ok(const struct policy_compiled *p)
            duration_ok(p->session_margin_ms, POLICY_MARGIN_MIN_MS, POLICY_MARGIN_MAX_MS) &&
            (p->voters == 0 || p->voters == 1 || p->voters == 3 || p->voters == 5) &&
            p->freeze_mode <= COMMAND_FREEZE_AUTO && limits_ok(p) && sender_rules_ok(p) &&
-           slow_limits_ok(p) && (p->level == 0 || p->level >= LEVEL_WIDE);
+           slow_limits_ok(p) && (p->level == 0 || p->level >= POLICY_LEVEL_LEAST);
 }
 
 uint32_t policy_level(const struct policy_compiled *p)
@@ -115,8 +114,8 @@ uint32_t policy_level(const struct policy_compiled *p)
         const struct sender_rule *r = &p->sender_rules[i];
         for (uint8_t k = 0; k < r->nterms; k++)
             level = sender_fact_level(r->term[k].fact) > level ? sender_fact_level(r->term[k].fact) : level;
-        if ((r->action > SENDER_FREEZE || r->notify) && level < LEVEL_WIDE)
-            level = LEVEL_WIDE;
+        if ((r->action > SENDER_FREEZE || r->notify) && level < POLICY_LEVEL_LEAST)
+            level = POLICY_LEVEL_LEAST;
     }
     return p->level > level ? p->level : level;
 }
@@ -125,7 +124,7 @@ int policy_encode(const struct policy_compiled *p, struct buf *out)
 {
     if (!policy_ok(p))
         return ERR_BAD;
-    bool wide = policy_level(p) >= LEVEL_WIDE;
+    bool wide = policy_level(p) >= POLICY_LEVEL_LEAST;
     (void)buf_put_u8(out, wide ? FORMAT_WIDE : p->nsender_rules > 0 ? FORMAT_SENDERS : FORMAT);
     (void)buf_put_u64(out, (uint64_t)p->session_ttl_ms);
     (void)buf_put_u64(out, (uint64_t)p->session_margin_ms);
@@ -194,7 +193,7 @@ int policy_decode(struct cursor *c, struct policy_compiled *out)
     if (cursor_err(c))
         return ERR_TORN;
     /* Only what policy_encode writes. */
-    return policy_ok(out) && (policy_level(out) >= LEVEL_WIDE) == (format == FORMAT_WIDE) ? 0 : ERR_CORRUPT;
+    return policy_ok(out) && (policy_level(out) >= POLICY_LEVEL_LEAST) == (format == FORMAT_WIDE) ? 0 : ERR_CORRUPT;
 }
 
 void policy_default(struct policy_compiled *out)

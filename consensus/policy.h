@@ -21,6 +21,7 @@
 #define POLICY_TTL_MAX_MS 60000
 #define POLICY_MARGIN_MIN_MS 50
 #define POLICY_MARGIN_MAX_MS 60000
+#define POLICY_LEVEL_LEAST 6 /* of policy_compiled.level: what it is encoded in has no place for it before */
 
 /* "count recipients per window" of each account, or of each tenant as a whole. */
 struct policy_limit {
@@ -41,7 +42,7 @@ struct policy_compiled {
     struct policy_limit limits[POLICY_LIMITS_MAX];
     uint32_t nsender_rules; /* from feature level 5 on */
     struct sender_rule sender_rules[SENDER_RULES_MAX];
-    uint8_t level; /* feature level that its document needs beyond that of what is here; 0: none */
+    uint8_t level; /* feature level that its document needs; 0: none, or one below POLICY_LEVEL_LEAST */
 };
 /* The feature level that a cluster needs to understand it. */
 uint32_t policy_level(const struct policy_compiled *p);

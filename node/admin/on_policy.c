@@ -353,28 +353,31 @@ static int upload(struct admin_call *c, const uint8_t id[16], struct span all, u
     return err;
 }
 
-static int commit(struct admin_call *c, struct span text, struct policy *p, uint64_t version,
+/* Nodes that could not read it would keep the policy before it, each by itself. */
+static int check_level(struct admin_call *c, struct machine *m, struct policy *p)
+{
+    const char *key;
+    machine_read_lock(m);
+    uint32_t level = machine_features(m);
+    machine_read_unlock(m);
+    policy_for_level(p, level);
+    uint32_t needs = policy_needs(p, &key);
+    return level >= needs ? 0
+                          : admin_fail(&c->e, ERR_DENIED,
+                                       "%s needs feature level %u, the cluster is at %u: see `turnpike cluster raise`",
+                                       key, needs, level);
+}
+
+static int commit(struct admin_call *c, struct span text, const struct policy *p, uint64_t version,
                   const char *note, uint64_t *made)
 {
     struct command cmd = { .type = COMMAND_POLICY_COMMIT };
     struct command_policy_commit *pc = &cmd.policy_commit;
     struct machine_result result = { 0 };
-    struct machine *m;
     struct buf all;
-    int err = member_machine(c, &m);
-    if (err != 0)
-        return err;
-    machine_read_lock(m);
-    uint32_t level = machine_features(m);
-        machine_read_unlock(m);
-    policy_for_level(p, level);
-    if (level < policy_level(&p->compiled))
-        return admin_fail(&c->e, ERR_DENIED,
-                          "sender_rules need feature level %u, the cluster's is %u: see `turnpike cluster raise`",
-                          policy_level(&p->compiled), level);
     buf_init(&all, POLICY_TEXT_MAX + (1u << 20));
     buf_put_span(&all, text);
-    err = policy_encode(&p->compiled, &all);
+    int err = policy_encode(&p->compiled, &all);
     if (err == 0 && getrandom(pc->upload, sizeof(pc->upload), 0) != sizeof(pc->upload))
         err = -errno;
     if (err != 0)
@@ -425,6 +428,8 @@ static int apply(struct admin_call *c, struct machine *m, const char *name, stru
             "another policy (%llu) is in force than the one that you saw (%llu): look at turnpike policy "
             "diff, then repeat",
             (unsigned long long)version, (unsigned long long)seen);
+    if (err == 0)
+        err = check_level(c, m, p);
     if (err == 0)
         err = make_secrets(c, p);
     if (err == 0)

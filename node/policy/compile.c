@@ -283,6 +283,9 @@ void policy_compile(struct policy_doc *doc, struct policy *out)
 {
     struct policy_compiled *c = &out->compiled;
     memset(out, 0, sizeof *out);
+    out->level = doc->level;
+    out->level_key = doc->level_key;
+    c->level = doc->level >= POLICY_LEVEL_LEAST ? doc->level : 0;
     c->session_ttl_ms = doc->ttl_ms;
     c->session_margin_ms = doc->margin_ms;
     c->voters = doc->voters;

@@ -10,8 +10,10 @@ static int read_tree(struct schema_load *l, struct policy_doc *out)
     if (good)
         policy_check(l, out);
     config_errors_sort(l->errors);
-    if (l->errors->errors == 0)
+    if (l->errors->errors == 0) {
+        policy_document_level(l, out);
         return 0;
+    }
     schema_fini(&policy_map, out);
     return ERR_BAD;
 }

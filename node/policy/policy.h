@@ -88,6 +88,8 @@ struct policy_dnsbl {
 
 struct policy {
     struct policy_compiled compiled;
+    uint8_t level;         /* feature level that the document's keys need; policy_needs has the rest */
+    const char *level_key; /* the one that needs it, static; NULL: level 1 */
     struct {
         char pool[POLICY_LIMIT_NAME]; /* "": any source */
         uint8_t over_limit;           /* enum policy_over; 0: DEFER */
@@ -183,6 +185,9 @@ struct span policy_builtin_senders(void);
 /* Without the built-in rules about senders, where a cluster of that feature level does not know what they
  * are about: they come with the next policy after it was raised. */
 void policy_for_level(struct policy *p, uint32_t level);
+/* The feature level that a cluster needs so that all of its nodes can read and obey it, and the key for which it
+ * needs it (static; NULL: level 1). */
+uint32_t policy_needs(const struct policy *p, const char **key);
 /* `name` is what faults call it. ERR_BAD, and `why` has "name:line: reason" lines. */
 int policy_parse(const char *name, struct span text, struct policy **out, struct buf *why);
 int policy_load_file(const char *path, struct policy **out, struct buf *text, struct buf *why);

@@ -98,6 +98,8 @@ struct policy_doc_stream {
 enum policy_defaults { POLICY_DEFAULTS_OFF, POLICY_DEFAULTS_DRY_RUN, POLICY_DEFAULTS_ON };
 
 struct policy_doc {
+    uint8_t level;         /* feature level that its keys need */
+    const char *level_key; /* the one that needs it, static; NULL: level 1 */
     struct policy_doc_limit *limits;
     uint32_t nlimits;
     struct policy_doc_class classes[POLICY_CLASSES];
@@ -210,6 +212,9 @@ int policy_document_read(const char *name, struct span text, struct policy_doc *
 
 /* The built-in document of that name: by its tables, without faults. */
 void policy_builtin_read(const char *name, struct span text, const struct schema_map *map, void *out);
+
+/* Of a document without faults: its level and level_key. */
+void policy_document_level(struct schema_load *l, struct policy_doc *doc);
 
 /* What the tables cannot say: rules between keys. */
 void policy_check(struct schema_load *l, const struct policy_doc *doc);

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FEATURE 6
 #define ALL_CLASSES ((1u << POLICY_CLASSES) - 1)
 
 const char *const policy_over_names[POLICY_OVERS + 1] = { "defer", "reject", "hold", NULL };
@@ -67,8 +66,6 @@ static struct policy_names take(char ***items, uint32_t *n)
 
 bool policy_compile_streams(struct policy_doc *doc, struct policy *out)
 {
-    struct policy_compiled *c = &out->compiled;
-    bool over = false;
     out->streams = calloc(doc->nstreams + 1, sizeof *out->streams);
     if (out->streams == NULL)
         return false;
@@ -86,17 +83,12 @@ bool policy_compile_streams(struct policy_doc *doc, struct policy *out)
         from->nnetworks = 0;
     }
     for (uint32_t i = 0; i < POLICY_CLASSES; i++) {
-        over = over || doc->classes[i].over_limit != 0 || doc->classes[i].notice != 0;
         out->classes[i].over_limit = (uint8_t)doc->classes[i].over_limit;
         if (doc->classes[i].notice != 0)
             out->classes[i].over_limit_notice = (uint8_t)(doc->classes[i].notice - 1);
     }
-    for (uint32_t i = 0; i < doc->nlimits; i++) {
-        over = over || doc->limits[i].over_limit != 0;
+    for (uint32_t i = 0; i < doc->nlimits; i++)
         out->over_limit[i] = (uint8_t)doc->limits[i].over_limit;
-    }
-    if (over || doc->nstreams > 0)
-        c->level = FEATURE; /* older nodes could not read the document */
     return true;
 }
 

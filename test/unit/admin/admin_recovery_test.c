@@ -19,13 +19,18 @@ static int setup_alone(void **state)
     return 0;
 }
 
-static void refused(const char *method, const char *target, int status, const char *part)
+static void refused_with(const char *method, const char *target, const char *body, int status, const char *part)
 {
     struct http_reply r;
-    http_local(&server, method, target, method[0] == 'G' ? NULL : "{}", &r);
-    assert_int_equal(r.status, status);
-    assert_non_null(strstr(r.body, part));
+    http_local(&server, method, target, body, &r);
+    if (r.status != status || strstr(r.body, part) == NULL)
+        fail_msg("%s: %d %s", target, r.status, r.body);
     http_reply_free(&r);
+}
+
+static void refused(const char *method, const char *target, int status, const char *part)
+{
+    refused_with(method, target, method[0] == 'G' ? NULL : "{}", status, part);
 }
 
 static void test_a_node_alone_has_none(void **state)
@@ -92,6 +97,29 @@ static void test_feature_levels(void **state)
 
 /* ---- a node that moved --------------------------------------------------------------------------------- */
 
+#define APPLY "/v1/policy/apply"
+#define HELD                                                                                                 \
+    "{\"name\":\"p\",\"text\":\"bounces: {domain: b.example, postmaster: p@a.example}\\nheld: {expire: 3d}\"}"
+#define DNSBL "{\"name\":\"p\",\"text\":\"dnsbl: {lists: [{zone: bl.example}]}\"}"
+
+/* Nodes of older builds would keep the policy before it: nothing is done, and it is said what for. */
+static void test_a_policy_that_older_nodes_cannot_read(void **state)
+{
+    (void)state;
+    refused_with("POST", APPLY, HELD, 403,
+                 "held needs feature level 6, the cluster is at 1: see `turnpike cluster raise`");
+    refused_with("POST", APPLY, DNSBL, 403, "dnsbl needs feature level 5, the cluster is at 1");
+    json_decref(post_json(APPLY, "{\"name\":\"p\",\"text\":\"voters: 3\"}")); /* as old as it always was */
+    fake_cluster_raise(cluster, 5);
+    refused_with("POST", APPLY, HELD, 403, "held needs feature level 6, the cluster is at 5");
+    json_t *j = get_json("/v1/policy");
+    assert_string_equal(json_string_value(json_object_get(j, "text")), "voters: 3");
+    json_decref(j);
+    json_decref(post_json(APPLY, DNSBL));
+    fake_cluster_raise(cluster, 6);
+    json_decref(post_json(APPLY, HELD));
+}
+
 static void test_where_a_node_is_reached(void **state)
 {
     (void)state;
@@ -120,6 +148,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_backup, setup_member, expect_teardown),
         cmocka_unit_test_setup_teardown(test_limits_after_a_new_epoch, setup_member, expect_teardown),
         cmocka_unit_test_setup_teardown(test_feature_levels, setup_member, expect_teardown),
+        cmocka_unit_test_setup_teardown(test_a_policy_that_older_nodes_cannot_read, setup_member, expect_teardown),
         cmocka_unit_test_setup_teardown(test_where_a_node_is_reached, setup_member, expect_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,6 +46,9 @@ int fake_cluster_do(struct fake_cluster *f, struct command *cmd, struct machine_
 void fake_cluster_raise(struct fake_cluster *f, uint32_t level)
 {
     for (uint64_t node = 2; node <= 3; node++) { /* they know no such level */
+        struct directory_member mb;
+        if (!directory_member_find(f->machine, node, &mb) || mb.state == COMMAND_MEMBER_REMOVED)
+            continue;
         struct command gone = { .type = COMMAND_MEMBER_SET,
                                 .member_set = { .node = node, .state = COMMAND_MEMBER_REMOVED } };
         ensure(fake_cluster_do(f, &gone, NULL) == 0);

@@ -365,6 +365,7 @@ static void test_builtin_is_the_machines(void **state)
     policy_default(&machine);
     buf_init(&why, 4096);
     assert_int_equal(policy_parse("built-in", policy_builtin(), &p, &why), 0);
+    machine.level = 6; /* to apply that text: it says that there are no built-in rules about senders */
     expect_same(&p->compiled, &machine);
     policy_rele(p);
     buf_fini(&why);
