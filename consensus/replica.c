@@ -103,6 +103,7 @@ static void poll_role(struct replica *r)
     bool changed = role != r->role || leader != r->leader || ready != r->ready;
     r->role = role;
     r->leader = leader;
+    r->role_term = term;
     r->ready = ready;
     if (changed && r->config.on_role != NULL)
         r->config.on_role(r->config.ctx, role, leader, ready);

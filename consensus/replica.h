@@ -32,8 +32,8 @@ struct replica_config {
     struct machine *machine;
     struct raft_uv_transport *transport; /* outlives it */
     uint32_t election_ms, heartbeat_ms;  /* 0: 500 and 50 */
-    uint64_t
-        snapshot_bytes; /* of log between two snapshots; 0: 32 MiB. A quarter of the state, when that is more */
+    uint64_t snapshot_bytes; /* of log between two snapshots; 0: 32 MiB. A quarter of the state, when that is
+                                more */
     /* After each applied entry; after an installed snapshot with MACHINE_CHANGED_ALL alone. */
     void (*on_effects)(void *ctx, uint64_t index, const struct machine_effects *effects);
     /* The role or the known leader changed. `ready`: leader, and its barrier was applied: it may grant and
@@ -108,7 +108,8 @@ struct replica_server {
 struct replica_stats {
     enum replica_role role;
     bool ready;
-    uint64_t id, leader, term, applied, committed, last, snapshot_index;
+    uint64_t id, leader, term; /* role and leader are of this term */
+    uint64_t applied, committed, last, snapshot_index;
     uint64_t log_bytes, snapshot_bytes_on_disk; /* estimates; refreshed now and then */
     uint64_t entries, commands, snapshots_taken, snapshots_installed, elections, proposals_refused;
     uint32_t in_flight;

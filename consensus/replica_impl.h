@@ -153,6 +153,7 @@ struct replica {
     /* role */
     enum replica_role role;
     uint64_t leader;
+    raft_term role_term; /* of both */
     bool ready;
     raft_term ready_term, lead_term;
     bool lead_pending, lead_refused;

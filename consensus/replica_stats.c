@@ -101,7 +101,8 @@ void replica_stats(struct replica *r, struct replica_stats *out)
     measure(r);
     out->log_bytes = r->log_bytes;
     out->snapshot_bytes_on_disk = r->snapshot_disk_bytes;
-    out->term = raft_current_term(&r->raft);
+    out->term =
+        r->role_term; /* not libraft's: it may have gone on since, and then `leader` did not lead it */
     out->applied = raft_last_applied(&r->raft);
     out->committed = raft_commit_index(&r->raft);
     out->last = raft_last_index(&r->raft);

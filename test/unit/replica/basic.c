@@ -57,6 +57,37 @@ static void test_commit_does_not_go_back(void **state)
     cluster_fini(&c);
 }
 
+/* A leader that hears of a higher term, asked at once: it must not say that it leads that one. */
+static void test_leader_and_term_belong_together(void **state)
+{
+    (void)state;
+    struct cluster c;
+    cluster_start(&c, 3);
+    struct node *leader = cluster_leader(&c), *follower = cluster_follower(&c);
+    struct replica_stats before, after;
+    replica_stats(leader->replica, &before);
+    assert_int_equal(before.leader, leader->id);
+    assert_int_equal(before.term, raft_current_term(&leader->replica->raft));
+    struct raft_message vote = { .type = RAFT_REQUEST_VOTE,
+                                 .server_id = follower->id,
+                                 .server_address = follower->address,
+                                 .request_vote = { .version = 2,
+                                                   .term = before.term + 1,
+                                                   .candidate_id = follower->id,
+                                                   .last_log_index = before.last,
+                                                   .last_log_term = before.term,
+                                                   .disrupt_leader = true } };
+    replica_receive(leader->replica, &vote);
+    assert_int_equal(raft_current_term(&leader->replica->raft), before.term + 1);
+    replica_stats(leader->replica, &after);
+    assert_true(after.leader == 0 || after.term == before.term);
+    assert_true(after.role != REPLICA_LEADER || after.term == before.term);
+    cluster_run(&c, 20);
+    replica_stats(leader->replica, &after);
+    assert_true(after.term > before.term);
+    cluster_fini(&c);
+}
+
 static bool other_leads(struct cluster *c, void *arg)
 {
     for (unsigned i = 0; i < c->n; i++)
@@ -177,9 +208,13 @@ int main(int argc, char **argv)
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_order),  cmocka_unit_test(test_commit_does_not_go_back),
-        cmocka_unit_test(test_new_leader), cmocka_unit_test(test_followers_hear_of_a_commit),
-        cmocka_unit_test(test_batching),   cmocka_unit_test(test_throughput),
+        cmocka_unit_test(test_leader_and_term_belong_together),
+        cmocka_unit_test(test_one_order),
+        cmocka_unit_test(test_commit_does_not_go_back),
+        cmocka_unit_test(test_new_leader),
+        cmocka_unit_test(test_followers_hear_of_a_commit),
+        cmocka_unit_test(test_batching),
+        cmocka_unit_test(test_throughput),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
