@@ -4,6 +4,7 @@ import argparse
 import fcntl
 import socket
 import struct
+import time
 
 ARP, REQUEST, REPLY, SIOCGIFHWADDR = 0x0806, 1, 2, 0x8927
 
@@ -27,7 +28,10 @@ def main():
     parser.add_argument("-s", required=True)
     parser.add_argument("address")
     options = parser.parse_args()
-    announce(options.I, options.s, REPLY if options.A else REQUEST)
+    for number in range(options.c):
+        if number > 0:
+            time.sleep(1)  # a neighbour that has just learnt the old place does not believe it within a second
+        announce(options.I, options.s, REPLY if options.A else REQUEST)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 fro. The hook that is shipped puts them on the nodes' machines, so each is on one at a time, as in life."""
 import json
 import pathlib
+import subprocess
 import time
 
 from .client import Client
@@ -26,10 +27,12 @@ class Addresses(Workload):
         """Of the nodes' configuration. The hook's programs are beside the one that announces, in the run's folder."""
         folder = engine.folder / "hook"
         folder.mkdir()
-        (folder / "arping").write_text(f"#!/bin/sh\nexec /usr/bin/python3 {pathlib.Path(__file__).parent}/arping.py \"$@\"\n")
+        # -I: beside arping.py there are files with names of Python's own modules.
+        (folder / "arping").write_text(f"#!/bin/sh\nexec /usr/bin/python3 -I {pathlib.Path(__file__).parent}/arping.py \"$@\"\n")
         (folder / "hook").write_text(f'#!/bin/sh\nPATH={folder}:$PATH\nexec {SHIPPED} "$@"\n')
         for name in ("arping", "hook"):
             (folder / name).chmod(0o755)
+        subprocess.run([folder / "arping", "--help"], stdout=subprocess.DEVNULL, check=True)  # the hook is silent about it
         return {"cluster": {"address_hook": str(folder / "hook"), "address_interface": "eth0"},
                 "delivery": {"messages_per_connection": 2, "allowed_networks": ["10.0.0.0/8"]}}
 
