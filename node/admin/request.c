@@ -22,6 +22,7 @@
 
 #define QUERY_MAX 32 /* parameters of a query */
 #define STREAM_BLOCK 16384u
+#define STREAM_CHECK_MS 1000 /* as often, who is sent a stream must show that he still may have it */
 
 struct request {
     struct conn *conn;
@@ -33,6 +34,7 @@ struct request {
     char id[ADMIN_ID_TEXT];
     struct buf body;
     char tenant[ADMIN_TENANT_NAME_MAX + 1]; /* whose token it has; empty: not a tenant's */
+    bool free; /* by the unix socket, or open to anybody: nothing that could end opened it */
     unsigned refused; /* status that the request gets whatever its body */
     const char *why, *allow;
 };
@@ -117,43 +119,6 @@ static enum MHD_Result send_error_as(struct request *rq, unsigned status, const 
 static enum MHD_Result send_error(struct request *rq, unsigned status, const char *text)
 {
     return send_error_as(rq, status, NULL, text);
-}
-
-static ssize_t source_read(void *cls, uint64_t at, char *p, size_t max)
-{
-    (void)at;
-    struct admin_source *s = cls;
-    ssize_t n;
-    /* Returning 0 would make libmicrohttpd ask again at once: the waiting is ours. */
-    while ((n = s->read(s->ctx, p, max)) == 0)
-        ;
-    return n > 0 ? n : n == -1 ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
-}
-
-static void source_free(void *cls)
-{
-    struct admin_source *s = cls;
-    s->free(s->ctx);
-    free(s);
-}
-
-static enum MHD_Result send_source(struct request *rq, const char *type, const struct admin_source *source)
-{
-    struct admin_source *s = malloc(sizeof(*s));
-    if (s == NULL) {
-        source->free(source->ctx);
-        return send_error(rq, 500, "out of memory");
-    }
-    *s = *source;
-    struct MHD_Response *r =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, source_read, s, source_free);
-    if (r == NULL) {
-        source_free(s);
-        return MHD_NO;
-    }
-    conn_set_deadline(rq->conn, source->limit_ms + rq->conn->admin->config.write_ms);
-    add_headers(r, type);
-    return send_response(rq, 200, r);
 }
 
 /* ---- checks -------------------------------------------------------------------------------------------- */
@@ -283,6 +248,16 @@ static bool check_role(struct request *rq)
     return refuse(rq, 403, "your role does not allow that");
 }
 
+/* What opens the path: the API's token, a tenant's, or a login. */
+static bool check_right(struct request *rq)
+{
+    if (token_ok(rq))
+        return rq->tenant[0] == '\0' || rq->route == NULL || admin_tenant_may(rq->route) ||
+               refuse(rq, 403, "a tenant's token does not open this");
+    rq->role = ADMIN_ROLE_NONE;
+    return check_login(rq) && check_role(rq);
+}
+
 static bool check_caller(struct request *rq, bool local)
 {
     struct admin *a = rq->conn->admin;
@@ -299,14 +274,11 @@ static bool check_caller(struct request *rq, bool local)
         !span_eq(site.value, SPAN_LIT("none")))
         return refuse(rq, 403, "requests from pages of another origin are refused");
     rq->role = ADMIN_ROLE_ADMIN;
-    if (local || rq->file != NULL || (rq->route != NULL && (rq->route->flags & open)))
+    rq->free = local || rq->file != NULL || (rq->route != NULL && (rq->route->flags & open));
+    if (rq->free || check_right(rq))
         return true;
-    if (token_ok(rq))
-        return rq->tenant[0] == '\0' || rq->route == NULL || admin_tenant_may(rq->route) ||
-               refuse(rq, 403, "a tenant's token does not open this");
-    rq->role = ADMIN_ROLE_NONE;
-    if (check_login(rq))
-        return check_role(rq);
+    if (rq->tenant[0] != '\0')
+        return false;
     struct admin_caller by;
     caller_fill(&by, rq->conn, local);
     if (rq->login.name[0] == '\0')
@@ -351,6 +323,61 @@ static void check_head(struct request *rq, bool local, const char *url, const ch
         refuse(rq, 405, "this path does not take that method");
     else
         refuse(rq, 404, "there is no such path: see /v1/openapi.json");
+}
+
+/* ---- replies that are sent as they come ------------------------------------------------------------- */
+
+struct stream {
+    struct admin_source source;
+    struct request *rq; /* there until the reply has been sent */
+    int64_t check_ms;   /* CLOCK_BOOTTIME */
+};
+
+/* A stream lasts for hours: the login or token that opened it may have ended, the role be another. */
+static bool still_may(struct stream *s)
+{
+    int64_t now_ms = clock_boot_ms();
+    if (s->rq->free || now_ms < s->check_ms)
+        return true;
+    s->check_ms = now_ms + STREAM_CHECK_MS;
+    return check_right(s->rq);
+}
+
+static ssize_t stream_read(void *cls, uint64_t at, char *p, size_t max)
+{
+    (void)at;
+    struct stream *s = cls;
+    ssize_t n = 0;
+    /* Returning 0 would make libmicrohttpd ask again at once: the waiting is ours. */
+    while (n == 0)
+        n = still_may(s) ? s->source.read(s->source.ctx, p, max) : -2;
+    return n > 0 ? n : n == -1 ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static void stream_free(void *cls)
+{
+    struct stream *s = cls;
+    s->source.free(s->source.ctx);
+    free(s);
+}
+
+static enum MHD_Result send_source(struct request *rq, const char *type, const struct admin_source *source)
+{
+    struct stream *s = malloc(sizeof(*s));
+    if (s == NULL) {
+        source->free(source->ctx);
+        return send_error(rq, 500, "out of memory");
+    }
+    *s = (struct stream){ .source = *source, .rq = rq, .check_ms = clock_boot_ms() + STREAM_CHECK_MS };
+    struct MHD_Response *r =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, stream_read, s, stream_free);
+    if (r == NULL) {
+        stream_free(s);
+        return MHD_NO;
+    }
+    conn_set_deadline(rq->conn, source->limit_ms + rq->conn->admin->config.write_ms);
+    add_headers(r, type);
+    return send_response(rq, 200, r);
 }
 
 /* ---- the handler --------------------------------------------------------------------------------------- */

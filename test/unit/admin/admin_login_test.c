@@ -8,9 +8,11 @@
 #include "node/admin/login.h"
 #include "node/admin/roles.h"
 #include "node/admin/ui.h"
+#include "node/telemetry/events_json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define PASSWORD "correct-horse"
 #define NOW 1800000000000ll
@@ -321,6 +323,52 @@ static void test_logging_out(void **state)
 }
 
 /* Without a majority a login is this node's alone, and still ends with its operator's password. */
+/* A connection on which a live dialogue is sent, which does not end by itself. */
+static int listen_in(const char *credentials)
+{
+    char rq[512];
+    int fd = http_connect_tcp(&server);
+    int n = snprintf(rq, sizeof rq, "GET /v1/trace?side=client HTTP/1.1\r\nHost: localhost:%u\r\n%s\r\n\r\n",
+                     server.port, credentials);
+    assert_true(http_write(fd, rq, (size_t)n));
+    return fd;
+}
+
+static int listen_as(const char *name)
+{
+    char cookie[128];
+    struct browser b = log_in_as(name);
+    snprintf(cookie, sizeof cookie, "Cookie: %s", b.cookie);
+    return listen_in(cookie);
+}
+
+static void test_a_stream_ends_with_what_opened_it(void **state)
+{
+    (void)state;
+    server.node.trace_lines = -1;
+    add("anna", "admin");
+    add("paul", "postmaster");
+    add("rita", "postmaster");
+    char token[64];
+    snprintf(token, sizeof token, "Authorization: Bearer %s", server.token);
+    int fd[] = { listen_as("anna"), listen_as("paul"), listen_as("rita"), listen_in(token) };
+    expect_traces(4);
+    json_decref(post_json("/v1/operators/logout", "{\"name\":\"anna\"}"));
+    expect_traces(3);
+    json_decref(post_json("/v1/operators/set", "{\"name\":\"paul\",\"role\":\"viewer\"}"));
+    expect_traces(2);
+    json_decref(post_json("/v1/operators/passwd", "{\"name\":\"rita\",\"password\":\"another-horse\"}"));
+    expect_traces(1);
+    FILE *file = fopen(server.token_file, "w");
+    assert_non_null(file);
+    assert_true(fputs("fedcba9876543210-secret\n", file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(admin_reload(server.admin, &(struct admin_error){ .text = "" }), 0);
+    expect_traces(0);
+    for (size_t i = 0; i < sizeof fd / sizeof fd[0]; i++)
+        close(fd[i]);
+}
+
 static void test_without_a_majority(void **state)
 {
     (void)state;
@@ -465,6 +513,22 @@ static void test_the_files_make_no_markup_of_text(void **state)
     }
 }
 
+/* A browser hears only those server-sent events whose names the page gives. */
+static void test_the_page_listens_for_every_event(void **state)
+{
+    (void)state;
+    const struct ui_file *f = ui_find("/ui/events.js");
+    assert_non_null(f);
+    char *text = strndup((const char *)f->bytes, f->n), word[64];
+    assert_non_null(text);
+    for (int kind = 0; kind < EVENT_KINDS; kind++) {
+        snprintf(word, sizeof word, "\"%s\"", event_kind_name((enum event_kind)kind));
+        if (strstr(text, word) == NULL)
+            fail_msg("the dashboard does not listen for %s", word);
+    }
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -472,6 +536,7 @@ int main(void)
         MEMBER(test_logging_in_from_elsewhere), MEMBER(test_roles),
         MEMBER(test_cross_site_requests),       MEMBER(test_logging_out),
         MEMBER(test_without_a_majority),        ALONE(test_by_the_token),
+        MEMBER(test_a_stream_ends_with_what_opened_it), cmocka_unit_test(test_the_page_listens_for_every_event),
         SERVED(test_the_page_and_its_files),    cmocka_unit_test(test_every_row_of_the_roles_is_a_route),
         cmocka_unit_test(test_times),           cmocka_unit_test(test_the_files_make_no_markup_of_text),
     };

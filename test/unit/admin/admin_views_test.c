@@ -242,19 +242,6 @@ static void test_trace_and_probe(void **state)
     expect_bad("POST", "/v1/probe", "{\"recipient\":\"bob\"}");
 }
 
-static void wait_traces(uint32_t n)
-{
-    for (int i = 0; i < 3000; i++) {
-        pthread_mutex_lock(&server.node.lock);
-        uint32_t open = server.node.traces_open;
-        pthread_mutex_unlock(&server.node.lock);
-        if (open == n)
-            return;
-        sleep_ms(10);
-    }
-    fail_msg("traces do not become %u", n);
-}
-
 static void test_a_trace_ends_with_its_client_and_its_time(void **state)
 {
     (void)state;
@@ -263,15 +250,15 @@ static void test_a_trace_ends_with_its_client_and_its_time(void **state)
     int fd = http_connect_unix(&server);
     const char *rq = "GET /v1/trace?side=server HTTP/1.1\r\nHost: x\r\n\r\n";
     http_write(fd, rq, strlen(rq));
-    wait_traces(1);
+    expect_traces(1);
     close(fd);
-    wait_traces(0);
+    expect_traces(0);
     int64_t begin = clock_boot_ms();
     http_local(&server, "GET", "/v1/trace?side=server&seconds=1", NULL, &r);
     assert_in_range(clock_boot_ms() - begin, 900, HTTP_PATIENCE_MS);
     assert_int_equal(count_lines(r.body, true), 1);
     http_reply_free(&r);
-    wait_traces(0);
+    expect_traces(0);
 }
 
 static void test_stopping_ends_a_trace(void **state)
@@ -281,7 +268,7 @@ static void test_stopping_ends_a_trace(void **state)
     int fd = http_connect_unix(&server);
     const char *rq = "GET /v1/trace?side=server HTTP/1.1\r\nHost: x\r\n\r\n";
     http_write(fd, rq, strlen(rq));
-    wait_traces(1);
+    expect_traces(1);
     int64_t begin = clock_boot_ms();
     admin_free(server.admin);
     server.admin = NULL;

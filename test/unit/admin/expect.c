@@ -75,3 +75,16 @@ json_t *post_json(const char *target, const char *body)
     http_local(&server, "POST", target, body, &r);
     return expect_json(&r);
 }
+
+void expect_traces(uint32_t n)
+{
+    for (int i = 0; i < 3000; i++) {
+        pthread_mutex_lock(&server.node.lock);
+        uint32_t open = server.node.traces_open;
+        pthread_mutex_unlock(&server.node.lock);
+        if (open == n)
+            return;
+        sleep_ms(10);
+    }
+    fail_msg("traces do not become %u", n);
+}

@@ -29,6 +29,8 @@ void expect_bad(const char *method, const char *target, const char *body);
 json_t *expect_json(struct http_reply *r);
 json_t *get_json(const char *target);
 json_t *post_json(const char *target, const char *body);
+/* Waits until so many live dialogues are sent. */
+void expect_traces(uint32_t n);
 json_int_t number(const json_t *j, const char *name);
 
 #endif
