@@ -1,8 +1,9 @@
 /* The dashboard's frame: login, views by the address's fragment, keys, and looking again every few seconds. */
 import { ApiError, entered, get, may, post, session, whenLost } from "./api.js";
 import { byId, el, many, toast } from "./dom.js";
+import { events, eventsEnd } from "./events.js";
 import { held } from "./held.js";
-import { events, queue, track } from "./mail.js";
+import { queue, track } from "./mail.js";
 import { overview } from "./overview.js";
 import { addresses, frozen, operators, senders } from "./people.js";
 
@@ -16,13 +17,13 @@ const views = [
   { id: "addresses", name: "Addresses", show: addresses, member: true },
   { id: "frozen", name: "Frozen", show: frozen, member: true, again: true },
   { id: "held", name: "Held", show: held, again: true },
-  { id: "events", name: "Events", show: events, again: true },
+  { id: "events", name: "Events", show: events, again: true, end: eventsEnd },
   { id: "track", name: "Track", show: track },
   { id: "operators", name: "Operators", show: operators, member: true, role: "admin" },
 ];
 const open = () => views.filter((v) => (!v.member || session.member) && (!v.role || may(v.role)));
 
-let current = null, timer = 0, running = null, kept = null, keptAt = Date.now();
+let current = null, timer = 0, running = null, keptAt = Date.now();
 
 /* ---- views ---- */
 
@@ -38,17 +39,14 @@ function tellHealth(n) {
   pill.textContent = n ? many(n, "problem", "problems") : "well";
 }
 
-function context(view, args, fresh, signal) {
+function context(args, fresh, signal) {
   return {
     args, fresh, signal,
     again: (all) => show(all === true),
     run: (work) => work.catch(fail),
     health: tellHealth,
     title: (title, more, acts) => el("div", { class: "head" }, el("div", null, el("h1", null, title), el("p", { class: "quiet" }, more)), acts || null),
-    /* What only one part of need be put anew says how, by a name. */
-    reuse: (name) => (kept && kept.name === name && kept.view === view ? kept.fn : null),
-    show: (title, children, name, fn) => {
-      kept = name ? { name, view, fn } : null;
+    show: (title, children) => {
       document.title = `${title} – Turnpike`;
       const main = byId("app").querySelector("main"), focused = document.activeElement;
       const label = focused && main.contains(focused) ? focused.getAttribute("aria-label") || focused.textContent : null;
@@ -68,19 +66,27 @@ function busyTyping() {
   return byId("ask").open || (a && ["INPUT", "SELECT", "TEXTAREA"].includes(a.tagName) && byId("app").contains(a));
 }
 
+/* What a view has going on by itself. */
+function end() {
+  if (current && current.end) current.end();
+}
+
 async function show(fresh) {
   clearTimeout(timer);
   if (running) running.abort();
-  const [id, ...rest] = location.hash.slice(1).split("/");
+  const [id, ...rest] = location.hash.replace(/^#\/?/, "").split("/");
   const view = open().find((v) => v.id === id) || views[0];
   const here = new AbortController();
   running = here;
-  if (view !== current) { current = view; fresh = true; }
+  if (view !== current) { end(); current = view; fresh = true; }
   for (const a of byId("nav").querySelectorAll("a"))
-    if (a.hash === `#${view.id}`) a.setAttribute("aria-current", "page");
-    else a.removeAttribute("aria-current");
+    if (a.hash === `#/${view.id}`) {
+      a.setAttribute("aria-current", "page");
+      const nav = a.closest("nav"); /* on a small screen it may be out of sight */
+      nav.scrollLeft = a.offsetLeft - (nav.clientWidth - a.offsetWidth) / 2;
+    } else a.removeAttribute("aria-current");
   try {
-    await view.show(context(view, rest.map(decodeURIComponent), fresh, here.signal));
+    await view.show(context(rest.map(decodeURIComponent), fresh, here.signal));
     byId("notice").hidden = true;
   } catch (e) {
     if (e.name === "AbortError") return;
@@ -102,6 +108,7 @@ function tick() {
 function leave() {
   clearTimeout(timer);
   if (running) running.abort();
+  end();
   current = null;
   Object.assign(session, { name: "", role: "", csrf: "" });
   byId("app").hidden = true;
@@ -117,7 +124,7 @@ function enter(who) {
   byId("login").hidden = true;
   byId("app").hidden = false;
   byId("who").textContent = `${session.name} · ${session.role}${session.this_node_only ? " · this node only" : ""}`;
-  byId("nav").replaceChildren(...open().map((v) => el("li", null, el("a", { href: `#${v.id}` }, v.name))));
+  byId("nav").replaceChildren(...open().map((v) => el("li", null, el("a", { href: `#/${v.id}` }, v.name))));
   byId("help-keys").replaceChildren(...[...open().map((v, i) => [String(i + 1), v.name]), ["/", "Track a message"], ["r", "Look again"], ["?", "These keys"]]
     .flatMap(([key, what]) => [el("dt", null, el("kbd", null, key)), el("dd", null, what)]));
   byId("health").textContent = "";
@@ -181,7 +188,10 @@ byId("theme").addEventListener("click", () => {
 if (["light", "dark"].includes(localStorage.getItem("theme"))) document.documentElement.dataset.theme = localStorage.getItem("theme");
 
 window.addEventListener("hashchange", () => { if (session.name) show(true); });
-document.addEventListener("visibilitychange", () => { if (!document.hidden && session.name) show(false); });
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) end();
+  else if (session.name) show(false);
+});
 whenLost(() => { if (session.name) { leave(); byId("login-error").textContent = "The login has ended."; } });
 
 get("/v1/session").then(enter, (e) => {

@@ -38,8 +38,9 @@ export function span(ms) {
   const s = Math.max(0, Math.round(ms / 1000));
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min`;
-  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
-  return `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`;
+  const two = (n, unit, m, less) => `${n} ${unit}${m ? ` ${m} ${less}` : ""}`;
+  if (s < 86400) return two(Math.floor(s / 3600), "h", Math.floor(s % 3600 / 60), "min");
+  return two(Math.floor(s / 86400), "d", Math.floor(s % 86400 / 3600), "h");
 }
 
 const pad = (n) => String(n).padStart(2, "0");
@@ -71,13 +72,17 @@ export function choice(values, chosen, fn) {
   return select;
 }
 
-/* columns: [title, row => content, {num, tight, acts}] */
+/* Terms and what they are; those that are not known are left out. */
+export const pairs = (rows, kind) => el("dl", { class: `pairs ${kind || ""}` },
+  rows.filter(([, v]) => v).map(([k, v]) => el("div", null, el("dt", null, k), el("dd", null, v))));
+
+/* columns: [title, row => content, {num, tight, address, acts}] */
 export function table(caption, columns, rows, none) {
   const head = el("tr", null, columns.map(([title, , o]) =>
     o && o.acts ? el("td", { class: "acts" }) : el("th", { scope: "col", class: o && o.num ? "num" : null }, title)));
   const body = rows.map((row) => el("tr", null, columns.map(([title, cell, o]) => {
     const content = cell(row), empty = content === "" || content === "–" || content === null || content === undefined;
-    const kind = [o && o.num && "num", o && o.tight && "tight", o && o.acts && "acts", empty && "empty"].filter(Boolean).join(" ");
+    const kind = [o && o.num && "num", o && o.tight && "tight", o && o.address && "address", o && o.acts && "acts", empty && "empty"].filter(Boolean).join(" ");
     return el("td", { class: kind || null, "data-label": title }, Array.isArray(content) && !(o && o.acts) ? el("span", null, content) : content);
   })));
   const inner = el("table", { class: "stack" }, el("caption", null, caption), el("thead", null, head), el("tbody", null, body));

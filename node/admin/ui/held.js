@@ -1,6 +1,6 @@
 /* The hold desk: what is held on all nodes and why, a look at it, and what becomes of it. */
 import { get, may, post, scope, session } from "./api.js";
-import { ask, button, bytes, card, el, field, many, number, pill, span, table, time, toast } from "./dom.js";
+import { ask, button, bytes, card, el, field, many, number, pairs, pill, span, table, time, toast } from "./dom.js";
 
 const words = { release: "Release", delete: "Delete", bounce: "Return to sender" };
 const who = (r) => (r.sender === "" ? "<>" : r.sender);
@@ -39,10 +39,10 @@ async function one(id, ctx) {
   ctx.show(`Held ${id}`, [
     ctx.title("Held message", el("a", { href: "#held" }, "← All held mail"), may("postmaster") && el("div", { class: "row" }, acts({ ids: [id] }, what, ctx))),
     el("div", { class: "grid" },
-      card("half", el("h2", null, "Why, and whose"), el("dl", { class: "pairs" }, [["Reason", [pill(m.reason, "warn"), " ", m.detail || ""]], ["Account", m.account], ["From", who(m)],
+      card("half", el("h2", null, "Why, and whose"), pairs([["Reason", [pill(m.reason, "warn"), " ", m.detail || ""]], ["Account", m.account], ["From", who(m)],
         ["To", m.recipients.join(", ")], ["Client", [m.client_name, m.client_ip && `[${m.client_ip}]`].filter(Boolean).join(" ")], ["Size", bytes(m.size)], ["Held since", time(m.since_ms)],
-        ["Expires", time(m.expires_ms)], ["Queue id", el("a", { class: "mono", href: `#track/${encodeURIComponent(id)}` }, id)]].filter(([, v]) => v).map(([k, v]) => [el("dt", null, k), el("dd", null, v)]))),
-      card("half", el("h2", null, "Header"), el("dl", { class: "pairs" }, m.header.map((f) => [el("dt", null, f.name), el("dd", null, f.value)]))),
+        ["Expires", time(m.expires_ms)], ["Queue id", el("a", { class: "mono", href: `#track/${encodeURIComponent(id)}` }, id)]])),
+      card("half", el("h2", null, "Header"), pairs(m.header.map((f) => [f.name, f.value]))),
       card("", el("h2", null, m.text_kind === "html" ? "Text, taken from its HTML" : "Text"),
         m.text ? el("pre", { class: "text", tabindex: "0" }, m.text) : el("p", { class: "none" }, "It has no text."), m.text_cut && el("p", { class: "quiet small" }, "There is more than is shown."))),
   ]);
@@ -60,7 +60,7 @@ function bySender(rows, ctx) {
   }
   const several = [...senders.values()].filter((s) => s.messages > 1).sort((a, b) => b.messages - a.messages);
   return several.length > 0 && card("", table("By sender", [
-    ["Sender", (s) => (s.by === "account" ? el("a", { href: `#senders/${encodeURIComponent(s.name)}` }, s.name) : s.name)],
+    ["Sender", (s) => (s.by === "account" ? el("a", { href: `#senders/${encodeURIComponent(s.name)}` }, s.name) : s.name), { address: true }],
     ["Messages", (s) => number(s.messages), { num: true }], ["Recipients", (s) => number(s.recipients), { num: true }], ["Why", (s) => [...s.reasons].join(", ")],
     ["", (s) => (may("postmaster") ? acts({ [s.by]: s.name }, `All held mail of ${s.name}: ${many(s.messages, "message", "messages")} or more.`, ctx, true) : ""), { acts: true }],
   ], several));
@@ -79,9 +79,10 @@ export async function held(ctx) {
       card("", table("Messages", [
         ["Message", (r) => (may("postmaster") ? el("a", { href: `#held/${encodeURIComponent(r.id)}`, class: "mono" }, r.id) : el("span", { class: "mono" }, r.id)), { tight: true }],
         ["Why", (r) => [pill(r.reason, "warn"), r.detail ? el("div", { class: "small quiet" }, r.detail) : ""]],
-        ["Account", (r) => r.account || "–"], ["From", who], ["To", (r) => (r.held > 1 ? `${r.recipient} and ${number(r.held - 1)} more` : r.recipient)],
+        ["From", (r) => [r.account || who(r), r.account && r.account !== r.sender ? el("div", { class: "small quiet" }, `as ${who(r)}`) : ""], { address: true }],
+        ["To", (r) => [r.recipient, r.held > 1 ? el("div", { class: "small quiet" }, `and ${many(r.held - 1, "other", "others")}`) : ""], { address: true }],
         ["Size", (r) => bytes(r.size), { num: true }], ["Since", (r) => time(r.since_ms), { tight: true }],
-        ["Expires in", (r) => (r.expires_ms ? span(r.expires_ms - Date.now()) : "–"), { tight: true }], ["Node", (r) => r.node || "–"],
+        ["Expires in", (r) => (r.expires_ms ? span(r.expires_ms - Date.now()) : "–"), { tight: true }], ["Node", (r) => r.node || "–", { tight: true }],
         ["", (r) => (may("postmaster") ? acts({ ids: [r.id] }, `${r.id} from ${who(r)} to ${many(r.held, "recipient", "recipients")}.`, ctx, true).slice(0, 2) : ""), { acts: true }],
       ], page.messages, "No mail is held."), page.next && el("p", { class: "quiet small" }, "The first 300 are shown: turnpike held list has the rest."))),
   ]);

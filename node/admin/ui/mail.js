@@ -1,6 +1,6 @@
-/* The queue, events and tracking. */
+/* The queue and tracking. */
 import { get, scope } from "./api.js";
-import { brief, button, bytes, card, choice, clock, el, field, many, number, pill, span, table, time, toast } from "./dom.js";
+import { brief, bytes, card, choice, el, field, many, number, pairs, pill, span, table, time, toast } from "./dom.js";
 
 const stateKind = { delivered: "good", relayed: "good", bounced: "bad", expired: "bad", deleted: "bad", held: "warn", queued: "", active: "" };
 export const state = (s) => pill(s, stateKind[s]);
@@ -19,12 +19,12 @@ function recipientRows(rows, ctx) {
   return table("Recipients", [
     ["Queue id", (r) => el("a", { href: `#track/${encodeURIComponent(r.id)}`, class: "mono" }, r.id), { tight: true }],
     ["State", (r) => state(r.state)],
-    ["From", (r) => sender(r.sender)],
-    ["To", (r) => r.recipient],
+    ["From", (r) => sender(r.sender), { address: true }],
+    ["To", (r) => r.recipient, { address: true }],
     ["Tries", (r) => number(r.attempts), { num: true }],
     ["Next", (r) => time(r.next_ms), { tight: true }],
     ["Last reply", (r) => r.reply || "–"],
-    ["Node", (r) => r.node || "–"],
+    ["Node", (r) => r.node || "–", { tight: true }],
   ], rows, "Nothing in the queue matches.");
 }
 
@@ -45,7 +45,7 @@ export async function queue(ctx) {
       field("Group by", choice([["site", "Site"], ["account", "Account"], ["sender", "Sender"], ["state", "State"], ["reply", "Reply"]], groupBy,
         (v) => { groupBy = v; ctx.again(); }))),
     card("", table("Groups", [
-      [groupBy[0].toUpperCase() + groupBy.slice(1), (g) => (linked && g.key ? el("a", { href: `#queue/${groupBy}/${encodeURIComponent(g.key)}` }, g.key) : g.key || "(none)")],
+      [groupBy[0].toUpperCase() + groupBy.slice(1), (g) => (linked && g.key ? el("a", { href: `#queue/${groupBy}/${encodeURIComponent(g.key)}` }, g.key) : g.key || "(none)"), { address: true }],
       ["Recipients", (g) => number(g.recipients), { num: true }],
       ["Share", (g) => { const m = el("span", { class: "meter" }); m.style.width = `${Math.round(g.recipients / most * 90) + 2}px`; return m; }],
       ["Held", (g) => number(g.held), { num: true }],
@@ -57,57 +57,9 @@ export async function queue(ctx) {
   ]);
 }
 
-/* ---- events ---- */
-
-const known = ["received", "delivered", "deferred", "bounced", "expired", "rejected", "auth_failed", "held", "operator", "site_down", "shaping", "returned", "complaint"];
-const eventKind = { delivered: "good", relayed: "good", bounced: "bad", expired: "bad", rejected: "bad", auth_failed: "bad", complaint: "bad", deferred: "warn", site_down: "warn", held: "warn", shaping: "warn" };
-const feed = { after: null, rows: [], kinds: "", word: "", paused: false };
-const EVENTS_KEPT = 300;
-
-function eventText(e) {
-  const who = e.account || e.sender || e.client_ip || "";
-  const to = e.recipient || e.site || "";
-  return [who && to ? `${who} → ${to}` : who || to, e.code ? `${e.code} ${e.enhanced || ""}` : "", e.text || "", e.rule || ""].filter(Boolean).join(" · ");
-}
-
-function eventRows() {
-  const word = feed.word.toLowerCase();
-  const rows = feed.rows.filter((e) => !word || JSON.stringify(e).toLowerCase().includes(word)).slice(0, 150);
-  return table("Newest first", [
-    ["Time", (e) => el("time", { datetime: e.ts }, clock(Date.parse(e.ts))), { tight: true }],
-    ["Node", (e) => e.node],
-    ["Event", (e) => pill(e.event, eventKind[e.event])],
-    ["Message", (e) => (e.id ? el("a", { href: `#track/${encodeURIComponent(e.id)}`, class: "mono" }, e.id) : "–"), { tight: true }],
-    ["What", (e) => eventText(e)],
-  ], rows, "Nothing yet.");
-}
-
-export async function events(ctx) {
-  const filter = el("input", { type: "search", value: feed.word, maxlength: 100 });
-  const body = card("");
-  const refill = () => body.replaceChildren(...eventRows().filter(Boolean));
-  filter.addEventListener("input", () => { feed.word = filter.value; refill(); });
-  if (!feed.paused || ctx.fresh) {
-    const page = await get("/v1/events", { limit: 200, after: feed.after, kinds: feed.kinds, ...scope() }, ctx.signal);
-    feed.after = page.next;
-    feed.rows = [...page.events.reverse(), ...feed.rows].sort((a, b) => (a.ts < b.ts ? 1 : a.ts > b.ts ? -1 : 0)).slice(0, EVENTS_KEPT);
-  }
-  if (!ctx.fresh && ctx.reuse("events")) { ctx.reuse("events")(); return; }
-  refill();
-  const pause = button(feed.paused ? "Go on" : "Pause", () => {
-    feed.paused = !feed.paused;
-    pause.textContent = feed.paused ? "Go on" : "Pause";
-  });
-  ctx.show("Events", [
-    ctx.title("Events", "As they happen, on all nodes."),
-    el("div", { class: "grid" }, card("", el("div", { class: "row" },
-      field("Kind", choice([["", "All"], ...known.map((k) => [k, k])], feed.kinds, (v) => { Object.assign(feed, { kinds: v, after: null, rows: [] }); ctx.again(true); })),
-      field("Has these words", filter), pause)), body),
-  ], "events", refill);
-}
-
 /* ---- tracking ---- */
 
+const FOUND_OPEN = 3; /* of more, one opens those that one wants */
 const asked = { sender: "", recipient: "", message_id: "", account: "", since: "24h" };
 
 function stepLine(s) {
@@ -116,14 +68,14 @@ function stepLine(s) {
     s.reply && el("div", null, s.reply), s.next_ms && el("div", { class: "quiet small" }, "next try ", time(s.next_ms)));
 }
 
-function found(r) {
-  const pairs = [["To", r.recipient], ["From", sender(r.sender)], ["Account", r.account], ["Message-ID", r.message_id], ["Arrived", time(r.arrival_ms)],
+function found(r, all) {
+  const known = [["Queue id", el("a", { class: "mono", href: `#track/${encodeURIComponent(r.id)}` }, r.id)], ["Account", r.account], ["Message-ID", r.message_id], ["Arrived", time(r.arrival_ms)],
     ["Client", [r.client_name, r.client_ip && `[${r.client_ip}]`, r.helo && `HELO ${r.helo}`].filter(Boolean).join(" ")], ["Size", bytes(r.size)],
     ["Next hop", [r.mx, r.mx_ip && `[${r.mx_ip}]`].filter(Boolean).join(" ")], ["From address", r.source_ip], ["TLS", r.tls], ["Signed", r.dkim],
     ["Tries", number(r.attempts)], ["Reply", r.reply], ["Next try", r.next_ms && time(r.next_ms)], ["Node", r.node]];
-  return el("article", { class: "found" },
-    el("div", { class: "row" }, el("a", { class: "mono", href: `#track/${encodeURIComponent(r.id)}` }, r.id), state(r.state), el("span", { class: "quiet" }, "since ", time(r.changed_ms))),
-    el("dl", { class: "pairs" }, pairs.filter(([, v]) => v).map(([k, v]) => [el("dt", null, k), el("dd", null, v)])),
+  return el("details", { class: "found", open: all.length <= FOUND_OPEN },
+    el("summary", null, state(r.state), " ", el("strong", null, r.recipient), el("span", { class: "quiet" }, " from ", sender(r.sender), ", ", time(r.changed_ms || r.arrival_ms))),
+    pairs(known, "columns"),
     r.steps && r.steps.length > 0 && el("ol", { class: "steps" }, r.steps.map(stepLine)));
 }
 
@@ -131,7 +83,7 @@ async function search(parameters, into, ctx) {
   const page = await get("/v1/track", { limit: 50, steps: "true", ...parameters, ...scope() }, ctx.signal);
   const missing = (page.missing || []).map((m) => el("p", { class: "error" }, `${m.node} did not answer: ${m.reason}`));
   into.replaceChildren(...missing, el("h2", null, page.recipients.length ? many(page.recipients.length, "recipient", "recipients") + (page.next ? " and more" : "") : "Nothing was found"),
-    ...page.recipients.map(found));
+    ...page.recipients.map((r) => found(r, page.recipients)));
 }
 
 export async function track(ctx) {

@@ -3,7 +3,7 @@ import { get, scope, session } from "./api.js";
 import { brief, bytes, card, el, many, number, pill, span, table } from "./dom.js";
 import { plot } from "./plot.js";
 
-const tile = (label, value, more, kind) => el("div", { class: `tile ${kind || ""}` },
+const tile = (label, value, more, kind, href) => el(href ? "a" : "div", { class: `tile ${kind || ""}`, href },
   el("div", { class: "label" }, label), el("div", { class: "value" }, value), el("div", { class: "more" }, more || ""));
 
 const sum = (rows, of) => rows.reduce((n, r) => n + (of(r) || 0), 0);
@@ -29,20 +29,20 @@ function nodesTable(cluster, statuses) {
       if (n.draining) return pill("draining", "warn");
       if (n.health === "suspect" || n.quorum === false) return pill(n.health === "suspect" ? "suspect" : "cut off", "warn");
       return s && s.state !== "running" ? pill(s.state, "warn") : pill("well", "good");
-    }],
-    ["Role", (n) => (n.leader ? "leader" : n.role || "alone")],
-    ["Sessions", (n) => { const s = of.get(n.name); return s ? `${number(s.sessions.in)} in, ${number(s.sessions.out)} out` : "–"; }],
+    }, { tight: true }],
+    ["Role", (n) => (n.leader ? "leader" : n.role || "alone"), { tight: true }],
+    ["Sessions", (n) => { const s = of.get(n.name); return s ? `${number(s.sessions.in)} in, ${number(s.sessions.out)} out` : "–"; }, { tight: true }],
     ["Received/s", (n) => { const s = of.get(n.name); return s ? brief(s.rates.received.m1) : "–"; }, { num: true }],
     ["Delivered/s", (n) => { const s = of.get(n.name); return s ? brief(s.rates.delivered.m1) : "–"; }, { num: true }],
     ["Queue", (n) => { const s = of.get(n.name); return s ? number(s.queue.recipients) : number(n.queued); }, { num: true }],
     ["Disk free", (n) => { const s = of.get(n.name); return s ? bytes(s.spool.free_bytes) : "–"; }, { num: true }],
     ["Up", (n) => { const s = of.get(n.name); return s ? span(s.uptime_ms) : "–"; }, { num: true }],
-    ["Version", (n) => n.version || (of.get(n.name) || {}).version || "–"],
+    ["Version", (n) => n.version || (of.get(n.name) || {}).version || "–", { tight: true }],
   ], rows);
 }
 
 const busy = (caption, title, rows, href) => table(caption, [
-  [title, (r) => el("a", { href: href(r.key) }, r.key || "(none)")],
+  [title, (r) => el("a", { href: href(r.key) }, r.key || "(none)"), { address: true }],
   ["Received", (r) => number(r.received), { num: true }],
   ["Delivered", (r) => number(r.delivered), { num: true }],
   ["Deferred", (r) => number(r.deferred), { num: true }],
@@ -51,7 +51,7 @@ const busy = (caption, title, rows, href) => table(caption, [
 ], rows, "Nothing in the last minute.");
 
 function plots(series) {
-  const step = series.step_ms, per = step >= 600000 ? "per 10 minutes" : "per minute";
+  const step = series.step_ms, per = step >= 600000 ? "recipients in 10 minutes" : "recipients a minute";
   const narrow = window.innerWidth <= 900;
   const width = narrow ? window.innerWidth - 58 : (Math.min(1360, window.innerWidth) - 40 - 14) / 2 - 34;
   return [
@@ -62,7 +62,7 @@ function plots(series) {
     card("half", el("h2", null, "Queue and sessions"), plot("Queue", [
       { name: "queued", values: series.queued, area: true }, { name: "sessions in", values: series.sessions_in },
       { name: "sessions out", values: series.sessions_out }, { name: "held", values: series.held },
-    ], series.from_ms, step, "at that time", width)),
+    ], series.from_ms, step, "recipients, sessions", width)),
   ];
 }
 
@@ -93,18 +93,18 @@ export async function overview(ctx) {
                  ...missing.map((m) => el("li", null, `${m.node} did not answer: ${m.reason}`)),
                  cluster && cluster.note && el("li", { class: "note" }, cluster.note)].filter(Boolean);
   ctx.show("Overview", [
-    ctx.title("Overview", cluster ? `${many(cluster.nodes.filter((n) => n.state !== "removed").length, "node", "nodes")}, policy version ${number(cluster.policy_version)}` : "One node, in no cluster", rangeSwitch(ctx.again)),
+    ctx.title("Overview", cluster ? `${many(cluster.nodes.filter((n) => n.state !== "removed").length, "node", "nodes")}, policy version ${cluster.policy_version}` : "One node, in no cluster", rangeSwitch(ctx.again)),
     el("div", { class: "grid" },
       card("", el("h2", null, problems.length + missing.length ? "What is wrong" : "Health"),
         el("ul", { class: "problems" }, lines.length ? lines : el("li", { class: "fine" }, "Nothing is wrong that the nodes know of."))),
       el("div", { class: "tiles" },
         tile("Received", brief(rate("received")), "recipients a minute"),
         tile("Delivered", brief(rate("delivered")), "recipients a minute"),
-        tile("Deferred", brief(rate("deferred")), "a minute", rate("deferred") > rate("delivered") && rate("deferred") > 10 ? "warn" : ""),
-        tile("Bounced", brief(rate("bounced")), "a minute"),
-        tile("Queued", brief(queued), many(down, "site down", "sites down")),
-        tile("Held", brief(held), "recipients", held ? "warn" : ""),
-        tile("Frozen", brief(stopped), "senders", stopped ? "warn" : "")),
+        tile("Deferred", brief(rate("deferred")), "recipients a minute", rate("deferred") > rate("delivered") && rate("deferred") > 10 ? "warn" : ""),
+        tile("Bounced", brief(rate("bounced")), "recipients a minute"),
+        tile("Queued", brief(queued), many(down, "site down", "sites down"), down ? "warn" : "", "#queue"),
+        tile("Held", brief(held), "recipients", held ? "warn" : "", "#held"),
+        tile("Frozen", brief(stopped), stopped === 1 ? "sender" : "senders", stopped ? "warn" : "", session.member ? "#frozen" : null)),
       plots(series),
       card("", nodesTable(cluster, statuses)),
       card("half", busy("Busiest senders", "Sender", top.senders, (k) => `#senders/${encodeURIComponent(k)}`)),

@@ -5,7 +5,7 @@ import { ask, button, card, choice, el, field, many, number, pill, span, table, 
 /* ---- freezing ---- */
 
 export async function freeze(name, scopeOf, ctx) {
-  const who = el("input", { value: name || "", required: true, maxlength: 320, spellcheck: "false", autocapitalize: "none" });
+  const who = el("input", { value: name || "", required: true, autofocus: true, maxlength: 320, spellcheck: "false", autocapitalize: "none" });
   const scope = choice([["account", "An account"], ["tenant", "A whole tenant"]], scopeOf || "account");
   const mode = choice([["hold", "Hold: take his mail, and keep it"], ["reject", "Reject"], ["defer", "Defer: have his server try again"]], "hold");
   const length = choice([["", "Until thawed"], ["1h", "One hour"], ["4h", "Four hours"], ["24h", "One day"], ["7d", "One week"]], "");
@@ -33,11 +33,11 @@ export async function frozen(ctx) {
   ctx.show("Frozen", [
     ctx.title("Frozen senders", many(rows.length, "sender", "senders"), may("postmaster") && button("Freeze a sender", () => ctx.run(freeze("", "", ctx)), "primary", { id: "freeze-new" })),
     card("", table("Who may not send", [
-      ["Sender", (r) => (r.scope === "account" ? el("a", { href: `#senders/${encodeURIComponent(r.name)}` }, r.name) : el("strong", null, r.name))],
-      ["What", (r) => [r.scope, r.local && [" ", pill("this node only", "warn")]]],
+      ["Sender", (r) => (r.scope === "account" ? el("a", { href: `#senders/${encodeURIComponent(r.name)}` }, r.name) : el("strong", null, r.name)), { address: true }],
+      ["What", (r) => [r.scope, r.local && [" ", pill("this node only", "warn")]], { tight: true }],
       ["Mode", (r) => pill(r.mode, r.mode === "hold" ? "warn" : "bad")],
       ["Reason", (r) => r.reason || "–"],
-      ["By", (r) => r.who || "–"],
+      ["By", (r) => r.who || "–", { address: true }],
       ["Since", (r) => time(r.at_ms), { tight: true }],
       ["Ends in", (r) => (r.left_ms === null || r.left_ms === undefined ? "not by itself" : span(r.left_ms)), { tight: true }],
       ["", (r) => (may("postmaster") ? button("Thaw", () => ctx.run(thaw(r, ctx)), "small", { "aria-label": `Thaw ${r.name}` }) : ""), { acts: true }],
@@ -50,7 +50,7 @@ export async function frozen(ctx) {
 const seen = { by: "bounces", window: "24h" };
 
 function facts(show) {
-  return table("What is known of him", [
+  return table("What is known of this sender", [
     ["Fact", (f) => f.fact.replaceAll("_", " ")],
     ...["1h", "24h"].filter((w) => show.facts.some((f) => f[w] !== undefined)).map((w) => [`In ${w}`, (f) => number(f[w]), { num: true }]),
   ], show.facts.filter((f) => Object.entries(f).some(([k, v]) => k !== "fact" && v > 0)), "Nothing was counted lately.");
@@ -62,7 +62,7 @@ function rules(show) {
     ["When", (r) => r.when.map((t) => el("div", null, t.met ? "✓ " : "· ", `${t.fact.replaceAll("_", " ")} ${number(t.value)} of more than ${number(t.more_than)} in ${t.window}`))],
     ["Then", (r) => `${r.then}${r.for_ms ? ` ${span(r.for_ms)}` : ""}`],
     ["Met", (r) => (r.met ? pill("met", "bad") : pill("no", "good"))],
-  ], show.rules, "The policy has no rules for his class.");
+  ], show.rules, "The policy has no rules for this class of sender.");
 }
 
 async function one(account, ctx) {
@@ -74,11 +74,11 @@ async function one(account, ctx) {
     ctx.title(account, [pill(show.class || "unknown"), " ", pill(`reputation ${bounces.tier}`, { good: "good", poor: "bad" }[bounces.tier]), " ", show.blocks ? `blocked ${many(show.blocks, "time", "times")}` : "", " ", el("a", { href: "#senders" }, "← All senders")],
       may("postmaster") && button("Freeze", () => ctx.run(freeze(account, "account", ctx)), "danger")),
     el("div", { class: "grid" },
-      card("half", facts(show)),
-      card("half", table("What came of his mail", [["Within", (w) => w.window], ["Delivered", (w) => number(w.delivered), { num: true }], ["Deferred", (w) => number(w.deferred), { num: true }],
+      el("div", { class: "half column" }, card("", facts(show))),
+      el("div", { class: "half column" }, card("", table("What came of the mail", [["Within", (w) => w.window], ["Delivered", (w) => number(w.delivered), { num: true }], ["Deferred", (w) => number(w.deferred), { num: true }],
         ["Bounced", (w) => number(w.bounced), { num: true }], ["Complaints", (w) => number(w.complaints), { num: true }]], bounces.windows)),
-      rows.length > 0 && card("half", table("Limits", [["Limit", (l) => l.name || l.limit], ["Used", (l) => number(l.used), { num: true }], ["Of", (l) => number(l.count), { num: true }]], rows)),
-      card(rows.length > 0 ? "half" : "", rules(show))),
+        rows.length > 0 && card("", table("Limits", [["Limit", (l) => l.name || l.limit], ["Recipients", (l) => number(l.used), { num: true }], ["Of", (l) => number(l.count), { num: true }]], rows))),
+      card("", rules(show))),
   ]);
 }
 
@@ -91,7 +91,7 @@ export async function senders(ctx) {
       field("Most", choice([["bounces", "Bounces"], ["complaints", "Complaints"], ["deferred", "Deferred"], ["delivered", "Delivered"]], seen.by, (v) => { seen.by = v; ctx.again(); })),
       field("Within", choice([["1h", "An hour"], ["24h", "A day"], ["7d", "A week"]], seen.window, (v) => { seen.window = v; ctx.again(); })))),
     card("", table("Senders", [
-      ["Account", (r) => el("a", { href: `#senders/${encodeURIComponent(r.account)}` }, r.account)],
+      ["Account", (r) => el("a", { href: `#senders/${encodeURIComponent(r.account)}` }, r.account), { address: true }],
       ["Risk", (r) => (ratio(r) > 0.1 || r.complaints > 5 ? pill("high", "bad") : ratio(r) > 0.03 || r.complaints > 0 ? pill("some", "warn") : pill("low", "good"))],
       ["Delivered", (r) => number(r.delivered), { num: true }],
       ["Deferred", (r) => number(r.deferred), { num: true }],
@@ -127,7 +127,7 @@ export async function addresses(ctx) {
 const roles = [["viewer", "Viewer: looks"], ["postmaster", "Postmaster: deals with mail and senders"], ["admin", "Admin: everything"]];
 
 async function add(ctx) {
-  const name = el("input", { required: true, maxlength: 64, autocapitalize: "none", autocomplete: "off" });
+  const name = el("input", { required: true, maxlength: 64, autocapitalize: "none", autocomplete: "username", autofocus: true });
   const password = el("input", { type: "password", required: true, minlength: 10, maxlength: 500, autocomplete: "new-password" });
   const role = choice(roles, "viewer");
   if (!(await ask("New operator", "Add", [field("Name", name), field("Password, at least 10 characters", password), field("Role", role)]))) return;
@@ -139,7 +139,7 @@ async function add(ctx) {
 async function change(row, ctx) {
   const role = choice(roles, row.role);
   const password = el("input", { type: "password", minlength: 10, maxlength: 500, autocomplete: "new-password" });
-  if (!(await ask(`Operator ${row.name}`, "Change", [field("Role", role), field("New password (empty: as it is)", password)]))) return;
+  if (!(await ask(`Operator ${row.name}`, "Change", [el("input", { hidden: true, readonly: true, autocomplete: "username", value: row.name }), field("Role", role), field("New password (empty: as it is)", password)]))) return;
   if (role.value !== row.role) await post("/v1/operators/set", { name: row.name, role: role.value });
   if (password.value) await post("/v1/operators/passwd", { name: row.name, password: password.value });
   toast(`${row.name} was changed.`);
@@ -159,7 +159,7 @@ export async function operators(ctx) {
     card("", table("Operators", [
       ["Name", (o) => [el("strong", null, o.name), o.name === session.name && [" ", pill("you")]]],
       ["Role", (o) => o.role],
-      ["Logged in", (o) => (o.logins.length ? o.logins.map((l) => el("div", { class: "small" }, l.from, " since ", time(l.since_ms))) : "–")],
+      ["Logged in", (o) => (o.logins.length ? o.logins.map((l) => el("div", { class: "small" }, l.from.replace(/^tcp:/, ""), " since ", time(l.since_ms))) : "–")],
       ["Changed", (o) => time(o.changed_ms), { tight: true }],
       ["", (o) => [button("Change", () => ctx.run(change(o, ctx)), "small"),
                    button("Log out", () => ctx.run(confirmed(`Log ${o.name} out everywhere?`, "Log out", "/v1/operators/logout", o, ctx)), "small"),

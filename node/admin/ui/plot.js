@@ -1,12 +1,13 @@
-/* Plots of the last hour or day, drawn as SVG: lines over time, with what the pointer is over in the legend. */
+/* Plots of the last hour or day, drawn as SVG: lines over time, told apart by their dashes too, with what the pointer is over in
+ * the legend. */
 import { brief, clock, el, svg, when } from "./dom.js";
 
-const H = 210, LEFT = 44, RIGHT = 8, TOP = 10, BOTTOM = 24;
+const H = 224, LEFT = 44, RIGHT = 8, TOP = 26, BOTTOM = 24;
 
 function nice(max) {
-  if (max <= 4) return 4;
+  if (max <= 8) return max <= 4 ? 4 : 8; /* whole numbers at all four lines */
   const p = 10 ** Math.floor(Math.log10(max));
-  return [1, 2, 2.5, 5, 10].map((m) => m * p).find((m) => m >= max);
+  return [1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10].map((m) => m * p).find((m) => m >= max);
 }
 
 function paths(values, x, y) {
@@ -35,6 +36,7 @@ export function plot(label, series, fromMs, stepMs, unit, width) {
   const last = (s) => [...s.values].reverse().find((v) => v !== null);
   const root = svg("svg", { viewBox: `0 0 ${W} ${H}`, class: "plot", role: "img",
                             "aria-label": `${label}: ${series.map((s) => `${s.name} ${brief(last(s))}`).join(", ")}` });
+  root.append(svg("text", { x: 0, y: 12 }, unit));
   for (let i = 0; i <= 4; i++) {
     const v = max * i / 4;
     root.append(svg("line", { x1: LEFT, x2: W - RIGHT, y1: y(v), y2: y(v), class: "rule" }),
@@ -49,12 +51,13 @@ export function plot(label, series, fromMs, stepMs, unit, width) {
     const p = paths(s.values, x, y);
     if (s.area) root.append(svg("path", { d: p.area, class: `area s${k + 1}` }));
     root.append(svg("path", { d: p.line, class: `line s${k + 1}` }));
+    if (s.values[n - 1] !== null) root.append(svg("circle", { cx: x(n - 1), cy: y(s.values[n - 1]), r: 2.5, class: `s${k + 1}` }));
   });
   const values = series.map(() => el("b"));
   const at = el("span");
   const tell = (i) => {
     series.forEach((s, k) => { values[k].textContent = brief(i === null ? last(s) : s.values[i]); });
-    at.textContent = i === null ? unit : `${unit}, ${when(fromMs + i * stepMs)}`;
+    at.textContent = i === null ? "" : `at ${when(fromMs + i * stepMs).slice(0, -3)}`;
   };
   const cursor = svg("line", { y1: TOP, y2: H - BOTTOM, x1: 0, x2: 0, class: "cursor", visibility: "hidden" });
   root.append(cursor);
@@ -70,7 +73,7 @@ export function plot(label, series, fromMs, stepMs, unit, width) {
   root.addEventListener("pointerleave", () => { cursor.setAttribute("visibility", "hidden"); tell(null); });
   tell(null);
   const legend = el("ul", { class: "legend" }, series.map((s, k) =>
-    el("li", null, svg("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, svg("rect", { width: 12, height: 12, rx: 3, class: `s${k + 1}` })), s.name, values[k])),
+    el("li", null, svg("svg", { viewBox: "0 0 22 12", "aria-hidden": "true" }, svg("line", { x1: 1, x2: 21, y1: 6, y2: 6, class: `line s${k + 1}` })), s.name, values[k])),
     el("li", null, at));
   return el("div", null, root, legend);
 }

@@ -1,4 +1,5 @@
 """A headless Chromium that looks at a node's dashboard, as an operator would."""
+import base64
 import os
 import pathlib
 import shutil
@@ -53,7 +54,9 @@ class Browser:
         self.driver.get(url)
 
     def size(self, width, height):
-        self.driver.set_window_size(width, height)
+        """Of the page: a window cannot be as small as a telephone."""
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                                    {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False})
 
     def emulate(self, scheme):
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia",
@@ -64,7 +67,8 @@ class Browser:
         if self.shots is None:
             return
         self.shots.mkdir(parents=True, exist_ok=True)
-        self.driver.save_screenshot(str(self.shots / f"{name}.png"))
+        shot = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", "captureBeyondViewport": True})
+        (self.shots / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
 
     # ---- what is there
 

@@ -8,6 +8,12 @@ import tempfile
 from .util import ROOT
 
 
+def npm_there(package):
+    """The folder, if it was made before; None."""
+    where = ROOT / "build" / package.partition("@")[0]
+    return where / "node_modules" if where.exists() else None
+
+
 def npm_modules(package):
     """The folder of modules with that one ("name@version"); None: it cannot be had. It is there whole or not at all, though
     many tests ask at once."""
@@ -25,4 +31,4 @@ def npm_modules(package):
                 fresh.rename(where)
             else:
                 shutil.rmtree(fresh)
-    return where / "node_modules" if where.exists() else None
+    return npm_there(package)
