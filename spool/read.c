@@ -154,6 +154,42 @@ void spool_info_free(struct spool_info *pub)
     free(i);
 }
 
+/* ---- all of them --------------------------------------------------------------------------------------- */
+
+/* With room for `room` more. */
+static int ids_reserve(uint64_t **ids, size_t n, size_t room)
+{
+    uint64_t *p = realloc(*ids, (n + room + 1) * sizeof *p);
+    if (p == NULL)
+        return -ENOMEM;
+    *ids = p;
+    return 0;
+}
+
+/* Shard by shard, so that nobody waits long for the lock. */
+int spool_living(struct spool *s, uint64_t **ids, size_t *n)
+{
+    int err = 0;
+    *ids = NULL;
+    *n = 0;
+    for (uint32_t shard = 0; shard < SPOOL_SHARDS && err == 0; shard++) {
+        size_t at = 0;
+        struct msg *m;
+        pthread_mutex_lock(&s->lock);
+        err = ids_reserve(ids, *n, s->index[shard].len);
+        while (err == 0 && (m = map_next(&s->index[shard], &at)) != NULL)
+            if ((m->flags & (MSG_PENDING | MSG_STUB)) == 0)
+                (*ids)[(*n)++] = m->id;
+        pthread_mutex_unlock(&s->lock);
+    }
+    if (err != 0) {
+        free(*ids);
+        *ids = NULL;
+        *n = 0;
+    }
+    return err;
+}
+
 /* ---- the content --------------------------------------------------------------------------------------- */
 
 struct spool_reader {

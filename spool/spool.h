@@ -165,6 +165,10 @@ struct spool_info {
 int spool_info(struct spool *s, uint64_t id, struct spool_info **out);
 void spool_info_free(struct spool_info *i);
 
+/* The ids of all living messages, in no order, also of those that are between two nodes. What comes, goes or
+ * gets another hop meanwhile may be missing. The array is to be freed. -ENOMEM. */
+int spool_living(struct spool *s, uint64_t **ids, size_t *n);
+
 struct spool_reader;
 /* Opens the content of a living message. Compaction cannot take it away while the reader is open. */
 int spool_reader_open(struct spool *s, uint64_t id, struct spool_reader **out);

@@ -92,6 +92,11 @@ void cluster_shaping_answer(struct cluster *c, uint64_t node, const struct shapi
 /* Tells all other nodes the MTA-STS policy that was fetched for a domain. Any thread; likewise. */
 void cluster_sts_tell(struct cluster *c, const char *domain);
 
+/* Mail came from another node, and is in the spool: where an address of it is being erased, all nodes look
+ * again. Waits for the log. */
+struct envelope;
+int cluster_erase_again(struct cluster *c, const struct envelope *env);
+
 /* For the admin server: `ctx` is the struct node. */
 extern const struct admin_cluster cluster_admin;
 

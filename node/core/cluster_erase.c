@@ -1,7 +1,7 @@
 /* Erasing an address's traces on this node, for the cluster (COMMAND_ERASE_ADD) or, where there is none, for
- * an operator alone. A node cleans its history when no mail of the address is in its queue any more, for that
+ * an operator alone. A node cleans its history when no mail of the address is in its spool any more, for that
  * would come into the history later; then it says so. A node that was away finds what is to be erased in the
- * state when it is back.
+ * state when it is back. Mail that comes from another node later is erased, too (cluster_erase_again).
  *
  * One at a time, on the pool for long work; the rest on the cluster thread.
  */
@@ -11,7 +11,6 @@
 #include "base/log.h"
 #include "node/auth/pool.h"
 #include "node/core/cluster_impl.h"
-#include "node/core/look.h"
 #include "node/telemetry/history.h"
 
 #include <errno.h>
@@ -72,27 +71,48 @@ void cluster_erase_stop(struct cluster_erase *e)
 
 /* ---- here ---------------------------------------------------------------------------------------------- */
 
-static int on_living(void *arg, const struct admin_row *row)
+static bool has_address(const struct spool_info *info, struct span address)
 {
-    (void)row;
-    ++*(uint64_t *)arg;
-    return 1;
+    const struct envelope *e = &info->env;
+    if (span_eq_nocase(e->mail_from, address) || span_eq_nocase(e->account, address))
+        return true;
+    for (uint32_t i = 0; i < e->nrcpts; i++)
+        if (!rcpt_state_terminal(info->rcpts[i].state) && span_eq_nocase(e->rcpts[i].address, address))
+            return true;
+    return false;
 }
 
+/* Also what is in no queue, since it is on its way to another node, or came from one and is not ours yet. */
+static int look_for_living(struct node *n, struct span address, const atomic_bool *stop, bool *living)
+{
+    uint64_t *ids;
+    size_t count;
+    int err = spool_living(n->spool, &ids, &count);
+    *living = false;
+    for (size_t i = 0; i < count && err == 0 && !*living; i++) {
+        struct spool_info *info;
+        err = atomic_load(stop) ? ERR_CLOSED : spool_info(n->spool, ids[i], &info);
+        if (err == 0) {
+            *living = has_address(info, address);
+            spool_info_free(info);
+        }
+        if (err == ERR_NOT_FOUND || err == ERR_CORRUPT) /* ended meanwhile; nobody can tell whose it is */
+            err = 0;
+    }
+    free(ids);
+    return err;
+}
+
+/* The second look is for what the first one missed while it got another id, and for what came meanwhile. */
 int erase_here(struct node *n, const char *address, const atomic_bool *stop, uint64_t *rows, bool *living)
 {
-    uint64_t found = 0;
-    struct admin_selector from = { .state = -1, .sender = address },
-                          to = { .state = -1, .recipient = address };
     *rows = 0;
-    int err = look_all(n, &from, 0, 0, on_living, &found);
-    if (err == 0 && found == 0)
-        err = look_all(n, &to, 0, 0, on_living, &found);
-    *living = found > 0;
+    int err = look_for_living(n, span_str(address), stop, living);
     if (err != 0 || n->history == NULL)
         return err;
     (void)spool_flush(n->spool); /* what ended a moment ago */
-    return history_erase(n->history, span_str(address), stop, rows);
+    err = history_erase(n->history, span_str(address), stop, rows);
+    return err != 0 || *living ? err : look_for_living(n, span_str(address), stop, living);
 }
 
 static void run_job(struct auth_job *job, int stopping)
@@ -169,4 +189,52 @@ void cluster_erase_tick(struct cluster *c, int64_t now)
     atomic_store(&e->step, STEP_BUSY);
     if (auth_pool_push(c->node->signers, &e->job) != 0)
         atomic_store(&e->step, STEP_FREE);
+}
+
+/* ---- mail that comes from another node ----------------------------------------------------------------- */
+
+struct again {
+    const struct envelope *env;
+    char text[COMMAND_NAME_MAX]; /* the address that was found */
+    size_t len;
+};
+
+static int on_open(void *arg, const struct directory_erasure *d)
+{
+    struct again *a = arg;
+    const struct envelope *e = a->env;
+    bool of_it = span_eq_nocase(e->mail_from, d->address) || span_eq_nocase(e->account, d->address);
+    for (uint32_t i = 0; i < e->nrcpts && !of_it; i++)
+        of_it = span_eq_nocase(e->rcpts[i].address, d->address);
+    if (!of_it)
+        return 0;
+    memcpy(a->text, d->address.p, d->address.n);
+    a->len = d->address.n;
+    return 1;
+}
+
+/* (!) Before the other node hears that the mail is here: it has it, too, until then, and so has not said that
+ * it has done its part, which is why the request is still there. It is asked for anew, since this node may
+ * have said so, or be about to. */
+int cluster_erase_again(struct cluster *c, const struct envelope *env)
+{
+    struct again a = { .env = env };
+    char after[COMMAND_NAME_MAX];
+    for (;;) {
+        struct machine *m = cluster_machine(c);
+        memcpy(after, a.text, a.len);
+        machine_read_lock(m);
+        int found = directory_erasure_each(m, span_of(after, a.len), on_open, &a);
+        machine_read_unlock(m);
+        if (found == 0)
+            return 0;
+        struct command cmd = { .type = COMMAND_ERASE_ADD,
+                               .erase = { .by = { .who = SPAN_LIT("transfer"), .wall_ms = clock_wall_ms() },
+                                          .address = span_of(a.text, a.len) } };
+        struct machine_result r;
+        struct admin_error e;
+        int err = cluster_submit(c->node, NULL, &cmd, &r, &e);
+        if (err != 0 && err != ERR_EXISTS) /* an account again: it is not erased, as things are */
+            return err;
+    }
 }

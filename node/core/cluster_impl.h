@@ -536,7 +536,8 @@ int cluster_erase_new(struct cluster *c, struct cluster_erase **out);
 void cluster_erase_stop(struct cluster_erase *e);
 void cluster_erase_free(struct cluster_erase *e);
 void cluster_erase_tick(struct cluster *c, int64_t now);
-/* Takes an address out of this node's history. `living`: some of its mail is in the queue. Any thread but a loop's. */
+/* Takes an address (lower case) out of this node's history. `living`: some of its mail is in the spool. Any
+ * thread but a loop's. */
 int erase_here(struct node *n, const char *address, const atomic_bool *stop, uint64_t *rows, bool *living);
 
 /* ---- cluster_reports.c --------------------------------------------------------------------------------- */

@@ -338,6 +338,21 @@ static int mark_message(struct transfer *t, struct take *b, struct take_msg *m)
     return err;
 }
 
+/* Addresses whose traces are to go: this node has some now, too. */
+static int tell_erasures(struct transfer *t, const struct take *b)
+{
+    int err = 0;
+    for (uint32_t i = 0; err == 0 && i < b->n; i++) {
+        struct transfer_head h;
+        err = transfer_head_decode(span_of(b->msgs[i].head, b->msgs[i].head_bytes), &h);
+        if (err != 0)
+            break;
+        err = cluster_erase_again(t->node->cluster, &h.envelope.env);
+        transfer_head_fini(&h);
+    }
+    return err;
+}
+
 static int on_seal(struct transfer *t, uint64_t from, const struct transfer_question *q,
                    struct transfer_answer *a)
 {
@@ -358,6 +373,8 @@ static int on_seal(struct transfer *t, uint64_t from, const struct transfer_ques
     }
     transfer_hash(ids, b->n, sha256);
     if (b->n != b->count || memcmp(sha256, b->sha256, sizeof sha256) != 0)
+        return TRANSFER_AGAIN;
+    if (!b->sealed && tell_erasures(t, b) != 0)
         return TRANSFER_AGAIN;
     for (uint32_t i = 0; err == 0 && i < b->n && !b->sealed; i++)
         err = mark_message(t, b, &b->msgs[i]);

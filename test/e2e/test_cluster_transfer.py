@@ -121,6 +121,34 @@ def test_held_mail_stays_held_and_its_attempts_are_kept(cluster, dark, make_sink
     deliver(cluster.nodes, make_sink, wanted)
 
 
+def erasing(node):
+    """Who has not done it yet, of each address that is being erased."""
+    return {e["address"]: e["waiting"] for e in node.api("GET", "/v1/privacy/erasures")["erasures"]}
+
+
+def test_what_is_to_be_erased_stays_so_on_the_node_that_it_moves_to(cluster, dark, make_sink):
+    """Also when that node has said long ago that it has done its part."""
+    a, b, c = cluster.nodes
+    wanted = fill(a, 10)
+    address = wanted[3]
+    assert a.cli("privacy", "erase", address, "--yes", check=False).returncode == 5
+    assert erasing(a) == {address: [a.name]}, "mail of it is in a's queue"
+    move(a, b)
+    wait_until("all of it has moved", lambda: messages(a) == 0 and messages(b) == 10, 30)
+    wait_settled(cluster.nodes)
+    wait_until("b has it to do again", lambda: erasing(a) == {address: [b.name]}, 30)
+    move(b, c)
+    wait_until("all of it has moved", lambda: messages(b) == 0 and messages(c) == 10, 30)
+    wait_settled(cluster.nodes)
+    wait_until("and then c", lambda: erasing(a) == {address: [c.name]}, 30)
+    deliver(cluster.nodes, make_sink, wanted)
+    wait_until("it is erased", lambda: erasing(a) == {}, 30)
+    for node in cluster.nodes:
+        rows = node.track(since="1h", scope="local")
+        assert rows and not any(address in str(r) for r in rows), rows
+    assert address not in str(a.api("GET", "/v1/audit"))
+
+
 def when(look, kill):
     """Kills as soon as `look` says so; how often it was asked."""
     asked = 0

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -132,6 +133,42 @@ static void test_leaving(void **state)
     assert_true(b->ended_id == id);
 }
 
+static void expect_living(struct spool *s, const uint64_t *ids, size_t n)
+{
+    uint64_t *is;
+    size_t count, found = 0;
+    assert_int_equal(spool_living(s, &is, &count), 0);
+    assert_int_equal(count, n);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < count; k++)
+            found += is[k] == ids[i];
+    assert_int_equal(found, n);
+    free(is);
+}
+
+/* What is between two nodes is in no queue, but here. */
+static void test_all_that_lives_is_listed(void **state)
+{
+    struct bench *b = *state;
+    uint64_t ids[3] = { 0 };
+    expect_living(b->s, ids, 0);
+    ids[0] = spool_id_moved(THEIRS);
+    assert_int_equal(put_moved(b->s, ids[0], 2, ENVELOPE_INERT), 0);
+    assert_int_equal(put_message(b->s, 1, 100, 1, &ids[1]), 0);
+    assert_int_equal(put_message(b->s, 2, 100, 1, &ids[2]), 0);
+    assert_int_equal(set_state(b->s, ids[1], 0, RCPT_LEAVING, "to node b"), 0);
+    expect_living(b->s, ids, 3);
+    crash(b, SIMDISK_SYNCED_ONLY);
+    expect_living(b->s, ids, 3);
+    assert_int_equal(set_state(b->s, ids[2], 0, RCPT_DELIVERED, "250 ok"), 0);
+    expect_living(b->s, ids, 2);
+    assert_int_equal(set_state(b->s, ids[1], 0, RCPT_MOVED, "to node b"), 0);
+    assert_int_equal(set_state(b->s, ids[0], 0, RCPT_MOVED, "kept"), 0);
+    expect_living(b->s, ids, 1);
+    assert_int_equal(set_state(b->s, ids[0], 1, RCPT_MOVED, "kept"), 0);
+    expect_living(b->s, ids, 0);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -139,6 +176,7 @@ int main(void)
         RULE(test_a_copy_is_inert),
         RULE(test_it_comes_back),
         RULE(test_leaving),
+        RULE(test_all_that_lives_is_listed),
     };
     bench_log();
     return cmocka_run_group_tests_name("spool_rules_moved", tests, NULL, NULL);
