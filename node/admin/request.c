@@ -34,7 +34,7 @@ struct request {
     char id[ADMIN_ID_TEXT];
     struct buf body;
     char tenant[ADMIN_TENANT_NAME_MAX + 1]; /* whose token it has; empty: not a tenant's */
-    bool free; /* by the unix socket, or open to anybody: nothing that could end opened it */
+    bool free;        /* by the unix socket, or open to anybody: nothing that could end opened it */
     unsigned refused; /* status that the request gets whatever its body */
     const char *why, *allow;
 };
@@ -219,8 +219,8 @@ static bool token_ok(struct request *rq)
            admin_tenant_of_token(a->config.cluster, a->config.cluster_ctx, token, rq->tenant);
 }
 
-/* Whose login the cookie is. What changes something must show that our own page sends it: a value that a page of another
- * site cannot read, beside Origin and SameSite. False: refused. */
+/* Whose login the cookie is. What changes something must show that our own page sends it: a value that a page
+ * of another site cannot read, beside Origin and SameSite. False: refused. */
 static bool check_login(struct request *rq)
 {
     struct admin *a = rq->conn->admin;

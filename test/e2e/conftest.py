@@ -13,6 +13,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from harness.cluster import Cluster  # noqa: E402
 from harness.dns import Dns  # noqa: E402
 from harness.node import Node, Raw  # noqa: E402
+from harness.policy import Authority  # noqa: E402
+from harness.receiver import SECRET, Receiver  # noqa: E402
 from harness.sink import Sink  # noqa: E402
 from harness.util import NODE, SANITIZED, free_port  # noqa: E402
 
@@ -180,6 +182,16 @@ def raw(node):
     yield connect
     for client in clients:
         client.close()
+
+
+@pytest.fixture
+def receiver(tmp_path, monkeypatch):
+    """Of webhooks, at localhost by a certificate that nodes believe, which were made after it. It does not listen yet."""
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    made = Receiver(free_port(), SECRET, authority.certificate("hook", "localhost"), make_certificate(tmp_path, "broken", "other.invalid"))
+    yield made
+    made.shut()
 
 
 skip_sanitized = pytest.mark.skipif(SANITIZED, reason="measures memory or time, which sanitizers change")

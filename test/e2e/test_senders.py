@@ -6,6 +6,7 @@ import random
 import pytest
 
 from harness.quota import apply_policy, await_applied
+from harness.receiver import SECRET
 from harness.submit import session, submit_all
 from harness.util import wait_until
 
@@ -13,6 +14,7 @@ ANNA, BOB = "anna@shop.example", "bob@shop.example"
 MESSAGES = int(os.environ.get("TURNPIKE_REPLAY", "600"))
 PLACES = 50 if MESSAGES > 3000 else 15
 CREDIT, MOST = 10, 100
+POSTMASTER = "postmaster@example.net"
 POLICY = f"""
 limits:
   - {{name: account-hour, for: account, count: {MESSAGES // 2}, window: 1h}}
@@ -22,8 +24,14 @@ sender_rules:
   - name: many-places
     when: distinct_recipients > 60 in 1h and networks > 3 in 1h and recipients > {MOST} in 1h
     classes: [person]
-    then: hold 4h
+    then: hold 4h, notify
     repeat: 3 in 7d
+notifications:
+  targets:
+    - {{name: desk, webhook: 'https://localhost:{{port}}/', secret: desk}}
+    - {{name: postmaster, mail: {POSTMASTER}}}
+  routes:
+    - {{to: [desk, postmaster]}}
 """
 
 
@@ -36,8 +44,10 @@ def started(made, policy):
 
 
 @pytest.fixture
-def cluster(make_cluster):
-    return started(make_cluster(3), POLICY)
+def cluster(receiver, make_cluster):
+    made = make_cluster(3)
+    made.nodes[0].api("POST", "/v1/secret/add", {"use": "webhooks", "name": "desk", "secret": SECRET})
+    return started(made, POLICY.replace("{port}", str(receiver.open().port)))
 
 
 def text(number):
@@ -58,8 +68,12 @@ def rule(node, name, login=ANNA):
     return next(r for r in node.api("GET", f"/v1/senders/show?account={login}")["rules"] if r["name"] == name)
 
 
-@pytest.mark.slow(12)
-def test_a_stolen_account_is_stopped(cluster, sink):
+def told(sink):
+    return [m for m in sink.messages if m.recipients == [POSTMASTER]]
+
+
+@pytest.mark.slow(14)
+def test_a_stolen_account_is_stopped(cluster, sink, receiver):
     one, two, three = cluster.nodes
     accepted, failures = blast(cluster, MESSAGES)
     assert not failures, failures[:3]
@@ -69,8 +83,9 @@ def test_a_stolen_account_is_stopped(cluster, sink):
     assert (frozen["name"], frozen["mode"], frozen["who"]) == (ANNA, "hold", "rule many-places"), frozen
     assert f"> {MOST} in 1h" in frozen["reason"], frozen
     # what left: what the rule allows, and at each node what it had on credit
-    wait_until("nothing is on its way", lambda: sum(n.queue_length() for n in cluster.nodes) + len(sink.messages) == MESSAGES)
-    assert len(sink.messages) <= MOST + 3 * CREDIT
+    wait_until("nothing is on its way", lambda: sum(n.queue_length() for n in cluster.nodes) + len(sink.messages) == MESSAGES + 1 and told(sink))
+    left = len(sink.messages) - 1
+    assert left <= MOST + 3 * CREDIT
     # another sender is not disturbed, and the same one's honest mail waits for the postmaster
     two.send("friend@example.net", "Subject: hello\r\n\r\nfrom Bob\r\n", sender=BOB, kind="submission", login=BOB)
     wait_until("it arrives", lambda: sink.find("from Bob"))
@@ -102,7 +117,14 @@ def test_a_stolen_account_is_stopped(cluster, sink):
         node.api("POST", "/v1/queue/delete", {"account": ANNA, "state": "held"})
     wait_until("the rest is gone", lambda: not any(n.queue_length() for n in cluster.nodes))
     # with what was on its way when it was frozen, and went when it was thawed
-    assert 3 < len(sink.messages) <= MOST + 3 * CREDIT + 3
+    assert 3 < len(sink.messages) <= MOST + 3 * CREDIT + 3 + 1
+    # people were told of all that once
+    alert, = receiver.taken
+    assert (alert["severity"], alert["event"]["event"], alert["event"]["account"]) == ("critical", "frozen", ANNA), alert
+    assert alert["event"]["rule"] == "many-places" and f"> {MOST} in 1h" in alert["event"]["text"] and not receiver.faults, alert
+    mail, = told(sink)
+    assert ANNA in mail.content.decode() and "many-places" in mail.content.decode(), mail.content
+    print(f"{MESSAGES} messages from {PLACES} places, {left} left, {len(receiver.taken)} webhook, {len(told(sink))} mail")
 
 
 @pytest.mark.slow(5)

@@ -8,13 +8,16 @@ import threading
 import time
 
 
+SECRET = "a secret of forty characters, more or less"
+
+
 class Receiver:
-    """`mode`: ok, 500, slow (reads the request and does not answer), redirect. `shut` refuses connections; with `broken` as the
+    """`mode`: ok, 500, slow (reads the request and does not answer), silent (takes what it has, into `unheard`, and breaks off), redirect. `shut` refuses connections; with `broken` as the
     certificate TLS fails."""
 
     def __init__(self, port, secret, certificate, broken):
         self.port, self.secret, self.certificate, self.broken = port, secret, certificate, broken
-        self.mode, self.taken, self.refused, self.faults = "ok", [], 0, []
+        self.mode, self.taken, self.unheard, self.faults = "ok", [], [], []
         self.lock, self.server = threading.Lock(), None
 
     def open(self, broken=False):
@@ -49,15 +52,16 @@ class Receiver:
         with self.lock:
             if signature != right or abs(int(stamp) - time.time()) > 60:
                 self.faults.append(f"{stamp} {signature} for {body[:200]!r}")
-            if self.mode != "ok":
-                self.refused += 1
-            else:
-                self.taken += json.loads(body)["events"]
-        if self.mode == "slow":
+            mode = self.mode
+            if mode in ("ok", "silent"):
+                (self.taken if mode == "ok" else self.unheard).extend(json.loads(body)["events"])
+        if mode == "slow":
             time.sleep(4)
+        elif mode == "silent":
+            request.close_connection = True
         else:
-            request.send_response({"ok": 204, "500": 500, "redirect": 307}[self.mode])
-            if self.mode == "redirect":
+            request.send_response({"ok": 204, "500": 500, "redirect": 307}[mode])
+            if mode == "redirect":
                 request.send_header("Location", f"https://localhost:{self.port}/elsewhere")
             request.send_header("Content-Length", "0")
             request.end_headers()

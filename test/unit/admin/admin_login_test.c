@@ -532,13 +532,20 @@ static void test_the_page_listens_for_every_event(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        MEMBER(test_wrong_ones_look_the_same),  MEMBER(test_guessing_is_counted_and_stopped),
-        MEMBER(test_logging_in_from_elsewhere), MEMBER(test_roles),
-        MEMBER(test_cross_site_requests),       MEMBER(test_logging_out),
-        MEMBER(test_without_a_majority),        ALONE(test_by_the_token),
-        MEMBER(test_a_stream_ends_with_what_opened_it), cmocka_unit_test(test_the_page_listens_for_every_event),
-        SERVED(test_the_page_and_its_files),    cmocka_unit_test(test_every_row_of_the_roles_is_a_route),
-        cmocka_unit_test(test_times),           cmocka_unit_test(test_the_files_make_no_markup_of_text),
+        MEMBER(test_wrong_ones_look_the_same),
+        MEMBER(test_guessing_is_counted_and_stopped),
+        MEMBER(test_logging_in_from_elsewhere),
+        MEMBER(test_roles),
+        MEMBER(test_cross_site_requests),
+        MEMBER(test_logging_out),
+        MEMBER(test_without_a_majority),
+        ALONE(test_by_the_token),
+        MEMBER(test_a_stream_ends_with_what_opened_it),
+        cmocka_unit_test(test_the_page_listens_for_every_event),
+        SERVED(test_the_page_and_its_files),
+        cmocka_unit_test(test_every_row_of_the_roles_is_a_route),
+        cmocka_unit_test(test_times),
+        cmocka_unit_test(test_the_files_make_no_markup_of_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
