@@ -141,3 +141,66 @@ def test_one_message_to_many_is_told_before_it_leaves(make_cluster, sink):
     assert code == 550 and b"disabled for sending" in reply, reply
     assert node.queue_length() == 0
     assert len(sink.messages) == 1
+
+
+POOLS = """
+limits: []
+sender_credit: 1
+sender_rules:
+  - {name: risk, when: recipients > 6 in 1h, classes: [person], then: pool risky for 1h}
+"""
+
+
+@pytest.mark.slow(8)
+def test_a_rule_sends_from_another_pool(make_cluster, sink):
+    """On both nodes, also what waits in a queue; another sender of the same pool stays where he was."""
+    made = started(make_cluster(2), POOLS)
+    one, two = made.nodes
+    good, risky = ["127.0.0.2", "127.0.0.3"], ["127.0.0.4", "127.0.0.5"]
+    for pool, addresses in (("good", good), ("risky", risky)):
+        one.api("POST", "/v1/pools/add", {"name": pool})
+        for node, address in zip(made.nodes, addresses):
+            one.api("POST", "/v1/ips/add", {"address": address, "pool": pool, "node": node.name})
+    for name in (ANNA, BOB):
+        one.api("POST", "/v1/pools/assign", {"pool": "good", "account": name})
+    for node in made.nodes:
+        wait_until("the addresses have their owners", lambda: {r["address"] for r in node.api("GET", "/v1/ips")["addresses"]
+                                                               if r.get("node")} == {*good, *risky})
+
+    def send(node, recipient, login=ANNA):
+        return node.send(recipient, sender=login, kind="submission", login=login)
+
+    def arrives_from(recipient, address):
+        wait_until(f"{recipient} arrives", lambda: recipient in sink.recipients())
+        assert next(m.session.peer[0] for m in sink.messages if recipient in m.recipients) == address, recipient
+
+    def measures(node):
+        return [(m["rule"], m["action"], m["in_force"]) for m in
+                node.api("GET", f"/v1/senders/show?account={ANNA}")["measures"]]
+    for i, node in enumerate(made.nodes):
+        send(node, f"before{i}@example.net")
+        arrives_from(f"before{i}@example.net", good[i])
+    # one waits at the second node, to go out again from where it was tried
+    sink.hooks["rcpt"] = lambda session, argument: "450 4.2.0 not now" if "waits@" in argument else None
+    waiting = send(two, "waits@example.net")
+    wait_until("it was tried", lambda: any(r["id"] == waiting and r["attempts"] == 1 for r in two.queue()))
+    # both nodes see some of it, neither sees enough by itself
+    for number in range(4):
+        send(made.nodes[number % 2], f"more{number}@example.net")
+    for node in made.nodes:
+        wait_until("it knows", lambda: measures(node) == [("risk", "pool", True)])
+    await_applied(made.nodes)
+    for i, node in enumerate(made.nodes):
+        send(node, f"after{i}@example.net")
+        arrives_from(f"after{i}@example.net", risky[i])
+        send(node, f"bob{i}@example.net", BOB)
+        arrives_from(f"bob{i}@example.net", good[i])
+    del sink.hooks["rcpt"]
+    two.api("POST", "/v1/queue/retry", {"ids": [waiting]})
+    arrives_from("waits@example.net", risky[1])
+    one.cli("sender", "lift", ANNA)
+    for i, node in enumerate(made.nodes):
+        wait_until("it knows", lambda: measures(node) == [("risk", "pool", False)])
+        await_applied(made.nodes)
+        send(node, f"lifted{i}@example.net")
+        arrives_from(f"lifted{i}@example.net", good[i])
