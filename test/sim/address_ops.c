@@ -265,13 +265,6 @@ void address_found(struct machine_result (*found)(struct command *cmd))
 {
     if (!sim.addresses)
         return;
-    for (uint32_t i = 0; i < sim.n; i++)
-        must(found, (struct command){ .type = COMMAND_MEMBER_REPORT,
-                                      .member_report = { .node = i + 1u,
-                                                         .version = SPAN_LIT("1"),
-                                                         .features = COMMAND_FEATURES } });
-    must(found, (struct command){ .type = COMMAND_FEATURE_RAISE,
-                                  .feature_raise = { .by = by, .level = COMMAND_FEATURES } });
     for (uint32_t i = 0; i < ADDRESS_POOLS; i++)
         must(found, (struct command){ .type = COMMAND_POOL_SET,
                                       .pool_set = { .by = by, .name = span_str(address_pools[i]) } });

@@ -15,6 +15,7 @@
 struct spend {
     int64_t at_ns;
     uint32_t account, n;
+    uint8_t class; /* of the mail */
 };
 struct policy {
     int64_t from_ns; /* real time */
@@ -85,12 +86,17 @@ static const char *name(uint32_t account)
     return sim_accounts[account];
 }
 
-static bool counts(const struct policy_limit *l, uint32_t limit_account, uint32_t account)
+static bool counts(const struct policy_limit *l, uint32_t limit_account, uint32_t account, uint8_t class)
 {
-    if ((l->classes & (1u << sim_class(account))) == 0)
+    if ((l->classes & (1u << class)) == 0)
         return false;
     return l->scope == COMMAND_SCOPE_ACCOUNT ? account == limit_account
                                              : strcmp(sim_tenants[account], sim_tenants[limit_account]) == 0;
+}
+
+static bool spend_counts(const struct policy_limit *l, uint32_t limit_account, const struct spend *s)
+{
+    return counts(l, limit_account, s->account, s->class);
 }
 
 /* ---- windows ---------------------------------------------------------------------------------------------
@@ -119,13 +125,13 @@ static void check_window(uint32_t limit, uint32_t account)
     uint64_t sum = 0;
     uint32_t first = 0;
     for (uint32_t i = 0; i < nspends; i++) {
-        if (!counts(l, account, spends[i].account))
+        if (!spend_counts(l, account, &spends[i]))
             continue;
         sum += spends[i].n;
-        for (; !counts(l, account, spends[first].account) ||
+        for (; !spend_counts(l, account, &spends[first]) ||
                spends[i].at_ns - spends[first].at_ns >= (int64_t)l->window_ms * SIM_MS;
              first++)
-            if (counts(l, account, spends[first].account))
+            if (spend_counts(l, account, &spends[first]))
                 sum -= spends[first].n;
         uint64_t bound = most(limit, spends[first].at_ns);
         if (sum <= bound)
@@ -160,21 +166,20 @@ const struct machine *check_newest(void)
 
 /* What was admitted within a window is still charged, or somebody else is granted it again: seen long before
  * the chance is used. Asked of a machine that has everything. */
-static void check_charged(uint32_t account)
+static void check_charged(uint32_t account, uint8_t class)
 {
     const struct machine *m = check_newest();
     for (uint32_t limit = 0; m != NULL && limit < SIM_LIMITS; limit++) {
         const struct policy_limit *l = &sim_limits[limit];
         struct used used = { .limit = l->name };
         uint64_t sum = 0;
-        if (!counts(l, account, account))
+        if (!counts(l, account, account, class))
             continue;
         for (uint32_t i = nspends; i > 0 && sim.now_ns - spends[i - 1].at_ns < (int64_t)l->window_ms * SIM_MS;
              i--)
-            if (counts(l, account, spends[i - 1].account))
+            if (spend_counts(l, account, &spends[i - 1]))
                 sum += spends[i - 1].n;
-        machine_usage_each(m, span_str(name(account)), span_str(sim_tenants[account]), sim_class(account),
-                           used_cb, &used);
+        machine_usage_each(m, span_str(name(account)), span_str(sim_tenants[account]), class, used_cb, &used);
         if (sum > used.n && !charged_wrong) {
             charged_wrong = true;
             check_fault("%llu of %s admitted in a window of %s, and %llu charged", (unsigned long long)sum,
@@ -195,17 +200,19 @@ static void check_session(const struct sim_server *s)
                     (unsigned long long)session.id);
 }
 
-void check_spend(const struct sim_server *s, uint32_t account, uint32_t n)
+void check_spend(const struct sim_server *s, uint32_t account, uint8_t class, uint32_t n)
 {
+    class &= (uint8_t)~COMMAND_STREAM;
     check_session(s);
     if (nspends == spends_cap) {
         spends_cap = spends_cap == 0 ? 1024 : 2 * spends_cap;
         spends = realloc(spends, spends_cap * sizeof *spends);
         ensure(spends != NULL);
     }
-    spends[nspends++] = (struct spend){ sim.now_ns, account, n };
+    spends[nspends++] = (struct spend){ sim.now_ns, account, n, class };
     check_sums.admitted += n;
-    check_charged(account);
+    check_charged(account, class);
+    senders_spend(account, class, n);
 }
 
 uint64_t check_spent(uint32_t account)
@@ -346,6 +353,7 @@ void check_applied(struct sim_server *s, uint64_t index, const struct raft_buffe
         check_sums.entries++;
         conserved(s);
         address_check_applied(s);
+        senders_applied(s);
         for (uint32_t i = 0; i < s->effects.n; i++) {
             const struct machine_effect *e = &s->effects.items[i];
             if (!e->is_result && e->change == MACHINE_CHANGED_POLICY)
@@ -386,8 +394,7 @@ void check_end(void)
 {
     for (uint32_t limit = 0; limit < SIM_LIMITS; limit++)
         for (uint32_t account = 0; account < SIM_ACCOUNTS + 2; account++)
-            if (counts(&sim_limits[limit], account, account))
-                check_window(limit, account);
+            check_window(limit, account);
     for (uint32_t i = 0; i < sim.n; i++)
         if (sim.servers[i].m != NULL)
             conserved(&sim.servers[i]);

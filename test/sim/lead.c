@@ -344,6 +344,9 @@ void lead_cluster_found(void)
     }
     struct policy_compiled p = { .voters = 3, .freeze_mode = COMMAND_FREEZE_REJECT, .nlimits = SIM_LIMITS };
     memcpy(p.limits, sim_limits, sizeof sim_limits);
+    senders_policy(&p);
+    if (sim.addresses || sim.senders)
+        founding_raise(sim.n, COMMAND_FEATURES, found);
     founding_policy(&p, 255, found);
     address_found(found);
     machine_effects_fini(&founding_effects);

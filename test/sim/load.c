@@ -11,6 +11,7 @@ struct txn {
     struct ledger_hold h;
     enum txn_state state;
     uint32_t server, worker, account, left;
+    uint8_t class;
     int64_t until_ns;
     bool answered;
     enum ledger_answer answer;
@@ -28,7 +29,7 @@ static void end(struct txn *t)
 
 static void admit(struct txn *t)
 {
-    check_spend(&sim.servers[t->server], t->account, t->h.reserved);
+    check_spend(&sim.servers[t->server], t->account, t->class, t->h.reserved);
     if (t->account == SIM_PROBE)
         probed[t->server] = true;
     uint32_t n = t->h.reserved;
@@ -60,9 +61,13 @@ static void begin(struct txn *t, uint32_t server, uint32_t account, uint32_t rec
         return;
     }
     check_mail(s, account);
-    *t = (struct txn){ .state = RCPT, .server = server, .worker = k, .account = account, .left = recipients };
-    struct ledger_sender sender = { span_str(sim_accounts[account]), span_str(sim_tenants[account]),
-                                    sim_class(account) };
+    *t = (struct txn){ .state = RCPT,
+                       .server = server,
+                       .worker = k,
+                       .account = account,
+                       .left = recipients,
+                       .class = senders_class(account) };
+    struct ledger_sender sender = { span_str(sim_accounts[account]), span_str(sim_tenants[account]), t->class };
     ensure(ledger_hold_init(&t->h, w->w, &sender, answer_cb, t) == 0);
     s->stirred = true;
 }

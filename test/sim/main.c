@@ -70,12 +70,13 @@ static void say_end(void)
            "kills, %llu snapshots, %llu installed; %llu freezes promised of %llu returned, %llu policies, "
            "%llu removed; %llu messages stored, %llu recipients delivered, %llu moved, %llu drains; %llu "
            "spools opened; %llu messages from addresses on %llu connections, %llu cut by the gate; addresses sent "
-           "from another node %llu times, %llu of their days used up; %llu reports\n",
+           "from another node %llu times, %llu of their days used up; %llu reports; senders "
+           "slowed %llu times, who sent %llu then\n",
            (ull)first_seed, (ull)(first_seed + seeds - 1), (ull)c->admitted, (ull)c->mails, (ull)c->refused,
            (ull)c->entries, (ull)c->leaders, (ull)c->kills, (ull)c->snapshots, (ull)c->installs,
            (ull)c->freezes, (ull)c->returned, (ull)c->policies, (ull)c->removed, (ull)c->stored,
            (ull)c->delivered, (ull)c->moved, (ull)c->drains, (ull)c->opened, (ull)c->sent, (ull)c->connections,
-           (ull)c->gated, (ull)c->moves, (ull)c->days, (ull)c->reports);
+           (ull)c->gated, (ull)c->moves, (ull)c->days, (ull)c->reports, (ull)c->slowed, (ull)c->slowly);
     printf("%llu seeds, %llu steps (%llu packets, %llu disk, %llu timers, %llu clients', %llu operators', "
            "%llu mail, %llu threads, %llu "
            "trouble) in %.1f s: %.0f steps/s; %u faults\n",

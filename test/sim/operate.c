@@ -124,6 +124,7 @@ static void policy(struct op *op)
     memcpy(p.limits, sim_limits, sizeof sim_limits);
     for (int i = 0; i < 3; i++)
         p.limits[i].count = p.limits[i].count * percent[sim_random(4)] / 100;
+    senders_policy(&p);
     buf_init(&b, 1u << 16);
     buf_put_str(&b, "x: y");
     op->text = b.len;

@@ -68,6 +68,7 @@ static void step(void)
     }
     operate_step();
     address_operate();
+    senders_step();
     mail_move_some();
     if (sim.now_ns % (50 * SIM_MS) == 0)
         trouble_step();
@@ -82,7 +83,9 @@ static void begin(const struct schedule *schedule)
     for (uint64_t i = 0; i < SIM_STREAMS; i++)
         sim.rng[i] = (seed * SIM_STREAM_ADDRESS + i) * UINT64_C(0xd1342543de82ef95) + 1;
     sim.rng[SIM_STREAM_ADDRESS] = (seed + 1) * UINT64_C(0x2545f4914f6cdd1d);
+    sim.rng[SIM_STREAM_SENDERS] = (seed + 2) * UINT64_C(0x9fb21c651e98df25);
     sim.addresses = seed / 3 % 2 == 1; /* half of the seeds go without: what is rare without them is seen, too */
+    sim.senders = !sim.addresses && seed / 6 % 2 == 1; /* likewise */
     sim.now_ns = sim.begin_ns = 1000000 * SIM_MS;
     sim.threshold = 30 + (unsigned)sim_random(300);
     sim.trailing = 5 + (unsigned)sim_random(100);
@@ -112,6 +115,7 @@ static void begin(const struct schedule *schedule)
 static void end(void)
 {
     check_end();
+    senders_end();
     for (uint32_t i = 0; i < sim.n; i++) {
         server_kill(&sim.servers[i]);
         disk_fini(&sim.servers[i].disk);

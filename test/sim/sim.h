@@ -21,6 +21,7 @@
  *     address_check.c  what must hold of them
  *     address_ops.c  operators of pools
  *     operate.c   operators
+ *     senders.c   in a quarter of the seeds: senders who are slowed, mail of a stream
  *     schedule.c  what goes wrong when: from a seed, or a file
  *     trouble.c   going wrong
  *     check.c     what must hold
@@ -203,6 +204,7 @@ enum sim_stream {
     SIM_STREAM_MAIL,
     SIM_STREAM_TROUBLE, /* begins anew with each event of the schedule */
     SIM_STREAM_ADDRESS,
+    SIM_STREAM_SENDERS,
     SIM_STREAMS
 };
 
@@ -238,7 +240,7 @@ struct sim {
     int64_t sink_ms; /* that a delivery takes, at most, of this seed */
     unsigned threshold, trailing;
     bool quiet; /* no load, no operators */
-    bool addresses;
+    bool addresses, senders;
 };
 extern struct sim sim;
 
@@ -381,6 +383,14 @@ void operate_poll(struct sim_server *s);
 void operate_told(struct sim_server *s, uint32_t node, uint64_t session, uint64_t published);
 bool operate_remove(uint32_t server);
 
+/* senders.c */
+void senders_policy(struct policy_compiled *p);
+uint8_t senders_class(uint32_t account); /* of its next mail, as in struct ledger_sender */
+void senders_step(void);
+void senders_spend(uint32_t account, uint8_t class, uint32_t n);
+void senders_applied(const struct sim_server *s); /* the first that applies it */
+void senders_end(void);
+
 /* schedule.c: what goes wrong when. */
 #define SCHEDULE_MAX 512
 enum trouble_kind {
@@ -440,7 +450,8 @@ struct check_report {
     char kind[160], text[400];
 };
 extern struct check_report *check_report;
-void check_spend(const struct sim_server *s, uint32_t account, uint32_t n);
+/* `class`: of the mail, as in struct ledger_sender. */
+void check_spend(const struct sim_server *s, uint32_t account, uint8_t class, uint32_t n);
 void check_mail(const struct sim_server *s, uint32_t account);
 /* It begins to deliver mail that was accepted. */
 void check_attempt(const struct sim_server *s, uint32_t account);
@@ -462,6 +473,7 @@ struct check_sums {
     uint64_t admitted, refused, mails, kills, freezes, returned, policies, entries, snapshots, installs,
         leaders, removed, stored, delivered, moved, opened, drains, steps[SIM_STEPS];
     uint64_t connections, sent, gated, moves, days, reports; /* of addresses: days that were used up */
+    uint64_t slowed, slowly; /* senders; what they sent meanwhile */
 };
 extern struct check_sums check_sums;
 

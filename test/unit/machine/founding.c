@@ -45,6 +45,20 @@ void founding_members(uint32_t n, founding_apply_fn *apply)
     }
 }
 
+void founding_raise(uint32_t n, uint32_t level, founding_apply_fn *apply)
+{
+    for (uint32_t id = 1; id <= n; id++) {
+        struct command report = {
+            .type = COMMAND_MEMBER_REPORT,
+            .member_report = { .node = id, .version = SPAN_LIT("1"), .features = level }
+        };
+        must(apply, &report);
+    }
+    struct command raise = { .type = COMMAND_FEATURE_RAISE,
+                             .feature_raise = { .by = { .who = SPAN_LIT("founder") }, .level = level } };
+    must(apply, &raise);
+}
+
 void founding_policy(const struct policy_compiled *p, uint8_t upload, founding_apply_fn *apply)
 {
     struct buf b;
