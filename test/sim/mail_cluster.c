@@ -54,6 +54,14 @@ static struct sim_server *of(struct cluster *c)
     return (struct sim_server *)c;
 }
 
+/* Nobody's traces are erased here. */
+int cluster_erase_again(struct cluster *c, const struct envelope *env)
+{
+    (void)c;
+    (void)env;
+    return 0;
+}
+
 struct machine *cluster_machine(struct cluster *c)
 {
     return of(c)->m;
