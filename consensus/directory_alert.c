@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define ALERT_FEATURE 6
+#define OPERATOR_FEATURE 7 /* operators' freezes */
 #define RING 1024 /* bits of a target: one for each alert that is kept, by its number modulo this */
 #define WORDS (RING / 64)
 
@@ -226,23 +227,44 @@ int directory_alert(struct machine *m, const struct machine_at *at, const struct
     return 0;
 }
 
-int directory_alert_sender(struct machine *m, const struct machine_at *at, struct span account,
-                           const struct sender_rule *rule, bool stopped, const char *text, int64_t wall_ms)
+/* Of one that nodes know by their own configuration: the tenant that such accounts have by default. */
+static struct span tenant_of(const struct machine *m, struct span account)
 {
     struct directory_account a = { .name = account };
-    /* Of one that nodes know by their own configuration: the tenant that such accounts have by default. */
     const char *at_sign = memrchr(account.p, '@', account.n);
     if (!directory_account_find(m, account, &a) && at_sign != NULL)
         a.tenant = span_sub(account, (size_t)(at_sign - account.p) + 1);
+    return a.tenant;
+}
+
+int directory_alert_sender(struct machine *m, const struct machine_at *at, struct span account,
+                           const struct sender_rule *rule, bool stopped, const char *text, int64_t wall_ms)
+{
     return directory_alert(m, at,
                            &(struct directory_alert){ .wall_ms = wall_ms,
                                                       .severity = stopped ? DIRECTORY_ALERT_CRITICAL
                                                                           : DIRECTORY_ALERT_WARNING,
                                                       .event = stopped ? SPAN_LIT("frozen") : SPAN_LIT("warned"),
                                                       .account = account,
-                                                      .tenant = a.tenant,
+                                                      .tenant = tenant_of(m, account),
                                                       .rule = span_str(rule->name),
                                                       .text = span_str(text) });
+}
+
+int directory_alert_operator(struct machine *m, const struct machine_at *at, const struct command_by *by,
+                             uint8_t scope, struct span name, bool frozen, struct span text)
+{
+    bool account = scope == COMMAND_SCOPE_ACCOUNT;
+    if (directory_features(m) < OPERATOR_FEATURE)
+        return 0;
+    return directory_alert(m, at,
+                           &(struct directory_alert){ .wall_ms = by->wall_ms,
+                                                      .severity = DIRECTORY_ALERT_NOTICE,
+                                                      .event = frozen ? SPAN_LIT("operator_froze")
+                                                                      : SPAN_LIT("operator_thawed"),
+                                                      .account = account ? name : (struct span){ 0 },
+                                                      .tenant = account ? tenant_of(m, name) : name,
+                                                      .text = text });
 }
 
 /* ---- the command --------------------------------------------------------------------------------------- */

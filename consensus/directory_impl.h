@@ -125,6 +125,11 @@ int directory_alert(struct machine *m, const struct machine_at *at, const struct
 int directory_alert_sender(struct machine *m, const struct machine_at *at, struct span account,
                            const struct sender_rule *rule, bool stopped, const char *text, int64_t wall_ms);
 
+/* Likewise, from feature level 7 on, of what an operator has done: he froze an account or a tenant (`text`: how), or
+ * let it go. */
+int directory_alert_operator(struct machine *m, const struct machine_at *at, const struct command_by *by,
+                             uint8_t scope, struct span name, bool frozen, struct span text);
+
 /* ---- between the files --------------------------------------------------------------------------------- */
 
 struct directory_cluster_rec {

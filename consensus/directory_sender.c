@@ -339,8 +339,7 @@ static int block(struct machine *m, const struct machine_at *at, struct sender *
     habit_forget_new(&s->habit);
     s->block_ms[s->nblocks++ % SENDER_REPEAT_MAX] = at->now_ms;
     struct machine_result done = { 0 };
-    struct command cmd = { .type = COMMAND_FREEZE };
-    cmd.freeze = (struct command_freeze){
+    struct command_freeze freeze = {
         .by = { .who = span_str(who), .wall_ms = wall_ms },
         .scope = COMMAND_SCOPE_ACCOUNT,
         .name = directory_sender_name(s),
@@ -348,11 +347,11 @@ static int block(struct machine *m, const struct machine_at *at, struct sender *
         .for_ms = stays ? 0 : rule->for_ms,
         .reason = span_str(reason),
     };
-    if (cmd.freeze.mode == 0)
-        cmd.freeze.mode = COMMAND_FREEZE_AUTO;
-    int err = freeze_apply(m, at, &cmd, &done);
+    if (freeze.mode == 0)
+        freeze.mode = COMMAND_FREEZE_AUTO;
+    int err = freeze_sender(m, at, &freeze, &done);
     if (err == 0 && done.err != 0)
-        err = directory_audit(m, at, &cmd.freeze.by, "%s of account %.*s is not possible: %s",
+        err = directory_audit(m, at, &freeze.by, "%s of account %.*s is not possible: %s",
                               sender_action_names[rule->action], S(directory_sender_name(s)), done.words);
     if (err == 0 && done.err == 0 && rule->notify) {
         char text[480], lasts[40] = "until it is thawed";

@@ -6,12 +6,14 @@
 #include "base/ensure.h"
 #include "base/err.h"
 #include "base/heap.h"
+#include "consensus/directory_impl.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define DUE_MAX 64 /* thaws proposed at a time */
+#define TIMER "timer" /* whose thaws these are */
 #define FOR_MAX_MS (UINT64_C(366) * 86400000 * 100)
 
 struct freeze {
@@ -295,8 +297,8 @@ static const char *mode_name(uint8_t mode)
     return names[mode];
 }
 
-static int on_freeze(struct machine *m, const struct machine_at *at, const struct command_freeze *c,
-                     struct machine_result *r)
+int freeze_sender(struct machine *m, const struct machine_at *at, const struct command_freeze *c,
+                  struct machine_result *r)
 {
     struct freeze *old = find(m, c->scope, c->name);
     if (c->by.version != 0 && (old == NULL || old->id != c->by.version)) {
@@ -333,6 +335,33 @@ static int on_freeze(struct machine *m, const struct machine_at *at, const struc
                            (int)c->reason.n, c->reason.p);
 }
 
+/* "reject for 3600s, by root@relay1: why", or "by root@relay1". */
+static int tell(struct machine *m, const struct machine_at *at, const struct command_by *by, uint8_t scope,
+                struct span name, const struct command_freeze *c)
+{
+    struct buf text;
+    buf_init(&text, 2 * COMMAND_TEXT_MAX + 100);
+    if (c != NULL)
+        (void)buf_put_str(&text, mode_name(c->mode));
+    if (c != NULL && c->for_ms != 0)
+        (void)buf_printf(&text, " for %llus", (unsigned long long)(c->for_ms / 1000));
+    (void)buf_printf(&text, "%sby %.*s", c != NULL ? ", " : "", (int)by->who.n, by->who.p);
+    if (c != NULL && c->reason.n > 0)
+        (void)buf_printf(&text, ": %.*s", (int)c->reason.n, c->reason.p);
+    int err = buf_err(&text);
+    if (err == 0)
+        err = directory_alert_operator(m, at, by, scope, name, c != NULL, buf_span(&text));
+    buf_fini(&text);
+    return err;
+}
+
+static int on_freeze(struct machine *m, const struct machine_at *at, const struct command_freeze *c,
+                     struct machine_result *r)
+{
+    int err = freeze_sender(m, at, c, r);
+    return err != 0 || r->err != 0 ? err : tell(m, at, &c->by, c->scope, c->name, c);
+}
+
 static int on_thaw(struct machine *m, const struct machine_at *at, const struct command_thaw *c,
                    struct machine_result *r)
 {
@@ -348,7 +377,8 @@ static int on_thaw(struct machine *m, const struct machine_at *at, const struct 
     r->id = f->id;
     drop(m, f);
     machine_changed(m, MACHINE_CHANGED_FROZEN, r->id, c->name);
-    return directory_audit(m, at, &c->by, "thaw %s %.*s", scope_name(c->scope), (int)c->name.n, c->name.p);
+    int err = directory_audit(m, at, &c->by, "thaw %s %.*s", scope_name(c->scope), (int)c->name.n, c->name.p);
+    return err != 0 || span_eq(c->by.who, SPAN_LIT(TIMER)) ? err : tell(m, at, &c->by, c->scope, c->name, NULL);
 }
 
 int freeze_apply(struct machine *m, const struct machine_at *at, const struct command *cmd,
@@ -375,7 +405,7 @@ int freeze_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t *n)
         struct freeze *f = due[i];
         struct command cmd = { .type = COMMAND_THAW };
         cmd.thaw = (struct command_thaw){
-            .by.who = SPAN_LIT("timer"), .scope = scope_of(f), .name = name_of(f), .freeze = f->id
+            .by.who = SPAN_LIT(TIMER), .scope = scope_of(f), .name = name_of(f), .freeze = f->id
         };
         if (err == 0 && (err = command_encode(&cmd, out)) == 0)
             ++*n;

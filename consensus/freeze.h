@@ -8,7 +8,10 @@ struct freezes *freezes_new(void);
 void freezes_free(struct freezes *f);
 int freeze_restored(struct machine *m);
 
-/* FREEZE and THAW. 0 or -ENOMEM. */
+/* What FREEZE does, for those who tell people of it by themselves. 0 or -ENOMEM. */
+int freeze_sender(struct machine *m, const struct machine_at *at, const struct command_freeze *c,
+                  struct machine_result *r);
+/* FREEZE and THAW, of operators: people may be told. 0 or -ENOMEM. */
 int freeze_apply(struct machine *m, const struct machine_at *at, const struct command *cmd,
                  struct machine_result *r);
 /* Appends THAW for what has reached its end. */

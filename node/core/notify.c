@@ -105,12 +105,6 @@ static void take_policy(struct notify *n)
 
 /* ---- the event log ------------------------------------------------------------------------------------- */
 
-/* Alerts stand in the log, too; they come from the state. */
-static bool is_alert(struct span event)
-{
-    return span_eq(event, SPAN_LIT("frozen")) || span_eq(event, SPAN_LIT("warned"));
-}
-
 static bool may_be_wanted(const struct notify *n, struct span event, int severity)
 {
     const struct policy_notifications *p = &n->policy->notifications;
@@ -157,7 +151,7 @@ static bool see_line(void *ctx, uint64_t number, struct span line)
     struct notify *n = ctx;
     struct span event = notify_line_event(line);
     int severity = policy_event_severity(event);
-    if (severity >= 0 && !is_alert(event) && may_be_wanted(n, event, severity))
+    if (severity >= 0 && !notify_is_alert(event) && may_be_wanted(n, event, severity))
         queue_line(n, number, span_of(line.p, line.n - 1));
     return true;
 }

@@ -103,6 +103,8 @@ void notify_target_fini(struct notify_target *t);
 
 /* Queues alerts that targets lack, if this node leads. */
 void notify_alerts(struct notify *n, int64_t now_ms);
+/* An event that the state tells of: it stands in the log, too. */
+bool notify_is_alert(struct span event);
 /* Has the cluster know what was taken here. */
 void notify_alerts_flush(struct notify *n, struct notify_target *t, int64_t now_ms);
 

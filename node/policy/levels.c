@@ -27,6 +27,12 @@ static bool says_for(struct span value)
     return false;
 }
 
+/* Routes that name what builds before knew nothing of. */
+static bool names_operators(struct span value)
+{
+    return span_starts(value, SPAN_LIT("operator_"));
+}
+
 static const struct since table[] = {
     { "rules", 2, NULL },
     { "default_rules", 2, NULL },
@@ -55,9 +61,16 @@ static const struct since table[] = {
     { "sender_rules.then", 6, says_for },
     { "streams", 6, NULL },
     { "tenant_reports", 6, NULL },
+    { "notifications.routes.events", 7, names_operators },
 };
 
 static bool value_has(yaml_document_t *doc, yaml_node_t *node, const char *key, const struct since *s);
+
+static bool scalar_has(const yaml_node_t *node, const struct since *s)
+{
+    return node != NULL && node->type == YAML_SCALAR_NODE &&
+           s->newer(span_of((const char *)node->data.scalar.value, node->data.scalar.length));
+}
 
 static bool map_has(yaml_document_t *doc, yaml_node_t *map, const char *key, const struct since *s)
 {
@@ -80,17 +93,16 @@ static bool value_has(yaml_document_t *doc, yaml_node_t *node, const char *key, 
 {
     if (node == NULL)
         return false;
-    if (key[0] == '\0')
-        return s->newer == NULL ||
-               (node->type == YAML_SCALAR_NODE &&
-                s->newer(span_of((const char *)node->data.scalar.value, node->data.scalar.length)));
+    if (key[0] == '\0' && (s->newer == NULL || node->type != YAML_SEQUENCE_NODE))
+        return s->newer == NULL || scalar_has(node, s);
     if (node->type == YAML_MAPPING_NODE)
         return map_has(doc, node, key, s);
     if (node->type != YAML_SEQUENCE_NODE)
         return false;
     for (yaml_node_item_t *i = node->data.sequence.items.start; i < node->data.sequence.items.top; i++) {
         yaml_node_t *item = yaml_document_get_node(doc, *i);
-        if (item != NULL && item->type == YAML_MAPPING_NODE && map_has(doc, item, key, s))
+        if (key[0] == '\0' ? scalar_has(item, s)
+                           : item != NULL && item->type == YAML_MAPPING_NODE && map_has(doc, item, key, s))
             return true;
     }
     return false;

@@ -24,6 +24,7 @@ static const struct {
     enum policy_severity severity;
 } events[] = {
     { "frozen", POLICY_CRITICAL },     { "warned", POLICY_WARNING },   { "test", POLICY_NOTICE },
+    { "operator_froze", POLICY_NOTICE }, { "operator_thawed", POLICY_NOTICE },
     { "connection", POLICY_INFO },     { "auth", POLICY_INFO },        { "auth_failed", POLICY_INFO },
     { "received", POLICY_INFO },       { "rejected", POLICY_INFO },    { "delivered", POLICY_INFO },
     { "relayed", POLICY_INFO },        { "deferred", POLICY_INFO },    { "bounced", POLICY_INFO },

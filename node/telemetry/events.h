@@ -47,6 +47,8 @@ enum event_kind {
     EVENT_NOTICE,   /* a tenant's contact is told: `rule` of what, `id` is the mail */
     EVENT_FROZEN,   /* the cluster tells people: a sender was stopped by `rule` */
     EVENT_WARNED,   /* likewise: he was not */
+    EVENT_OPERATOR_FROZE, /* the cluster tells people: an operator has stopped a sender or a tenant, `text` says how */
+    EVENT_OPERATOR_THAWED, /* likewise: has let him go */
     EVENT_TEST,     /* somebody tries whether a target of notifications can be reached */
     EVENT_OPERATOR, /* retry, freeze and the like; `rule` names the verb, `account` who */
     EVENT_KINDS

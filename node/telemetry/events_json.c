@@ -34,6 +34,8 @@ static const char *const kind_names[EVENT_KINDS] = {
     [EVENT_NOTICE] = "notice",
     [EVENT_FROZEN] = "frozen",
     [EVENT_WARNED] = "warned",
+    [EVENT_OPERATOR_FROZE] = "operator_froze",
+    [EVENT_OPERATOR_THAWED] = "operator_thawed",
     [EVENT_TEST] = "test",
     [EVENT_OPERATOR] = "operator",
 };

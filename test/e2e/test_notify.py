@@ -112,6 +112,33 @@ def test_a_webhook_that_fails_and_recovers(make_cluster, sink, receiver):
     assert 'turnpike_notifications_waiting{target="desk"} 0' in (metrics if isinstance(metrics, str) else metrics.decode())
 
 
+@pytest.mark.slow(4)
+def test_what_operators_freeze(make_cluster, receiver):
+    """Once from the cluster as a whole, whichever node was told; what ends by itself is no news."""
+    cluster = make_cluster(2)
+    one, two = cluster.nodes
+    one.api("POST", "/v1/secret/add", {"use": "webhooks", "name": "desk", "secret": SECRET})
+    apply_policy(one, policy(receiver, events="[operator_froze, operator_thawed]"))
+    await_applied(cluster.nodes)
+    wait_until("all know the target", lambda: all(target(n) for n in cluster.nodes))
+    receiver.open()
+    two.cli("freeze", "anna@shop.example", "--reason", "phished")
+    one.cli("freeze", "@shop.example", "--for", "2s", "--mode", "hold")
+    wait_until("it has come", lambda: len(receiver.events("operator_froze")) == 2)
+    wait_until("the second one has ended", lambda: len(one.api("GET", "/v1/frozen")["frozen"]) == 1)
+    one.cli("thaw", "anna@shop.example")
+    wait_until("it has come", lambda: receiver.events("operator_thawed"))
+    wait_until("nothing waits", lambda: all((target(n) or {"waiting": 1})["waiting"] == 0 for n in cluster.nodes))
+    account, tenant = sorted((e["event"] for e in receiver.events("operator_froze")), key=lambda e: "account" not in e)
+    assert (account["account"], account["tenant"]) == ("anna@shop.example", "shop.example"), account
+    assert account["text"].startswith("auto, by ") and account["text"].endswith(f"@{two.name}: phished"), account
+    assert "account" not in tenant and tenant["tenant"] == "shop.example", tenant
+    assert tenant["text"].startswith("hold for 2s, by "), tenant
+    thawed, = receiver.events("operator_thawed")
+    assert thawed["severity"] == "notice" and thawed["event"]["account"] == "anna@shop.example", thawed
+    assert len(receiver.taken) == 3 and len(set(receiver.ids())) == 3
+
+
 @pytest.mark.slow(6)
 def test_mail_and_syslog(make_cluster, sink, receiver, tmp_path):
     """A mail for what is alike, with the null sender; syslog by a socket; a test says what is wrong with a target."""

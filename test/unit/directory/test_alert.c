@@ -145,12 +145,79 @@ static void refusals(void **state)
     world_free(w);
 }
 
+static int freeze(struct world *w, uint8_t scope, const char *name, uint64_t for_ms, const char *reason)
+{
+    return tell(w, (struct command){ .type = COMMAND_FREEZE,
+                                     .freeze = { .by = { .who = str("root@node-a"), .wall_ms = 2000 },
+                                                 .scope = scope,
+                                                 .name = str(name),
+                                                 .mode = COMMAND_FREEZE_REJECT,
+                                                 .for_ms = for_ms,
+                                                 .reason = str(reason) } });
+}
+
+static int thaw(struct world *w, uint8_t scope, const char *name, const char *who)
+{
+    return tell(w, (struct command){ .type = COMMAND_THAW,
+                                     .thaw = { .by = { .who = str(who) }, .scope = scope, .name = str(name) } });
+}
+
+static int check_operators(void *arg, const struct directory_alert *a)
+{
+    static const struct directory_alert want[] = {
+        { .event = SPAN_LIT("operator_froze"),
+          .account = SPAN_LIT("anna@shop.example"),
+          .tenant = SPAN_LIT("shop.example"),
+          .text = SPAN_LIT("reject for 3600s, by root@node-a: spam") },
+        { .event = SPAN_LIT("operator_froze"),
+          .tenant = SPAN_LIT("shop.example"),
+          .text = SPAN_LIT("reject, by root@node-a") },
+        { .event = SPAN_LIT("operator_thawed"),
+          .account = SPAN_LIT("anna@shop.example"),
+          .tenant = SPAN_LIT("shop.example"),
+          .text = SPAN_LIT("by eva@node-b") },
+    };
+    uint32_t *n = arg;
+    assert_true(*n < sizeof want / sizeof want[0]);
+    assert_true(span_eq(a->event, want[*n].event));
+    assert_true(span_eq(a->account, want[*n].account));
+    assert_true(span_eq(a->tenant, want[*n].tenant));
+    assert_true(span_eq(a->text, want[*n].text));
+    assert_int_equal(a->severity, DIRECTORY_ALERT_NOTICE);
+    assert_int_equal(a->wall_ms, *n == 2 ? 0 : 2000);
+    ++*n;
+    return 0;
+}
+
+/* What operators do, and what was not done by them or not at all. */
+static void operators(void **state)
+{
+    (void)state;
+    static const char anna[] = "anna@shop.example";
+    struct world *w = world_at_level(7);
+    uint32_t n = 0;
+    assert_int_equal(freeze(w, COMMAND_SCOPE_ACCOUNT, anna, 3600000, "spam"), 0);
+    assert_int_equal(freeze(w, COMMAND_SCOPE_TENANT, "shop.example", 0, ""), 0);
+    assert_int_equal(thaw(w, COMMAND_SCOPE_ACCOUNT, anna, "eva@node-b"), 0);
+    assert_int_equal(thaw(w, COMMAND_SCOPE_ACCOUNT, anna, "eva@node-b"), ERR_NOT_FOUND);
+    assert_int_equal(thaw(w, COMMAND_SCOPE_TENANT, "shop.example", "timer"), 0); /* its time has come */
+    (void)directory_alerts_each(w->m, 0, check_operators, &n);
+    assert_int_equal(n, 3);
+    world_free(w);
+    w = world_at_level(6); /* older nodes have other bytes: none */
+    assert_int_equal(freeze(w, COMMAND_SCOPE_ACCOUNT, anna, 0, ""), 0);
+    assert_int_equal(thaw(w, COMMAND_SCOPE_ACCOUNT, anna, "eva@node-b"), 0);
+    assert_int_equal(directory_alert_last(w->m), 0);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_target_has_its_own),
         cmocka_unit_test(the_oldest_go),
         cmocka_unit_test(refusals),
+        cmocka_unit_test(operators),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

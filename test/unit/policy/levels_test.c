@@ -275,6 +275,9 @@ static const struct {
     { "held: {expire: 3d}\n", 6, "held" },
     { "notifications: {targets: [{name: a, mail: p@example.com}], routes: [{to: a, events: frozen}]}\n", 6,
       "notifications" },
+    { "notifications: {targets: [{name: a, mail: p@example.com}], routes: [{to: a, events: [frozen, "
+      "operator_thawed]}]}\n",
+      7, "notifications.routes.events" },
     { "tenant_reports: off\n", 6, "tenant_reports" },
     { "tenant_reports: weekly\n", 6, "tenant_reports" },
     { "streams: [{name: a, class: bulk, listeners: news}]\n", 6, "streams" },
