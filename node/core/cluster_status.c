@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "node/core/cluster_impl.h"
+#include "node/core/content.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -173,6 +174,15 @@ static void say(struct look *l, const char *fmt, ...)
     va_end(ap);
 }
 
+static void say_content(struct look *l)
+{
+    char trouble[400];
+    struct policy *policy = cluster_policy(l->c);
+    for (uint32_t i = 0; content_trouble(l->c->node, policy, i, trouble); i++)
+        say(l, "%s", trouble);
+    policy_rele(policy);
+}
+
 /* In order of how much it hurts. */
 static void find_trouble(struct look *l)
 {
@@ -207,6 +217,7 @@ static void find_trouble(struct look *l)
             "this node lacks sealing key %llu, and no node that answers has it: mail that a DKIM key of the cluster "
             "should sign is deferred; put the file 'sealing' back (docs/dkim.md), or turnpike dkim rekey --lost",
             (unsigned long long)sealing);
+    say_content(l);
     if (out->totals.counters * 100 >= out->totals.counters_max * COUNTERS_HIGH_PERCENT)
         say(l,
             "the cluster keeps %llu counters of senders' limits, of at most %llu: then senders that have "

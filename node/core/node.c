@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "node/content/checker.h"
 #include "node/core/clients.h"
 #include "node/core/cluster.h"
 #include "node/core/dispatch.h"
@@ -286,6 +287,8 @@ int node_start(struct node *n)
         err = greylist_open(c->data_dir, &n->greylist);
     if (err == 0)
         err = sign_start(&n->signers, n->nworkers);
+    if (err == 0 && c->cluster.enabled)
+        err = checker_start(&n->checker);
     if (err == 0)
         err = shaping_node_init(n);
     if (err == 0)
@@ -447,6 +450,7 @@ void node_stop(struct node *n, int64_t grace_ms)
     tlsrpt_close(n->rpt, n->config->data_dir);
     auth_free(n->auth);
     auth_pool_stop(n->signers);
+    checker_stop(n->checker);
     greylist_close(n->greylist);
     service_spool_closing(n);
     spool_close(n->spool);

@@ -23,6 +23,7 @@
 
 struct admin;
 struct auth_pool;
+struct checker;
 struct listeners;
 struct clients;
 struct cluster;
@@ -53,6 +54,8 @@ struct node {
     struct trace *trace;
     struct auth *auth;
     struct auth_pool *signers; /* of outgoing mail: sign.h */
+    struct checker *checker;   /* of content: content.h; NULL: standalone, where no policy asks for it */
+    atomic_uint_fast64_t content_bytes; /* copies of messages for it */
     struct listeners *listeners;
     struct clients *clients;
     struct tls_tickets *tickets;

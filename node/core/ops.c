@@ -1,4 +1,5 @@
 /* The admin API's functions: the table, and what concerns the node as a whole. Admin threads. */
+#include "node/content/checker.h"
 #include "node/core/ops.h"
 
 #include "base/clock.h"
@@ -224,11 +225,17 @@ static void set_node_gauges(struct node *n, void *arg)
     grey_count(n->greylist->known, &grey);
     struct held_stats held;
     held_stats(n->held, &held);
+    struct checker_stats checks = { .running = 0 };
+    if (n->checker != NULL)
+        checker_stats(n->checker, &checks);
     const struct {
         enum metrics_id id;
         uint64_t value;
     } values[] = {
         { METRICS_SPOOL_MESSAGES, s.messages },
+        { METRICS_CONTENT_RUNNING, checks.running },
+        { METRICS_CONTENT_WAITING, checks.waiting },
+        { METRICS_CONTENT_BYTES, atomic_load(&n->content_bytes) },
         { METRICS_HELD_MESSAGES, held.messages },
         { METRICS_HELD_BYTES, held.bytes },
         { METRICS_HELD_REFUSED, held.refused },

@@ -27,6 +27,7 @@ void receive_free(struct receiving *rx)
     returned_free(rx->back);
     charge_fini(&rx->charge);
     sign_free(rx->sign);
+    content_free(rx->content);
     mail_header_fini(&rx->header);
     arena_reset(&rx->arena);
     free(rx->like);
@@ -203,6 +204,8 @@ static bool body_put(struct receiving *rx, struct span bytes)
 {
     if (rx->in != NULL && rx->sign != NULL)
         sign_body(rx->sign, bytes);
+    if (rx->in != NULL && rx->content != NULL)
+        content_feed(rx->content, bytes);
     return spool_put(rx, bytes);
 }
 
@@ -311,7 +314,9 @@ static int rewrite_header(struct receiving *rx, struct buf *out)
     else
         snprintf(rx->message_id, sizeof rx->message_id, "<%s@%s>", id, s->l->config->hostname);
     uint32_t nrules = receive_inbound(s) ? 0 : c->nheader_rules; /* what comes back is passed on as it came */
-    struct mail_rule *rules = calloc(nrules + 1, sizeof *rules);
+    static const char *const verdicts[] = { CONTENT_FIELDS };
+    enum { NVERDICTS = sizeof verdicts / sizeof verdicts[0] };
+    struct mail_rule *rules = calloc(nrules + NVERDICTS + 1, sizeof *rules);
     if (rules == NULL)
         return -ENOMEM;
     for (uint32_t i = 0; i < nrules; i++)
@@ -320,6 +325,8 @@ static int rewrite_header(struct receiving *rx, struct buf *out)
             .name = span_str(c->header_rules[i].name),
             .value = span_str(c->header_rules[i].value),
         };
+    for (uint32_t i = 0; rx->content != NULL && i < NVERDICTS; i++)
+        rules[nrules++] = (struct mail_rule){ .kind = MAIL_RULE_REMOVE, .name = span_str(verdicts[i]) };
     char mark[BOUNCE_TOKEN_TEXT + 1];
     if (add_mark(rx, mark))
         rules[nrules++] = (struct mail_rule){ .kind = MAIL_RULE_ADD,
@@ -364,6 +371,17 @@ static const struct smtp_reply *sign_begin(struct receiving *rx, struct span hea
     return NULL;
 }
 
+/* -ENOMEM */
+static int content_begin(struct receiving *rx)
+{
+    const struct charge *c = &rx->charge;
+    int err = 0;
+    if (!receive_inbound(rx->s))
+        rx->content =
+            content_new(rx->s->in->w, c->policy, c->has_named ? c->named_class : c->class, &err);
+    return err;
+}
+
 bool receive_header_complete(struct receiving *rx)
 {
     static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
@@ -385,7 +403,7 @@ bool receive_header_complete(struct receiving *rx)
     struct buf out;
     buf_init(&out, s->config->smtp.max_header_bytes + HEADER_ADDED_MAX);
     bool room = true;
-    if (rewrite_header(rx, &out) != 0) {
+    if (content_begin(rx) != 0 || rewrite_header(rx, &out) != 0) {
         receive_refuse(rx, &failed);
     } else if (!receive_inbound(s) && (refusal = sign_begin(rx, buf_span(&out))) != NULL) {
         receive_refuse(rx, refusal);
@@ -394,6 +412,8 @@ bool receive_header_complete(struct receiving *rx)
         rx->env.header_bytes = (uint32_t)out.len;
         rx->eight_bit = mail_header_info(&rx->header)->eight_bit || has_8bit(rest);
         room = spool_put(rx, buf_span(&out));
+        if (rx->content != NULL)
+            content_feed(rx->content, buf_span(&out));
         room = body_put(rx, rest) && room;
     }
     buf_fini(&out);

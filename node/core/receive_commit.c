@@ -1,4 +1,4 @@
-/* The end of a transaction: its sender's record and tokens, its signatures, the commit record, the reply to
+/* The end of a transaction: the verdict on its content, its sender's record and tokens, its signatures, the commit record, the reply to
  * the dot. The worker's thread. See receive.c.
  */
 #include "node/core/receive_impl.h"
@@ -11,6 +11,7 @@
 #include "node/core/node.h"
 #include "node/core/report.h"
 #include "node/core/seen.h"
+#include "node/core/tally.h"
 #include "node/policy/policy.h"
 
 #include <stdlib.h>
@@ -206,18 +207,59 @@ static void receive_looked(void *ctx, enum tally_answer answer)
         session_go_on(s);
 }
 
-/* Its signatures are there, if any; they go before all of it. */
-static bool commit_signed(struct receiving *rx)
+/* Fields that go before all of it. */
+static int add_front(struct receiving *rx, struct span fields)
+{
+    rx->env.header_bytes += (uint32_t)fields.n;
+    return spool_ingest_front(rx->in, fields.p, fields.n);
+}
+
+static bool refuse_content(struct receiving *rx, uint16_t code, const char *enhanced)
+{
+    const struct content *c = rx->content;
+    struct smtp_reply reply = { code, enhanced, c->refusal };
+    spool_ingest_abort(rx->in);
+    rx->in = NULL;
+    report_rejected_content(rx->s, c->text, &reply, rx->env.mail_from);
+    smtp_server_refuse_content(rx->s->smtp, &reply);
+    receive_abort(rx->s);
+    return true;
+}
+
+/* What the policy makes of the verdict. True: it is refused, and answered. */
+static bool obey_verdict(struct receiving *rx)
+{
+    const struct content *c = rx->content;
+    struct cluster *cluster = rx->s->in->w->node->cluster;
+    const char *account = rx->charge.has_named ? rx->charge.named_account : rx->s->identity->account;
+    if (content_is_spam(c))
+        tally_add(cluster, span_str(account), RECORD_SPAM);
+    if (c->defer)
+        return refuse_content(rx, 451, "4.7.1");
+    if (c->act == POLICY_CONTENT_REJECT)
+        return refuse_content(rx, 550, "5.7.1");
+    if (c->act == POLICY_CONTENT_HOLD)
+        charge_hold(&rx->charge, HOLD_CONTENT, span_str(c->text));
+    return false;
+}
+
+/* The verdict and the signatures are there, if any is due. */
+static bool commit_whole(struct receiving *rx)
 {
     static const struct smtp_reply full = { 452, "4.3.1", "Insufficient system storage" };
     static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
     struct sign *sign = rx->sign;
-    if (sign != NULL && sign->err == 0) {
-        sign->err = spool_ingest_front(rx->in, sign->fields.data, sign->fields.len);
-        rx->env.header_bytes += (uint32_t)sign->fields.len;
-    }
-    if (sign != NULL && sign->err != 0) {
-        receive_refuse(rx, sign->err == ERR_DISK_FULL ? &full : &failed);
+    if (rx->checking || rx->signing)
+        return false;
+    if (rx->content != NULL && obey_verdict(rx))
+        return true;
+    int err = sign == NULL ? 0 : sign->err;
+    if (err == 0 && rx->content != NULL)
+        err = add_front(rx, span_str(rx->content->fields));
+    if (err == 0 && sign != NULL)
+        err = add_front(rx, buf_span(&sign->fields));
+    if (err != 0) {
+        receive_refuse(rx, err == ERR_DISK_FULL ? &full : &failed);
         receive_abort(rx->s);
         return true;
     }
@@ -228,8 +270,39 @@ static void receive_signed_cb(void *ctx)
 {
     struct receiving *rx = ctx;
     struct session *s = rx->s;
-    if (!s->closing && commit_signed(rx))
+    rx->signing = false;
+    if (!s->closing && commit_whole(rx))
         session_go_on(s);
+}
+
+static void receive_checked_cb(void *ctx)
+{
+    struct receiving *rx = ctx;
+    struct session *s = rx->s;
+    rx->checking = false;
+    if (!s->closing && commit_whole(rx))
+        session_go_on(s);
+}
+
+/* Its content is looked at. True: it waits for the verdict. */
+static bool ask_for_verdict(struct receiving *rx)
+{
+    const struct session *s = rx->s;
+    char id[SPOOL_ID_TEXT];
+    struct span rcpts[RSPAMD_RCPTS_MAX];
+    struct rspamd_about about = {
+        .mail_from = rx->env.mail_from,
+        .rcpts = rcpts,
+        .ip = span_str(s->peer_text),
+        .helo = smtp_server_helo(s->smtp),
+        .client_name = span_str(s->client_name),
+        .user = span_str(rx->charge.has_named ? rx->charge.named_account : s->identity->account),
+    };
+    for (; about.nrcpts < rx->env.nrcpts && about.nrcpts < RSPAMD_RCPTS_MAX; about.nrcpts++)
+        rcpts[about.nrcpts] = rx->env.rcpts[about.nrcpts].address;
+    spool_id_format(rx->env.id, id);
+    about.queue_id = span_str(id);
+    return !content_ask(rx->content, &about, receive_checked_cb, rx);
 }
 
 bool receive_commit(struct session *s)
@@ -252,9 +325,9 @@ bool receive_commit(struct session *s)
     }
     if (rx->back != NULL && settle_returned(rx))
         return true;
-    if (rx->sign != NULL && !sign_finish(rx->sign, receive_signed_cb, rx))
-        return false;
-    return commit_signed(rx);
+    rx->checking = rx->content != NULL && ask_for_verdict(rx);
+    rx->signing = rx->sign != NULL && !sign_finish(rx->sign, receive_signed_cb, rx);
+    return commit_whole(rx);
 }
 
 static void report_held(struct worker *w, const struct receiving *rx)
@@ -289,7 +362,8 @@ static void run_committed(struct worker *w, struct worker_op *op)
     if (op->op.status == 0) {
         s->messages++;
         report_received(s, &rx->env, mail_header_info(&rx->header)->subject,
-                        span_str(rx->sign == NULL ? NULL : rx->sign->by), op->op.commit_ms);
+                        span_str(rx->sign == NULL ? NULL : rx->sign->by),
+                        span_str(rx->content == NULL ? NULL : rx->content->text), op->op.commit_ms);
         report_held(w, rx);
         (void)dispatch_message(w->node, w, w->config, &rx->env,
                                NULL); /* an error is in the log; the mail is safe */
@@ -323,6 +397,8 @@ void receive_abort(struct session *s)
     charge_fini(&rx->charge);
     sign_free(rx->sign);
     rx->sign = NULL;
+    content_free(rx->content);
+    rx->content = NULL;
     if (rx->look != NULL)
         tally_look_forget(rx->look);
     rx->look = NULL;

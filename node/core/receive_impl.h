@@ -2,6 +2,7 @@
 #ifndef NODE_CORE_RECEIVE_IMPL_H
 #define NODE_CORE_RECEIVE_IMPL_H
 
+#include "node/core/content.h"
 #include "node/core/returned.h"
 #include "node/core/session.h"
 #include "node/core/sign.h"
@@ -33,6 +34,8 @@ struct receiving {
     struct likeness *like;   /* NULL: nobody asks what it is like */
     struct charge charge;
     struct sign *sign; /* NULL: no key is for it */
+    struct content *content; /* NULL: its content is not checked */
+    bool signing, checking;  /* it waits for these */
     struct mail_header header;
     struct worker_msg room;  /* "the spool takes content again" */
     atomic_bool room_posted; /* it is on its way through the inbox */

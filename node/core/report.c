@@ -193,40 +193,6 @@ static void reply_fill(const struct smtp_reply_text *r, struct event *e)
     e->text = span_of(r->text, r->len);
 }
 
-static uint32_t stage_label(const char *stage)
-{
-    static const struct {
-        const char *name;
-        uint32_t label;
-    } stages[] = {
-        { "connect", METRICS_STAGE_CONNECT }, { "mail", METRICS_STAGE_MAIL },
-        { "rcpt", METRICS_STAGE_RCPT },       { "data", METRICS_STAGE_DATA },
-        { "content", METRICS_STAGE_CONTENT }, { "commit", METRICS_STAGE_CONTENT },
-    };
-    for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++)
-        if (strcmp(stages[i].name, stage) == 0)
-            return stages[i].label;
-    return METRICS_STAGE_OTHER;
-}
-
-void report_rejected_by(struct session *s, const char *stage, const char *rule, const struct smtp_reply *reply,
-                        struct span sender, struct span rcpt)
-{
-    struct event e = EVENT_INIT(EVENT_REJECTED);
-    report_client(s, &e);
-    e.stage = span_str(stage);
-    e.rule = span_str(rule);
-    e.sender = sender;
-    e.recipient = rcpt;
-    e.code = reply->code;
-    if (reply->enhanced != NULL)
-        (void)smtp_enhanced_parse(span_str(reply->enhanced), e.enhanced);
-    e.text = span_str(reply->text);
-    e.local = true;
-    put(s->in->w, &e);
-    count(s->in->w, METRICS_REJECTED, stage_label(stage), 1);
-}
-
 void report_client_check(struct session *s, enum client_check_result result)
 {
     count(s->in->w, METRICS_CLIENT_CHECKS, result, 1);
@@ -263,7 +229,7 @@ void report_refused(struct session *s, struct span reply)
 }
 
 void report_received(struct session *s, const struct envelope *env, struct span subject, struct span dkim,
-                     int64_t commit_ms)
+                     struct span verdict, int64_t commit_ms)
 {
     struct worker *w = s->in->w;
     char text[EVENTS_TEXT_MAX];
@@ -281,6 +247,7 @@ void report_received(struct session *s, const struct envelope *env, struct span 
     e.protocol = env->protocol;
     e.subject = unfold(subject, text, sizeof text);
     e.dkim = dkim;
+    e.verdict = verdict;
     if (dkim.n > 0 && w->node->history != NULL)
         history_signed(w->node->history, env->id, env->arrival_ms, dkim);
     if (dkim.n == 0 && sign_keys_any(w, s->config))

@@ -26,6 +26,9 @@ void report_auth(struct session *s, const struct auth_request *r, enum auth_resu
 void report_attack(struct session *s, const struct auth_request *r);
 /* Who the client is. */
 void report_client(const struct session *s, struct event *e);
+/* After the dot, for its content, with the verdict on it. */
+void report_rejected_content(struct session *s, const char *verdict, const struct smtp_reply *reply,
+                             struct span sender);
 /* By a rule that has a name, or NULL. */
 void report_rejected_by(struct session *s, const char *stage, const char *rule, const struct smtp_reply *reply,
                         struct span sender, struct span rcpt);
@@ -38,9 +41,9 @@ static inline void report_rejected(struct session *s, const char *stage, const s
 void report_client_check(struct session *s, enum client_check_result result);
 /* The grammar refused something by itself: `reply` as it goes out. */
 void report_refused(struct session *s, struct span reply);
-/* Accepted: the 250 goes out now. */
+/* Accepted: the 250 goes out now. `dkim`, `verdict`: empty where there is none. */
 void report_received(struct session *s, const struct envelope *env, struct span subject, struct span dkim,
-                     int64_t commit_ms);
+                     struct span verdict, int64_t commit_ms);
 
 /* ---- mail out ------------------------------------------------------------------------------------------ */
 

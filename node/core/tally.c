@@ -33,6 +33,7 @@ struct tally {
     uint64_t lost;    /* counts, since that was said */
     bool more;        /* than the last report had room for */
     atomic_bool used; /* the cluster takes reports */
+    atomic_bool spam; /* and what the content check says */
     atomic_bool sees; /* and looks */
 
     /* the cluster thread's */
@@ -131,7 +132,7 @@ void tally_add(struct cluster *c, struct span account, uint8_t kind)
 {
     struct tally *t = c == NULL ? NULL : c->tally;
     if (t == NULL || account.n == 0 || account.n > COMMAND_NAME_MAX || kind >= RECORD_KINDS ||
-        !atomic_load(&t->used))
+        !atomic_load(&t->used) || (kind == RECORD_SPAM && !atomic_load(&t->spam)))
         return;
     pthread_mutex_lock(&t->lock);
     struct entry *e = entry_of(t, account);
@@ -376,6 +377,7 @@ static void look_at_level(struct cluster *c)
 {
     struct tally *t = c->tally;
     uint32_t level = machine_features(c->m);
+    atomic_store(&t->spam, level >= RECORD_SPAM_FEATURE);
     atomic_store(&t->used, command_type_level(COMMAND_RECORD_REPORT) <= level);
     if (t->out.len == 0)
         atomic_store(&t->sees, command_type_level(COMMAND_SENDER_LOOK) <= level);

@@ -353,6 +353,7 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
     policy_diff_streams(out, from, to);
     policy_diff_sender_rules(out, a, b);
     diff_held(out, &from->held, &to->held);
+    policy_diff_content(out, &from->content, &to->content);
     diff_number(out, "sender_credit", from->sender_credit, to->sender_credit);
     diff_number(out, "backoff.connections", from->backoff.connections, to->backoff.connections);
     diff_duration(out, "backoff.interval", from->backoff.interval_ms, to->backoff.interval_ms);

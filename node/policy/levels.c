@@ -61,6 +61,7 @@ static const struct since table[] = {
     { "sender_rules.then", 6, says_for },
     { "streams", 6, NULL },
     { "tenant_reports", 6, NULL },
+    { "content", 7, NULL },
     { "notifications.routes.events", 7, names_operators },
 };
 

@@ -81,6 +81,24 @@ struct policy_held {
     uint64_t bytes, sender_bytes;
 };
 
+/* The check of messages' content: docs/content.md. */
+#define POLICY_CONTENT_SERVERS_MAX 8
+enum policy_content_act { /* what is done with what a server says */
+    POLICY_CONTENT_ACCEPT,
+    POLICY_CONTENT_ADD_HEADER,
+    POLICY_CONTENT_HOLD,
+    POLICY_CONTENT_REJECT,
+};
+struct policy_content {
+    struct policy_names servers; /* URLs, in the document's order; none: nothing is checked */
+    int64_t timeout_ms;          /* from the end of the content to a verdict, whatever it takes */
+    uint64_t max_size;           /* bytes; larger messages are not checked */
+    uint32_t checks;             /* at a time, on each node */
+    uint8_t classes;             /* bits 1 << class of the mail that is checked */
+    bool defer;                  /* what no server answered for; else it is accepted */
+    uint8_t on_reject, on_spam;  /* enum policy_content_act */
+};
+
 struct policy_dnsbl {
     char zone[254];
     bool rest; /* an address of ours that is listed rests; else it is only said */
@@ -149,6 +167,7 @@ struct policy {
         struct reputation_rest addresses;
     } reputation;
     struct policy_held held;
+    struct policy_content content;
     uint32_t ndefault_sender_rules; /* the last ones of compiled.sender_rules */
     uint32_t sender_credit; /* recipients of a sender that a node lets go before the cluster knows of them */
     struct {

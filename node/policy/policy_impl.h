@@ -174,6 +174,15 @@ struct policy_doc {
     int default_sender_rules; /* enum policy_defaults */
     uint32_t sender_credit;
     struct policy_held held;
+    struct {
+        char **servers;
+        int *classes;
+        uint32_t nservers, nclasses, checks; /* no classes: all */
+        int64_t timeout_ms;
+        uint64_t max_size;
+        int when_unreachable; /* 0 accept, 1 defer */
+        int on_reject, on_spam; /* enum policy_content_act */
+    } content;
     struct policy_notifications notifications;
     struct policy_doc_pool *pools;
     uint32_t npools;
@@ -196,6 +205,7 @@ extern const struct schema_map policy_rule_map; /* of struct policy_doc_rule; ru
 extern const struct schema_map policy_pool_map; /* of struct policy_doc_pool; pools.c */
 extern const struct schema_map policy_site_map; /* of struct policy_doc_site; sites_table.c */
 extern const struct schema_map policy_stream_map; /* of struct policy_doc_stream; streams.c */
+extern const struct schema_map policy_content_map; /* of struct policy_doc; content.c */
 extern const struct schema_map policy_sender_rule_map; /* of struct policy_doc_sender_rule; sender_rules.c */
 extern const struct schema_map policy_notifications_map; /* of struct policy_notifications; notifications.c */
 extern const struct schema_type type_choice; /* int: one of `names`, and one more; 0: was left out */
@@ -231,6 +241,11 @@ void policy_check_streams(struct schema_load *l, const struct policy_doc *doc);
 bool policy_compile_streams(struct policy_doc *doc, struct policy *out);
 void policy_streams_free(struct policy *p);
 void policy_diff_streams(struct buf *out, const struct policy *from, const struct policy *to);
+void policy_check_content(struct schema_load *l, const struct policy_doc *doc);
+/* Likewise what is in content.c. */
+void policy_compile_content(struct policy_doc *doc, struct policy *out);
+void policy_content_free(struct policy *p);
+void policy_diff_content(struct buf *out, const struct policy_content *from, const struct policy_content *to);
 void policy_check_pools(struct schema_load *l, const struct policy_doc *doc);
 /* Likewise its pools; false: no memory. */
 bool policy_compile_pools(const struct policy_doc *doc, struct policy *out);

@@ -73,6 +73,7 @@ struct event {
     struct span stage; /* connect, banner, ehlo, tls, auth, mail, rcpt, data, dot */
     struct span tls;   /* "TLSv1.3 TLS_AES_256_GCM_SHA384" */
     struct span dkim;  /* "s2026._domainkey.example.com": the keys that signed it */
+    struct span verdict; /* on the content: "reject 15.20/15.00 GTUBE" */
     struct span rule;  /* the limit or rule that was hit */
     struct span bounce_class;
     struct span by;      /* the operator */

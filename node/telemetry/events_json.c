@@ -183,6 +183,7 @@ static void put_reply(struct buf *out, const struct event *e)
         KEY(out, "local");
         buf_put(out, "true", 4);
     }
+    TEXT(out, "verdict", e->verdict);
     TEXT(out, "rule", e->rule);
     TEXT(out, "bounce_class", e->bounce_class);
     TEXT(out, "by", e->by);

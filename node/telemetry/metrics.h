@@ -55,6 +55,9 @@ enum metrics_outcome {
     METRICS_OUTCOME_DELETED,
 };
 enum metrics_dkim { METRICS_DKIM_RSA, METRICS_DKIM_ED25519 };
+enum metrics_content { /* as enum content_outcome of node/core/content.h */
+    METRICS_CONTENT_OUTCOMES = 7
+};
 enum metrics_unproven { METRICS_UNPROVEN_REFUSED, METRICS_UNPROVEN_WARNED };
 enum metrics_returned {
     METRICS_RETURNED_HARD,
@@ -84,6 +87,11 @@ enum metrics_id {
     METRICS_DKIM_UNSIGNED,       /* counter: messages without a key, where there are some */
     METRICS_DKIM_SECONDS,        /* histogram, us: from the end of the content to its signature */
     METRICS_COMMIT_SECONDS,      /* histogram, us: from the end of the content to its being on disk */
+    METRICS_CONTENT_CHECKS,      /* counter, enum metrics_content: messages */
+    METRICS_CONTENT_SECONDS,     /* histogram, us: from the question to the verdict */
+    METRICS_CONTENT_RUNNING,     /* gauges: set before rendering */
+    METRICS_CONTENT_WAITING,
+    METRICS_CONTENT_BYTES,
     /* the queue */
     METRICS_HELD_MESSAGES,
     METRICS_HELD_BYTES,

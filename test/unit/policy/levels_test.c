@@ -157,7 +157,9 @@ static const char *const *const keys[LEVELS + 1] = {
                                  "streams.of",
                                  "tenant_reports",
                                  NULL },
-    [7] = (const char *const[]){ NULL },
+    [7] = (const char *const[]){ "content.checks", "content.classes", "content.max_size", "content.on_reject",
+                                 "content.on_spam", "content.servers", "content.timeout",
+                                 "content.when_unreachable", NULL },
 };
 
 static uint8_t came_with(const char *key)
@@ -270,6 +272,7 @@ static const struct {
     { RULE "then: slow 5 in 1h}]\n", 6, "sender_rules" },
     { "sender_rules: [{name: a, when: new_networks > 5 in 1h, then: warn}]\n", 6, "sender_rules" },
     { "sender_rules: [{name: a, when: spam > 5 in 1h, then: 'slow 5 in 1h'}]\n", 7, "sender_rules" },
+    { "content: {servers: 'http://127.0.0.1:11333'}\nheld: {}\n", 7, "content" },
     { "default_sender_rules: off\n", 6, "default_sender_rules" },
     { "default_sender_rules: dry_run\n", 6, "default_sender_rules" },
     { "held: {expire: 3d}\n", 6, "held" },
