@@ -69,6 +69,7 @@ def test_held_and_released(make_cluster, make_sink, dns):
     # over a crash and a move the reason stays
     one.kill()
     one.restart()
+    one.wait_ready()
     wait_until("they are there", lambda: len(held(two)) == 7)
     three.api("POST", "/v1/queue/move", {"ids": [ids[2]], "to": one.name})
     wait_until("it has moved", lambda: [(r["node"], r["reason"], r["detail"]) for r in held(two, f"&ids={ids[2]}")] ==
@@ -103,7 +104,9 @@ def test_held_and_released(make_cluster, make_sink, dns):
         node.kill()
     for node in cluster.nodes:
         node.restart()
-    cluster.leader()
+    for node in cluster.nodes:
+        node.wait_ready()
+    wait_until("all answer each other", lambda: not any(n.api("GET", "/v1/held?limit=1")["missing"] for n in cluster.nodes))
     wait_until("all is as it was", lambda: sum(r["held"] for r in held(one)) == stay)
     sink.hooks.pop("rcpt")
     for node in cluster.nodes:
