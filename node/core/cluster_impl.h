@@ -25,7 +25,7 @@
 
 #define CLUSTER_TICK_MS 20
 #define CLUSTER_LEADER_MS 100  /* between two looks at what is due */
-#define CLUSTER_MEMBERS_MS 250 /* between two steps of the membership */
+#define CLUSTER_MEMBERS_MS 100 /* between two steps of the membership */
 #define CLUSTER_CALL_MS 5000   /* operators' commands without quorum */
 #define CLUSTER_MEMBERS_MAX 64
 #define CLUSTER_WAITERS_MAX 64 /* of other nodes, for a published index */
@@ -209,6 +209,10 @@ struct cluster {
     bool change_busy;
     uint64_t change_node;
     int64_t change_ms;  /* when the last one was proposed or failed */
+    struct {
+        uint64_t node; /* 0: nothing */
+        uint8_t state, role; /* 0: as they were */
+    } proposed; /* of a member, last */
     uint64_t promoting; /* the standby that is to be a voter, since */
     int64_t promoting_ms;
     int64_t surplus_ms; /* when there were not too many voters last */

@@ -22,7 +22,7 @@
 #define DEAD_VOTER_MS 60000
 #define SURPLUS_MS 5000 /* an operator who swaps two voters makes one more for a moment */
 #define PROPOSE_AGAIN_MS 1000
-#define CAUGHT_UP 1000 /* entries behind */
+#define CAUGHT_UP 1000  /* entries behind */
 #define VOTER_BEHIND 64 /* entries, of one that is to vote from now on */
 #define VOTER_HEARD_MS 300
 #define VOTER_WAIT_MS 10000 /* then it need not be so close */
@@ -279,10 +279,22 @@ static void propose_member(struct cluster *c, uint64_t node, uint8_t state, uint
                                .state = state,
                                .role = role } };
     c->change_ms = clock_boot_ms();
+    c->proposed.node = node;
+    c->proposed.state = state;
+    c->proposed.role = role;
     int err = cluster_propose(c, &cmd);
     if (err != 0)
         log_warn("cluster", "node %llu: its state cannot be proposed: %s", (unsigned long long)node,
                  err_text(err));
+}
+
+/* What was proposed last is so: the next step need not wait. */
+static bool has_come_about(const struct cluster *c)
+{
+    struct directory_member mb;
+    return c->proposed.node != 0 && directory_member_find(c->m, c->proposed.node, &mb) &&
+           (c->proposed.state == 0 || c->proposed.state == mb.state) &&
+           (c->proposed.role == 0 || c->proposed.role == mb.role);
 }
 
 struct look {
@@ -444,8 +456,9 @@ uint32_t cluster_voters_wanted(struct cluster *c)
 void cluster_members_step(struct cluster *c)
 {
     int64_t now = clock_boot_ms();
-    if (c->change_busy || now - c->change_ms < PROPOSE_AGAIN_MS)
+    if (c->change_busy || (now - c->change_ms < PROPOSE_AGAIN_MS && !has_come_about(c)))
         return;
+    c->proposed.node = 0;
     struct look *l = calloc(1, sizeof *l);
     if (l == NULL)
         return;
