@@ -8,6 +8,7 @@
 
 #define DAYS_MAX 4096
 #define PROCESSES_MAX 1024
+#define UNSEEN_MAX 1024
 #define KINDS 2 /* RECORD_DELIVERED, RECORD_DEFERRED */
 
 /* A day of an address's plan to one site. */
@@ -24,6 +25,8 @@ struct process {
 
 static struct day days[DAYS_MAX];
 static uint32_t ndays;
+static uint64_t unseen[UNSEEN_MAX]; /* plans */
+static uint32_t nunseen;
 static struct process processes[PROCESSES_MAX];
 static uint32_t nprocesses;
 static bool stood[SIM_SERVERS_MAX];
@@ -31,7 +34,7 @@ static uint32_t last_sender[ADDRESS_N]; /* its number, from 1 */
 
 void address_check_begin(void)
 {
-    ndays = nprocesses = 0;
+    ndays = nprocesses = nunseen = 0;
     memset(stood, 0, sizeof stood);
     memset(last_sender, 0, sizeof last_sender);
 }
@@ -181,6 +184,37 @@ static void reserved(const struct machine *m)
     }
 }
 
+/* The state is read when a whole entry was applied: an operator may have ended the plan by then, or changed it, in a
+ * command behind that which had some of its day handed out. How many the day had cannot be judged then. */
+static void ended(const struct machine_effects *effects)
+{
+    bool changes = false;
+    for (uint32_t i = 0; i < effects->n; i++) {
+        const struct machine_effect *e = &effects->items[i];
+        changes = changes || (e->is_result && e->result.err == 0 &&
+                              (e->command == COMMAND_WARMUP_START || e->command == COMMAND_WARMUP_STOP ||
+                               e->command == COMMAND_WARMUP_STEP));
+    }
+    for (uint32_t i = 0; changes && i < effects->n; i++) {
+        const struct machine_effect *e = &effects->items[i];
+        if (!e->is_result || e->command != COMMAND_WARMUP_RESERVE || e->result.err != 0)
+            continue;
+        ensure(nunseen < UNSEEN_MAX);
+        unseen[nunseen++] = e->result.id;
+        for (uint32_t k = 0; k < ndays; k++)
+            if (days[k].plan == e->result.id)
+                days[k].most = UINT32_MAX;
+    }
+}
+
+static bool may_be_unseen(uint64_t plan)
+{
+    for (uint32_t i = 0; i < nunseen; i++)
+        if (unseen[i] == plan)
+            return true;
+    return false;
+}
+
 static void check_day(const struct conn *c)
 {
     char text[IP_TEXT_MAX];
@@ -189,6 +223,8 @@ static void check_day(const struct conn *c)
     };
     struct day *d = day_find(&key);
     (void)ip_addr_format(&c->source_addr, text);
+    if (d == NULL && may_be_unseen(key.plan))
+        return;
     if (d == NULL) {
         check_fault("a message of a day that nobody was given leaves from %s", text);
         return;
@@ -302,6 +338,7 @@ void address_check_applied(const struct sim_server *s)
         for (uint32_t k = 0; k < nprocesses; k++)
             (void)check_record(s->m, k);
     }
+    ended(&s->effects);
 }
 
 /* ---- the end --------------------------------------------------------------------------------------------
