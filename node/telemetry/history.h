@@ -120,13 +120,12 @@ int history_erase(struct history *h, struct span address, const atomic_bool *sto
 
 /* All that are given must match. */
 struct history_query {
-    uint64_t id;                     /* under whatever hop; 0: not given. Else stands alone with time and place */
-    struct span message_id, account; /* exact; empty: not given */
-    struct span tenant;              /* likewise; no index knows it */
-    struct span sender, recipient;   /* whole address, "@domain" or (sender) "<>"; without case */
-    uint32_t states;                 /* 1 << RCPT_...: any of these; 0: any at all */
-    int64_t since_ms, until_ms;      /* arrival, until exclusive; 0: not given */
-    bool after;                      /* only rows after the place (after_id, after_rcpt) */
+    uint64_t id; /* under whatever hop; 0: not given. Else stands alone with time and place */
+    struct span message_id, account, tenant; /* exact; empty: not given */
+    struct span sender, recipient;           /* whole address, "@domain" or (sender) "<>"; without case */
+    uint32_t states;                         /* 1 << RCPT_...: any of these; 0: any at all */
+    int64_t since_ms, until_ms;              /* arrival, until exclusive; 0: not given */
+    bool after;                              /* only rows after the place (after_id, after_rcpt) */
     uint64_t after_id;
     uint32_t after_rcpt;
     uint32_t limit; /* 0: 1000 */

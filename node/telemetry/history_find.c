@@ -162,6 +162,13 @@ static int add_sender(struct history_find *f)
                          "SELECT id FROM message WHERE stretch=?1 AND sender_key BETWEEN ?2 AND ?3");
 }
 
+/* Equal texts lie side by side, as equal keys do. */
+static int add_tenant(struct history_find *f)
+{
+    struct history_condition c = { .tenant = true };
+    return add_condition(f, c, "SELECT id FROM message WHERE stretch=?1 AND tenant=?2");
+}
+
 /* Without a time asked for: all. */
 static int add_arrival(struct history_find *f)
 {
@@ -215,6 +222,8 @@ static int conditions(struct history_find *f)
         err = add_recipient(f);
     if (err == 0 && sender && is_domain(a->sender))
         err = add_sender(f);
+    if (err == 0 && a->tenant.n > 0)
+        err = add_tenant(f);
     if (err == 0)
         err = add_arrival(f);
     f->ready = err == 0;
@@ -239,8 +248,12 @@ static int list(struct history_find *f, const struct history_condition *c, int64
     out->n = 0;
     out->rcpts = c->rcpts;
     sqlite3_bind_int64(c->stmt, 1, stretch);
-    sqlite3_bind_int64(c->stmt, 2, c->low);
-    sqlite3_bind_int64(c->stmt, 3, c->high);
+    if (c->tenant) {
+        sqlite3_bind_text(c->stmt, 2, f->ask->tenant.p, (int)f->ask->tenant.n, SQLITE_STATIC);
+    } else {
+        sqlite3_bind_int64(c->stmt, 2, c->low);
+        sqlite3_bind_int64(c->stmt, 3, c->high);
+    }
     while (err == 0 && (code = sqlite3_step(c->stmt)) != SQLITE_DONE) {
         if (code != SQLITE_ROW) {
             err = history_find_failed(f);

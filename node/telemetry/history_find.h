@@ -17,7 +17,7 @@ struct history_places {
     bool rcpts; /* else each is a whole message */
 };
 
-#define HISTORY_CONDITIONS 7
+#define HISTORY_CONDITIONS 8
 
 struct history_condition {
     sqlite3_stmt *stmt;
@@ -25,6 +25,7 @@ struct history_condition {
     bool rcpts;   /* it gives recipients, else messages */
     bool arrival; /* only of use where a stretch is not in the time asked for as a whole */
     bool states;
+    bool tenant; /* by its name, not a range of numbers */
 };
 
 struct history_find { /* begins with ask, sql and salt */

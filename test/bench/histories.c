@@ -3,8 +3,9 @@
  * Fills FILE, by the history's own code, with what node NODE (1 to OF) finished of MESSAGES messages that OF
  * nodes finished in DAYS (default 10) that end now. The same arguments make the same world, so that one who
  * measures knows what is in it: message k has the Message-ID <k@bench.example>, every tenth has three
- * recipients, a tenth come from one newsletter; 40 % of the recipients are of four large domains; 3 %
- * bounced, of those one in 1000 as "550 5.7.26 rare". What it cost is printed as JSON. */
+ * recipients, a tenth come from one newsletter, one in 1000 is of a small tenant; 40 % of the recipients are
+ * of four large domains; 3 % bounced, of those one in 1000 as "550 5.7.26 rare". What it cost is printed as
+ * JSON. */
 #include "base/clock.h"
 #include "node/telemetry/history.h"
 
@@ -87,7 +88,8 @@ static void tell(struct history *h, uint64_t k, uint64_t id, int64_t arrival_ms)
                             .size = 4096,
                             .mail_from = span_str(t.sender),
                             .account = span_str(t.sender),
-                            .tenant = SPAN_LIT("customer.example"),
+                            .tenant = draw(k, 6, 1000) == 0 ? SPAN_LIT("small.example")
+                                                            : SPAN_LIT("customer.example"),
                             .client_ip = span_str(t.client),
                             .client_name = SPAN_LIT("host77.customer.example"),
                             .helo = SPAN_LIT("host77.customer.example"),

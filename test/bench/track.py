@@ -46,6 +46,8 @@ def questions(id):
         ("a large domain's recipients", ["--recipient", "@large1.example"]),
         ("a small domain's recipients", ["--recipient", "@domain77.example"]),
         ("an hour", hour),
+        ("a small tenant", ["--tenant", "small.example", "--since", "240h"]),
+        ("a small tenant, an hour", ["--tenant", "small.example", *hour]),
         ("what bounced", ["--status", "bounced"]),
         ("sender and recipient", ["--sender", user, "--recipient", "@large1.example"]),
         ("busy sender and small domain", ["--sender", news, "--recipient", "@domain77.example"]),

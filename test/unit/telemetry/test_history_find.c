@@ -3,19 +3,20 @@
 
 #include "base/clock.h"
 
-/* As the first version made it: with its tables, but nothing that came later. */
-static void make_old(void)
+static void change_file(const char *text)
 {
     char path[256];
     sqlite3 *sql;
     assert_int_equal(sqlite3_open(in_dir(path, "history.db"), &sql), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(sql,
-                                  "DROP INDEX message_arrival; DROP INDEX recipient_state; DROP TABLE step;"
-                                  "DELETE FROM meta WHERE name<>'salt'; PRAGMA user_version=0",
-                                  NULL, NULL, NULL),
-                     SQLITE_OK);
+    assert_int_equal(sqlite3_exec(sql, text, NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(sql);
 }
+
+/* As the first version made it: with its tables, but nothing that came later; and the third one. */
+static const char first_version[] = "DROP INDEX message_arrival; DROP INDEX recipient_state; DROP TABLE step;"
+                                    "DROP INDEX message_tenant;"
+                                    "DELETE FROM meta WHERE name<>'salt'; PRAGMA user_version=0",
+                  third_version[] = "DROP INDEX message_tenant; PRAGMA user_version=3";
 
 static void an_old_file_is_brought_up_to_date(void **state)
 {
@@ -25,7 +26,7 @@ static void an_old_file_is_brought_up_to_date(void **state)
     for (uint64_t k = 1; k <= 100; k++)
         tell(h, k, k, true);
     history_close(h);
-    make_old();
+    change_file(first_version);
     h = open_plain();
     tell(h, 101, 101, true);
     assert_int_equal(history_flush(h), 0);
@@ -41,6 +42,62 @@ static void an_old_file_is_brought_up_to_date(void **state)
     assert_false(s.old);
     assert_int_equal(ask(h, (struct history_query){ .id = 7 << 20 })->n, 2);
     history_close(h);
+}
+
+static void tell_of_tenant(struct history *h, uint64_t k, struct span tenant)
+{
+    struct envelope_rcpt rcpt = { .address = SPAN_LIT("a@b.example") };
+    struct envelope env = { .id = k << 20,
+                            .arrival_ms = T0 + (int64_t)k * 1000,
+                            .mail_from = SPAN_LIT("s@s.example"),
+                            .tenant = tenant,
+                            .nrcpts = 1,
+                            .rcpts = &rcpt };
+    struct history_rcpt r = { .rcpt = 0 };
+    struct spool_rcpt_update u = { .to = { .state = RCPT_DELIVERED } };
+    history_note(h, &env, &r, 1);
+    history_ended(h, env.id, &u, 1, k);
+}
+
+static uint32_t count_of(struct history *h, struct span tenant, int64_t since_s, int64_t until_s)
+{
+    struct history_query q = { .tenant = tenant, .limit = 4000 };
+    q.since_ms = since_s == 0 ? 0 : T0 + since_s * 1000;
+    q.until_ms = until_s == 0 ? 0 : T0 + until_s * 1000;
+    return ask(h, q)->n;
+}
+
+static void expect_tenants(struct history *h)
+{
+    assert_int_equal(count_of(h, SPAN_LIT("large"), 0, 0), 900);
+    assert_int_equal(count_of(h, SPAN_LIT("small"), 0, 0), 50);
+    assert_int_equal(count_of(h, SPAN_LIT("smal"), 0, 0), 0);
+    assert_int_equal(count_of(h, SPAN_LIT("small"), 200, 400), 10);
+    assert_int_equal(count_of(h, SPAN_LIT("small"), 2000, 0), 0);
+}
+
+/* What a tenant had, by time alone; also in a file that had no index for it. */
+static void a_tenant_is_found(void **state)
+{
+    (void)state;
+    struct history_stats s;
+    struct history *h = open_plain();
+    for (uint64_t k = 1; k <= 1000; k++) /* without a tenant, of a small one, of a large one */
+        tell_of_tenant(h, k,
+                       k % 20 == 1   ? SPAN_LIT("")
+                       : k % 20 == 2 ? SPAN_LIT("small")
+                                     : SPAN_LIT("large"));
+    assert_int_equal(history_flush(h), 0);
+    expect_tenants(h);
+    history_close(h);
+    change_file(third_version);
+    h = open_plain();
+    assert_int_equal(history_flush(h), 0);
+    history_stats(h, &s);
+    assert_false(s.old);
+    expect_tenants(h);
+    history_close(h);
+    change_file("DROP INDEX message_tenant"); /* it is there again */
 }
 
 /* What is asked for together is found by one index and cut down by others, and never more or less than that. */
@@ -254,6 +311,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_dir, drop_dir)
     const struct CMUnitTest tests[] = {
         TEST(an_old_file_is_brought_up_to_date),
+        TEST(a_tenant_is_found),
         TEST(many_things_at_once),
         TEST(hops_share_a_place),
         TEST(steps_are_kept_first_and_last),
