@@ -1,7 +1,6 @@
 /* Signatures of messages' text: see likeness.h. */
 #include "node/mail/likeness.h"
 
-#include <ctype.h>
 #include <string.h>
 
 enum kind { KIND_OTHER, KIND_PLAIN, KIND_HTML };
@@ -41,23 +40,29 @@ static void piece(struct likeness *l, uint64_t h)
     }
 }
 
-static uint64_t hash_of(const char *s)
-{
-    uint64_t h = HASH_START;
-    for (; *s != '\0'; s++)
-        h = (h ^ (uint8_t)*s) * 0x100000001b3;
-    return h;
-}
-
+/* By their hashes, which word_end has at hand: it asks for each word. */
 static bool greets(uint64_t h)
 {
-    static const char *const words[] = { "dear",  "hello",  "hi",      "hey",      "hallo",
-                                         "liebe", "lieber", "geehrte", "geehrter", "bonjour",
-                                         "cher",  "hola",   "ciao",    "estimado" };
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-        if (h == hash_of(words[i]))
-            return true;
-    return false;
+    static const uint64_t greetings[] = {
+        0xa5bc106742556ed1, /* dear */
+        0xa430d84680aabd0b, /* hello */
+        0x08ba5f07b55ec3da, /* hi */
+        0x334a25192fe3767d, /* hey */
+        0x93e0d8693ad79cc7, /* hallo */
+        0x318a16a9d943df8c, /* liebe */
+        0x7184809c2e559c9a, /* lieber */
+        0x26a5d6d8ad431635, /* geehrte */
+        0xeee2592e68fedaa5, /* geehrter */
+        0x5773ed002e207a40, /* bonjour */
+        0xf2957b910b4ed899, /* cher */
+        0x4029fbcc7e6d3137, /* hola */
+        0xf9939f910ecc809d, /* ciao */
+        0xaa519555b48d6615, /* estimado */
+    };
+    bool found = false;
+    for (size_t i = 0; i < sizeof greetings / sizeof greetings[0]; i++)
+        found |= h == greetings[i];
+    return found;
 }
 
 static void word_end(struct likeness *l)
@@ -84,17 +89,33 @@ static void word_end(struct likeness *l)
     l->before = h;
 }
 
+/* Without ctype.h's tables, which depend on a locale: this is done for each octet. */
+static bool is_digit(uint8_t c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static uint8_t lower(uint8_t c)
+{
+    return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 'a' - 'A') : c;
+}
+
+static bool is_letter(uint8_t c) /* or digit, or part of one beyond ASCII */
+{
+    return c >= 0x80 || is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z');
+}
+
 static void letter(struct likeness *l, uint8_t c)
 {
     l->length++;
-    l->digits = l->digits || isdigit(c);
-    l->hash = (l->hash ^ (uint8_t)tolower(c)) * 0x100000001b3;
+    l->digits |= is_digit(c);
+    l->hash = (l->hash ^ lower(c)) * 0x100000001b3;
 }
 
 /* One octet of text, without transfer encoding or tags. */
 static void text(struct likeness *l, uint8_t c)
 {
-    if (isalnum(c) || c >= 0x80) {
+    if (is_letter(c)) {
         letter(l, c);
     } else if (l->length > 0 && (c == '@' || (c == '/' && l->slash))) {
         l->link = true; /* and what is glued to it belongs to it */

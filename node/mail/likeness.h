@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define LIKENESS_VALUES 16
-#define LIKENESS_WORDS 3000
+#define LIKENESS_WORDS 200
 #define LIKENESS_LINE 1000
 #define LIKENESS_BOUNDARIES 4
 

@@ -5,6 +5,11 @@ meet none. The rules that every policy begins with are always there. A turn is t
 medians over the turns, ratios those of pairs.
 
     rules.py --build build/release [--turns 9] [--messages 20000] [--rules 500]
+    rules.py --build build/release --senders [--turns 9] [--messages 20000]
+
+With --senders: what the built-in rules about senders cost, which read the text of each message: `default_sender_rules` off, on
+trial and on take turns, and the next hop takes all. One account sends; so that it does not wait for the cluster when they are on, a node
+may let it go on for as long as can be (`sender_credit: 1000`).
 
 Both of messages a second and of the node's CPU: on a machine with other work only the second says something.
 """
@@ -22,6 +27,7 @@ options.add_argument("--dir", type=pathlib.Path, default=ROOT / "build/rules", h
 options.add_argument("--turns", type=int, default=9)
 options.add_argument("--messages", type=int, default=20000)
 options.add_argument("--rules", type=int, default=500)
+options.add_argument("--senders", action="store_true", help="the built-in rules about senders, off, on trial and on")
 options = options.parse_args()
 os.environ["TURNPIKE_BUILD"] = str(options.build.resolve())
 
@@ -42,6 +48,17 @@ def text(rules):
     return "limits: []\n" + ("rules:\n" + "\n".join(lines) + "\n" if lines else "")
 
 
+def senders(mode):
+    return f"limits: []\nsender_credit: 1000\ndefault_sender_rules: {mode}\n"
+
+
+def plan():
+    """What takes turns: its name, the policy; the first is what the others are compared with. And the next hops."""
+    if options.senders:
+        return {f"rules about senders {mode}": senders(mode) for mode in ("off", "dry_run", "on")}, {"all is taken": []}
+    return {f"{rules} rules": text(rules) for rules in (0, options.rules)}, SINKS
+
+
 def deferred(node):
     return sum(float(line.split()[-1]) for line in node.metrics().splitlines()
                if line.startswith("turnpike_recipients_total{") and 'outcome="deferred"' in line)
@@ -54,7 +71,8 @@ def run(bench, cluster, arguments):
                              str(round(options.messages * (1 - share))), *arguments], stdout=subprocess.PIPE, text=True)
     sink.stdout.readline()
     before, cpu, begin = deferred(node), cpu_seconds(node), time.monotonic()
-    load = node.bench("--messages", options.messages, "--sessions", 16, "--size", 4096, "--incompressible", "--from",
+    words = [] if options.senders else ["--incompressible"]
+    load = node.bench("--messages", options.messages, "--sessions", 16, "--size", 4096, *words, "--from",
                       "bench@bench.test", "--to", "rcpt{n%1000}@sink.test")
     said = load.communicate()[0]
     assert load.returncode == 0, said
@@ -70,21 +88,25 @@ def main():
     bench = Bench(options.dir)
     try:
         cluster = bench.cluster(Member, count=1).form()
-        for name, arguments in SINKS.items():
-            got = {0: [], options.rules: []}
+        policies, sinks = plan()
+        for name, arguments in sinks.items():
+            got = {what: [] for what in policies}
             for turn in range(options.turns + 1):
-                for rules in sorted(got, reverse=turn % 2 == 1):
-                    policy(cluster, text(rules))
+                for what in sorted(got, key=list(got).index, reverse=turn % 2 == 1):
+                    policy(cluster, policies[what])
                     result = run(bench, cluster, arguments)
                     if turn > 0:  # the first one warms up
-                        got[rules].append(result)
-                    print(name, rules, result, file=sys.stderr)
-            for rules, results in got.items():
+                        got[what].append(result)
+                    print(name, what, result, file=sys.stderr)
+            for what, results in got.items():
                 rate, cpu = (statistics.median(r[i] for r in results) for i in (0, 1))
-                print(f"{name}, {rules} rules: {rate:,.0f} messages/s, {cpu:.0f} µs CPU per message")
-            for i, what in enumerate(("messages/s", "CPU per message")):
-                ratios = [100 * (b[i] / a[i] - 1) for a, b in zip(*got.values())]
-                print(f"{name}, pair by pair: {statistics.median(ratios):+.1f} % {what} (from {min(ratios):+.1f} to {max(ratios):+.1f})")
+                print(f"{name}, {what}: {rate:,.0f} messages/s, {cpu:.0f} µs CPU per message")
+            first, *others = got
+            for what in others:
+                for i, of in enumerate(("messages/s", "CPU per message")):
+                    ratios = [100 * (b[i] / a[i] - 1) for a, b in zip(got[first], got[what])]
+                    print(f"{name}, {what}, pair by pair: {statistics.median(ratios):+.1f} % {of} "
+                          f"(from {min(ratios):+.1f} to {max(ratios):+.1f})")
     except BaseException:
         bench.tell()
         raise

@@ -143,6 +143,36 @@ static void what_has_no_text(void **state)
              3, &s));
 }
 
+/* Each word that greets hides the name behind it. */
+static void names_behind_greetings(void **state)
+{
+    (void)state;
+    static const char *const greetings[] = { "Dear",  "Hello",  "hi",      "Hey",      "HALLO",
+                                             "Liebe", "Lieber", "Geehrte", "geehrter", "Bonjour",
+                                             "Cher",  "Hola",   "Ciao",    "Estimado" };
+    char a[512], b[512];
+    for (size_t i = 0; i < sizeof greetings / sizeof greetings[0]; i++) {
+        static const char text[] = "Subject: Hi\r\n" PLAIN "\r\n%s %s,\r\nplease settle the amount\r\n";
+        snprintf(a, sizeof a, text, greetings[i], "Anna Maria Berg");
+        snprintf(b, sizeof b, text, greetings[i], "Otto Smith");
+        assert_int_equal(same(a, b), FACTS_SIGNATURE);
+    }
+}
+
+/* The first words count: each costs time. */
+static void what_comes_late_does_not_matter(void **state)
+{
+    (void)state;
+    char a[8192], b[8192];
+    size_t n = (size_t)snprintf(a, sizeof a, "Subject: long\r\n" PLAIN "\r\n");
+    for (unsigned i = 0; i < LIKENESS_WORDS; i++)
+        n += (size_t)snprintf(a + n, sizeof a - n, "w%c%c ", 'a' + i % 26, 'a' + i / 26 % 26);
+    memcpy(b, a, n);
+    snprintf(a + n, sizeof a - n, "one thing and another thing that nobody has ever said before\r\n");
+    snprintf(b + n, sizeof b - n, "an end of quite another kind, with words of its own\r\n");
+    assert_int_equal(same(a, b), FACTS_SIGNATURE);
+}
+
 /* However long lines are and wherever pieces end. */
 static void in_any_pieces(void **state)
 {
@@ -210,10 +240,16 @@ static void facts_are_read_as_written(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(variations_of_one_text), cmocka_unit_test(words_in_between),
-        cmocka_unit_test(base64_is_read),         cmocka_unit_test(ordinary_mail),
-        cmocka_unit_test(what_has_no_text),       cmocka_unit_test(in_any_pieces),
-        cmocka_unit_test(sketches_count),         cmocka_unit_test(facts_are_read_as_written),
+        cmocka_unit_test(variations_of_one_text),
+        cmocka_unit_test(words_in_between),
+        cmocka_unit_test(base64_is_read),
+        cmocka_unit_test(ordinary_mail),
+        cmocka_unit_test(what_has_no_text),
+        cmocka_unit_test(names_behind_greetings),
+        cmocka_unit_test(what_comes_late_does_not_matter),
+        cmocka_unit_test(in_any_pieces),
+        cmocka_unit_test(sketches_count),
+        cmocka_unit_test(facts_are_read_as_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
