@@ -35,7 +35,7 @@ class Browser:
         self.profile = tempfile.mkdtemp(prefix="tp-chromium-")
         rules = ",".join(f"MAP {name} 127.0.0.1" for name in names)
         for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run",
-                         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
                          "--ignore-certificate-errors", f"--host-resolver-rules={rules}",
                          f"--user-data-dir={self.profile}", "--window-size=1400,1000"):
             options.add_argument(argument)
