@@ -10,16 +10,6 @@ bool web_sender_byte_ok(char c)
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c != '\0' && strchr("._:/@+=~-?", c) != NULL);
 }
 
-struct span web_sender_host(struct span name)
-{
-    const struct span none = { "", 0 };
-    if (!span_starts(name, PREFIX))
-        return none;
-    struct span rest = span_sub(name, PREFIX.n);
-    const char *slash = rest.n == 0 ? NULL : memchr(rest.p, '/', rest.n);
-    return slash == NULL ? none : span_of(rest.p, (size_t)(slash - rest.p));
-}
-
 bool web_sender_ok(struct span name)
 {
     struct span host = web_sender_host(name);

@@ -9,6 +9,8 @@
 #include "base/span.h"
 
 #include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
 
 #define WEB_SENDER_PREFIX "web:"
 #define WEB_SENDER_ORIGIN_MAX 120 /* bytes */
@@ -22,6 +24,14 @@ bool web_sender_ok(struct span name);
 /* a to z, 0 to 9, and . _ : / @ + = ~ - ? */
 bool web_sender_byte_ok(char c);
 /* Its host; empty: the name is no web sender's. */
-struct span web_sender_host(struct span name);
+static inline struct span web_sender_host(struct span name)
+{
+    const struct span none = { "", 0 }, prefix = SPAN_LIT(WEB_SENDER_PREFIX);
+    if (!span_starts(name, prefix))
+        return none;
+    struct span rest = span_sub(name, prefix.n);
+    const char *slash = rest.n == 0 ? NULL : (const char *)memchr(rest.p, '/', rest.n);
+    return slash == NULL ? none : span_of(rest.p, (size_t)(slash - rest.p));
+}
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/text.h"
+#include "consensus/web_sender.h"
 #include "node/auth/accounts.h"
 
 #include <arpa/inet.h>
@@ -81,13 +82,22 @@ int member_name(struct admin_call *c, const char *arg, struct span *out)
     return 0;
 }
 
+/* A web sender's is no account's, and a sender's all the same. */
+static bool web_name(struct span given, char text[COMMAND_NAME_MAX + 1])
+{
+    for (size_t i = 0; i < given.n; i++)
+        text[i] = (char)(given.p[i] >= 'A' && given.p[i] <= 'Z' ? given.p[i] - 'A' + 'a' : given.p[i]);
+    text[given.n] = '\0';
+    return web_sender_ok(span_of(text, given.n));
+}
+
 int member_account(struct admin_call *c, const char *arg, char text[COMMAND_NAME_MAX + 1], struct span *out)
 {
     struct span given;
     int err = member_name(c, arg, &given);
     if (err != 0)
         return err;
-    if (account_name_canonical(given, text) != 0)
+    if (account_name_canonical(given, text) != 0 && !web_name(given, text))
         return admin_fail(&c->e, ERR_BAD, "%s is no account name", arg);
     *out = span_str(text);
     return 0;

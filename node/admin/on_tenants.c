@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "consensus/web_sender.h"
 #include "node/auth/accounts.h"
 #include "node/config/types.h"
 #include "node/tenant/report.h"
@@ -279,6 +280,7 @@ int admin_on_limits(struct admin_call *c)
     struct limits l;
     struct span name, tenant;
     struct directory_account account = { 0 };
+    struct directory_sender seen;
     uint8_t scope, class = ACCOUNT_PERSON;
     char text[COMMAND_NAME_MAX + 1];
     int err = member_sender(c, &scope, text, &name);
@@ -293,6 +295,10 @@ int admin_on_limits(struct admin_call *c)
          known = by_account && directory_account_find(m, name, &account);
     tenant = known ? account.tenant : by_account ? tenant_default(name) : name;
     class = known ? account.class : class;
+    if (by_account && web_sender_host(name).n > 0) { /* his host's tenant is not charged for him */
+        tenant = span_of("", 0);
+        class = directory_sender_find(m, name, &seen) ? seen.class : ACCOUNT_DEVICE;
+    }
     json_out_opt(&l.j, "account", by_account ? name : span_of("", 0));
     json_out_opt(&l.j, "tenant", tenant);
     json_out_opt(&l.j, "class", span_str(by_account ? member_class_name(class) : ""));

@@ -4,10 +4,12 @@
 #include "base/ensure.h"
 #include "base/text.h"
 #include "consensus/command.h"
+#include "consensus/web_sender.h"
 #include "node/core/cluster.h"
 #include "node/core/frozen.h"
 #include "node/core/notice.h"
 #include "node/core/session.h"
+#include "node/core/web_claim.h"
 #include "node/policy/policy.h"
 
 #include <stdarg.h>
@@ -109,28 +111,38 @@ static bool windows_full(const struct charge *c)
     return full;
 }
 
-static void limit_words(const struct ledger_refusal *r, char out[200])
+static const char *web_origin(const struct charge *c)
 {
-    char window[32];
-    text_format_duration((int64_t)r->window_ms, window, sizeof window);
-    snprintf(out, 200, "Limit %s of this %s reached (%llu recipients per %s)", r->limit,
-             r->tenant ? "organisation" : "account", (unsigned long long)r->count, window);
+    return strchr(c->named_account, '/') + 1;
 }
 
-static void limit_put(const struct ledger_refusal *r, bool reject, struct charge_reply *out)
+/* Whose limit it is: a web sender's by the name that its host gave it, as far as it is short. */
+static void limit_words(const struct charge *c, const struct ledger_refusal *r, char out[200])
+{
+    char window[32];
+    bool web = c->web && r == &c->named.refusal;
+    text_format_duration((int64_t)r->window_ms, window, sizeof window);
+    snprintf(out, 200, "Limit %s of %s%.60s reached (%llu recipients per %s)", r->limit,
+             web         ? "web sender "
+             : r->tenant ? "this organisation"
+                         : "this account",
+             web ? web_origin(c) : "", (unsigned long long)r->count, window);
+}
+
+static void limit_put(const struct charge *c, const struct ledger_refusal *r, bool reject, struct charge_reply *out)
 {
     char words[200], wait[32];
-    limit_words(r, words);
+    limit_words(c, r, words);
     text_format_duration(r->retry_ms < 1000 ? 1000 : (r->retry_ms + 999) / 1000 * 1000, wait, sizeof wait);
     no(out, reject ? 550 : 450, reject ? "5.7.1" : "4.7.1", "%s, %s in %s", words,
        reject ? "not accepted: send it again" : "try again", wait);
 }
 
-static void refusal_put(const struct ledger_refusal *r, struct charge_reply *out)
+static void refusal_put(const struct charge *c, const struct ledger_refusal *r, struct charge_reply *out)
 {
     switch (r->why) {
     case LEDGER_WHY_LIMIT:
-        limit_put(r, false, out);
+        limit_put(c, r, false, out);
         break;
     case LEDGER_WHY_FROZEN:
         no(out, 450, "4.7.1", "Sending is suspended for this account, contact your postmaster");
@@ -164,7 +176,7 @@ static void tell_sender(const struct charge *c, const struct ledger_refusal *r, 
                      : auth_names_sender(s->identity, from, s->config->accounts.subaddresses);
     if (from.n == 0 || !his || !policy_over_notice(c->policy, over, named ? c->named_class : c->class))
         return;
-    limit_words(r, words);
+    limit_words(c, r, words);
     notice_over_limit(c->s, &o);
 }
 
@@ -174,18 +186,18 @@ static bool without_tokens(struct charge *c, bool named, struct charge_reply *ou
 {
     const struct ledger_refusal *r = named ? &c->named.refusal : &c->own.refusal;
     if (r->why != LEDGER_WHY_LIMIT) {
-        refusal_put(r, out);
+        refusal_put(c, r, out);
         return false;
     }
     uint8_t over = policy_over_limit(c->policy, r->limit, named ? c->named_class : c->class);
     if (over != POLICY_OVER_DEFER && windows_full(c))
         over = POLICY_OVER_DEFER;
-    limit_put(r, over == POLICY_OVER_REJECT, out);
+    limit_put(c, r, over == POLICY_OVER_REJECT, out);
     tell_sender(c, r, over, named);
     if (over != POLICY_OVER_HOLD)
         return false;
     charge_hold(c, HOLD_OVER_LIMIT, span_str(r->limit));
-    if (c->spared && c->own.reserved > 0) /* somebody else may have them */
+    if ((c->spared || c->web) && c->own.reserved > 0) /* somebody else may have them */
         ledger_unreserve(&c->own, c->own.reserved);
     return true;
 }
@@ -251,6 +263,8 @@ void charge_fini(struct charge *c)
         ledger_hold_fini(&c->own);
     if (c->has_named)
         ledger_hold_fini(&c->named);
+    if (c->claim != NULL)
+        web_claim_forget(c->claim);
     if (c->policy != NULL)
         policy_rele(c->policy);
     *c = (struct charge){ 0 };
@@ -334,7 +348,7 @@ bool charge_named(struct charge *c, struct span name, uint32_t n, struct charge_
     ensure(!c->has_named);
     if (!c->has_own)
         return true;
-    if (account_name_canonical(name, c->named_account) != 0) {
+    if (account_name_canonical(name, c->named_account) != 0) { /* nor a web sender, which has a colon */
         c->named_account[0] = '\0';
         return no(out, 550, "5.6.0", "The header that names the sending account cannot be understood");
     }
@@ -349,6 +363,101 @@ bool charge_named(struct charge *c, struct span name, uint32_t n, struct charge_
     enum ledger_answer answer = c->hold ? LEDGER_YES : ledger_reserve(&c->named, n);
     c->named_waiting = answer == LEDGER_WAIT;
     return answer != LEDGER_NO || without_tokens(c, true, out);
+}
+
+/* ---- web senders --------------------------------------------------------------------------------------- */
+
+const struct policy_web_host *charge_web_host(const struct charge *c)
+{
+    if (!c->has_own)
+        return NULL;
+    struct span account = span_str(c->s->identity->account);
+    bool fits = account.n <= WEB_SENDER_HOST_MAX && memchr(account.p, '/', account.n) == NULL;
+    return fits ? policy_web_host(c->policy, account, &c->s->peer) : NULL;
+}
+
+/* The host alone is charged. */
+static void web_drop(struct charge *c)
+{
+    c->web = false;
+    c->named_account[0] = '\0';
+    c->named_tenant[0] = '\0';
+}
+
+/* The cluster lets the name be. Tenants are charged for what their hosts are, not once more: his limits are those for
+ * accounts. */
+static bool web_reserve(struct charge *c, struct charge_reply *out)
+{
+    struct ledger_sender sender = { span_str(c->named_account), span_of("", 0), c->named_class };
+    if (!frozen_allows(c->s, sender.account, span_str(c->named_tenant), false, c, out))
+        return false;
+    if (ledger_hold_init(&c->named, c->s->in->w->ledger, &sender, charge_named_cb, c) != 0)
+        return no(out, 451, "4.3.0", "Insufficient memory");
+    c->has_named = true;
+    enum ledger_answer answer = c->hold ? LEDGER_YES : ledger_reserve(&c->named, c->web_rcpts);
+    c->named_waiting = answer == LEDGER_WAIT;
+    return answer != LEDGER_NO || without_tokens(c, true, out);
+}
+
+static bool web_answered(struct charge *c, enum web_answer answer, struct charge_reply *out)
+{
+    switch (answer) {
+    case WEB_YES:
+        return web_reserve(c, out);
+    case WEB_FULL:
+        web_drop(c);
+        return true;
+    case WEB_WAIT:
+        return true;
+    case WEB_BUSY:
+        break;
+    }
+    return no(out, 451, "4.3.2", "Sending limits cannot be checked just now, try again later");
+}
+
+static void charge_web_cb(void *ctx, enum web_answer answer)
+{
+    struct charge *c = ctx;
+    c->claim = NULL;
+    c->web_refused = !web_answered(c, answer, &c->web_no);
+    c->on_answer(c->s, LEDGER_YES);
+}
+
+bool charge_web(struct charge *c, const char *origin, uint32_t n, struct charge_reply *out)
+{
+    const struct policy_web_host *host = charge_web_host(c);
+    const struct auth_identity *id = c->s->identity;
+    struct span tenant = span_str(id->tenant);
+    ensure(host != NULL);
+    ensure(!c->has_named);
+    snprintf(c->named_account, sizeof c->named_account, WEB_SENDER_PREFIX "%.*s/%s", WEB_SENDER_HOST_MAX, id->account,
+             origin);
+    snprintf(c->named_tenant, sizeof c->named_tenant, "%s", id->tenant);
+    struct span name = span_str(c->named_account);
+    ensure(web_sender_ok(name));
+    c->named_class = host->class;
+    c->web_rcpts = n;
+    c->web = true;
+    if (!frozen_allows(c->s, name, tenant, false, c, out)) /* nobody need be asked */
+        return false;
+    return web_answered(c, web_claim(cluster_of(c->s), name, &c->policy->web, c->s->in->w, charge_web_cb, c, &c->claim),
+                        out);
+}
+
+enum ledger_answer charge_settled(struct charge *c, struct charge_reply *out)
+{
+    if (c->claim != NULL)
+        return LEDGER_WAIT;
+    if (!c->web_refused)
+        return LEDGER_YES;
+    *out = c->web_no;
+    out->reply.text = out->text;
+    return LEDGER_NO;
+}
+
+uint8_t charge_class(const struct charge *c)
+{
+    return c->has_named || c->web ? c->named_class : c->class;
 }
 
 /* ---- rules about senders ------------------------------------------------------------------------------- */
@@ -381,7 +490,8 @@ bool charge_still_allowed(struct charge *c, struct charge_reply *out)
 
 static void to_charge(struct charge *c, struct ledger_hold *out[2])
 {
-    out[0] = c->has_own && !c->spared ? &c->own : NULL;
+    bool own = c->has_own && !c->spared && !(c->hold && c->web); /* the release charges a web sender's host, too */
+    out[0] = own ? &c->own : NULL;
     out[1] = c->has_named && !c->hold ? &c->named : NULL;
 }
 
@@ -407,7 +517,7 @@ enum ledger_answer charge_ready(struct charge *c, struct charge_reply *out)
         if (answer == LEDGER_NO) { /* accepted at RCPT: whatever ended meanwhile is not the client's fault */
             no(out, 451, "4.3.2", "Sending limits cannot be checked just now, try again later");
             if (holds[i]->refusal.why == LEDGER_WHY_LIMIT) {
-                limit_put(&holds[i]->refusal, false, out);
+                limit_put(c, &holds[i]->refusal, false, out);
                 out->reply.code = 451;
             }
         }

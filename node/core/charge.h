@@ -9,6 +9,9 @@
  * charged at each RCPT. Where the policy trusts a relay's account to name the real sender in a header, that
  * one is charged too, for all recipients, at the end of the header; a refusal is the reply to the dot.
  *
+ * A web sender (docs/web-senders.md) is named likewise by headers of hosts that the policy believes; the cluster must
+ * have room for the name, or the host alone is charged. He is charged besides his host: who is held is charged to neither.
+ *
  * A message that is to be held is not charged: its release is (held_release.h). But a relay whose header names
  * somebody whose mail is held is charged for it as for any other.
  */
@@ -25,7 +28,9 @@
 #include <stdint.h>
 
 struct policy;
+struct policy_web_host;
 struct session;
+struct web_claim;
 struct worker;
 
 /* A reply and the memory of its text. */
@@ -50,6 +55,11 @@ struct charge {
     bool named_refused;
     char named_account[ACCOUNT_NAME_MAX + 1], named_tenant[ACCOUNT_NAME_MAX + 1];
     uint8_t named_class; /* likewise */
+    bool web; /* a web sender is named, or will be when the cluster lets it be */
+    struct web_claim *claim;    /* the cluster was asked for it, and has not answered */
+    uint32_t web_rcpts;
+    bool web_refused;
+    struct charge_reply web_no; /* why */
     void (*on_answer)(struct session *s, enum ledger_answer answer); /* to what was asked last and waits */
 };
 
@@ -76,6 +86,15 @@ struct span charge_header(const struct charge *c);
 /* It named this one (as written: it need not be an account's name), for n recipients. False: `out` says why
  * not. The cluster's answer may come later: charge_ready waits for it. */
 bool charge_named(struct charge *c, struct span name, uint32_t n, struct charge_reply *out);
+
+/* The host whose headers are believed here; NULL: it is none. */
+const struct policy_web_host *charge_web_host(const struct charge *c);
+/* A header named this web sender of it (node/mail/origin.h), for n recipients. As charge_named. */
+bool charge_web(struct charge *c, const char *origin, uint32_t n, struct charge_reply *out);
+/* Whose message it is is known. WAIT: not yet, ask again when on_answer is called. NO: it is refused. */
+enum ledger_answer charge_settled(struct charge *c, struct charge_reply *out);
+/* The class of the message. */
+uint8_t charge_class(const struct charge *c);
 
 /* The policy has rules about senders. */
 bool charge_has_rules(const struct charge *c);

@@ -13,6 +13,7 @@
 #include "node/core/notice.h"
 #include "node/core/suppress.h"
 #include "node/core/tally.h"
+#include "node/core/web_claim.h"
 #include "node/core/warmup.h"
 #include "node/policy/policy.h"
 
@@ -291,6 +292,7 @@ static void cluster_tick_cb(uv_timer_t *tick)
         cluster_erase_tick(c, now);
         cluster_seal_tick(c, now);
         tally_tick(c, now);
+        web_claims_tick(c, now);
         cluster_published_poll(c);
         cluster_refresh(c);
     }
@@ -385,7 +387,7 @@ int cluster_new(struct node *n, struct cluster **out)
     if (err == 0)
         err = cluster_erase_new(c, &c->erase);
     if (err == 0 && ((c->suppress = suppress_new()) == NULL || (c->notices = notices_new()) == NULL ||
-                     (c->tally = tally_new()) == NULL ||
+                     (c->tally = tally_new()) == NULL || (c->webs = web_claims_new()) == NULL ||
                      (c->owners = returned_owners_new()) == NULL ||
                      (c->returns = forward_returns_new()) == NULL || (c->warmup = warmup_hand_new()) == NULL))
         err = -ENOMEM;
@@ -511,6 +513,7 @@ void cluster_free(struct cluster *c)
     notices_free(c->notices);
     cluster_seal_free(c->seal);
     tally_free(c->tally);
+    web_claims_free(c->webs);
     returned_owners_free(c->owners);
     forward_returns_free(c->returns);
     cluster_proof_free(c->proof);

@@ -137,6 +137,7 @@ struct seal_key;
 struct notices;
 struct suppress;
 struct tally;
+struct web_claims;
 struct returned_owners;
 struct forward_returns;
 struct cluster_proof;
@@ -184,6 +185,7 @@ struct cluster {
     struct suppress *suppress;
     struct notices *notices;
     struct tally *tally;
+    struct web_claims *webs;
     struct returned_owners *owners;
     struct forward_returns *returns;
     struct cluster_proof *proof;

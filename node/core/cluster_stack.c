@@ -7,6 +7,7 @@
 #include "node/core/cluster_impl.h"
 #include "node/core/suppress.h"
 #include "node/core/tally.h"
+#include "node/core/web_claim.h"
 #include "spool/spool.h"
 
 #include <errno.h>
@@ -451,6 +452,7 @@ void cluster_stack_stop(struct cluster *c, enum cluster_state after)
         cluster_pools_left(c);
     tally_last(c);
     tally_end(c);
+    web_claims_end(c);
     if (c->agent != NULL)
         agent_close(c->agent, agent_closed_cb, c);
     else

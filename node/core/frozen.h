@@ -33,7 +33,7 @@ uint64_t frozen_view_index(const struct frozen_view *v);
 uint32_t frozen_view_len(const struct frozen_view *v);
 /* NULL: not frozen. Valid while the view is held. A NULL view: nobody is. */
 const struct frozen_entry *frozen_view_find(const struct frozen_view *v, uint8_t scope, struct span name);
-/* Of a sender: the account's own, else its tenant's. */
+/* Of a sender: the account's own, else (of a web sender) its host's, else its tenant's. */
 const struct frozen_entry *frozen_view_of(const struct frozen_view *v, struct span account, struct span tenant);
 /* What becomes of his mail here: reject, defer or hold, whatever `auto` stands for on a listener of this kind. NULL:
  * FROZEN_NOT. */

@@ -3,6 +3,7 @@
 #include "base/hash.h"
 #include "base/map.h"
 #include "consensus/command.h"
+#include "consensus/web_sender.h"
 #include "node/core/frozen.h"
 
 #include <errno.h>
@@ -118,6 +119,8 @@ const struct frozen_entry *frozen_view_of(const struct frozen_view *v, struct sp
                                           struct span tenant)
 {
     const struct frozen_entry *e = frozen_view_find(v, COMMAND_SCOPE_ACCOUNT, account);
+    if (e == NULL && web_sender_host(account).n > 0)
+        e = frozen_view_find(v, COMMAND_SCOPE_ACCOUNT, web_sender_host(account));
     return e != NULL ? e : frozen_view_find(v, COMMAND_SCOPE_TENANT, tenant);
 }
 

@@ -3,11 +3,13 @@
 
 #include "base/hash.h"
 #include "base/map.h"
+#include "consensus/command.h"
 #include "node/policy/policy.h"
 #include "node/queue/queue.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 struct holder { /* a sender who has something held */
@@ -47,6 +49,26 @@ bool held_reason(const struct envelope *env, const struct spool_rcpt *r, struct 
     }
     *out = (struct hold_mark){ .kind = HOLD_OPERATOR, .since_ms = r->changed_ms, .text = { "", 0 } };
     return true;
+}
+
+static const char *const class_names[COMMAND_CLASSES] = { "person", "device", "bulk" };
+
+struct span held_host_text(uint8_t class, struct span text, char *out)
+{
+    snprintf(out, HOLD_TEXT_MAX + 1, "[%s] %.*s", class < COMMAND_CLASSES ? class_names[class] : "", (int)text.n,
+             text.n > 0 ? text.p : "");
+    return span_str(out);
+}
+
+int held_host_class(struct span text)
+{
+    struct span name = span_cut(&text, ' ');
+    if (name.n < 3 || name.p[0] != '[' || name.p[name.n - 1] != ']')
+        return -1;
+    for (int i = 0; i < COMMAND_CLASSES; i++)
+        if (span_eq(span_of(name.p + 1, name.n - 2), span_str(class_names[i])))
+            return i;
+    return -1;
 }
 
 /* ---- tables -------------------------------------------------------------------------------------------- */

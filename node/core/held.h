@@ -52,4 +52,10 @@ struct held_stats {
 };
 void held_stats(struct held *h, struct held_stats *out);
 
+/* A web sender's host is charged for its release, too, as mail of the class that it was when it came: that stands before
+ * the reason's text, "[device] script-hour". `out` has HOLD_TEXT_MAX + 1 bytes. */
+struct span held_host_text(uint8_t class, struct span text, char *out);
+/* The class; -1: none stands there. */
+int held_host_class(struct span text);
+
 #endif

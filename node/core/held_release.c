@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "consensus/machine.h"
+#include "consensus/web_sender.h"
 #include "node/core/cluster.h"
 #include "node/core/egress.h"
 #include "node/core/held.h"
@@ -16,13 +17,14 @@
 
 /* One item's share. */
 struct job {
-    struct ledger_hold hold;
+    struct ledger_hold hold[2]; /* of the sender; of a web sender's host */
+    uint32_t nholds, nreserved; /* reserved: one after the other */
     struct worker_op op;
     struct held_release *r;
     struct egress *e;
     uint64_t id;
-    bool has_hold;
     uint32_t need; /* tokens */
+    int host_class; /* of a web sender's host's mail; -1: not known */
     uint32_t n;
     uint32_t *rcpts; /* ascending */
     bool *charged;   /* when it was accepted */
@@ -99,8 +101,8 @@ static void add(struct held_release *r, uint64_t *count, uint64_t n)
 static void job_end(struct job *j)
 {
     struct held_release *r = j->r;
-    if (j->has_hold)
-        ledger_hold_fini(&j->hold);
+    for (uint32_t i = 0; i < j->nholds; i++)
+        ledger_hold_fini(&j->hold[i]);
     free(j->rcpts);
     free(j->charged);
     free(j);
@@ -139,7 +141,7 @@ static void report(struct job *j, const struct queue_item_view *v, uint32_t toke
     struct event e = EVENT_INIT(EVENT_RELEASED);
     enum held_count what = tokens == 0      ? HELD_FREE
                            : j->r->exempt   ? HELD_EXEMPT
-                           : j->has_hold    ? HELD_CHARGED
+                           : j->nholds > 0  ? HELD_CHARGED
                                             : HELD_FREE; /* there are no limits */
     e.id = v->id;
     e.account = v->sender;
@@ -199,8 +201,8 @@ static void let_go(struct job *j)
         job_end(j);
         return;
     }
-    if (j->has_hold)
-        ledger_spend(&j->hold);
+    for (uint32_t i = 0; i < j->nholds; i++)
+        ledger_spend(&j->hold[i]);
     worker_op_init(&j->op, j->e->w, run_recorded);
     int err = held_record(j->e, &one, RCPT_QUEUED, SPAN_LIT("released by an operator"), &mark, &j->op.op);
     if (err == 0)
@@ -209,36 +211,50 @@ static void let_go(struct job *j)
     job_end(j);
 }
 
-static void refuse(struct job *j)
+static void refuse(struct job *j, const struct ledger_refusal *why)
 {
     struct held_release *r = j->r;
-    bool limit = j->hold.refusal.why == LEDGER_WHY_LIMIT || j->hold.refusal.why == LEDGER_WHY_FROZEN ||
-                 j->hold.refusal.why == LEDGER_WHY_DISABLED;
+    bool limit =
+        why->why == LEDGER_WHY_LIMIT || why->why == LEDGER_WHY_FROZEN || why->why == LEDGER_WHY_DISABLED;
     pthread_mutex_lock(&r->lock);
     r->no_quota += limit ? j->n : 0;
     r->failed += limit ? 0 : j->n;
-    r->refusal = j->hold.refusal;
+    r->refusal = *why;
     pthread_mutex_unlock(&r->lock);
     if (limit)
         held_count(r->node->held, HELD_NO_QUOTA, j->n);
     job_end(j);
 }
 
-static void go(struct job *j, enum ledger_answer answer)
+/* All are reserved, then all can be spent in one turn, or nothing is. */
+static void go(struct job *j)
 {
-    if (answer == LEDGER_YES)
-        answer = ledger_ready(&j->hold);
-    if (answer == LEDGER_YES && j->hold.reserved != j->need)
-        answer = LEDGER_NO; /* what was to be exchanged is gone, and there is nothing for it */
-    if (answer == LEDGER_YES)
-        let_go(j);
-    else if (answer == LEDGER_NO)
-        refuse(j);
+    while (j->nreserved < j->nholds) {
+        struct ledger_hold *h = &j->hold[j->nreserved++];
+        enum ledger_answer answer = ledger_reserve(h, j->need);
+        if (answer == LEDGER_NO)
+            refuse(j, &h->refusal);
+        if (answer != LEDGER_YES)
+            return;
+    }
+    for (uint32_t i = 0; i < j->nholds; i++) {
+        enum ledger_answer answer = ledger_ready(&j->hold[i]);
+        if (answer == LEDGER_YES && j->hold[i].reserved != j->need)
+            answer = LEDGER_NO; /* what was to be exchanged is gone, and there is nothing for it */
+        if (answer == LEDGER_NO)
+            refuse(j, &j->hold[i].refusal);
+        if (answer != LEDGER_YES)
+            return;
+    }
+    let_go(j);
 }
 
 static void on_answer(struct ledger_hold *h, enum ledger_answer answer)
 {
-    go(h->ctx, answer);
+    if (answer == LEDGER_NO)
+        refuse(h->ctx, &h->refusal);
+    else
+        go(h->ctx);
 }
 
 /* What its recipients need; the sender's limits. */
@@ -250,6 +266,8 @@ static int look(struct job *j, const struct queue_item_view *v, struct spool_inf
         bool known = held_reason(&(*info)->env, &(*info)->rcpts[j->rcpts[i]], &why);
         j->charged[i] = !known || hold_charged(why.kind);
         j->need += !j->charged[i];
+        if (known && !j->charged[i])
+            j->host_class = held_host_class(why.text);
     }
     return err;
 }
@@ -267,12 +285,41 @@ static uint8_t class_of(struct cluster *c, const struct envelope *env)
     return other ? env->class | COMMAND_STREAM : env->class;
 }
 
+/* As the host would have been charged when it came. Where that is not known: as its account is now, or its web sender. */
+static uint8_t class_of_host(struct cluster *c, const struct job *j, const struct envelope *env, struct span host)
+{
+    struct account account;
+    struct auth_text text;
+    bool known = cluster_account_find(c, host, &account, &text);
+    uint8_t class = j->host_class >= 0 ? (uint8_t)j->host_class : known ? account.class : env->class;
+    return known && class != account.class ? class | COMMAND_STREAM : class;
+}
+
+static int hold_add(struct job *j, struct span account, struct span tenant, uint8_t class)
+{
+    struct ledger_sender sender = { account, tenant, class };
+    int err = ledger_hold_init(&j->hold[j->nholds], j->e->w->ledger, &sender, on_answer, j);
+    j->nholds += err == 0;
+    return err;
+}
+
+/* A web sender and its host, which its tenant is charged for; else the sender with his tenant. */
+static int holds_add(struct job *j, const struct envelope *env)
+{
+    struct cluster *c = j->e->w->node->cluster;
+    struct span host = web_sender_host(env->account);
+    int err = hold_add(j, env->account, host.n > 0 ? span_of("", 0) : env->tenant, class_of(c, env));
+    if (err == 0 && host.n > 0)
+        err = hold_add(j, host, env->tenant, class_of_host(c, j, env, host));
+    return err;
+}
+
 static struct job *job_new(struct held_release *r, struct egress *e, const struct queue_item_view *v)
 {
     struct job *j = calloc(1, sizeof *j);
     if (j == NULL)
         return NULL;
-    *j = (struct job){ .r = r, .e = e, .id = v->id, .n = v->nrcpts };
+    *j = (struct job){ .r = r, .e = e, .id = v->id, .n = v->nrcpts, .host_class = -1 };
     j->rcpts = malloc(v->nrcpts * sizeof *j->rcpts);
     j->charged = calloc(v->nrcpts, sizeof *j->charged);
     if (j->rcpts == NULL || j->charged == NULL) {
@@ -297,17 +344,15 @@ void held_release_item(struct held_release *r, struct egress *e, struct queue_it
     bool charge = err == 0 && j->need > 0 && !r->exempt && e->w->node->cluster != NULL && info->env.account.n > 0;
     if (charge && ledger == NULL)
         err = ERR_CLOSED;
-    if (charge && err == 0) {
-        struct ledger_sender sender = { info->env.account, info->env.tenant,
-                                        class_of(e->w->node->cluster, &info->env) };
-        err = ledger_hold_init(&j->hold, ledger, &sender, on_answer, j);
-        j->has_hold = err == 0;
-    }
+    if (charge && err == 0)
+        err = holds_add(j, &info->env);
     if (info != NULL)
         spool_info_free(info);
     if (err != 0) {
         add(r, err == ERR_NOT_FOUND ? &r->gone : &r->failed, v.nrcpts);
         if (j != NULL) {
+            for (uint32_t i = 0; i < j->nholds; i++)
+                ledger_hold_fini(&j->hold[i]);
             free(j->rcpts);
             free(j->charged);
         }
@@ -318,7 +363,7 @@ void held_release_item(struct held_release *r, struct egress *e, struct queue_it
     r->pending++;
     pthread_mutex_unlock(&r->lock);
     if (charge)
-        go(j, ledger_reserve(&j->hold, j->need));
+        go(j);
     else
         let_go(j);
 }

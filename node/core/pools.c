@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/map.h"
 #include "consensus/command.h"
+#include "consensus/web_sender.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -297,11 +298,19 @@ static const struct assigned *of_account(const struct pool_view *v, struct span 
     return a != NULL ? a : assigned_find(v->config.senders, COMMAND_ASSIGN_ACCOUNT, account);
 }
 
+/* A web sender's mail leaves as its host's does, unless something else was said of it. */
+static const struct assigned *of_sender(const struct pool_view *v, struct span account)
+{
+    const struct assigned *a = of_account(v, account);
+    struct span host = web_sender_host(account);
+    return a != NULL || host.n == 0 ? a : of_account(v, host);
+}
+
 struct span pool_view_of(const struct pool_view *v, struct span account, struct span tenant, uint8_t class)
 {
     if (v == NULL || account.n == 0)
         return (struct span){ "", 0 };
-    const struct assigned *a = of_account(v, account);
+    const struct assigned *a = of_sender(v, account);
     if (a == NULL)
         a = assigned_find(v->config.senders, COMMAND_ASSIGN_TENANT, tenant);
     if (a == NULL)

@@ -216,7 +216,7 @@ bool proof_header(struct session *s, const struct charge *c, struct mail_header 
     if (c->policy == NULL || s->identity == NULL || forward_is(s, c->policy, from))
         return true;
     struct who who = { span_str(s->identity->account), span_str(s->identity->tenant), c->class };
-    if (c->has_named)
+    if (c->has_named && !c->web) /* a web sender's domains are his host's */
         who = (struct who){ span_str(c->named_account), span_str(c->named_tenant), c->named_class };
     if (!must(c->policy, &who))
         return true;

@@ -12,7 +12,9 @@
 #include "node/core/node.h"
 #include "node/core/proof.h"
 #include "node/core/report.h"
+#include "node/mail/origin.h"
 #include "node/mail/rewrite.h"
+#include "node/policy/policy.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -251,16 +253,25 @@ static int named_cb(void *ctx, struct span address)
     return 1;
 }
 
+/* A shared host's header says which script sent it. */
+static bool check_web(struct receiving *rx, struct charge_reply *out)
+{
+    const struct policy_web_host *host = charge_web_host(&rx->charge);
+    char origin[ORIGIN_MAX + 1];
+    return host == NULL || !origin_find(&rx->header, host->headers, host->nheaders, origin) ||
+           charge_web(&rx->charge, origin, rx->env.nrcpts, out);
+}
+
 /* A trusted relay's header says whose message it is. */
 static bool check_named(struct receiving *rx, struct charge_reply *out)
 {
     struct span header = charge_header(&rx->charge);
     struct named name = { .found = false };
     if (header.n == 0)
-        return true;
+        return check_web(rx, out);
     int err = mail_header_addresses(&rx->header, header, named_cb, &name);
     if (!name.found && err == 0)
-        return true; /* it named nobody: its own account is charged */
+        return check_web(rx, out); /* it named nobody: its own account is charged */
     return charge_named(&rx->charge, span_of(name.text, name.n), rx->env.nrcpts, out);
 }
 
@@ -316,7 +327,9 @@ static int rewrite_header(struct receiving *rx, struct buf *out)
     uint32_t nrules = receive_inbound(s) ? 0 : c->nheader_rules; /* what comes back is passed on as it came */
     static const char *const verdicts[] = { CONTENT_FIELDS };
     enum { NVERDICTS = sizeof verdicts / sizeof verdicts[0] };
-    struct mail_rule *rules = calloc(nrules + NVERDICTS + 1, sizeof *rules);
+    const struct policy_web_host *web = charge_web_host(&rx->charge);
+    uint32_t nweb = web != NULL && web->remove ? web->nheaders : 0;
+    struct mail_rule *rules = calloc(nrules + NVERDICTS + nweb + 1, sizeof *rules);
     if (rules == NULL)
         return -ENOMEM;
     for (uint32_t i = 0; i < nrules; i++)
@@ -327,6 +340,8 @@ static int rewrite_header(struct receiving *rx, struct buf *out)
         };
     for (uint32_t i = 0; rx->content != NULL && i < NVERDICTS; i++)
         rules[nrules++] = (struct mail_rule){ .kind = MAIL_RULE_REMOVE, .name = span_str(verdicts[i]) };
+    for (uint32_t i = 0; i < nweb; i++)
+        rules[nrules++] = (struct mail_rule){ .kind = MAIL_RULE_REMOVE, .name = span_str(web->headers[i].name) };
     char mark[BOUNCE_TOKEN_TEXT + 1];
     if (add_mark(rx, mark))
         rules[nrules++] = (struct mail_rule){ .kind = MAIL_RULE_ADD,
@@ -364,7 +379,7 @@ static const struct smtp_reply *sign_begin(struct receiving *rx, struct span hea
         return &failed;
     if (rx->sign != NULL)
         sign_header(rx->sign, header);
-    uint8_t class = by_name ? rx->charge.named_class : rx->charge.class;
+    uint8_t class = charge_class(&rx->charge);
     for (uint32_t i = 0; rx->sign == NULL && i < d->nrequired; i++)
         if (d->required[i] == class)
             return &unsigned_from;

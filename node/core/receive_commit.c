@@ -42,8 +42,15 @@ static bool reasons_kept(const struct session *s)
     return kept;
 }
 
+static struct span held_text(const struct receiving *rx, char out[HOLD_TEXT_MAX + 1])
+{
+    struct span text = span_str(rx->charge.why_text);
+    return rx->charge.web ? held_host_text(rx->charge.class, text, out) : text;
+}
+
 static void envelope_fill(struct receiving *rx)
 {
+    char text[HOLD_TEXT_MAX + 1];
     const struct session *s = rx->s;
     const struct smtp_server_mail *mail = smtp_server_mail(s->smtp);
     struct envelope *env = &rx->env;
@@ -78,7 +85,7 @@ static void envelope_fill(struct receiving *rx)
     if (rx->charge.hold) {
         env->flags |= ENVELOPE_HELD;
         if (reasons_kept(s))
-            env->hold = hold_reason_format(rx->charge.why, span_str(rx->charge.why_text), rx->hold);
+            env->hold = hold_reason_format(rx->charge.why, held_text(rx, text), rx->hold);
     }
 }
 
@@ -164,7 +171,9 @@ static bool commit(struct receiving *rx)
     static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
     struct session *s = rx->s;
     struct charge_reply refusal;
-    enum ledger_answer answer = look(rx, &refusal);
+    enum ledger_answer answer = charge_settled(&rx->charge, &refusal);
+    if (answer == LEDGER_YES)
+        answer = look(rx, &refusal);
     if (answer == LEDGER_YES)
         answer = charge_ready(&rx->charge, &refusal);
     if (answer == LEDGER_YES && !room_to_hold(rx, &refusal))

@@ -61,10 +61,12 @@ void report_client(const struct session *s, struct event *e)
     e->listener = span_str(s->l->config->name);
     if (s->smtp != NULL)
         e->helo = smtp_server_helo(s->smtp);
+    const struct charge *c = s->rx != NULL ? receive_charge(s) : NULL;
+    bool web = c != NULL && c->web;
     if (s->identity != NULL) {
-        e->account = span_str(s->identity->account);
+        e->account = span_str(web ? c->named_account : s->identity->account);
         e->tenant = span_str(s->identity->tenant);
-        e->class = span_str(look_class_name(s->rx != NULL ? receive_charge(s)->class : s->identity->class));
+        e->class = span_str(look_class_name(web ? c->named_class : c != NULL ? c->class : s->identity->class));
     }
 }
 

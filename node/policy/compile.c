@@ -164,6 +164,7 @@ void policy_check(struct schema_load *l, const struct policy_doc *doc)
     policy_check_sender_rules(l, doc);
     policy_check_streams(l, doc);
     policy_check_content(l, doc);
+    policy_check_web(l, doc);
     check_dnsbl(l, doc->dnsbl.lists, doc->dnsbl.nlists);
     policy_check_rules(l, doc);
     policy_check_sites(l, doc);

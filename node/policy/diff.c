@@ -351,6 +351,7 @@ int policy_diff(const struct policy *from, const struct policy *to, struct buf *
     diff_text(out, "tenant_reports", reports_word(from->tenant_reports), reports_word(to->tenant_reports));
     diff_text(out, "hook", from->hook, to->hook);
     policy_diff_streams(out, from, to);
+    policy_diff_web(out, from, to);
     policy_diff_sender_rules(out, a, b);
     diff_held(out, &from->held, &to->held);
     policy_diff_content(out, &from->content, &to->content);

@@ -28,9 +28,9 @@ static bool says_for(struct span value)
 }
 
 /* Routes that name what builds before knew nothing of. */
-static bool names_operators(struct span value)
+static bool names_later_events(struct span value)
 {
-    return span_starts(value, SPAN_LIT("operator_"));
+    return span_starts(value, SPAN_LIT("operator_")) || span_eq(value, SPAN_LIT("web_senders"));
 }
 
 static const struct since table[] = {
@@ -62,7 +62,8 @@ static const struct since table[] = {
     { "streams", 6, NULL },
     { "tenant_reports", 6, NULL },
     { "content", 7, NULL },
-    { "notifications.routes.events", 7, names_operators },
+    { "notifications.routes.events", 7, names_later_events },
+    { "web_senders", 7, NULL },
 };
 
 static bool value_has(yaml_document_t *doc, yaml_node_t *node, const char *key, const struct since *s);

@@ -33,6 +33,7 @@ static const struct {
     { "connect_failed", POLICY_INFO }, { "site_down", POLICY_NOTICE }, { "site_up", POLICY_NOTICE },
     { "returned", POLICY_INFO },       { "complaint", POLICY_NOTICE }, { "domain", POLICY_NOTICE },
     { "shaping", POLICY_NOTICE },      { "notice", POLICY_NOTICE },    { "operator", POLICY_NOTICE },
+    { "web_senders", POLICY_NOTICE },
     { "auth_attack", POLICY_WARNING }, { "dropped", POLICY_WARNING },
 };
 

@@ -96,6 +96,7 @@ void policy_rele(struct policy *p)
     free(p->pools);
     policy_streams_free(p);
     policy_content_free(p);
+    policy_web_free(p);
     names_free(&p->domains.tenants);
     names_free(&p->domains.trusted);
     names_free(&p->forwarding.accounts);
@@ -122,8 +123,8 @@ int policy_parse(const char *name, struct span text, struct policy **out, struct
             box->policy.rules = policy_compile_rules(&doc);
             box->policy.sites = policy_compile_sites(&doc);
             policy_compile_content(&doc, &box->policy);
-            if (policy_compile_streams(&doc, &box->policy) && policy_compile_pools(&doc, &box->policy) && box->policy.rules != NULL &&
-                box->policy.sites != NULL) {
+            if (policy_compile_streams(&doc, &box->policy) && policy_compile_web(&doc, &box->policy) &&
+                policy_compile_pools(&doc, &box->policy) && box->policy.rules != NULL && box->policy.sites != NULL) {
                 *out = &box->policy;
             } else {
                 policy_rele(&box->policy);

@@ -11,6 +11,7 @@
 #include "node/bounce/reputation.h"
 #include "node/bounce/token.h"
 #include "node/config/client_checks.h"
+#include "node/mail/origin.h"
 #include "node/policy/notifications.h"
 #include "node/shaping/rules.h"
 #include "node/shaping/sites.h"
@@ -67,6 +68,26 @@ struct policy_stream {
     struct policy_names listeners, accounts; /* in the document's order; none: all */
     struct ip_net *networks;                 /* of the client; none: all */
     uint32_t nnetworks;
+};
+
+/* Shared hosts that are believed to say which script sent a message: docs/web-senders.md. The first one that fits
+ * counts. */
+#define POLICY_WEB_HOSTS_MAX 256
+struct policy_web_host {
+    char name[POLICY_LIMIT_NAME];
+    uint8_t class;                /* of such mail, but for the host's own limits */
+    bool remove;                  /* the headers, before it is sent */
+    struct policy_names accounts; /* in the document's order; none: all */
+    struct ip_net *networks;      /* of the client; none: all */
+    uint32_t nnetworks;
+    struct origin_header *headers; /* the first choice first */
+    uint32_t nheaders;
+};
+struct policy_web {
+    uint32_t most, most_of_host; /* web senders of the cluster, of one host */
+    int64_t expire_ms;           /* not seen for so long: forgotten */
+    struct policy_web_host *hosts;
+    uint32_t nhosts;
 };
 
 /* A list of bad addresses in the DNS. */
@@ -168,6 +189,7 @@ struct policy {
     } reputation;
     struct policy_held held;
     struct policy_content content;
+    struct policy_web web;
     uint32_t ndefault_sender_rules; /* the last ones of compiled.sender_rules */
     uint32_t sender_credit; /* recipients of a sender that a node lets go before the cluster knows of them */
     struct {
@@ -242,6 +264,9 @@ struct policy_source {
 };
 /* The class that it is of. No policy: the account's. */
 uint8_t policy_stream_class(const struct policy *p, const struct policy_source *from);
+/* Whose mail by this account, from this client, has headers that say which script sent it. NULL: nobody's. */
+const struct policy_web_host *policy_web_host(const struct policy *p, struct span account,
+                                              const struct ip_addr *client);
 /* What becomes of mail of that class beyond the limit of that name: enum policy_over. */
 uint8_t policy_over_limit(const struct policy *p, const char *limit, uint8_t class);
 /* Is the sender of mail of that class told by mail that this became of it? */

@@ -95,6 +95,20 @@ struct policy_doc_stream {
     int *of;
     uint32_t nlisteners, naccounts, nnetworks, nof;
 };
+struct policy_doc_web_host {
+    char *name;
+    char **accounts;
+    struct ip_net *networks;
+    struct origin_header *headers;
+    int class;
+    bool remove;
+    uint32_t nnetworks, naccounts, nheaders;
+};
+struct policy_doc_web {
+    struct policy_doc_web_host *hosts;
+    uint32_t nhosts, most, most_of_host;
+    int64_t expire_ms;
+};
 enum policy_defaults { POLICY_DEFAULTS_OFF, POLICY_DEFAULTS_DRY_RUN, POLICY_DEFAULTS_ON };
 
 struct policy_doc {
@@ -183,6 +197,7 @@ struct policy_doc {
         int when_unreachable; /* 0 accept, 1 defer */
         int on_reject, on_spam; /* enum policy_content_act */
     } content;
+    struct policy_doc_web web;
     struct policy_notifications notifications;
     struct policy_doc_pool *pools;
     uint32_t npools;
@@ -206,6 +221,7 @@ extern const struct schema_map policy_pool_map; /* of struct policy_doc_pool; po
 extern const struct schema_map policy_site_map; /* of struct policy_doc_site; sites_table.c */
 extern const struct schema_map policy_stream_map; /* of struct policy_doc_stream; streams.c */
 extern const struct schema_map policy_content_map; /* of struct policy_doc; content.c */
+extern const struct schema_map policy_web_map; /* of struct policy_doc_web; web.c */
 extern const struct schema_map policy_sender_rule_map; /* of struct policy_doc_sender_rule; sender_rules.c */
 extern const struct schema_map policy_notifications_map; /* of struct policy_notifications; notifications.c */
 extern const struct schema_type type_choice; /* int: one of `names`, and one more; 0: was left out */
@@ -246,6 +262,11 @@ void policy_check_content(struct schema_load *l, const struct policy_doc *doc);
 void policy_compile_content(struct policy_doc *doc, struct policy *out);
 void policy_content_free(struct policy *p);
 void policy_diff_content(struct buf *out, const struct policy_content *from, const struct policy_content *to);
+void policy_check_web(struct schema_load *l, const struct policy_doc *doc);
+/* Likewise web.c. */
+bool policy_compile_web(struct policy_doc *doc, struct policy *out);
+void policy_web_free(struct policy *p);
+void policy_diff_web(struct buf *out, const struct policy *from, const struct policy *to);
 void policy_check_pools(struct schema_load *l, const struct policy_doc *doc);
 /* Likewise its pools; false: no memory. */
 bool policy_compile_pools(const struct policy_doc *doc, struct policy *out);

@@ -176,6 +176,7 @@ static const struct schema_field policy_fields[] = {
     LIST(policy_doc, sender_rules, "sender_rules", .map = &policy_sender_rule_map, COUNT(0, SENDER_RULES_MAX)),
     GROUP("held", held_map),
     OPTIONAL("content", policy_content_map),
+    MAP(policy_doc, web, "web_senders", policy_web_map),
     VALUE(policy_doc, sender_credit, "sender_credit", u32, DEFAULT("10"), RANGE(1, 1000)),
     LIST(policy_doc, rules, "rules", .map = &policy_rule_map, COUNT(0, POLICY_RULES_MAX)),
     LIST(policy_doc, sites, "sites", .map = &policy_site_map, COUNT(0, POLICY_SITES_MAX)),

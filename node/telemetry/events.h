@@ -45,6 +45,7 @@ enum event_kind {
     EVENT_DOMAIN,   /* a tenant's domain is proven now, or lost; `rule` says which */
     EVENT_SHAPING,  /* a rule about replies: what is in force against a site, or no longer */
     EVENT_NOTICE,   /* a tenant's contact is told: `rule` of what, `id` is the mail */
+    EVENT_WEB_SENDERS, /* a shared host has as many web senders as it may: mail of others is charged to it */
     EVENT_FROZEN,   /* the cluster tells people: a sender was stopped by `rule` */
     EVENT_WARNED,   /* likewise: he was not */
     EVENT_OPERATOR_FROZE, /* the cluster tells people: an operator has stopped a sender or a tenant, `text` says how */

@@ -32,6 +32,7 @@ static const char *const kind_names[EVENT_KINDS] = {
     [EVENT_SITE_UP] = "site_up",
     [EVENT_SHAPING] = "shaping",
     [EVENT_NOTICE] = "notice",
+    [EVENT_WEB_SENDERS] = "web_senders",
     [EVENT_FROZEN] = "frozen",
     [EVENT_WARNED] = "warned",
     [EVENT_OPERATOR_FROZE] = "operator_froze",

@@ -40,6 +40,22 @@ static void test_scopes_are_apart(void **state)
     frozen_view_rele(v);
 }
 
+/* Who freezes a shared host means its scripts too; a script's own freeze is nobody else's. */
+static void test_web_senders_are_their_hosts(void **state)
+{
+    (void)state;
+    struct frozen_view *v = frozen_view_new();
+    add(v, COMMAND_SCOPE_ACCOUNT, "web1@example.org", COMMAND_FREEZE_DEFER, 64);
+    add(v, COMMAND_SCOPE_ACCOUNT, "web:web1@example.org/33:a.php", COMMAND_FREEZE_HOLD, 65);
+    add(v, COMMAND_SCOPE_ACCOUNT, "web:web2@example.org/33:a.php", COMMAND_FREEZE_HOLD, 66);
+    frozen_view_seal(v, 1);
+    assert_int_equal(frozen_view_of(v, SPAN_LIT("web:web1@example.org/33:a.php"), SPAN_LIT(""))->id, 65);
+    assert_int_equal(frozen_view_of(v, SPAN_LIT("web:web1@example.org/33:b.php"), SPAN_LIT(""))->id, 64);
+    assert_null(frozen_view_of(v, SPAN_LIT("web2@example.org"), SPAN_LIT("")));
+    assert_null(frozen_view_of(v, SPAN_LIT("web:web2@example.org/33:b.php"), SPAN_LIT("")));
+    frozen_view_rele(v);
+}
+
 static void test_the_first_of_a_name_stays(void **state)
 {
     (void)state;
@@ -96,6 +112,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scopes_are_apart),
+        cmocka_unit_test(test_web_senders_are_their_hosts),
         cmocka_unit_test(test_the_first_of_a_name_stays),
         cmocka_unit_test(test_it_has_copies_and_stays_while_it_is_held),
         cmocka_unit_test(test_no_view_freezes_nobody),

@@ -116,9 +116,30 @@ static void test_why(void **state)
     assert_false(held_reason(&env, &r, &m));
 }
 
+/* A web sender's host is charged for the release as what its mail was when it came. */
+static void test_the_class_of_a_host(void **state)
+{
+    (void)state;
+    char text[HOLD_TEXT_MAX + 1], reason[HOLD_MARK_MAX], long_text[300];
+    struct hold_mark mark;
+    for (uint8_t class = 0; class < 3; class ++) {
+        assert_int_equal(held_host_class(held_host_text(class, SPAN_LIT("script-hour"), text)), class);
+        hold_reason_parse(hold_reason_format(HOLD_OVER_LIMIT, span_str(text), reason), &mark);
+        assert_int_equal(mark.kind, HOLD_OVER_LIMIT);
+        assert_int_equal(held_host_class(mark.text), class);
+    }
+    memset(long_text, 'x', sizeof long_text);
+    assert_int_equal(held_host_class(held_host_text(2, span_of(long_text, sizeof long_text), text)), 2);
+    assert_int_equal(held_host_class(held_host_text(1, SPAN_LIT(""), text)), 1);
+    static const char *const none[] = { "", "[]", "[bulk", "bulk] x", "[printer] x", "script-hour", "[BULK] x" };
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+        assert_int_equal(held_host_class(span_str(none[i])), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_class_of_a_host),
         cmocka_unit_test(test_counts),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_one_release_at_a_time),

@@ -159,7 +159,11 @@ static const char *const *const keys[LEVELS + 1] = {
                                  NULL },
     [7] = (const char *const[]){ "content.checks", "content.classes", "content.max_size", "content.on_reject",
                                  "content.on_spam", "content.servers", "content.timeout",
-                                 "content.when_unreachable", NULL },
+                                 "content.when_unreachable", 
+                                 "web_senders.expire", "web_senders.hosts.accounts", "web_senders.hosts.class",
+                                 "web_senders.hosts.headers", "web_senders.hosts.name", "web_senders.hosts.networks",
+                                 "web_senders.hosts.remove", "web_senders.max_per_host", "web_senders.max_senders",
+                                 NULL },
 };
 
 static uint8_t came_with(const char *key)
@@ -271,6 +275,9 @@ static const struct {
     { RULE "then: 'warn, notify'}]\n", 6, "sender_rules" },
     { RULE "then: slow 5 in 1h}]\n", 6, "sender_rules" },
     { "sender_rules: [{name: a, when: new_networks > 5 in 1h, then: warn}]\n", 6, "sender_rules" },
+    { "web_senders: {hosts: [{name: a, accounts: '*', headers: X-AuthUser}]}\n", 7, "web_senders" },
+    { "notifications: {targets: [{name: t, mail: a@example.com}], routes: [{to: t, events: web_senders}]}\n", 7,
+      "notifications.routes.events" },
     { "sender_rules: [{name: a, when: spam > 5 in 1h, then: 'slow 5 in 1h'}]\n", 7, "sender_rules" },
     { "content: {servers: 'http://127.0.0.1:11333'}\nheld: {}\n", 7, "content" },
     { "default_sender_rules: off\n", 6, "default_sender_rules" },

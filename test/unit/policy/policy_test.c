@@ -35,7 +35,7 @@ static const struct said_fault wrong[] = {
     { "votes: 3\n", "p.yaml:1: unknown key \"votes\"; did you mean \"voters\"?\n" },
     { "colour: red\n", "p.yaml:1: unknown key \"colour\"; known here: limits, classes, streams, session, voters, "
                        "when_cut_off, freeze, auth_guard, client_checks, late_identity, suppression, bounces, "
-                       "domains, forwarding, warmup, reputation, dnsbl, tenant_reports, hook, sender_rules, held, content, sender_credit, rules, sites, pools, notifications, backoff, default_rules, default_sender_rules, default_sites\n" },
+                       "domains, forwarding, warmup, reputation, dnsbl, tenant_reports, hook, sender_rules, held, content, web_senders, sender_credit, rules, sites, pools, notifications, backoff, default_rules, default_sender_rules, default_sites\n" },
     { "pools:\n  - {name: a, when_all_disabled: reroute}\n  - {name: a, when_all_disabled: bounce, to: b}\n",
       "p.yaml:2: pools[0].to: is required: the pool that mail is moved to\n"
       "p.yaml:3: pools[1].name: is in the list already\n"
