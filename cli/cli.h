@@ -210,7 +210,7 @@ int cmd_freeze(struct cli *c), cmd_thaw(struct cli *c), cmd_frozen(struct cli *c
     cmd_operator_list(struct cli *c), cmd_operator_add(struct cli *c), cmd_operator_role(struct cli *c),
     cmd_operator_passwd(struct cli *c), cmd_operator_remove(struct cli *c), cmd_operator_logout(struct cli *c),
     cmd_secret_remove(struct cli *c), cmd_suppression_list(struct cli *c), cmd_suppression_add(struct cli *c),
-    cmd_suppression_remove(struct cli *c), cmd_sender_show(struct cli *c), cmd_sender_bounces(struct cli *c), cmd_sender_pin(struct cli *c), cmd_sender_lift(struct cli *c), cmd_sender_top(struct cli *c),
+    cmd_suppression_remove(struct cli *c), cmd_sender_show(struct cli *c), cmd_sender_bounces(struct cli *c), cmd_sender_pin(struct cli *c), cmd_sender_lift(struct cli *c), cmd_sender_web(struct cli *c), cmd_sender_forget(struct cli *c), cmd_sender_top(struct cli *c),
     cmd_limit_show(struct cli *c), cmd_limit_set(struct cli *c), cmd_limit_clear(struct cli *c);
 int cmd_cluster_init(struct cli *c), cmd_cluster_status(struct cli *c), cmd_node_token(struct cli *c),
     cmd_node_join(struct cli *c), cmd_node_list(struct cli *c), cmd_node_drain(struct cli *c),

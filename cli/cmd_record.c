@@ -1,4 +1,5 @@
-/* Commands about what became of senders' mail, on all nodes together: sender show, bounces, pin, lift, top. */
+/* Commands about what became of senders' mail, on all nodes together: sender show, bounces, pin, lift, web, forget,
+ * top. */
 #include "base/text.h"
 #include "cli/client.h"
 
@@ -142,6 +143,40 @@ static void put_measures(const json_t *measures)
                pool[0] != '\0' ? ", " : "", pool, now ? "since " : "it has ended; it began ", since,
                !now ? "" : left[0] != '\0' ? left : ", until `turnpike sender lift`", cli_str(r, "evidence"));
     }
+}
+
+static void put_time(struct cli_table *t, int column, const json_t *r, const char *key)
+{
+    char text[32];
+    text_format_duration(cli_int(r, key) / 1000 * 1000, text, sizeof text);
+    cli_table_set(t, column, CLI_PLAIN, "%s", text);
+}
+
+static void put_webs(struct cli *c, const json_t *rows)
+{
+    static const char *const titles[] = { "NAME", "KNOWN FOR", "FORGOTTEN IN" };
+    struct cli_table t;
+    json_t *r;
+    size_t i;
+    cli_table_init(&t, titles, 3);
+    json_array_foreach(rows, i, r)
+    {
+        cli_table_row(&t);
+        cli_table_str(&t, 0, r, "account");
+        put_time(&t, 1, r, "age_ms");
+        put_time(&t, 2, r, "left_ms");
+    }
+    cli_table_end(c, &t);
+}
+
+int cmd_sender_web(struct cli *c)
+{
+    return cli_list_all(c, "/v1/senders/web", "senders", "there are no web senders", put_webs);
+}
+
+int cmd_sender_forget(struct cli *c)
+{
+    return cli_post(c, "/v1/senders/forget", json_pack("{s:s}", "account", c->args[0]), "%s is forgotten", c->args[0]);
 }
 
 int cmd_sender_lift(struct cli *c)

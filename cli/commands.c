@@ -263,6 +263,11 @@ const struct cli_command cli_commands[] = {
     { "sender lift", "ACCOUNT", 1, 1, NULL, cli_sender_lift_options, "end what rules do to a sender's mail",
       "Ends that it is slowed, or leaves from another pool. Frozen senders: `turnpike thaw`.",
       "  turnpike sender lift anna@example.com\n", cmd_sender_lift },
+    { "sender web", "", 0, 0, NULL, cli_no_options, "list scripts and sites of shared hosts that are senders", NULL,
+      "  turnpike sender web\n", cmd_sender_web },
+    { "sender forget", "NAME", 1, 1, NULL, cli_no_options, "forget a web sender",
+      "Makes room for another one of its host. It comes back with its next message; freezes and limits of its own stay.",
+      "  turnpike sender forget web:web1@example.com/1001:contact.php\n", cmd_sender_forget },
     { "sender top", "", 0, 0, NULL, cli_sender_top_options, "show the senders with the most bounces", NULL,
       "  turnpike sender top --by complaints --window 7d\n", cmd_sender_top },
 

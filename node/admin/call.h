@@ -128,6 +128,7 @@ admin_handler_fn admin_on_domains, admin_on_domain_prove, admin_on_domain_forget
 admin_handler_fn admin_on_secret, admin_on_secret_add, admin_on_secret_remove;
 admin_handler_fn admin_on_suppression, admin_on_suppression_add, admin_on_suppression_remove;
 admin_handler_fn admin_on_sender_show, admin_on_sender_bounces, admin_on_sender_top, admin_on_sender_pin, admin_on_sender_lift;
+admin_handler_fn admin_on_sender_web, admin_on_sender_forget;
 admin_handler_fn admin_on_pools, admin_on_pool_add, admin_on_pool_remove, admin_on_pool_assign,
     admin_on_pool_unassign, admin_on_pool_float, admin_on_ips, admin_on_ip_add, admin_on_ip_set, admin_on_ip_move,
     admin_on_ip_remove;
@@ -153,7 +154,7 @@ extern const struct admin_param admin_dkim_params[], admin_dkim_generate_params[
     admin_domains_params[], admin_domain_prove_params[], admin_domain_forget_params[],
     admin_secret_add_params[], admin_secret_remove_params[],
     admin_suppression_add_params[], admin_suppression_remove_params[], admin_sender_bounces_params[],
-    admin_sender_top_params[], admin_sender_pin_params[], admin_sender_lift_params[];
+    admin_sender_top_params[], admin_sender_pin_params[], admin_sender_lift_params[], admin_sender_forget_params[];
 
 /* ERR for a function that the node does not have. */
 int admin_missing(struct admin_call *c);

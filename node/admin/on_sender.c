@@ -4,6 +4,7 @@
 #include "node/admin/member.h"
 
 #include "base/err.h"
+#include "consensus/web_sender.h"
 #include "node/policy/policy.h"
 
 #include <string.h>
@@ -77,6 +78,52 @@ static int put_measure(void *arg, const struct directory_measure *v)
     json_out_close(j, '}');
     return 0;
 }
+
+/* ---- web senders --------------------------------------------------------------------------------------- */
+
+struct web_rows {
+    struct member_page page;
+    uint64_t now_ms; /* cluster time */
+};
+
+static int on_web(void *arg, const struct directory_web *w)
+{
+    struct web_rows *r = arg;
+    if (!member_page_row(&r->page, w->name))
+        return 1;
+    json_out_span(&r->page.j, "account", w->name);
+    json_out_span(&r->page.j, "host", web_sender_host(w->name));
+    json_out_u64(&r->page.j, "age_ms", r->now_ms - w->since_ms);
+    json_out_u64(&r->page.j, "left_ms", w->until_ms - r->now_ms);
+    json_out_close(&r->page.j, '}');
+    return 0;
+}
+
+int admin_on_sender_web(struct admin_call *c)
+{
+    const char *after = admin_arg_str(c->args, "after");
+    struct web_rows r;
+    struct machine *m;
+    int err = member_fresh(c, &m);
+    if (err != 0)
+        return err;
+    member_page_begin(&r.page, c, "senders");
+    machine_read_lock(m);
+    r.now_ms = machine_now_ms(m);
+    directory_web_each(m, after != NULL ? span_str(after) : span_of("", 0), on_web, &r);
+    machine_read_unlock(m);
+    return member_page_end(&r.page, c);
+}
+
+int admin_on_sender_forget(struct admin_call *c)
+{
+    char text[COMMAND_NAME_MAX + 1];
+    struct command cmd = { .type = COMMAND_WEB_FORGET };
+    int err = member_account(c, "account", text, &cmd.name.name);
+    return err != 0 ? err : member_do(c, &cmd);
+}
+
+/* ---- what rules do ------------------------------------------------------------------------------------- */
 
 int admin_on_sender_lift(struct admin_call *c)
 {

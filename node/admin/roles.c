@@ -78,6 +78,7 @@ const struct admin_role_row admin_role_rows[] = {
     { "POST", "/v1/suppression/remove", ADMIN_ROLE_POSTMASTER },
     { "POST", "/v1/senders/pin", ADMIN_ROLE_POSTMASTER },
     { "POST", "/v1/senders/lift", ADMIN_ROLE_POSTMASTER },
+    { "POST", "/v1/senders/forget", ADMIN_ROLE_POSTMASTER },
     { "POST", "/v1/policy/test-reply", ADMIN_ROLE_POSTMASTER },
 };
 const uint32_t admin_nrole_rows = sizeof admin_role_rows / sizeof admin_role_rows[0];

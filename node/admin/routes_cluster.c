@@ -260,6 +260,10 @@ const struct admin_param admin_sender_lift_params[] = {
     TEXT("rule", "what this one does; default: all"),
     END,
 };
+const struct admin_param admin_sender_forget_params[] = {
+    NEEDED("account", "web:HOST/ORIGIN"),
+    END,
+};
 const struct admin_param admin_sender_top_params[] = {
     CHOICE("by", "bounces|complaints|deferred|delivered", "the most of these first; default: bounces"),
     CHOICE("window", "1h|24h|7d", "counted within; default: 24h"),

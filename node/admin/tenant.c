@@ -142,6 +142,8 @@ static const char *const refused[] = {
     "POST /v1/suppression/remove",
     "POST /v1/senders/pin",
     "POST /v1/senders/lift",
+    "GET /v1/senders/web",
+    "POST /v1/senders/forget",
     "POST /v1/limits/set",
     "POST /v1/limits/clear",
     "POST /v1/limits/reopen",

@@ -117,7 +117,7 @@ def test_who_is_believed_and_in_what_order(make_cluster, sink):
     assert len(kept) == 1 and b"X-AuthUser: shop\r\n" in kept[0].content # who is not believed is not rewritten either
 
 
-@pytest.mark.slow(5)
+@pytest.mark.slow(18)
 def test_so_many_names_and_no_more(make_cluster, sink):
     """Over the cap, on whatever nodes, the host alone is charged."""
     cluster = started(make_cluster, most=5)
@@ -143,6 +143,15 @@ def test_so_many_names_and_no_more(make_cluster, sink):
     known = next(a for a in accounts if a.startswith("web:"))
     assert php(cluster.nodes[1], known.split("/")[1]).startswith("250") # those that there are go on
     wait_until("as themselves", lambda: cluster.nodes[1].events("received")[-1]["account"] == known)
+    # an operator sees them, and makes room
+    rows = cluster.nodes[2].api("GET", "/v1/senders/web")["senders"]
+    assert known in [r["account"] for r in rows] and len(rows) == 5 and {r["host"] for r in rows} == {SENDER}, rows
+    assert known in cluster.nodes[0].cli("sender", "web").stdout
+    cluster.nodes[0].cli("sender", "forget", known)
+    await_applied(cluster.living())
+    assert len(cluster.nodes[2].api("GET", "/v1/senders/web")["senders"]) == 4
+    wait_until("there is room for another one", lambda: php(cluster.nodes[2], "33:another.php").startswith("250") and
+               cluster.nodes[2].events("received")[-1]["account"] == web("33:another.php"), interval=2)
 
 
 @pytest.mark.slow(6)

@@ -5,7 +5,7 @@ import { button, card, choice, clock, el, field, number, pill, table } from "./d
 
 /* A browser hears only of those that it is given by name. */
 const kinds = ["received", "delivered", "relayed", "deferred", "bounced", "expired", "deleted", "held", "released", "rejected", "auth", "auth_failed",
-  "auth_attack", "connection", "connect_failed", "site_down", "site_up", "shaping", "returned", "complaint", "dsn", "delayed", "domain", "notice", "frozen",
+  "auth_attack", "web_senders", "connection", "connect_failed", "site_down", "site_up", "shaping", "returned", "complaint", "dsn", "delayed", "domain", "notice", "frozen",
   "warned", "operator", "operator_froze", "operator_thawed", "dropped", "test"];
 const eventKind = { delivered: "good", relayed: "good", bounced: "bad", expired: "bad", rejected: "bad", auth_failed: "bad", auth_attack: "bad", complaint: "bad",
   frozen: "bad", dropped: "bad", deferred: "warn", site_down: "warn", connect_failed: "warn", held: "warn", shaping: "warn", warned: "warn", notice: "warn" };

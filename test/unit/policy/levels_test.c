@@ -159,7 +159,7 @@ static const char *const *const keys[LEVELS + 1] = {
                                  NULL },
     [7] = (const char *const[]){ "content.checks", "content.classes", "content.max_size", "content.on_reject",
                                  "content.on_spam", "content.servers", "content.timeout",
-                                 "content.when_unreachable", 
+                                 "content.when_unreachable",
                                  "web_senders.expire", "web_senders.hosts.accounts", "web_senders.hosts.class",
                                  "web_senders.hosts.headers", "web_senders.hosts.name", "web_senders.hosts.networks",
                                  "web_senders.hosts.remove", "web_senders.max_per_host", "web_senders.max_senders",
