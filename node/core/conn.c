@@ -8,8 +8,8 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "node/core/conn_grey.h"
-#include "node/core/egress_rested.h"
 #include "node/core/egress_rest.h"
+#include "node/core/egress_rested.h"
 #include "node/core/node.h"
 #include "node/core/outcome.h"
 #include "node/core/report.h"
@@ -438,6 +438,9 @@ static void conn_open_cb(void *ctx)
         return;
     }
     c->state = CONN_GREETING;
+    if (c->silent.family != 0)
+        conn_rest_silent(c, &c->silent);
+    conn_target_new(c);
     report_dialogue_note(c, "connected");
     conn_drive(c);
 }
@@ -448,7 +451,10 @@ static void conn_closed_cb(void *ctx, int err)
     c->stream = NULL;
     if (c->state == CONN_CONNECTING) {
         conn_set_trouble(c, 421, "4.4.1", conn_pool_error(c, err));
-        conn_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
+        if (!conn_source_again(c, err)) {
+            conn_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
+            conn_target_new(c);
+        }
         conn_next_target(c);
         return;
     }
@@ -472,7 +478,6 @@ void conn_next_target(struct conn *c)
     buf_reset(&c->out);
     while (c->tried < c->found->ntargets) {
         const struct dns_target *t = conn_target_at(c, c->tried++);
-        struct ip_addr source;
         c->peer = t->addr;
         c->port = c->hop.port;
         snprintf(c->host, sizeof c->host, "%s", t->host < c->found->nhosts ? c->found->hosts[t->host] : "");
@@ -480,27 +485,22 @@ void conn_next_target(struct conn *c)
             report_target_failed(c, SMTP_CLIENT_STAGE_TLS);
             continue;
         }
-        if (!conn_choose_source(c, t->addr.family, &source)) {
+        bool chosen = conn_choose_source(c, t->addr.family, &c->from);
+        if (!chosen)
             conn_set_trouble(c, 451, "4.4.1", "no source address of the next hop's family");
+        if (!chosen || !conn_site_take(c, &c->from)) {
+            conn_target_new(c);
             continue;
         }
-        if (!conn_site_take(c, &source))
-            continue;
-        c->plain = timers_now_ms(&c->e->w->timers) < c->site->plain_until_ms;
-        c->state = CONN_CONNECTING;
-        c->connecting_ns = clock_mono_ns();
-        struct stream_connect to = { .addr = t->addr,
-                                     .port = c->port,
-                                     .source = source,
-                                     .timeout_ms = (uint32_t)c->config->delivery.timeouts.connect_ms };
-        int err = stream_connect(&c->e->w->streams, &to, &conn_ops, c, &c->stream);
-        if (err == 0 && (!c->floating || (err = egress_pools_gate(c->e, c->stream, c->session)) == 0))
+        int err = conn_connect(c, &t->addr, &conn_ops);
+        if (err == 0)
             return;
         if (err == -ENOMEM && c->stream != NULL)
             stream_detach(c->stream);
         c->stream = NULL;
         conn_set_trouble(c, 421, "4.4.1", conn_pool_error(c, err));
         conn_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
+        conn_target_new(c);
     }
     if (c->crowded)
         conn_site_crowded(c);

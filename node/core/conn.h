@@ -43,6 +43,10 @@ struct conn {
     struct dns_site *found; /* held while targets are tried */
     struct route_hop hop;   /* of `config`, with the targets */
     uint32_t first, tried;  /* targets */
+    uint32_t sources_tried; /* for the target in hand */
+    struct ip_addr from;    /* the last of them; family 0: whichever the machine takes */
+    bool shares_time;       /* with another address, if it gets no answer */
+    struct ip_addr silent;  /* the one before, which got no answer in its share of the time; family 0: none */
     struct sts_policy *sts; /* of the site's domain, held; NULL: none */
     struct conn_demand demand;
     enum route_tls wish;    /* of the site's messages */
@@ -133,6 +137,13 @@ void conn_set_trouble(struct conn *c, unsigned code, const char *enhanced, const
 /* An address of the site's pool, by weight; without a pool the next source address of the family, in turn.
  * False: there are some, but none of the family. */
 bool conn_choose_source(struct conn *c, uint8_t family, struct ip_addr *out);
+/* Connects from `from`. Where another address could be tried, two share the time for it, a third and what is left: so one
+ * from which nothing arrives at the target, which nobody says, holds nothing up for long. An error: nothing will be told. */
+int conn_connect(struct conn *c, const struct ip_addr *target, const struct stream_ops *ops);
+/* It failed so: true when the same target is to be tried from another address. */
+bool conn_source_again(struct conn *c, int err);
+/* The next target, or the end of this one's search. */
+void conn_target_new(struct conn *c);
 /* The i-th target to be tried. Hosts of the best preference share the load: each connection starts with
  * another. */
 const struct dns_target *conn_target_at(const struct conn *c, uint32_t i);

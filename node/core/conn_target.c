@@ -3,12 +3,17 @@
  */
 #include "node/core/conn.h"
 
+#include "base/clock.h"
+#include "base/err.h"
 #include "node/core/conn_grey.h"
+#include "node/core/egress_rest.h"
 #include "node/core/node.h"
+#include "node/core/report.h"
 
 #include "node/smtp/reply_parser.h"
 
 #define CLOSE_MS 2000
+#define FIRST_SHARE 3 /* of the time for connecting: one in so many parts */
 
 void conn_set_trouble(struct conn *c, unsigned code, const char *enhanced, const char *text)
 {
@@ -67,6 +72,49 @@ void conn_begin(struct conn *c)
     smtp_client_send(c->client, &c->mail);
 }
 
+static bool may_share_time(const struct conn *c)
+{
+    return c->sources_tried == 0 && c->from.family != 0 && !c->moving && c->pin.family == 0 &&
+           egress_rest_others(c->e, c->site->qs, &c->from);
+}
+
+int conn_connect(struct conn *c, const struct ip_addr *target, const struct stream_ops *ops)
+{
+    uint32_t all = (uint32_t)c->config->delivery.timeouts.connect_ms, first = all / FIRST_SHARE;
+    c->plain = timers_now_ms(&c->e->w->timers) < c->site->plain_until_ms;
+    c->state = CONN_CONNECTING;
+    c->connecting_ns = clock_mono_ns();
+    c->shares_time = may_share_time(c);
+    struct stream_connect to = { .addr = *target,
+                                 .port = c->port,
+                                 .source = c->from,
+                                 .timeout_ms = c->shares_time         ? first
+                                               : c->sources_tried > 0 ? all - first
+                                                                      : all };
+    int err = stream_connect(&c->e->w->streams, &to, ops, c, &c->stream);
+    if (err == 0 && c->floating)
+        err = egress_pools_gate(c->e, c->stream, c->session);
+    return err;
+}
+
+bool conn_source_again(struct conn *c, int err)
+{
+    if (err != ERR_TIMEOUT || !c->shares_time)
+        return false;
+    report_target_failed(c, SMTP_CLIENT_STAGE_CONNECT);
+    conn_pool_failed(c);
+    c->silent = c->from;
+    c->sources_tried++;
+    c->tried--;
+    return true;
+}
+
+void conn_target_new(struct conn *c)
+{
+    c->sources_tried = 0;
+    c->silent = (struct ip_addr){ 0 };
+}
+
 bool conn_choose_source(struct conn *c, uint8_t family, struct ip_addr *out)
 {
     *out = (struct ip_addr){ 0 };
@@ -83,7 +131,8 @@ bool conn_choose_source(struct conn *c, uint8_t family, struct ip_addr *out)
         const struct config_source *s = &config->sources[(c->e->next_source + i) % config->nsources];
         struct ip_addr a;
         if (ip_from_sockaddr((const struct sockaddr *)&s->address, &a, NULL) == 0 && a.family == family &&
-            !egress_shaping_rests(c->e, c->site->qs, &a) && conn_site_room(c, &a)) {
+            !egress_shaping_rests(c->e, c->site->qs, &a) && !ip_addr_eq(&a, &c->silent) &&
+            conn_site_room(c, &a)) {
             c->e->next_source += i + 1;
             c->source = s;
             *out = a;

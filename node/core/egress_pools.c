@@ -311,7 +311,7 @@ static bool rests_cb(void *ctx, const struct ip_addr *addr)
 {
     struct choice *choice = ctx;
     struct conn *c = choice->c;
-    return egress_shaping_rests(c->e, c->site->qs, addr) || !conn_site_room(c, addr) ||
+    return egress_shaping_rests(c->e, c->site->qs, addr) || ip_addr_eq(addr, &c->silent) || !conn_site_room(c, addr) ||
            warmup_rests(&choice->rest, addr);
 }
 

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #define ROWS_MIN 256     /* of a worker, however many there are */
+#define SILENT_MS 300000 /* a firewall that drops stays; packets that got lost, or a neighbour's old entry, pass */
 #define FIRST_DEFAULT 10 /* messages of a trial whose policy is not known here */
 
 struct source_rest {
@@ -289,6 +290,30 @@ void conn_rest_refused(struct conn *c, const struct smtp_client_result *why)
     const struct reputation_rest *rules = rules_of(c);
     if (count(c, &addr, site_of(c), rules, why))
         judge(c, &addr, rules, why);
+}
+
+void conn_rest_silent(struct conn *c, const struct ip_addr *addr)
+{
+    char source[IP_TEXT_MAX], other[IP_TEXT_MAX];
+    struct buf words;
+    int64_t now = egress_now_ms(c->e);
+    buf_init(&words, 256);
+    buf_printf(&words, "no answer to connections from %s, where those from %s have one",
+               ip_addr_format(addr, source), ip_addr_format(&c->from, other));
+    struct shaping_hold hold = { .key = key_of(c->site->qs),
+                                 .kind = SHAPING_DISABLE_SOURCE,
+                                 .source = span_str(source),
+                                 .since_ms = now,
+                                 .until_ms = now + SILENT_MS,
+                                 .rule = SPAN_LIT(EGRESS_REST_SILENT),
+                                 .reply = buf_span(&words) };
+    struct source_rest *all = c->e->w->node->rest;
+    uv_mutex_lock(&all->judging);
+    if (egress_shaping_hold(c->e, c->site->qs, addr) == EGRESS_FREE &&
+        egress_rest_others(c->e, c->site->qs, addr))
+        (void)egress_shaping_put(c->e, &hold);
+    uv_mutex_unlock(&all->judging);
+    buf_fini(&words);
 }
 
 bool conn_rest_take(struct conn *c)

@@ -21,6 +21,7 @@ struct smtp_client_result;
 
 /* In place of a rule's name, which can have no brackets. */
 #define EGRESS_REST_RECORD "(record)"
+#define EGRESS_REST_SILENT "(silent)"
 
 /* Once it is known how many workers there will be. 0 or -ENOMEM. */
 int egress_rest_node_init(struct node *n);
@@ -35,6 +36,8 @@ bool conn_rest_take(struct conn *c);
 void conn_rest_untake(struct conn *c);
 /* The attempt in hand has ended: counts for its address and site. */
 void conn_rest_settled(struct conn *c);
+/* Nobody answered connections from there, and from another address somebody does: it rests for a while. */
+void conn_rest_silent(struct conn *c, const struct ip_addr *addr);
 /* The server refused before it was ready for mail; NULL: it said nothing. Counts as one recipient. */
 void conn_rest_refused(struct conn *c, const struct smtp_client_result *why);
 

@@ -323,6 +323,8 @@ static void conn_fill(const struct conn *c, struct event *e, char ip[IP_TEXT_MAX
         struct ip_addr local;
         stream_local(c->stream, &local, NULL);
         e->source_ip = span_str(ip_addr_format(&local, source));
+    } else if (c->from.family != 0) {
+        e->source_ip = span_str(ip_addr_format(&c->from, source));
     }
     if (c->source != NULL)
         e->ehlo = span_str(c->source->ehlo);

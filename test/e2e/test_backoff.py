@@ -2,10 +2,12 @@
 mailbox, and an operator's word."""
 import collections
 import json
+import os
 import time
 
 import pytest
 
+from harness.cut import drop, needs_netfilter, nft
 from harness.dsn import Dsn
 from harness.quota import SENDER, apply_policy, await_applied
 from harness.util import STRETCH, wait_until
@@ -214,6 +216,58 @@ def test_a_blocked_address_costs_no_mail(make_node, hop):
     node.send("all@hop.test", sender="")
     wait_until("no other address is left", lambda: node.queue_length() == 0 and node.events("bounced"), 40)
     assert {e["recipient"] for e in node.events("bounced")} == {"all@hop.test"}
+
+
+@pytest.fixture
+def drops():
+    """A source address from which nothing reaches a port: what a firewall at the far end does that says nothing."""
+    needs_netfilter()
+    table = f"turnpike_drop_{os.getpid()}"
+    yield lambda source, port: drop(table, [f"ip saddr {source} tcp dport {port}"])
+    nft(f"delete table inet {table}\n")
+
+
+def test_an_address_that_gets_no_answer_holds_nothing_up(make_node, hop, drops):
+    """Connections from one of two addresses are dropped, silently: mail goes from the other, and
+    soon all of it at once."""
+    drops("127.0.0.41", hop.port)
+    node = make_node({"sources": [{"address": f"127.0.0.{n}", "ehlo": "relay.example.com"} for n in (41, 42)],
+                      "delivery": {"retry": ["10m"], "messages_per_connection": 1, "connections_start": 2,
+                                   "connections_max": 2, "timeouts": {"connect": "6s"}}})
+    begun = time.monotonic()
+    for number in range(20):
+        node.send(f"r{number}@hop.test")
+    wait_until("all arrive", lambda: len(hop.messages) == 20, 20 * STRETCH)
+    took = time.monotonic() - begun
+    assert took < 6 * STRETCH, f"{took:.1f} s: mail waited for an address that gets no answer"
+    assert {m.session.peer[0] for m in hop.messages} == {"127.0.0.42"}
+    resting = wait_until("it rests there", lambda: holds(node, action="disable_source", source="127.0.0.41"))
+    failed = wait_until("it is written down", lambda: node.events("connect_failed"))
+    assert {e["source_ip"] for e in failed} == {"127.0.0.41"} and 1 <= len(failed) <= 4, failed
+    assert [r["rule"] for r in resting] == ["(silent)"], resting
+    assert "no answer to connections from 127.0.0.41, where those from 127.0.0.42 have one" in resting[0]["reply"]
+    wait_until("who reads events is told", lambda: [e for e in node.events("shaping") if e.get("rule") == "(silent)"])
+    begun = time.monotonic()
+    for number in range(20):
+        node.send(f"s{number}@hop.test")
+    wait_until("what follows does not wait at all", lambda: len(hop.messages) == 40, 20)
+    assert time.monotonic() - begun < 2 * STRETCH
+    assert {m.session.peer[0] for m in hop.messages} == {"127.0.0.42"}
+
+
+def test_a_dead_host_is_not_held_against_addresses(make_node, make_sink, dns, drops):
+    """No address gets an answer: the time for a host is not longer than it is set, and no address is found wanting."""
+    dead = make_sink()
+    dns.mail_domain("dead.test", "127.0.0.1")
+    drops("127.0.0.41-127.0.0.42", dead.port)
+    node = make_node({"sources": [{"address": f"127.0.0.{n}", "ehlo": "relay.example.com"} for n in (41, 42)],
+                      "delivery": {"retry": ["10m"], "timeouts": {"connect": "3s"}}})
+    begun = time.monotonic()
+    node.send("r@dead.test")
+    wait_until("it is given up for now", lambda: len(node.events("connect_failed")) == 2, 20)
+    assert 2.9 <= time.monotonic() - begun <= 4.5 * STRETCH
+    assert [e["source_ip"] for e in node.events("connect_failed")] == ["127.0.0.41", "127.0.0.42"]
+    assert not holds(node)
 
 
 def test_a_full_mailbox_ends_after_some_attempts(make_node, hop):
