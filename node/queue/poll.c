@@ -6,18 +6,24 @@
 #define DUE_MAX 256        /* items and sites whose time has come, looked at in one poll */
 #define JUMP_BACK_MS 10000 /* a smaller step back of the clock is sat out */
 
-/* The clock was set back: every deadline is worked out anew, and none lies further ahead than it could have
- * been set by the present clock. */
+/* What the clock that was set back has set: as far ahead as it was meant to be. What lies nearer was set
+ * since then, and stays. None lies further ahead than it could have been set. */
+static int64_t moved(int64_t deadline_ms, int64_t back_ms, int64_t now_ms, int64_t latest_ms)
+{
+    if (deadline_ms - back_ms >= now_ms)
+        deadline_ms -= back_ms;
+    return deadline_ms > latest_ms ? latest_ms : deadline_ms;
+}
+
+/* The clock was set back: every deadline is worked out anew. */
 static void clock_jumped(struct queue *q, int64_t now_ms)
 {
-    int64_t latest_ms = now_ms + queue_longest_wait_ms(q);
-    uint32_t latest = queue_tick_ceil(q, latest_ms);
+    int64_t latest_ms = now_ms + queue_longest_wait_ms(q), back_ms = queue_tick_ms(q, q->wheel.now) - now_ms;
     wheel_init(&q->wheel, &q->items, ITEM_WHEEL, queue_tick_floor(q, now_ms));
     for (uint32_t h = pool_next(&q->items, 0); h != 0; h = pool_next(&q->items, h)) {
         struct queue_item *item = item_at(q, h);
         q->steps++;
-        if (item->next > latest)
-            item->next = latest;
+        item->next = queue_tick_ceil(q, moved(queue_tick_ms(q, item->next), back_ms, now_ms, latest_ms));
         item->timed = 0;
         queue_item_schedule(q, item);
     }
@@ -25,12 +31,9 @@ static void clock_jumped(struct queue *q, int64_t now_ms)
         q->start_ms = now_ms;
     for (uint32_t h = pool_next(&q->sites, 0); h != 0; h = pool_next(&q->sites, h)) {
         struct queue_site *site = site_at(q, h);
-        if (site->not_before_ms > latest_ms)
-            site->not_before_ms = latest_ms;
-        if (site->paused_ms > latest_ms)
-            site->paused_ms = latest_ms;
-        if (site->paced_ms > latest_ms)
-            site->paced_ms = latest_ms;
+        site->not_before_ms = moved(site->not_before_ms, back_ms, now_ms, latest_ms);
+        site->paused_ms = moved(site->paused_ms, back_ms, now_ms, latest_ms);
+        site->paced_ms = moved(site->paced_ms, back_ms, now_ms, latest_ms);
         queue_site_update(q, site);
     }
 }

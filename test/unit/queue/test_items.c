@@ -447,6 +447,34 @@ static void a_clock_set_back_neither_stalls_nor_floods(void **state)
     queue_free(q);
 }
 
+/* What a clock that was ahead has set is not waited for so much longer when it is set right: a site's next connection, an
+ * item's next try. */
+static void a_clock_set_right_delays_nothing(void **state)
+{
+    (void)state;
+    const int64_t ahead = T0 + 288000, right = T0 + 20000;
+    struct queue_config c = config_plain();
+    struct queue *q = queue_new(&c, T0);
+    struct queue_item *deferred = add(q, 2, "a", "s", T0);
+    struct queue_conn conn;
+    open_one(q, &conn, ahead - MINUTE);
+    assert_ptr_equal(queue_take(q, &conn, ahead - MINUTE), deferred);
+    int64_t due = queue_defer(q, deferred, NULL, 0, 0, ahead - MINUTE);
+    assert_true(due >= ahead + MINUTE);
+    assert_null(queue_take(q, &conn, ahead - MINUTE));
+    add(q, 3, "b", "s", ahead - MINUTE);
+    fail_one(q, "421 4.4.2 lost", ahead - MINUTE);
+    expect_nothing(q, ahead - MINUTE);
+    int64_t waits = site_state(q, "b").next_try_ms - (ahead - MINUTE);
+    assert_true(waits > 0 && waits <= MINUTE);
+    expect_nothing(q, right);
+    int64_t back = ahead - MINUTE - right;
+    assert_in_range(site_state(q, "b").next_try_ms, right, right + waits);
+    assert_in_range(view(q, deferred).next_ms, due - back - 100, due - back + 100);
+    fail_one(q, "421 4.4.2 lost", right + waits);
+    queue_free(q);
+}
+
 /* So many become due at once: no single poll does all the work. */
 static void a_crowd_becomes_ready_in_bounded_steps(void **state)
 {
@@ -495,6 +523,7 @@ int main(void)
         cmocka_unit_test(walks_survive_changes),
         cmocka_unit_test(counts_by_site_and_sender),
         cmocka_unit_test(a_clock_set_back_neither_stalls_nor_floods),
+        cmocka_unit_test(a_clock_set_right_delays_nothing),
         cmocka_unit_test(a_crowd_becomes_ready_in_bounded_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
