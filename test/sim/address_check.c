@@ -184,25 +184,39 @@ static void reserved(const struct machine *m)
     }
 }
 
+static bool changes_plans(const struct machine_effect *e)
+{
+    return e->is_result && e->result.err == 0 &&
+           (e->command == COMMAND_WARMUP_START || e->command == COMMAND_WARMUP_STOP ||
+            e->command == COMMAND_WARMUP_STEP);
+}
+
+static bool runs(const struct machine *m, uint64_t plan)
+{
+    struct directory_warming w;
+    for (uint32_t i = 0; i < ADDRESS_N; i++)
+        if (directory_warming_find(m, span_str(address_names[i]), &w) && w.plan == plan)
+            return true;
+    return false;
+}
+
 /* The state is read when a whole entry was applied: an operator may have ended the plan by then, or changed it, in a
  * command behind that which had some of its day handed out. How many the day had cannot be judged then. */
-static void ended(const struct machine_effects *effects)
+static void changed_meanwhile(const struct machine *m, const struct machine_effects *effects)
 {
-    bool changes = false;
-    for (uint32_t i = 0; i < effects->n; i++) {
-        const struct machine_effect *e = &effects->items[i];
-        changes = changes || (e->is_result && e->result.err == 0 &&
-                              (e->command == COMMAND_WARMUP_START || e->command == COMMAND_WARMUP_STOP ||
-                               e->command == COMMAND_WARMUP_STEP));
-    }
-    for (uint32_t i = 0; changes && i < effects->n; i++) {
+    uint32_t last = 0;
+    for (uint32_t i = 0; i < effects->n; i++)
+        if (changes_plans(&effects->items[i]))
+            last = i;
+    for (uint32_t i = 0; i < last; i++) {
         const struct machine_effect *e = &effects->items[i];
         if (!e->is_result || e->command != COMMAND_WARMUP_RESERVE || e->result.err != 0)
             continue;
         ensure(nunseen < UNSEEN_MAX);
-        unseen[nunseen++] = e->result.id;
+        if (!runs(m, e->result.id))
+            unseen[nunseen++] = e->result.id;
         for (uint32_t k = 0; k < ndays; k++)
-            if (days[k].plan == e->result.id)
+            if (days[k].plan == e->result.id && days[k].until_ms > machine_now_ms(m))
                 days[k].most = UINT32_MAX;
     }
 }
@@ -338,7 +352,7 @@ void address_check_applied(const struct sim_server *s)
         for (uint32_t k = 0; k < nprocesses; k++)
             (void)check_record(s->m, k);
     }
-    ended(&s->effects);
+    changed_meanwhile(s->m, &s->effects);
 }
 
 /* ---- the end --------------------------------------------------------------------------------------------
