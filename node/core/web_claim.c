@@ -80,7 +80,7 @@ static bool is_known(struct cluster *c, struct span name, uint64_t life_ms, bool
 static void run_answered(struct worker *w, struct worker_msg *msg)
 {
     struct web_claim *it = LIST_ITEM(msg, struct web_claim, msg);
-    if (it->answer == WEB_FULL && it->tell) {
+    if (it->answer == WEB_FULL && it->tell && w->stopping == 0) {
         struct event e = EVENT_INIT(EVENT_WEB_SENDERS);
         e.account = web_sender_host(span_str(it->name));
         e.rule = SPAN_LIT("full");

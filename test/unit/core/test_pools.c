@@ -50,11 +50,15 @@ static void test_the_nearest_assignment(void **state)
     (void)state;
     struct pool_senders *s = pool_senders_new();
     assign(s, COMMAND_ASSIGN_ACCOUNT, "a@x.test", "of-account");
+    assign(s, COMMAND_ASSIGN_ACCOUNT, "web:a@x.test/33:a.php", "of-web-sender");
     assign(s, COMMAND_ASSIGN_TENANT, "x", "of-tenant");
     assign(s, COMMAND_ASSIGN_CLASS, "device", "of-class");
     struct pool_view *v = view_of(s, "of-policy");
     pool_senders_rele(s);
     assert_pool(v, "a@x.test", "x", 1, "of-account");
+    assert_pool(v, "web:a@x.test/33:a.php", "x", 1, "of-web-sender");
+    assert_pool(v, "web:a@x.test/33:b.php", "x", 1, "of-account"); /* as its host's */
+    assert_pool(v, "web:b@x.test/33:a.php", "x", 1, "of-tenant");
     assert_pool(v, "b@x.test", "x", 1, "of-tenant");
     assert_pool(v, "c@y.test", "y", 1, "of-class");
     assert_pool(v, "c@y.test", "", 2, "of-policy");
