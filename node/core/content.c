@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+_Static_assert((int)CONTENT_TOO_LARGE + 1 == (int)METRICS_CONTENT_OUTCOMES, "each has a label");
+
 static void run_answered(struct worker *w, struct worker_msg *msg);
 
 struct content *content_new(struct worker *w, struct policy *policy, uint8_t class, int *err)

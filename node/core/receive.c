@@ -389,11 +389,9 @@ static const struct smtp_reply *sign_begin(struct receiving *rx, struct span hea
 /* -ENOMEM */
 static int content_begin(struct receiving *rx)
 {
-    const struct charge *c = &rx->charge;
     int err = 0;
     if (!receive_inbound(rx->s))
-        rx->content =
-            content_new(rx->s->in->w, c->policy, c->has_named ? c->named_class : c->class, &err);
+        rx->content = content_new(rx->s->in->w, rx->charge.policy, charge_class(&rx->charge), &err);
     return err;
 }
 
