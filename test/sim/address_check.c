@@ -237,6 +237,10 @@ static void check_day(const struct conn *c)
     };
     struct day *d = day_find(&key);
     (void)ip_addr_format(&c->source_addr, text);
+    const struct machine *m = check_newest();
+    if (m != NULL && machine_now_ms(m) > key.until_ms)
+        check_fault("a message leaves from %s %llu ms after its day's end", text,
+                    (unsigned long long)(machine_now_ms(m) - key.until_ms));
     if (d == NULL && may_be_unseen(key.plan))
         return;
     if (d == NULL) {
