@@ -353,9 +353,12 @@ bool charge_named(struct charge *c, struct span name, uint32_t n, struct charge_
         return no(out, 550, "5.6.0", "The header that names the sending account cannot be understood");
     }
     struct ledger_sender sender = { span_str(c->named_account), span_str(c->named_tenant), c->named_class };
+    bool held = c->hold;
     if (!named_find(c, &sender.class, out) ||
         !frozen_allows(c->s, sender.account, span_str(c->named_tenant), false, c, out))
         return false;
+    if (!held)
+        c->spared = false; /* the relay has sent it, for whomever it is held */
     sender.tenant = span_str(c->named_tenant);
     if (ledger_hold_init(&c->named, c->s->in->w->ledger, &sender, charge_named_cb, c) != 0)
         return no(out, 451, "4.3.0", "Insufficient memory");

@@ -370,3 +370,30 @@ late_identity: {{header: X-Sender-Account, accounts: ["{SENDER}"]}}
     assert usage(cluster.nodes[0], "hour")["used"] >= 10
     cluster.nodes[0].api("POST", "/v1/freeze", {"account": "other@example.org"})
     assert submit(cluster.nodes[1], "other@example.org")[:3] in ("450", "550")
+
+
+def test_a_relay_is_charged_for_mail_of_somebody_held(make_cluster, sink):
+    """It names a sender whose mail is held: the relay's own limit is not got round by that."""
+    policy = f"""
+limits:
+  - {{name: hour, for: account, count: 4, window: 1h}}
+late_identity: {{header: X-Sender-Account, accounts: ["{SENDER}"]}}
+"""
+    cluster = limited(make_cluster, policy)
+    first, *_ = cluster.nodes
+    first.cli("freeze", "stopped@example.org", "--mode", "hold")
+    await_applied(cluster.nodes)
+
+    def submit():
+        with first.smtp("relay") as client:
+            client.mail("a@example.com")
+            for number in range(2):
+                code, text = client.rcpt(f"r{number}@example.net")
+                if code != 250:
+                    return f"{code} {text.decode()}"
+            code, text = client.data("X-Sender-Account: stopped@example.org\r\nSubject: x\r\n\r\nx\r\n")
+            return f"{code} {text.decode()}"
+    assert [submit()[:3] for _ in range(2)] == ["250", "250"]
+    assert len(first.api("GET", "/v1/held")["messages"]) == 2
+    refused = submit()
+    assert refused.startswith("450 4.7.1") and "hour" in refused, refused
