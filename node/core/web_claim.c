@@ -131,7 +131,7 @@ enum web_answer web_claim(struct cluster *cluster, struct span name, const struc
                           struct web_claim **out)
 {
     struct web_claims *c = cluster->webs;
-    bool fresh, known = is_known(cluster, name, (uint64_t)policy->expire_ms, &fresh);
+    bool fresh = false, known = is_known(cluster, name, (uint64_t)policy->expire_ms, &fresh);
     enum web_answer answer = WEB_YES;
     uint64_t host = host_hash(name);
     *out = NULL;
