@@ -32,6 +32,23 @@ void policy_diff_words(struct buf *out, const char *prefix, const char *key, str
     buf_put_char(out, '\n');
 }
 
+void policy_diff_entry(struct buf *out, const char *list, const char *name, policy_words_fn *words,
+                       const void *from, const void *to)
+{
+    char key[POLICY_LIMIT_NAME + 32];
+    struct buf a, b;
+    buf_init(&a, POLICY_FILE_MAX);
+    buf_init(&b, POLICY_FILE_MAX);
+    if (from != NULL)
+        words(&a, from);
+    if (to != NULL)
+        words(&b, to);
+    snprintf(key, sizeof key, "%s.%s", list, name);
+    policy_diff_words(out, "", key, buf_span(&a), buf_span(&b));
+    buf_fini(&a);
+    buf_fini(&b);
+}
+
 static void diff_text(struct buf *out, const char *key, const char *from, const char *to)
 {
     policy_diff_words(out, "", key, span_str(from), span_str(to));

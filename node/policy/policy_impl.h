@@ -277,6 +277,10 @@ struct shaping_sites *policy_compile_sites(const struct policy_doc *doc);
 /* A line "PREFIXkey: from -> to" where they differ; empty: "(none)". */
 void policy_diff_words(struct buf *out, const char *prefix, const char *key, struct span from,
                        struct span to);
+/* The same of one entry of a list, in the words that a person reads; NULL: it was not there, or is there no more. */
+typedef void policy_words_fn(struct buf *out, const void *entry);
+void policy_diff_entry(struct buf *out, const char *list, const char *name, policy_words_fn *words,
+                       const void *from, const void *to);
 void policy_check_sender_rules(struct schema_load *l, const struct policy_doc *doc);
 /* With the built-in ones behind the document's own. */
 void policy_compile_sender_rules(const struct policy_doc *doc, struct policy *out);

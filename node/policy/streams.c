@@ -164,8 +164,9 @@ static void put_list(struct buf *out, const char *what, const struct policy_name
         (void)buf_printf(out, "%s%s", i > 0 ? ", " : what, names->items[i]);
 }
 
-static void words_of(struct buf *out, const struct policy_stream *s)
+static void words_of(struct buf *out, const void *entry)
 {
+    const struct policy_stream *s = entry;
     char net[IP_TEXT_MAX + 4];
     (void)buf_put_str(out, policy_class_names[s->class]);
     put_list(out, "; listeners ", &s->listeners);
@@ -185,23 +186,6 @@ static const struct policy_stream *named(const struct policy *p, const char *nam
         if (strcmp(p->streams[i].name, name) == 0)
             return &p->streams[i];
     return NULL;
-}
-
-static void diff_one(struct buf *out, const char *name, const struct policy_stream *from,
-                     const struct policy_stream *to)
-{
-    char key[POLICY_LIMIT_NAME + 16];
-    struct buf a, b;
-    buf_init(&a, 1 << 20);
-    buf_init(&b, 1 << 20);
-    if (from != NULL)
-        words_of(&a, from);
-    if (to != NULL)
-        words_of(&b, to);
-    snprintf(key, sizeof key, "streams.%s", name);
-    policy_diff_words(out, "", key, buf_span(&a), buf_span(&b));
-    buf_fini(&a);
-    buf_fini(&b);
 }
 
 static void diff_over(struct buf *out, const char *prefix, const char *name, uint8_t from, uint8_t to)
@@ -236,8 +220,9 @@ void policy_diff_streams(struct buf *out, const struct policy *from, const struc
         diff_over(out, "classes", policy_class_names[i], from->classes[i].over_limit,
                   to->classes[i].over_limit);
     for (uint32_t i = 0; i < from->nstreams; i++)
-        diff_one(out, from->streams[i].name, &from->streams[i], named(to, from->streams[i].name));
+        policy_diff_entry(out, "streams", from->streams[i].name, words_of, &from->streams[i],
+                          named(to, from->streams[i].name));
     for (uint32_t i = 0; i < to->nstreams; i++)
         if (named(from, to->streams[i].name) == NULL)
-            diff_one(out, to->streams[i].name, NULL, &to->streams[i]);
+            policy_diff_entry(out, "streams", to->streams[i].name, words_of, NULL, &to->streams[i]);
 }

@@ -217,8 +217,9 @@ const struct policy_web_host *policy_web_host(const struct policy *p, struct spa
 
 /* ---- compared ------------------------------------------------------------------------------------------ */
 
-static void words_of(struct buf *out, const struct policy_web_host *h)
+static void words_of(struct buf *out, const void *entry)
 {
+    const struct policy_web_host *h = entry;
     char net[IP_TEXT_MAX + 4];
     (void)buf_printf(out, "%s%s", policy_class_names[h->class], h->remove ? "" : "; headers stay");
     for (uint32_t i = 0; i < h->nheaders; i++)
@@ -240,23 +241,6 @@ static const struct policy_web_host *named(const struct policy *p, const char *n
     return NULL;
 }
 
-static void diff_host(struct buf *out, const char *name, const struct policy_web_host *from,
-                      const struct policy_web_host *to)
-{
-    char key[POLICY_LIMIT_NAME + 32];
-    struct buf a, b;
-    buf_init(&a, 1 << 20);
-    buf_init(&b, 1 << 20);
-    if (from != NULL)
-        words_of(&a, from);
-    if (to != NULL)
-        words_of(&b, to);
-    snprintf(key, sizeof key, "web_senders.hosts.%s", name);
-    policy_diff_words(out, "", key, buf_span(&a), buf_span(&b));
-    buf_fini(&a);
-    buf_fini(&b);
-}
-
 static void diff_count(struct buf *out, const char *key, uint64_t from, uint64_t to)
 {
     char a[24], b[24];
@@ -269,10 +253,11 @@ void policy_diff_web(struct buf *out, const struct policy *from, const struct po
 {
     char a[32], b[32];
     for (uint32_t i = 0; i < from->web.nhosts; i++)
-        diff_host(out, from->web.hosts[i].name, &from->web.hosts[i], named(to, from->web.hosts[i].name));
+        policy_diff_entry(out, "web_senders.hosts", from->web.hosts[i].name, words_of, &from->web.hosts[i],
+                          named(to, from->web.hosts[i].name));
     for (uint32_t i = 0; i < to->web.nhosts; i++)
         if (named(from, to->web.hosts[i].name) == NULL)
-            diff_host(out, to->web.hosts[i].name, NULL, &to->web.hosts[i]);
+            policy_diff_entry(out, "web_senders.hosts", to->web.hosts[i].name, words_of, NULL, &to->web.hosts[i]);
     diff_count(out, "web_senders.max_senders", from->web.most, to->web.most);
     diff_count(out, "web_senders.max_per_host", from->web.most_of_host, to->web.most_of_host);
     policy_diff_words(out, "", "web_senders.expire", span_str(text_exact_duration(from->web.expire_ms, a)),
