@@ -5,6 +5,7 @@ A schedule is a test of its own where the bug could be cornered in one, and the 
 import collections
 import concurrent.futures
 import dataclasses
+import os
 import pathlib
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from .nodes import BUILD, STRETCH
 
 TESTS = pathlib.Path(__file__).resolve().parents[1] / "tests"
 SIM = TESTS.parents[1] / "sim"
+E2E = TESTS.parents[1] / "e2e"
 SIGN = ("pass", "fail", "inconclusive", "not carried out")
 
 
@@ -77,6 +79,24 @@ class Program:
 
 
 @dataclasses.dataclass
+class EndToEnd:
+    """A test of test/e2e, with real nodes."""
+    test: str
+    each_s: float = 12
+
+    def __str__(self):
+        return f"test/e2e/{self.test}"
+
+    def once(self, _options, number):
+        place = {"TURNPIKE_BUILD": str(BUILD), "PYTEST_XDIST_WORKER": f"gw{60 + number % 8}"}  # addresses of its own
+        done = subprocess.run(["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", self.test], cwd=E2E,
+                              env=os.environ | place, capture_output=True, text=True, timeout=300 * STRETCH, check=False)
+        if done.returncode == 0 and " passed" in done.stdout and "skipped" not in done.stdout:
+            return "pass", ""
+        return "fail" if done.returncode == 1 else "not carried out", done.stdout[-300:]
+
+
+@dataclasses.dataclass
 class Bug:
     name: str
     what: str
@@ -113,6 +133,18 @@ BUGS = [
     Bug("between", "a batch that was to move while the disk was full for a moment stayed in no queue until a restart",
         "core: a batch is marked again when the disk has room",
         [named("core/test_core_transfer", "test_marked_before_it_is_offered"), Run("addresses", "disk", 208)]),
+    Bug("term", "a node that had led said for a moment that it led the next term, when it heard of that one",
+        "consensus: leader and term in the status are of one moment",
+        [named("replica/test_replica_basic", "test_leader_and_term_belong_together"), Run("freeze", "partition-one", 4401)]),
+    Bug("silent", "connections from an address that got no answer took all of a site's places for half a minute",
+        "delivery: a source address that gets no answer from a site holds nothing up",
+        [EndToEnd("test_backoff.py::test_an_address_that_gets_no_answer_holds_nothing_up")]),
+    Bug("set-right", "a clock that was set back five minutes delayed mail by as much",
+        "queue: a clock that is set right delays nothing by as much as it was wrong",
+        [Program("test/unit/queue/queue_items", "a_clock_set_right_delays_nothing", 1), Run("addresses", "clock", 4559)]),
+    Bug("relay", "a relay that named somebody whose mail is held was not charged",
+        "core: a relay is charged for mail that names somebody whose mail is held",
+        [EndToEnd("test_cluster_quota.py::test_a_relay_is_charged_for_mail_of_somebody_held")]),
     Bug("crash-states", "ids given twice, states before their commits, a directory's sync that failed unnoticed",
         "spool: crash tests on a simulated disk, and what they found",
         [Program("test/unit/spool/test_spool_crash", "test_every_crash_point", 60)]),
