@@ -401,6 +401,9 @@ def test_a_question_to_all_nodes_says_who_did_not_answer(cluster, dns):
     answer = wait_until("only one answers", lambda: (a := asker.api("GET", path))["missing"] and a)
     assert [m["node"] for m in answer["missing"]] == [others[0].name]
     assert answer["total"]["recipients"] == 1
+    tracked = asker.cli("track", "--recipient", "b@example.net", "--limit", "10", check=False)
+    assert f"{others[0].name} did not answer" in tracked.stderr and others[1].name in tracked.stdout, tracked
+    assert others[0].name not in tracked.stdout
 
 
 def test_the_hook_is_run_when_a_node_starts_and_stops_serving(make_cluster):
