@@ -343,6 +343,17 @@ static bool named_find(struct charge *c, uint8_t *as_ledger, struct charge_reply
            no(out, 550, "5.7.1", "The account that the header names is disabled");
 }
 
+/* He may send: tokens for n recipients, but for what is to be held. */
+static bool named_reserve(struct charge *c, const struct ledger_sender *sender, uint32_t n, struct charge_reply *out)
+{
+    if (ledger_hold_init(&c->named, c->s->in->w->ledger, sender, charge_named_cb, c) != 0)
+        return no(out, 451, "4.3.0", "Insufficient memory");
+    c->has_named = true;
+    enum ledger_answer answer = c->hold ? LEDGER_YES : ledger_reserve(&c->named, n);
+    c->named_waiting = answer == LEDGER_WAIT;
+    return answer != LEDGER_NO || without_tokens(c, true, out);
+}
+
 bool charge_named(struct charge *c, struct span name, uint32_t n, struct charge_reply *out)
 {
     ensure(!c->has_named);
@@ -360,12 +371,7 @@ bool charge_named(struct charge *c, struct span name, uint32_t n, struct charge_
     if (!held)
         c->spared = false; /* the relay has sent it, for whomever it is held */
     sender.tenant = span_str(c->named_tenant);
-    if (ledger_hold_init(&c->named, c->s->in->w->ledger, &sender, charge_named_cb, c) != 0)
-        return no(out, 451, "4.3.0", "Insufficient memory");
-    c->has_named = true;
-    enum ledger_answer answer = c->hold ? LEDGER_YES : ledger_reserve(&c->named, n);
-    c->named_waiting = answer == LEDGER_WAIT;
-    return answer != LEDGER_NO || without_tokens(c, true, out);
+    return named_reserve(c, &sender, n, out);
 }
 
 /* ---- web senders --------------------------------------------------------------------------------------- */
@@ -394,12 +400,7 @@ static bool web_reserve(struct charge *c, struct charge_reply *out)
     struct ledger_sender sender = { span_str(c->named_account), span_of("", 0), c->named_class };
     if (!frozen_allows(c->s, sender.account, span_str(c->named_tenant), false, c, out))
         return false;
-    if (ledger_hold_init(&c->named, c->s->in->w->ledger, &sender, charge_named_cb, c) != 0)
-        return no(out, 451, "4.3.0", "Insufficient memory");
-    c->has_named = true;
-    enum ledger_answer answer = c->hold ? LEDGER_YES : ledger_reserve(&c->named, c->web_rcpts);
-    c->named_waiting = answer == LEDGER_WAIT;
-    return answer != LEDGER_NO || without_tokens(c, true, out);
+    return named_reserve(c, &sender, c->web_rcpts, out);
 }
 
 static bool web_answered(struct charge *c, enum web_answer answer, struct charge_reply *out)
