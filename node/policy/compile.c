@@ -33,6 +33,14 @@ static void check_classes(struct schema_load *l, const struct policy_doc_limit *
     }
 }
 
+void policy_fault_named(struct schema_load *l, const char *list, uint32_t i, uint32_t k, const char *name,
+                        const char *each)
+{
+    char path[64];
+    snprintf(path, sizeof path, "%s[%u].name", list, i);
+    schema_fault_at(l, path, "%s[%u] is called \"%s\" already: give %s its own name", list, k, name, each);
+}
+
 /* Against each limit before it. */
 static void check_twins(struct schema_load *l, const struct policy_doc *doc, uint32_t at)
 {
@@ -41,9 +49,7 @@ static void check_twins(struct schema_load *l, const struct policy_doc *doc, uin
     for (uint32_t i = 0; i < at; i++) {
         const struct policy_doc_limit *b = &doc->limits[i];
         if (strcmp(a->name, b->name) == 0) {
-            snprintf(path, sizeof path, "limits[%u].name", at);
-            schema_fault_at(l, path, "limits[%u] is called \"%s\" already: give each limit its own name", i,
-                            a->name);
+            policy_fault_named(l, "limits", at, i, a->name, "each limit");
         } else if (a->scope == b->scope && a->window_ms == b->window_ms && classes_of(a) == classes_of(b)) {
             snprintf(path, sizeof path, "limits[%u].window", at);
             schema_fault_at(l, path,

@@ -252,6 +252,9 @@ void policy_check_rules(struct schema_load *l, const struct policy_doc *doc);
 void policy_compile(struct policy_doc *doc, struct policy *out);
 /* Its rules, and the built-in ones that it does not replace or switch off. NULL: no memory. */
 struct shaping_rules *policy_compile_rules(const struct policy_doc *doc);
+/* Entry i of a list has the name of an earlier one, k. `each`: "each limit". */
+void policy_fault_named(struct schema_load *l, const char *list, uint32_t i, uint32_t k, const char *name,
+                        const char *each);
 void policy_check_streams(struct schema_load *l, const struct policy_doc *doc);
 /* What of the document is in streams.c; takes lists out of it. False: no memory. */
 bool policy_compile_streams(struct policy_doc *doc, struct policy *out);

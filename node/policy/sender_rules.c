@@ -337,10 +337,7 @@ void policy_check_sender_rules(struct schema_load *l, const struct policy_doc *d
         char path[64];
         for (uint32_t k = 0; k < i; k++)
             if (strcmp(r->name, doc->sender_rules[k].name) == 0) {
-                snprintf(path, sizeof path, "sender_rules[%u].name", i);
-                schema_fault_at(l, path,
-                                "sender_rules[%u] is called \"%s\" already: give each rule its own name", k,
-                                r->name);
+                policy_fault_named(l, "sender_rules", i, k, r->name, "each rule");
                 break;
             }
         snprintf(path, sizeof path, "sender_rules[%u].name", i);

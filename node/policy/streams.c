@@ -35,9 +35,7 @@ void policy_check_streams(struct schema_load *l, const struct policy_doc *doc)
         char path[64];
         for (uint32_t k = 0; k < i; k++)
             if (strcmp(s->name, doc->streams[k].name) == 0) {
-                snprintf(path, sizeof path, "streams[%u].name", i);
-                schema_fault_at(l, path, "streams[%u] is called \"%s\" already: give each its own name", k,
-                                s->name);
+                policy_fault_named(l, "streams", i, k, s->name, "each");
                 break;
             }
         snprintf(path, sizeof path, "streams[%u].listeners", i);

@@ -135,10 +135,7 @@ void policy_check_web(struct schema_load *l, const struct policy_doc *doc)
         const struct policy_doc_web_host *h = &doc->web.hosts[i];
         for (uint32_t k = 0; k < i; k++)
             if (strcmp(h->name, doc->web.hosts[k].name) == 0) {
-                snprintf(path, sizeof path, "web_senders.hosts[%u].name", i);
-                schema_fault_at(l, path,
-                                "web_senders.hosts[%u] is called \"%s\" already: give each its own name", k,
-                                h->name);
+                policy_fault_named(l, "web_senders.hosts", i, k, h->name, "each");
                 break;
             }
         snprintf(path, sizeof path, "web_senders.hosts[%u].networks", i);
