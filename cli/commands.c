@@ -340,7 +340,7 @@ const struct cli_command cli_commands[] = {
     { "policy show", "", 0, 0, NULL, cli_policy_show_options, "print the policy",
       "As it was applied: a file to edit.", "  turnpike policy show > policy.yaml\n", cmd_policy_show },
     { "policy check", "FILE", 1, 1, "@file", cli_no_options, "check a policy file, without a node",
-      "It runs turnpiked --check-policy FILE.", "  turnpike policy check policy.yaml\n", cmd_policy_check },
+      "It runs turnpiked --check-policy FILE. Also says which feature level a cluster must be at to take it.", "  turnpike policy check policy.yaml\n", cmd_policy_check },
     { "policy diff", "FILE", 1, 1, "@file", cli_no_options, "show what a policy would change",
       "FILE is - for standard input.", "  turnpike policy diff policy.yaml\n", cmd_policy_diff },
     { "policy apply", "FILE", 1, 1, "@file", cli_policy_apply_options, "put a policy in force on all nodes",

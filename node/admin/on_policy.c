@@ -185,12 +185,30 @@ static bool pool_missing(struct machine *m, const char *name)
     return !n.found;
 }
 
-/* Mail of a class whose pool has no address waits, and what a rule would move stays: worth a word before it
- * does. */
-static void put_warnings(struct json_out *j, struct machine *m, const struct policy *p)
+/* Nodes that could not read it would keep the policy before it, each by itself. True: `why` has what it needs. Leaves out
+ * of it what a cluster of a lower level may go without. */
+static bool needs_more(struct machine *m, struct policy *p, char why[256])
+{
+    const char *key;
+    machine_read_lock(m);
+    uint32_t level = machine_features(m);
+    machine_read_unlock(m);
+    policy_for_level(p, level);
+    uint32_t needs = policy_needs(p, &key);
+    if (level < needs)
+        snprintf(why, 256, "%s needs feature level %u, the cluster is at %u: see `turnpike cluster raise`", key, needs,
+                 level);
+    return level < needs;
+}
+
+/* What `apply` would refuse; that mail of a class whose pool has no address waits, and what a rule would move stays: worth
+ * a word before it does. */
+static void put_warnings(struct json_out *j, struct machine *m, struct policy *p)
 {
     char text[256];
     json_out_open(j, "warnings", '[');
+    if (needs_more(m, p, text))
+        json_out_str(j, NULL, text);
     machine_read_lock(m);
     for (int i = 0; i < POLICY_CLASSES; i++) {
         snprintf(text, sizeof(text),
@@ -220,7 +238,7 @@ static void put_warnings(struct json_out *j, struct machine *m, const struct pol
 
 /* What `p` changes, or has changed, against the version in force. */
 static void put_change(struct admin_call *c, struct machine *m, uint64_t version, struct span diff,
-                       const struct policy *p)
+                       struct policy *p)
 {
     struct json_out j;
     json_out_begin(&j, &c->out);
@@ -353,21 +371,6 @@ static int upload(struct admin_call *c, const uint8_t id[16], struct span all, u
     return err;
 }
 
-/* Nodes that could not read it would keep the policy before it, each by itself. */
-static int check_level(struct admin_call *c, struct machine *m, struct policy *p)
-{
-    const char *key;
-    machine_read_lock(m);
-    uint32_t level = machine_features(m);
-    machine_read_unlock(m);
-    policy_for_level(p, level);
-    uint32_t needs = policy_needs(p, &key);
-    return level >= needs ? 0
-                          : admin_fail(&c->e, ERR_DENIED,
-                                       "%s needs feature level %u, the cluster is at %u: see `turnpike cluster raise`",
-                                       key, needs, level);
-}
-
 static int commit(struct admin_call *c, struct span text, const struct policy *p, uint64_t version,
                   const char *note, uint64_t *made)
 {
@@ -417,6 +420,7 @@ static int apply(struct admin_call *c, struct machine *m, const char *name, stru
     uint64_t seen = (uint64_t)admin_arg_int(c->args, "version", 0), version = 0;
     struct policy *p = NULL;
     struct buf diff;
+    char why[256];
     int err = read_document(c, name, text, &p);
     if (err != 0 || p == NULL)
         return err;
@@ -428,8 +432,8 @@ static int apply(struct admin_call *c, struct machine *m, const char *name, stru
             "another policy (%llu) is in force than the one that you saw (%llu): look at turnpike policy "
             "diff, then repeat",
             (unsigned long long)version, (unsigned long long)seen);
-    if (err == 0)
-        err = check_level(c, m, p);
+    if (err == 0 && needs_more(m, p, why))
+        err = admin_fail(&c->e, ERR_DENIED, "%s", why);
     if (err == 0)
         err = make_secrets(c, p);
     if (err == 0)

@@ -96,6 +96,17 @@ static int check_config(const char *path)
     return 0;
 }
 
+/* Without a cluster: the least that one must be at. */
+static void put_level(const char *path, struct policy *policy)
+{
+    const char *key;
+    policy_for_level(policy, 1);
+    uint32_t needs = policy_needs(policy, &key);
+    if (key != NULL)
+        fprintf(stderr, "%s: %s needs feature level %u: `turnpike cluster status` says what is in force\n", path, key,
+                needs);
+}
+
 static int check_policy(const char *path)
 {
     struct policy *policy;
@@ -105,6 +116,7 @@ static int check_policy(const char *path)
     int err = policy_load_file(path, &policy, &text, &why);
     if (err == 0) {
         fprintf(stderr, "%s: good\n", path);
+        put_level(path, policy);
         policy_rele(policy);
     } else if (why.len > 0) {
         fwrite(why.data, 1, why.len, stderr);

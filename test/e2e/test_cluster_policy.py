@@ -1,5 +1,6 @@
 """What the policy's smaller keys do: freeze.mode, when_cut_off, auth_guard."""
 import base64
+import subprocess
 import time
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from harness.cut import Cut, separable
 from harness.node import PASSWORD, Raw
 from harness.quota import SENDER, apply_policy, await_applied
-from harness.util import STRETCH, wait_until
+from harness.util import NODE, STRETCH, wait_until
 
 
 def set_policy(cluster, text):
@@ -25,6 +26,21 @@ def mail_reply(node, account):
         client.reply()
         client.command("EHLO x", "250")
         return client.command(f"MAIL FROM:<{account}>")
+
+
+# ---- policy check
+
+@pytest.mark.parametrize("document, needs", [("voters: 3", None), ("held: {expire: 3d}", "held needs feature level 6"),
+                                             ("content: {servers: 'http://127.0.0.1:11333'}", "content needs feature level 7"),
+                                             ("default_sender_rules: on", "default_sender_rules needs feature level 6")])
+def test_a_check_names_the_feature_level(tmp_path, document, needs):
+    """Without a node: what a cluster must be at, since apply will refuse it else."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(document)
+    said = subprocess.run([NODE, "--check-policy", path], capture_output=True, text=True, check=True).stderr.splitlines()
+    assert said[0] == f"{path}: good"
+    assert len(said) == (1 if needs is None else 2)
+    assert needs is None or said[1].startswith(f"{path}: {needs}: ")
 
 
 # ---- freeze.mode

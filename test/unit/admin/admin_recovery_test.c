@@ -98,18 +98,31 @@ static void test_feature_levels(void **state)
 /* ---- a node that moved --------------------------------------------------------------------------------- */
 
 #define APPLY "/v1/policy/apply"
+#define DIFF "/v1/policy/diff"
 #define HELD                                                                                                 \
     "{\"name\":\"p\",\"text\":\"bounces: {domain: b.example, postmaster: p@a.example}\\nheld: {expire: 3d}\"}"
+#define OLD "{\"name\":\"p\",\"text\":\"voters: 3\"}"
 #define DNSBL "{\"name\":\"p\",\"text\":\"dnsbl: {lists: [{zone: bl.example}]}\"}"
+
+/* What a diff's first warning says; "": there is none. */
+static void assert_warned(const char *document, const char *words)
+{
+    json_t *j = post_json(DIFF, document);
+    const char *first = json_string_value(json_array_get(json_object_get(j, "warnings"), 0));
+    assert_string_equal(first != NULL ? first : "", words);
+    json_decref(j);
+}
 
 /* Nodes of older builds would keep the policy before it: nothing is done, and it is said what for. */
 static void test_a_policy_that_older_nodes_cannot_read(void **state)
 {
     (void)state;
+    assert_warned(HELD, "held needs feature level 6, the cluster is at 1: see `turnpike cluster raise`");
+    assert_warned(OLD, "");
     refused_with("POST", APPLY, HELD, 403,
                  "held needs feature level 6, the cluster is at 1: see `turnpike cluster raise`");
     refused_with("POST", APPLY, DNSBL, 403, "dnsbl needs feature level 5, the cluster is at 1");
-    json_decref(post_json(APPLY, "{\"name\":\"p\",\"text\":\"voters: 3\"}")); /* as old as it always was */
+    json_decref(post_json(APPLY, OLD)); /* as old as it always was */
     fake_cluster_raise(cluster, 5);
     refused_with("POST", APPLY, HELD, 403, "held needs feature level 6, the cluster is at 5");
     json_t *j = get_json("/v1/policy");
@@ -117,6 +130,7 @@ static void test_a_policy_that_older_nodes_cannot_read(void **state)
     json_decref(j);
     json_decref(post_json(APPLY, DNSBL));
     fake_cluster_raise(cluster, 6);
+    assert_warned(HELD, "");
     json_decref(post_json(APPLY, HELD));
 }
 
