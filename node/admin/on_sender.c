@@ -2,6 +2,7 @@
  * node answers from the state that it has. Admin threads.
  */
 #include "node/admin/member.h"
+#include "node/admin/tenant.h"
 
 #include "base/err.h"
 #include "consensus/web_sender.h"
@@ -82,6 +83,8 @@ static int put_measure(void *arg, const struct directory_measure *v)
 /* ---- web senders --------------------------------------------------------------------------------------- */
 
 struct web_rows {
+    const struct admin_call *c;
+    const struct machine *m;
     struct member_page page;
     uint64_t now_ms; /* cluster time */
 };
@@ -89,6 +92,8 @@ struct web_rows {
 static int on_web(void *arg, const struct directory_web *w)
 {
     struct web_rows *r = arg;
+    if (!admin_sees_account(r->c, r->m, w->name))
+        return 0;
     if (!member_page_row(&r->page, w->name))
         return 1;
     json_out_span(&r->page.j, "account", w->name);
@@ -102,11 +107,12 @@ static int on_web(void *arg, const struct directory_web *w)
 int admin_on_sender_web(struct admin_call *c)
 {
     const char *after = admin_arg_str(c->args, "after");
-    struct web_rows r;
+    struct web_rows r = { .c = c };
     struct machine *m;
     int err = member_fresh(c, &m);
     if (err != 0)
         return err;
+    r.m = m;
     member_page_begin(&r.page, c, "senders");
     machine_read_lock(m);
     r.now_ms = machine_now_ms(m);

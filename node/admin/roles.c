@@ -46,6 +46,7 @@ const struct admin_role_row admin_role_rows[] = {
     { "GET", "/v1/senders/bounces", ADMIN_ROLE_VIEWER },
     { "GET", "/v1/senders/show", ADMIN_ROLE_VIEWER },
     { "GET", "/v1/senders/top", ADMIN_ROLE_VIEWER },
+    { "GET", "/v1/senders/web", ADMIN_ROLE_VIEWER },
     { "GET", "/v1/limits", ADMIN_ROLE_VIEWER },
     { "GET", "/v1/pools", ADMIN_ROLE_VIEWER },
     { "GET", "/v1/ips", ADMIN_ROLE_VIEWER },

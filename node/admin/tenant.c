@@ -45,6 +45,7 @@ static const struct {
     { "/v1/senders/bounces", ADMIN_TENANT_ACCOUNT, "account" },
     { "/v1/senders/show", ADMIN_TENANT_ACCOUNT, "account" },
     { "/v1/senders/top", ADMIN_TENANT_ROWS, NULL },
+    { "/v1/senders/web", ADMIN_TENANT_ROWS, NULL },
 };
 
 /* Looked at, and not for tenants: acts of operators, content, and what is about all or about the machines. */
@@ -142,7 +143,6 @@ static const char *const refused[] = {
     "POST /v1/suppression/remove",
     "POST /v1/senders/pin",
     "POST /v1/senders/lift",
-    "GET /v1/senders/web",
     "POST /v1/senders/forget",
     "POST /v1/limits/set",
     "POST /v1/limits/clear",

@@ -2,6 +2,7 @@
 #include "node/tenant/report.h"
 
 #include "base/err.h"
+#include "consensus/web_sender.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -15,13 +16,20 @@ struct span tenant_default(struct span account)
     return at != NULL ? span_sub(account, (size_t)(at - account.p) + 1) : span_of("", 0);
 }
 
+static bool was_seen(const struct machine *m, struct span account)
+{
+    struct directory_record r;
+    struct directory_web w;
+    return directory_record_find(m, account, &r) || directory_web_find(m, account, &w);
+}
+
 bool tenant_owns(const struct machine *m, struct span tenant, struct span account)
 {
     struct directory_account a;
-    struct directory_record r;
-    if (directory_account_find(m, account, &a))
+    struct span host = web_sender_host(account), whose = host.n > 0 ? host : account;
+    if (directory_account_find(m, whose, &a))
         return span_eq(a.tenant, tenant);
-    return directory_record_find(m, account, &r) && span_eq(tenant_default(account), tenant);
+    return was_seen(m, account) && span_eq(tenant_default(whose), tenant);
 }
 
 /* What does not fit is cut. */

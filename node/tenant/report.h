@@ -43,7 +43,8 @@ struct tenant_report {
 };
 
 /* Is the account this tenant's? One that the state does not have, but that was seen (a trusted relay named
- * it), belongs to the tenant of its domain's name. Under machine_read_lock. */
+ * it), belongs to the tenant of its domain's name. A web sender is whose its host is: what a script has put
+ * behind that, an address perhaps, says nothing. Under machine_read_lock. */
 bool tenant_owns(const struct machine *m, struct span tenant, struct span account);
 /* The tenant that an account has when none is given: its domain. */
 struct span tenant_default(struct span account);

@@ -2,6 +2,7 @@
 import http.client
 import json
 import os
+import re
 
 import pytest
 
@@ -97,6 +98,60 @@ def test_what_a_tenant_sees_and_is_sent(open_cluster, sink):
     await_applied(rest)
     assert [ask(node, token, "/v1/tenants")[0] for node in rest] == [401, 401]
     erased(rest, leader)
+
+
+HOSTS = """
+limits:
+  - {name: script-hour, for: account, classes: bulk, count: 2, window: 1h, over_limit: hold}
+web_senders:
+  hosts:
+    - {name: hosting, accounts: ['*@own.example', '*@other.example'], headers: X-AuthUser, class: bulk}
+"""
+HOST_OF = {"own.example": "anna@own.example", "other.example": "carol@other.example"}
+
+
+@pytest.mark.slow(6)
+def test_whose_web_senders_are(open_cluster, sink):
+    """Its host's tenant's: a script may call itself by anybody's address."""
+    cluster, (a, b, c) = open_cluster, open_cluster.nodes
+    tokens = {}
+    for tenant, host in HOST_OF.items():
+        a.cli("tenant", "set", tenant)
+        a.add_account(host)
+        tokens[tenant] = a.cli("tenant", "token", tenant, "--note", "x").stdout.strip()
+    apply_policy(a, HOSTS)
+    await_applied(cluster.nodes)
+    scripts = {"own.example": "info@other.example", "other.example": "anna@own.example"}
+    names = {tenant: f"web:{host}/{scripts[tenant]}" for tenant, host in HOST_OF.items()}
+    for tenant, host in HOST_OF.items():
+        for number in range(3): # two leave, one is held
+            cluster.nodes[number].send(f"{tenant}@example.net", f"X-AuthUser: {scripts[tenant]}\r\nSubject: form\r\n\r\nx\r\n", sender=host,
+                                       kind="submission", login=host)
+    wait_until("they arrive", lambda: len(sink.messages) == 4)
+    a.cli("freeze", names["own.example"], "--mode", "hold", "--reason", "a broken form")
+    for tenant, name in names.items():
+        wait_until("the nodes have told", lambda: re.search(r"delivered +2\b", a.cli("tenant", "report", tenant).stdout))
+        other = next(n for n in names.values() if n != name)
+
+        def seen(path, node, tenant=tenant):
+            status, answer = ask(node, tokens[tenant], path)
+            assert status == 200, (path, answer)
+            return answer
+        for node in cluster.nodes:
+            assert [r["account"] for r in seen("/v1/senders/web", node)["senders"]] == [name]
+            assert seen(f"/v1/senders/show?account={name}", node)["account"] == name
+            assert ask(node, tokens[tenant], f"/v1/senders/show?account={other}")[0] == 404
+            assert seen(f"/v1/limits?account={name}", node)["limits"][0]["used"] == 2
+            assert ask(node, tokens[tenant], f"/v1/limits?account={other}")[0] == 404
+            for path, rows in (("/v1/track?since=1h", "recipients"), ("/v1/held", "messages"), ("/v1/queue?scope=cluster", "recipients"),
+                               ("/v1/events?kinds=received,delivered", "events"), ("/v1/senders/top?by=delivered", "senders")):
+                accounts = [r["account"] for r in seen(path, node)[rows]]
+                assert accounts and set(accounts) == {name}, (path, accounts)
+            frozen = [r["name"] for r in seen("/v1/frozen", node)["frozen"]]
+            assert frozen == ([name] if tenant == "own.example" else []), frozen
+            report = seen("/v1/tenants/report", node)
+            assert name in json.dumps(report) and other not in json.dumps(report), report
+    assert c.cli("tenant", "report", "own.example").stdout.count(names["own.example"]) >= 2 # busy, and frozen
 
 
 def erased(nodes, away):

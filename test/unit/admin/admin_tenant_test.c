@@ -32,11 +32,38 @@ static void do_command(struct command cmd)
         fail_msg("%s: %s", command_type_name(cmd.type), r.words);
 }
 
-static void seed_tenant(const char *tenant, const char *account, const char *suppressed)
+static void seed_freeze(const char *account)
+{
+    do_command((struct command){ .type = COMMAND_FREEZE,
+                                 .freeze = { .scope = COMMAND_SCOPE_ACCOUNT,
+                                             .name = span_str(account),
+                                             .mode = COMMAND_FREEZE_HOLD } });
+}
+
+static void seed_record(const char *account)
 {
     struct buf counts;
     struct record_counts c = { .account = span_str(account), .count = { [RECORD_DELIVERED] = 5 } };
     static uint64_t number;
+    buf_init(&counts, 1024);
+    assert_int_equal(record_counts_put(&counts, &c), 0);
+    do_command((struct command){
+        .type = COMMAND_RECORD_REPORT,
+        .record_report = { .process = { 1 }, .number = ++number, .counts = buf_span(&counts) } });
+    buf_fini(&counts);
+}
+
+static void seed_web(const char *name)
+{
+    do_command((struct command){
+        .type = COMMAND_WEB_CLAIM,
+        .web_claim = { .name = span_str(name), .most_of_host = 9, .most = 99, .for_ms = 7200000 } });
+    seed_freeze(name);
+    seed_record(name);
+}
+
+static void seed_tenant(const char *tenant, const char *account, const char *suppressed)
+{
     do_command(
         (struct command){ .type = COMMAND_TENANT_SET,
                           .tenant_set = { .name = span_str(tenant), .note = SPAN_LIT("contract 4711") } });
@@ -44,22 +71,14 @@ static void seed_tenant(const char *tenant, const char *account, const char *sup
         .type = COMMAND_ACCOUNT_SET,
         .account_set = {
             .name = span_str(account), .hash = SPAN_LIT("!"), .tenant = span_str(tenant), .create = true } });
-    do_command((struct command){ .type = COMMAND_FREEZE,
-                                 .freeze = { .scope = COMMAND_SCOPE_ACCOUNT,
-                                             .name = span_str(account),
-                                             .mode = COMMAND_FREEZE_HOLD } });
+    seed_freeze(account);
     do_command((struct command){ .type = COMMAND_SUPPRESS_ADD,
                                  .suppress_add = { .tenant = span_str(tenant),
                                                    .address = span_str(suppressed),
                                                    .most = UINT32_MAX } });
     do_command((struct command){ .type = COMMAND_DOMAIN_ASK,
                                  .domain_ask = { .tenant = span_str(tenant), .domain = span_str(tenant) } });
-    buf_init(&counts, 1024);
-    assert_int_equal(record_counts_put(&counts, &c), 0);
-    do_command((struct command){
-        .type = COMMAND_RECORD_REPORT,
-        .record_report = { .process = { 1 }, .number = ++number, .counts = buf_span(&counts) } });
-    buf_fini(&counts);
+    seed_record(account);
 }
 
 static int setup(void **state)
@@ -70,6 +89,9 @@ static int setup(void **state)
     fake_cluster_raise(&server.cluster, COMMAND_FEATURES);
     seed_tenant("own.example", "anna@own.example", "lost@rcpt.test");
     seed_tenant("other.example", "carol@other.example", "carols-friend@rcpt.test");
+    /* what a script has called itself is not whose it is */
+    seed_web("web:anna@own.example/a:shop@rcpt.test");
+    seed_web("web:carol@other.example/a:anna@own.example");
     /* an account of another tenant whose name is in this one's domain */
     do_command((struct command){ .type = COMMAND_ACCOUNT_SET,
                                  .account_set = { .name = SPAN_LIT("carol@own.example"),
@@ -150,6 +172,12 @@ static const struct {
     { "/v1/senders/bounces", "/v1/senders/bounces?account=anna@own.example", "anna@own.example" },
     { "/v1/senders/show", "/v1/senders/show?account=anna@own.example", "anna@own.example" },
     { "/v1/senders/top", "/v1/senders/top?by=delivered", "anna@own.example" },
+    { "/v1/senders/top", "/v1/senders/top?by=delivered", "web:anna@own.example/" },
+    { "/v1/senders/web", "/v1/senders/web", "web:anna@own.example/" },
+    { "/v1/senders/show", "/v1/senders/show?account=web:anna@own.example/a:shop@rcpt.test", "web:anna" },
+    { "/v1/limits", "/v1/limits?account=web:anna@own.example/a:shop@rcpt.test", "web:anna" },
+    { "/v1/frozen", "/v1/frozen", "web:anna@own.example/" },
+    { "/v1/tenants/report", "/v1/tenants/report", "web:anna@own.example/" },
 };
 
 static void test_every_route_refuses_or_filters(void **state)
@@ -216,6 +244,9 @@ static void test_what_is_others_does_not_exist(void **state)
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
         expect_alike(forms[i], "carol@other.example", "carlo@other.example");
         expect_alike(forms[i], "carol@own.example", "carlo@own.example");
+        if (i > 0) /* the first is of accounts only */
+            expect_alike(forms[i], "web:carol@other.example/a:anna@own.example",
+                         "web:carol@other.example/b:anna@own.example");
     }
     expect_alike("/v1/queue/messages/", "0000000000BB2", "0000000000ZZ9");
     static const char *const named[] = {

@@ -102,6 +102,49 @@ static void counts_are_its_own(void **state)
     world_free(w);
 }
 
+/* Whose host it is, whatever its script or its user is called. */
+static void web_senders_are_their_hosts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        bool own, others;
+    } cases[] = {
+        { "web:anna@own.example/33:form.php", true, false },
+        { "web:anna@own.example/carol@other.example", true, false },
+        { "web:anna@own.example/x/y@other.example", true, false },
+        { "web:carol@other.example/anna@own.example", false, true },
+        { "web:carol@own.example/33:form.php", false, true },
+        { "web:relay@own.example/claimed@other.example", true, false }, /* no account: its domain's */
+        { "web:relay@own.example/counted@other.example", true, false },
+        { "web:relay@own.example/never-seen", false, false },
+        { "web:relay@third.example/claimed@own.example", false, false },
+        { "web:relay/claimed@own.example", false, false },
+    };
+    struct world *w = world();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct command claim = {
+            .type = COMMAND_WEB_CLAIM,
+            .web_claim = { .name = str(cases[i].name), .most_of_host = 10, .most = 100, .for_ms = 7200000 }
+        };
+        if (strstr(cases[i].name, "/claimed") != NULL)
+            assert_int_equal(tell_as(w, 1, claim), 0);
+        else if (strstr(cases[i].name, "/never-seen") == NULL)
+            seen(w, cases[i].name, 100, 0);
+        for (int own = 0; own < 2; own++)
+            if (tenant_owns(w->m, str(own ? "own.example" : "other.example"), str(cases[i].name)) !=
+                (own ? cases[i].own : cases[i].others))
+                fail_msg("%s, %s", cases[i].name, own ? "own" : "another's");
+    }
+    struct tenant_report *r = gather(w, "own.example", DIRECTORY_RECORD_WEEK);
+    assert_int_equal(r->counts[RECORD_DELIVERED], 55 + 400);
+    assert_int_equal(r->senders, 3 + 4);
+    for (uint32_t i = 0; i < r->top_n; i++)
+        assert_null(strstr(r->top[i].account, "web:carol"));
+    free(r);
+    world_free(w);
+}
+
 static void there_may_be_many_senders(void **state)
 {
     (void)state;
@@ -183,6 +226,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts_are_its_own),
+        cmocka_unit_test(web_senders_are_their_hosts),
         cmocka_unit_test(there_may_be_many_senders),
         cmocka_unit_test(what_was_done),
     };
