@@ -5,8 +5,8 @@
 #include "base/ensure.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "node/content/http.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -18,7 +18,8 @@
 #define URL_ROOM 256
 #define POLL_MS 1000
 
-_Static_assert(CURL_ERROR_SIZE <= sizeof((struct checker_job *)0)->error, "libcurl's words fit");
+_Static_assert(URL_ROOM + sizeof RSPAMD_PATH <= HTTP_URL_ROOM, "with the path");
+_Static_assert(RSPAMD_RCPTS_MAX + 10 <= HTTP_HEADERS_MAX, "with what is said of the rest");
 _Static_assert(POLICY_CONTENT_SERVERS_MAX <= 32, "a bit for each");
 
 struct server {
@@ -30,12 +31,12 @@ struct server {
 };
 
 struct checker {
-    CURLM *multi;
+    struct http *http;
     pthread_t thread;
     pthread_mutex_t lock;
     struct list asked;                    /* under the lock: new ones */
     uint32_t waiting;                     /* under the lock: those, and in `queue` */
-    bool stop;                            /* under the lock */
+    bool stop, woken;                     /* under the lock */
     struct server servers[SERVERS_KNOWN]; /* written by the thread, under the lock */
     /* the thread's own */
     struct list queue, active;
@@ -112,73 +113,6 @@ void checker_server(struct checker *c, const char *url, struct checker_server *o
 
 /* ---- one question -------------------------------------------------------------------------------------- */
 
-static size_t body_cb(char *p, size_t size, size_t n, void *ctx)
-{
-    struct checker_job *job = ctx;
-    return buf_put(&job->body, p, size * n) == 0 ? size * n : 0; /* too long: libcurl gives up */
-}
-
-static bool add_header(struct curl_slist **list, const char *line)
-{
-    struct curl_slist *more = curl_slist_append(*list, line);
-    *list = more != NULL ? more : *list;
-    return more != NULL;
-}
-
-static bool make_headers(struct checker_job *job)
-{
-    struct curl_slist *list = NULL;
-    struct span rest = job->about;
-    bool ok = add_header(&list, "Expect:") && add_header(&list, "Content-Type: message/rfc822");
-    while (ok && rest.n > 0) {
-        char line[RSPAMD_VALUE_MAX + 32];
-        const char *end = memchr(rest.p, '\n', rest.n);
-        size_t n = end == NULL ? rest.n : (size_t)(end - rest.p);
-        snprintf(line, sizeof line, "%.*s", (int)n, rest.p);
-        ok = add_header(&list, line);
-        rest = span_sub(rest, end == NULL ? n : n + 1);
-    }
-    job->headers = list;
-    return ok;
-}
-
-static bool set_options(struct checker_job *job, int64_t timeout_ms)
-{
-    char url[URL_ROOM + sizeof RSPAMD_PATH];
-    size_t n = strlen(job->url);
-    n -= n > 0 && job->url[n - 1] == '/';
-    snprintf(url, sizeof url, "%.*s" RSPAMD_PATH, (int)n, job->url);
-    CURL *curl = job->curl;
-    CURLcode e = curl_easy_setopt(curl, CURLOPT_URL, url);
-#define SET(option, value) e = e != CURLE_OK ? e : curl_easy_setopt(curl, option, value)
-    SET(CURLOPT_PROTOCOLS_STR, "http,https");
-    SET(CURLOPT_FOLLOWLOCATION, 0L);
-    SET(CURLOPT_PROXY, "");
-    SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-    SET(CURLOPT_NOSIGNAL, 1L);
-    SET(CURLOPT_TCP_NODELAY, 1L);
-    SET(CURLOPT_CONNECTTIMEOUT_MS, (long)timeout_ms);
-    SET(CURLOPT_TIMEOUT_MS, (long)timeout_ms);
-    SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)job->content.n);
-    SET(CURLOPT_POSTFIELDS, job->content.p);
-    SET(CURLOPT_HTTPHEADER, job->headers);
-    SET(CURLOPT_WRITEFUNCTION, body_cb);
-    SET(CURLOPT_WRITEDATA, job);
-    SET(CURLOPT_PRIVATE, job);
-    SET(CURLOPT_USERAGENT, "turnpiked");
-    SET(CURLOPT_ERRORBUFFER, job->error);
-#undef SET
-    return e == CURLE_OK;
-}
-
-static void transfer_fini(struct checker_job *job)
-{
-    curl_easy_cleanup(job->curl);
-    curl_slist_free_all(job->headers);
-    job->curl = job->headers = NULL;
-    buf_fini(&job->body);
-}
-
 static void finish(struct checker_job *job, enum checker_result result)
 {
     job->result = result;
@@ -209,6 +143,19 @@ static void set_running(struct checker *c, uint32_t n)
     pthread_mutex_unlock(&c->lock);
 }
 
+static struct http_call *begin(struct checker *c, struct checker_job *job, int64_t timeout_ms)
+{
+    char url[URL_ROOM + sizeof RSPAMD_PATH];
+    size_t n = strlen(job->url);
+    n -= n > 0 && job->url[n - 1] == '/';
+    snprintf(url, sizeof url, "%.*s" RSPAMD_PATH, (int)n, job->url);
+    const struct http_request request = { .url = url,
+                                          .headers = job->about,
+                                          .content = job->content,
+                                          .timeout_ms = timeout_ms > 0 ? timeout_ms : 1 };
+    return http_begin(c->http, &request, job);
+}
+
 /* Asks a server, or answers that none is left. */
 static void start(struct checker *c, struct checker_job *job)
 {
@@ -224,13 +171,7 @@ static void start(struct checker *c, struct checker_job *job)
     }
     job->url = job->conf->servers.items[i];
     job->tried |= 1u << i;
-    job->error[0] = '\0';
-    buf_init(&job->body, RSPAMD_ANSWER_MAX);
-    job->curl = curl_easy_init();
-    int64_t timeout_ms = left_ms / left > 0 ? left_ms / left : 1;
-    if (job->curl == NULL || !make_headers(job) || !set_options(job, timeout_ms) ||
-        curl_multi_add_handle(c->multi, job->curl) != CURLM_OK) {
-        transfer_fini(job);
+    if ((job->call = begin(c, job, left_ms / left)) == NULL) {
         snprintf(job->why, sizeof job->why, "no memory");
         finish(job, CHECKER_NO_ANSWER);
         return;
@@ -239,37 +180,33 @@ static void start(struct checker *c, struct checker_job *job)
     set_running(c, c->running + 1);
 }
 
-static void say_why(struct checker_job *job, CURLcode e, long status)
+static void say_why(struct checker_job *job, const struct http_answer *a)
 {
-    if (e != CURLE_OK)
-        snprintf(job->why, sizeof job->why, "%.190s",
-                 job->error[0] != '\0' ? job->error : curl_easy_strerror(e));
-    else if (status != 200)
-        snprintf(job->why, sizeof job->why, "it answers %ld", status);
+    if (!a->whole)
+        snprintf(job->why, sizeof job->why, "%.190s", a->why);
+    else if (a->status != 200)
+        snprintf(job->why, sizeof job->why, "it answers %ld", a->status);
     else
         snprintf(job->why, sizeof job->why, "its answer is not rspamd's");
     for (char *p = job->why; *p != '\0'; p++)
         *p = *p < ' ' || *p > '~' ? '?' : *p;
 }
 
-static void ended(struct checker *c, struct checker_job *job, CURLcode e)
+static void ended_cb(void *ctx, const struct http_answer *a)
 {
-    long status = 0;
-    curl_easy_getinfo(job->curl, CURLINFO_RESPONSE_CODE, &status);
-    bool answered =
-        e == CURLE_OK && status == 200 && rspamd_answer_parse(buf_span(&job->body), &job->answer) == 0;
-    if (!answered)
-        say_why(job, e, status);
-    curl_multi_remove_handle(c->multi, job->curl);
+    struct checker_job *job = ctx;
+    struct checker *c = job->checker;
+    bool answered = a->whole && a->status == 200 && rspamd_answer_parse(a->body, &job->answer) == 0;
+    job->call = NULL;
     list_remove(&job->link);
     set_running(c, c->running - 1);
-    transfer_fini(job);
     if (answered) {
         server_answered(c, job->url);
         finish(job, CHECKER_ANSWERED);
         return;
     }
-    server_failed(c, job->url, e == CURLE_COULDNT_CONNECT || e == CURLE_COULDNT_RESOLVE_HOST, job->why);
+    say_why(job, a);
+    server_failed(c, job->url, a->unreachable, job->why);
     start(c, job); /* another one, if there is one and time is left */
 }
 
@@ -279,6 +216,7 @@ static bool take(struct checker *c)
 {
     pthread_mutex_lock(&c->lock);
     list_splice(&c->queue, &c->asked);
+    c->woken = false;
     bool stop = c->stop;
     pthread_mutex_unlock(&c->lock);
     return stop;
@@ -306,24 +244,11 @@ static int begin_those_due(struct checker *c)
     return POLL_MS;
 }
 
-static void take_ended(struct checker *c)
-{
-    int left;
-    for (CURLMsg *msg; (msg = curl_multi_info_read(c->multi, &left)) != NULL;) {
-        char *job = NULL;
-        CURLcode e = msg->data.result;
-        if (msg->msg == CURLMSG_DONE &&
-            curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &job) == CURLE_OK)
-            ended(c, (struct checker_job *)(void *)job, e);
-    }
-}
-
 static void answer_all(struct checker *c)
 {
     for (struct list *link; (link = list_pop_front(&c->active)) != NULL;) {
         struct checker_job *job = LIST_ITEM(link, struct checker_job, link);
-        curl_multi_remove_handle(c->multi, job->curl);
-        transfer_fini(job);
+        http_cancel(c->http, job->call);
         snprintf(job->why, sizeof job->why, "the node stops");
         finish(job, CHECKER_NO_ANSWER);
     }
@@ -336,30 +261,29 @@ static void answer_all(struct checker *c)
 static void *checker_main(void *arg)
 {
     struct checker *c = arg;
-    int running, ready;
-    while (!take(c)) {
-        curl_multi_poll(c->multi, NULL, 0, begin_those_due(c), &ready);
-        curl_multi_perform(c->multi, &running);
-        take_ended(c);
-    }
+    while (!take(c))
+        http_run(c->http, begin_those_due(c));
     answer_all(c);
     return NULL;
 }
 
 int checker_ask(struct checker *c, struct checker_job *job)
 {
+    job->checker = c;
     job->until_ms = clock_boot_ms() + job->conf->timeout_ms;
     job->tried = 0;
     job->why[0] = '\0';
     pthread_mutex_lock(&c->lock);
     int err = c->stop || c->waiting >= CHECKER_WAITING_MAX ? ERR_LIMIT : 0;
+    bool wake = err == 0 && !c->woken;
     if (err == 0) {
         list_push_back(&c->asked, &job->link);
         c->waiting++;
+        c->woken = true;
     }
     pthread_mutex_unlock(&c->lock);
-    if (err == 0)
-        curl_multi_wakeup(c->multi);
+    if (wake)
+        http_wake(c->http);
     return err;
 }
 
@@ -374,9 +298,10 @@ int checker_start(struct checker **out)
 {
     sigset_t all, was;
     struct checker *c = calloc(1, sizeof *c);
-    if (c == NULL || (c->multi = curl_multi_init()) == NULL) {
+    int err = c == NULL ? -ENOMEM : http_new(RSPAMD_ANSWER_MAX, ended_cb, &c->http);
+    if (err != 0) {
         free(c);
-        return -ENOMEM;
+        return err;
     }
     pthread_mutex_init(&c->lock, NULL);
     list_init(&c->asked);
@@ -384,11 +309,11 @@ int checker_start(struct checker **out)
     list_init(&c->active);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &was);
-    int err = pthread_create(&c->thread, NULL, checker_main, c);
+    err = pthread_create(&c->thread, NULL, checker_main, c);
     pthread_sigmask(SIG_SETMASK, &was, NULL);
     if (err != 0) {
         pthread_mutex_destroy(&c->lock);
-        curl_multi_cleanup(c->multi);
+        http_free(c->http);
         free(c);
         return -err;
     }
@@ -403,10 +328,10 @@ void checker_stop(struct checker *c)
     pthread_mutex_lock(&c->lock);
     c->stop = true;
     pthread_mutex_unlock(&c->lock);
-    curl_multi_wakeup(c->multi);
+    http_wake(c->http);
     pthread_join(c->thread, NULL);
     ensure(list_empty(&c->asked));
     pthread_mutex_destroy(&c->lock);
-    curl_multi_cleanup(c->multi);
+    http_free(c->http);
     free(c);
 }

@@ -18,6 +18,7 @@
 #define CHECKER_REST_MS 5000
 
 struct checker;
+struct http_call;
 
 /* 0, -ENOMEM or a system's error. */
 int checker_start(struct checker **out);
@@ -41,12 +42,11 @@ struct checker_job {
     struct rspamd_answer answer;
     char why[200];
     /* the checker's own */
-    void *curl, *headers;
-    struct buf body;
+    struct checker *checker;
+    struct http_call *call;
     const char *url; /* of the server that is asked; one of conf's */
     int64_t until_ms;
     uint32_t tried; /* bits of conf's servers */
-    char error[256];
 };
 /* ERR_LIMIT: too many wait; the job is the caller's. Any thread. */
 int checker_ask(struct checker *c, struct checker_job *job);

@@ -25,15 +25,37 @@
 
 #define ANSWER "{\"action\":\"reject\",\"score\":20,\"required_score\":15}"
 
-/* A server of one answer to each connection; with none it says nothing at all. */
+/* A server of one answer to each connection; with none it says nothing at all. Or of many, and it leaves
+ * without a word after some of them. */
 struct fake {
     int fd;
     const char *answer;
+    unsigned keeps; /* so many answers to a connection */
     pthread_t thread;
     atomic_bool stop;
-    atomic_uint asked;
-    char url[64];
+    atomic_uint asked, met;
+    char url[64], last[4096]; /* a request; read when it is answered */
 };
+
+static void serve_many(struct fake *f, int fd)
+{
+    char out[1024];
+    int len = snprintf(out, sizeof out, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s", strlen(f->answer),
+                       f->answer);
+    for (unsigned i = 0; i < f->keeps && !atomic_load(&f->stop);) {
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        if (poll(&p, 1, 20) <= 0)
+            continue;
+        ssize_t n = recv(fd, f->last, sizeof f->last - 1, 0);
+        if (n <= 0)
+            break;
+        f->last[n] = '\0';
+        i++;
+        atomic_fetch_add(&f->asked, 1);
+        (void)!send(fd, out, (size_t)len, MSG_NOSIGNAL);
+    }
+    close(fd);
+}
 
 static void *serve(void *arg)
 {
@@ -48,6 +70,11 @@ static void *serve(void *arg)
         char in[65536], out[1024];
         if (fd < 0)
             continue;
+        atomic_fetch_add(&f->met, 1);
+        if (f->keeps > 0) {
+            serve_many(f, fd);
+            continue;
+        }
         (void)!recv(fd, in, sizeof in, 0);
         atomic_fetch_add(&f->asked, 1);
         if (f->answer == NULL && n < 64) { /* the client has to give up */
@@ -68,13 +95,14 @@ static void *serve(void *arg)
     return NULL;
 }
 
-static struct fake *fake_new(const char *answer)
+static struct fake *fake_keeping(const char *answer, unsigned keeps)
 {
     struct fake *f = calloc(1, sizeof *f);
     struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     socklen_t len = sizeof a;
     assert_non_null(f);
     f->answer = answer;
+    f->keeps = keeps;
     f->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(f->fd, (struct sockaddr *)&a, sizeof a), 0);
     assert_int_equal(listen(f->fd, 64), 0);
@@ -82,6 +110,11 @@ static struct fake *fake_new(const char *answer)
     snprintf(f->url, sizeof f->url, "http://127.0.0.1:%u", ntohs(a.sin_port));
     assert_int_equal(pthread_create(&f->thread, NULL, serve, f), 0);
     return f;
+}
+
+static struct fake *fake_new(const char *answer)
+{
+    return fake_keeping(answer, 0);
 }
 
 static void fake_free(struct fake *f)
@@ -151,6 +184,69 @@ static void test_an_answer(void **state)
     assert_int_equal(q.job.result, CHECKER_ANSWERED);
     assert_int_equal(q.job.answer.action, RSPAMD_REJECT);
     struct checker_server s;
+    checker_server(c, f->url, &s);
+    assert_false(s.down);
+    checker_stop(c);
+    fake_free(f);
+}
+
+static unsigned times(const char *text, const char *part)
+{
+    unsigned n = 0;
+    for (; (text = strstr(text, part)) != NULL; text++)
+        n++;
+    return n;
+}
+
+/* One connection for all, and nothing of one question is in the next. */
+static void test_connections_are_kept(void **state)
+{
+    (void)state;
+    struct checker *c = begin();
+    struct fake *f = fake_keeping(ANSWER, 1000);
+    char *servers[] = { f->url };
+    struct policy_content conf = { .servers = { servers, 1 }, .timeout_ms = 20000, .checks = 2 };
+    for (unsigned i = 0; i < 20; i++) {
+        char about[256], content[512], length[64];
+        struct question q;
+        int n = snprintf(about, sizeof about, "From: anna%u@example.com\n%s", i,
+                         i % 3 == 0 ? "Rcpt: bob@example.org\n" : "");
+        int m = snprintf(content, sizeof content, "Subject: %u\r\n\r\n%*s\r\n", i, (int)(300 - 10 * i), "x");
+        fill(&q, &conf);
+        q.job.about = span_of(about, (size_t)n);
+        q.job.content = span_of(content, (size_t)m);
+        assert_int_equal(checker_ask(c, &q.job), 0);
+        wait_for(&q);
+        assert_int_equal(q.job.result, CHECKER_ANSWERED);
+        snprintf(about, sizeof about, "\r\nFrom: anna%u@example.com\r\n", i);
+        snprintf(length, sizeof length, "\r\nContent-Length: %d\r\n", m);
+        assert_int_equal(times(f->last, "POST /checkv2 HTTP/1.1\r\n"), 1);
+        assert_int_equal(times(f->last, about), 1);
+        assert_int_equal(times(f->last, "\r\nFrom:"), 1);
+        assert_int_equal(times(f->last, "\r\nRcpt:"), i % 3 == 0);
+        assert_int_equal(times(f->last, length), 1);
+        assert_string_equal(strstr(f->last, "\r\n\r\n") + 4, content);
+    }
+    assert_int_equal(atomic_load(&f->met), 1);
+    checker_stop(c);
+    fake_free(f);
+}
+
+/* A server may close what was kept, at any time: the question is asked anew, and it is no failure. */
+static void test_a_kept_connection_is_closed(void **state)
+{
+    (void)state;
+    struct checker *c = begin();
+    struct fake *f = fake_keeping(ANSWER, 3);
+    char *servers[] = { f->url };
+    struct policy_content conf = { .servers = { servers, 1 }, .timeout_ms = 20000, .checks = 2 };
+    struct checker_server s;
+    for (unsigned i = 0; i < 30; i++) {
+        struct question q;
+        ask(c, &q, &conf);
+        assert_int_equal(q.job.result, CHECKER_ANSWERED);
+    }
+    assert_in_range(atomic_load(&f->met), 10, 11);
     checker_server(c, f->url, &s);
     assert_false(s.down);
     checker_stop(c);
@@ -289,9 +385,14 @@ static void test_bounds_and_stop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_an_answer),      cmocka_unit_test(test_another_one_answers),
-        cmocka_unit_test(test_nobody_answers), cmocka_unit_test(test_silence),
-        cmocka_unit_test(test_garbage),        cmocka_unit_test(test_bounds_and_stop),
+        cmocka_unit_test(test_an_answer),
+        cmocka_unit_test(test_another_one_answers),
+        cmocka_unit_test(test_connections_are_kept),
+        cmocka_unit_test(test_a_kept_connection_is_closed),
+        cmocka_unit_test(test_nobody_answers),
+        cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_bounds_and_stop),
     };
     curl_global_init(CURL_GLOBAL_DEFAULT);
     return cmocka_run_group_tests(tests, NULL, NULL);
