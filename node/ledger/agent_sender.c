@@ -9,7 +9,8 @@
 
 #define FORGET_AT_LEAST_MS 1000 /* a refusal is remembered so long, whatever it says */
 #define FROZEN_REMEMBERED_MS 60000
-#define SWEEP_SENDERS 1024 /* looked at in each turn */
+#define SWEEP_TURNS 100    /* in so many each sender is looked at once */
+#define SWEEP_SENDERS 1024 /* but never more in one */
 
 struct sender_key {
     struct span account, tenant;
@@ -463,7 +464,7 @@ void agent_sender_tick(struct agent *a)
         }
         agent_sender_serve(a, s);
     }
-    for (uint32_t i = 0; i < SWEEP_SENDERS && i < a->senders.len + 1; i++) {
+    for (size_t i = 0; i < SWEEP_SENDERS && i <= a->senders.len / SWEEP_TURNS; i++) {
         struct list *link = list_pop_front(&a->sender_list);
         if (link == NULL)
             break;
