@@ -14,21 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SERVERS_KNOWN 32 /* of this policy and of some before; the one that was longest unused makes room */
-#define URL_ROOM 256
 #define POLL_MS 1000
 
-_Static_assert(URL_ROOM + sizeof RSPAMD_PATH <= HTTP_URL_ROOM, "with the path");
+_Static_assert(SERVER_NAME_ROOM + sizeof RSPAMD_PATH <= HTTP_URL_ROOM, "with the path");
 _Static_assert(RSPAMD_RCPTS_MAX + 10 <= HTTP_HEADERS_MAX, "with what is said of the rest");
 _Static_assert(POLICY_CONTENT_SERVERS_MAX <= 32, "a bit for each");
-
-struct server {
-    char url[URL_ROOM]; /* "": free */
-    uint32_t failures;  /* in a row */
-    int64_t rest_ms;    /* until then */
-    int64_t used_ms;
-    struct checker_server told;
-};
 
 struct checker {
     struct http *http;
@@ -37,78 +27,16 @@ struct checker {
     struct list asked;                    /* under the lock: new ones */
     uint32_t waiting;                     /* under the lock: those, and in `queue` */
     bool stop, woken;                     /* under the lock */
-    struct server servers[SERVERS_KNOWN]; /* written by the thread, under the lock */
+    struct servers servers;
     /* the thread's own */
     struct list queue, active;
     uint32_t running; /* written under the lock */
     uint32_t turn;
 };
 
-/* ---- servers ------------------------------------------------------------------------------------------- */
-
-static struct server *known(struct checker *c, const char *url)
+void checker_server(struct checker *c, const char *url, struct server_told *out)
 {
-    for (uint32_t i = 0; i < SERVERS_KNOWN; i++)
-        if (strcmp(c->servers[i].url, url) == 0)
-            return &c->servers[i];
-    return NULL;
-}
-
-static struct server *server_of(struct checker *c, const char *url, int64_t now_ms)
-{
-    struct server *s = known(c, url);
-    if (s == NULL) {
-        s = &c->servers[0];
-        for (uint32_t i = 1; i < SERVERS_KNOWN; i++)
-            s = c->servers[i].used_ms < s->used_ms ? &c->servers[i] : s;
-        pthread_mutex_lock(&c->lock);
-        *s = (struct server){ .used_ms = now_ms };
-        snprintf(s->url, sizeof s->url, "%s", url);
-        pthread_mutex_unlock(&c->lock);
-    }
-    s->used_ms = now_ms;
-    return s;
-}
-
-static void server_answered(struct checker *c, const char *url)
-{
-    struct server *s = known(c, url);
-    if (s == NULL || (s->failures == 0 && !s->told.down))
-        return;
-    if (s->told.down)
-        log_info("content", "%s answers again", url);
-    pthread_mutex_lock(&c->lock);
-    s->failures = 0;
-    s->rest_ms = 0;
-    s->told = (struct checker_server){ .down = false };
-    pthread_mutex_unlock(&c->lock);
-}
-
-static void server_failed(struct checker *c, const char *url, bool unreachable, const char *why)
-{
-    struct server *s = known(c, url);
-    if (s == NULL)
-        return;
-    bool was = s->told.down;
-    pthread_mutex_lock(&c->lock);
-    s->failures++;
-    if (unreachable || s->failures >= CHECKER_FAILURES || was) {
-        s->rest_ms = clock_boot_ms() + CHECKER_REST_MS;
-        s->told.since_ms = was ? s->told.since_ms : clock_wall_ms();
-        s->told.down = true;
-        snprintf(s->told.why, sizeof s->told.why, "%s", why);
-    }
-    pthread_mutex_unlock(&c->lock);
-    if (!was && s->told.down)
-        log_warn("content", "%s does not answer: %s", url, why);
-}
-
-void checker_server(struct checker *c, const char *url, struct checker_server *out)
-{
-    pthread_mutex_lock(&c->lock);
-    const struct server *s = known(c, url);
-    *out = s == NULL ? (struct checker_server){ .down = false } : s->told;
-    pthread_mutex_unlock(&c->lock);
+    servers_tell(&c->servers, url, out);
 }
 
 /* ---- one question -------------------------------------------------------------------------------------- */
@@ -128,7 +56,7 @@ static int pick(struct checker *c, const struct checker_job *job, int64_t now_ms
     c->turn++;
     for (uint32_t k = 0; k < servers->n; k++) {
         uint32_t i = (c->turn + k) % servers->n;
-        if ((job->tried >> i & 1) != 0 || server_of(c, servers->items[i], now_ms)->rest_ms > now_ms)
+        if ((job->tried >> i & 1) != 0 || servers_rest(&c->servers, servers->items[i], now_ms))
             continue;
         found = found < 0 ? (int)i : found;
         ++*left;
@@ -145,7 +73,7 @@ static void set_running(struct checker *c, uint32_t n)
 
 static struct http_call *begin(struct checker *c, struct checker_job *job, int64_t timeout_ms)
 {
-    char url[URL_ROOM + sizeof RSPAMD_PATH];
+    char url[SERVER_NAME_ROOM + sizeof RSPAMD_PATH];
     size_t n = strlen(job->url);
     n -= n > 0 && job->url[n - 1] == '/';
     snprintf(url, sizeof url, "%.*s" RSPAMD_PATH, (int)n, job->url);
@@ -201,12 +129,12 @@ static void ended_cb(void *ctx, const struct http_answer *a)
     list_remove(&job->link);
     set_running(c, c->running - 1);
     if (answered) {
-        server_answered(c, job->url);
+        servers_answered(&c->servers, job->url);
         finish(job, CHECKER_ANSWERED);
         return;
     }
     say_why(job, a);
-    server_failed(c, job->url, a->unreachable, job->why);
+    servers_failed(&c->servers, job->url, a->unreachable, job->why);
     start(c, job); /* another one, if there is one and time is left */
 }
 
@@ -304,6 +232,7 @@ int checker_start(struct checker **out)
         return err;
     }
     pthread_mutex_init(&c->lock, NULL);
+    servers_init(&c->servers);
     list_init(&c->asked);
     list_init(&c->queue);
     list_init(&c->active);
@@ -313,6 +242,7 @@ int checker_start(struct checker **out)
     pthread_sigmask(SIG_SETMASK, &was, NULL);
     if (err != 0) {
         pthread_mutex_destroy(&c->lock);
+        servers_fini(&c->servers);
         http_free(c->http);
         free(c);
         return -err;
@@ -332,6 +262,7 @@ void checker_stop(struct checker *c)
     pthread_join(c->thread, NULL);
     ensure(list_empty(&c->asked));
     pthread_mutex_destroy(&c->lock);
+    servers_fini(&c->servers);
     http_free(c->http);
     free(c);
 }

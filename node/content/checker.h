@@ -1,9 +1,8 @@
 /* Asks servers about the content of messages, by HTTP: one thread with libcurl, many questions at a time, so
  * that no worker waits for a server.
  *
- * Servers are taken in turn. One that cannot be connected to, or that failed CHECKER_FAILURES times in a row,
- * rests for CHECKER_REST_MS: nobody waits for it meanwhile. A question that a server does not answer goes to
- * the next one, until its time is over; the time is shared among those that are left. When all rest, or all
+ * Servers are taken in turn, but for those that rest (servers.h). A question that a server does not answer goes
+ * to the next one, until its time is over; the time is shared among those that are left. When all rest, or all
  * have failed, the answer is that there is none: at once, and at the latest when its time is over.
  */
 #ifndef NODE_CONTENT_CHECKER_H
@@ -11,11 +10,10 @@
 
 #include "base/list.h"
 #include "node/content/rspamd.h"
+#include "node/content/servers.h"
 #include "node/policy/policy.h"
 
 #define CHECKER_WAITING_MAX 4096 /* questions that wait for their turn */
-#define CHECKER_FAILURES 3
-#define CHECKER_REST_MS 5000
 
 struct checker;
 struct http_call;
@@ -52,12 +50,7 @@ struct checker_job {
 int checker_ask(struct checker *c, struct checker_job *job);
 
 /* What is known of a server. Any thread. */
-struct checker_server {
-    bool down;        /* it failed last, so that it rested or rests */
-    int64_t since_ms; /* wall clock */
-    char why[200];
-};
-void checker_server(struct checker *c, const char *url, struct checker_server *out);
+void checker_server(struct checker *c, const char *url, struct server_told *out);
 
 struct checker_stats {
     uint32_t running, waiting;

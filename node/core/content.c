@@ -185,7 +185,7 @@ bool content_trouble(struct node *n, const struct policy *p, uint32_t i, char ou
 {
     uint32_t down = 0;
     for (uint32_t k = 0; p != NULL && k < p->content.servers.n; k++) {
-        struct checker_server s;
+        struct server_told s;
         checker_server(n->checker, p->content.servers.items[k], &s);
         if (!s.down || down++ != i)
             continue;

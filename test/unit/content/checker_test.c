@@ -183,7 +183,7 @@ static void test_an_answer(void **state)
     ask(c, &q, &conf);
     assert_int_equal(q.job.result, CHECKER_ANSWERED);
     assert_int_equal(q.job.answer.action, RSPAMD_REJECT);
-    struct checker_server s;
+    struct server_told s;
     checker_server(c, f->url, &s);
     assert_false(s.down);
     checker_stop(c);
@@ -240,7 +240,7 @@ static void test_a_kept_connection_is_closed(void **state)
     struct fake *f = fake_keeping(ANSWER, 3);
     char *servers[] = { f->url };
     struct policy_content conf = { .servers = { servers, 1 }, .timeout_ms = 20000, .checks = 2 };
-    struct checker_server s;
+    struct server_told s;
     for (unsigned i = 0; i < 30; i++) {
         struct question q;
         ask(c, &q, &conf);
@@ -263,7 +263,7 @@ static void test_another_one_answers(void **state)
     nowhere(gone);
     char *servers[] = { gone, f->url };
     struct policy_content conf = { .servers = { servers, 2 }, .timeout_ms = 20000, .checks = 2 };
-    struct checker_server s;
+    struct server_told s;
     for (unsigned i = 0; i < 6; i++) {
         struct question q;
         ask(c, &q, &conf);
@@ -326,8 +326,8 @@ static void test_garbage(void **state)
     struct fake *f = fake_new("<html>no</html>");
     char *servers[] = { f->url };
     struct policy_content conf = { .servers = { servers, 1 }, .timeout_ms = 20000, .checks = 2 };
-    struct checker_server s;
-    for (unsigned i = 0; i < CHECKER_FAILURES; i++) {
+    struct server_told s;
+    for (unsigned i = 0; i < SERVER_FAILURES; i++) {
         struct question q;
         checker_server(c, f->url, &s);
         assert_false(s.down);
@@ -363,7 +363,7 @@ static void test_bounds_and_stop(void **state)
     }
     struct checker_stats stats;
     unsigned taken = 0;
-    usleep((CHECKER_REST_MS + 200) * 1000); /* it rests no more */
+    usleep((SERVER_REST_MS + 200) * 1000); /* it rests no more */
     for (unsigned i = 0; i < N; i++) {
         fill(&q[i], &patient);
         taken += checker_ask(c, &q[i].job) == 0;
