@@ -17,7 +17,7 @@
 
 #define SNAPSHOT_MAGIC 0x6d707474u
 #define SNAPSHOT_FORMAT 1
-#define SNAPSHOT_STEP_BYTES (64u << 10)
+#define SNAPSHOT_STEP_BYTES (16u << 10)
 #define NOW_MAX_MS (UINT64_C(1) << 60) /* so that adding windows to it never wraps */
 #define INDEX_MAX (UINT64_C(1) << 57)  /* ids are index * 64 + place */
 #define DIGEST_KEEP 512 /* records left to be hashed with the digest: a fraction of a millisecond */
@@ -297,19 +297,12 @@ int machine_due(struct machine *m, uint64_t now_ms, struct buf *out, uint32_t *n
 
 void machine_read_lock(struct machine *m)
 {
-    atomic_fetch_add(&m->waiting, 1);
     ensure(pthread_mutex_lock(&m->lock) == 0);
-    atomic_fetch_sub(&m->waiting, 1);
 }
 
 void machine_read_unlock(struct machine *m)
 {
     ensure(pthread_mutex_unlock(&m->lock) == 0);
-}
-
-bool machine_wanted(struct machine *m)
-{
-    return atomic_load(&m->waiting) > 0;
 }
 
 uint64_t machine_applied(const struct machine *m)
@@ -382,7 +375,7 @@ int machine_snapshot_step(struct machine *m, struct buf *out)
     struct buf *part = &m->snapshot_part, *copies = &m->snapshot_copies;
     buf_reset(part);
     buf_reset(copies);
-    ensure(pthread_mutex_lock(&m->lock) == 0);
+    machine_read_lock(m);
     if (m->snapshot_begun) {
         store_snapshot_copies(m->store, copies);
     } else {

@@ -12,8 +12,7 @@
  * be done changes nothing and says why in its result; an entry that cannot be decoded is the end of this node's
  * trust in itself (machine_apply returns an error: the caller fences the node).
  *
- * Threads. One at a time, except machine_snapshot_step, which may run on another thread: machine_apply and it take
- * the machine's own lock. Everything that returns a pointer into the state is for the applying thread only; other
+ * Threads. One, the applying thread: machine_apply and machine_snapshot_step take the machine's own lock. Everything that returns a pointer into the state is for the applying thread only; other
  * threads read through machine_read_lock (short reads: a lookup, a page of a list).
  */
 #ifndef CONSENSUS_MACHINE_H
@@ -150,10 +149,6 @@ int64_t machine_session_margin_ms(const struct machine *m);
 
 void machine_read_lock(struct machine *m);
 void machine_read_unlock(struct machine *m);
-/* Does a thread wait for the lock? It goes to whoever is first, and that is a thread which has just let it go: one
- * that takes a snapshot would keep it from the others, step after step, to its end. So between steps it waits
- * while they want it, though not for ever. Any thread. */
-bool machine_wanted(struct machine *m);
 
 struct machine_frozen {
     uint64_t id;
@@ -206,8 +201,8 @@ void machine_totals(const struct machine *m, struct machine_totals *out);
 
 uint64_t machine_digest(struct machine *m);
 
-/* machine_snapshot_begin on the applying thread; steps on any one thread, each under the machine's lock and short
- * (some milliseconds at most); then end on the applying thread. 1: more to come; 0: done; or an error. */
+/* Begin, steps and end on the applying thread, between entries; a step is short, under a millisecond (but for copies
+ * of all that changed since the last one). 1: more to come; 0: done; or an error. */
 int machine_snapshot_begin(struct machine *m);
 int machine_snapshot_step(struct machine *m, struct buf *out);
 void machine_snapshot_end(struct machine *m);

@@ -9,7 +9,6 @@
 #include "consensus/store.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 
 struct directory;
 struct sessions;
@@ -19,7 +18,6 @@ struct freezes;
 struct machine {
     struct machine_config config;
     pthread_mutex_t lock;
-    atomic_uint waiting; /* for the lock: a snapshot lets them go first */
     struct store *store;
     uint64_t applied, now_ms;
     struct directory *directory;

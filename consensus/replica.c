@@ -61,7 +61,7 @@ static void fail_step(struct replica *r)
     }
     if (!r->fenced || r->reported)
         return;
-    (void)replica_fsm_cancel(r);
+    replica_encode_cancel(r);
     r->reported = true;
     log_error(REPLICA_LOG, "%s: this node takes no further part in the cluster", r->words);
     replica_propose_drop(r);
@@ -127,6 +127,7 @@ static void on_raft_closed(struct raft *raft)
     uv_close((uv_handle_t *)&r->prepare, on_handle_closed);
     uv_close((uv_handle_t *)&r->check, on_handle_closed);
     uv_close((uv_handle_t *)&r->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&r->slice, on_handle_closed);
 }
 
 static void close_step(struct replica *r)
@@ -147,8 +148,7 @@ static void close_step(struct replica *r)
         break;
     case REPLICA_CLOSE_ENCODE:
         /* libraft must not be closed under a snapshot that only we know to be in work. */
-        if (!replica_fsm_cancel(r))
-            break;
+        replica_encode_cancel(r);
         replica_install_drop(r);
         replica_install_cancel(r);
         replica_io_cancel(r);
@@ -318,8 +318,9 @@ static void start_handles(struct replica *r)
     ensure(uv_prepare_init(r->config.loop, &r->prepare) == 0);
     ensure(uv_check_init(r->config.loop, &r->check) == 0);
     ensure(uv_timer_init(r->config.loop, &r->timer) == 0);
-    r->handles = 3;
-    r->prepare.data = r->check.data = r->timer.data = r;
+    ensure(uv_timer_init(r->config.loop, &r->slice) == 0);
+    r->handles = 4;
+    r->prepare.data = r->check.data = r->timer.data = r->slice.data = r;
     ensure(uv_prepare_start(&r->prepare, on_prepare) == 0);
     ensure(uv_check_start(&r->check, on_check) == 0);
     ensure(uv_timer_start(&r->timer, on_timer, REPLICA_TICK_MS, REPLICA_TICK_MS) == 0);

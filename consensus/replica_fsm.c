@@ -2,9 +2,9 @@
  *
  * Taking one. libraft asks when the entries since the last one reach a threshold; the threshold is lowered
  * here when their bytes do. libraft's own "asynchronous" encoding runs on the loop (0.22.1), so it is not
- * used: only the state is marked there, and the content is encoded in libuv's pool when libraft comes to
- * write it (io_snapshot_put). What is on disk is the machine's bytes, zeros to a multiple of 8, and a trailer
- * with length and CRC-32C, since libraft checks a snapshot's metadata only.
+ * used: the state is marked there, and encoded slice by slice (replica_encode.c) when libraft comes to write
+ * it (io_snapshot_put). What is on disk is the machine's bytes, zeros to a multiple of 8, and a trailer with
+ * length and CRC-32C, since libraft checks a snapshot's metadata only.
  */
 #include "consensus/replica_impl.h"
 
@@ -18,28 +18,10 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define TRAILER_BYTES 24
 #define TRAILER_FORMAT 1
-#define ENCODE_PATIENCE 50 /* times 20 us and what the system adds */
 static const char trailer_magic[8] = "TPSNAP\r\n";
-
-struct replica_encode {
-    uv_work_t work;
-    struct replica *r;
-    struct machine *machine;
-    unsigned trailing;
-    struct raft_snapshot *snapshot; /* libraft's; lives until the snapshot is finalized */
-    uint64_t since_bytes;           /* of the log, when it was begun */
-    atomic_bool cancel;
-    /* the pool's */
-    struct raft_buffer *bufs;
-    unsigned n, cap;
-    uint64_t bytes;
-    uint32_t crc;
-    int err;
-};
 
 /* ---- when, and how much of the log stays -----------------------------------------------------------------
  */
@@ -84,7 +66,7 @@ static void consider_snapshot(struct replica *r, uint64_t index)
     uint64_t limit = r->config.snapshot_bytes;
     if (limit < r->snapshot_bytes / 4)
         limit = r->snapshot_bytes / 4;
-    if (r->since_bytes < limit || r->taking || r->copying != NULL || r->held != NULL || r->failed != 0)
+    if (r->since_bytes < limit || r->taking || r->copying || r->held != NULL || r->failed != 0)
         return;
     if (r->take_retry_ms != 0 && replica_mono_ms() < r->take_retry_ms)
         return;
@@ -131,39 +113,27 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
     *bufs = NULL;
     *n_bufs = 0;
     raft_set_snapshot_threshold(&r->raft, UINT_MAX);
-    if (r->failed != 0 || r->closing != REPLICA_OPEN || r->held != NULL || r->taking || r->copying != NULL)
+    if (r->failed != 0 || r->closing != REPLICA_OPEN || r->held != NULL || r->taking || r->copying)
         return RAFT_BUSY;
     if (raft_last_applied(&r->raft) != raft_commit_index(&r->raft))
         return RAFT_BUSY; /* libraft would name it by what is committed */
-    struct replica_encode *job = calloc(1, sizeof *job);
-    int err = job == NULL ? -ENOMEM : machine_snapshot_begin(r->config.machine);
+    int err = machine_snapshot_begin(r->config.machine);
     if (err != 0) {
-        free(job);
         r->take_retry_ms = replica_mono_ms() + REPLICA_SNAPSHOT_RETRY_MS;
         log_warn(REPLICA_LOG, "no snapshot can be taken now: %s", err_text(err));
         return RAFT_NOMEM;
     }
-    job->r = r;
-    job->machine = r->config.machine;
-    job->since_bytes = r->since_bytes;
-    atomic_init(&job->cancel, false);
-    r->encode = job;
+    r->take_log = r->since_bytes;
     r->take_index = raft_last_applied(&r->raft);
     r->taking = true;
     return 0;
 }
 
-static void bufs_free(struct raft_buffer *bufs, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++)
-        free(bufs[i].base);
-    free(bufs);
-}
-
 static int fsm_snapshot_finalize(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
 {
     struct replica *r = fsm->data;
-    bufs_free(*bufs, *n_bufs);
+    if (*bufs != NULL)
+        replica_bufs_discard(r, *bufs, *n_bufs);
     *bufs = NULL;
     *n_bufs = 0;
     r->taking = false; /* one that was held back is released in the next turn */
@@ -191,22 +161,16 @@ static void put_done(struct raft_io_snapshot_put *req, int status)
     put_finish(r, status);
 }
 
-/* Takes the buffer's memory. */
-static int chunk_add(struct replica_encode *job, struct buf *b)
+static void put_write(struct replica *r, unsigned trailing, const struct raft_snapshot *snapshot)
 {
-    if (job->n == job->cap) {
-        unsigned cap = job->cap == 0 ? 16 : 2 * job->cap;
-        struct raft_buffer *bufs = realloc(job->bufs, cap * sizeof *bufs);
-        if (bufs == NULL)
-            return -ENOMEM;
-        job->bufs = bufs;
-        job->cap = cap;
-    }
-    job->crc = crc32_iscsi((unsigned char *)b->data, (int)b->len, job->crc);
-    job->bytes += b->len;
-    job->bufs[job->n++] = (struct raft_buffer){ .base = b->data, .len = b->len };
-    *b = (struct buf){ .max = b->max };
-    return job->bytes > REPLICA_SNAPSHOT_BYTES_MAX ? ERR_LIMIT : 0;
+    int rv = r->fenced ? RAFT_CANCELED
+             : r->fault == REPLICA_FAULT_SNAPSHOT
+                 ? RAFT_IOERR
+                 : r->real.snapshot_put(&r->io, trailing, &r->put.req, snapshot, put_done);
+    if (rv == 0)
+        return;
+    replica_fail(r, -EIO, r->put.take, "%s: a snapshot cannot be written: %s", r->dir, raft_strerror(rv));
+    put_finish(r, rv);
 }
 
 int replica_trailer_put(struct buf *b, uint64_t content_bytes, uint32_t crc)
@@ -231,109 +195,37 @@ uint32_t replica_crc(const void *p, size_t n)
     return sum;
 }
 
-static int trailer_add(struct replica_encode *job, struct buf *b)
+static void encoded(struct replica *r, int err, struct replica_encoding *e)
 {
-    int err = replica_trailer_put(b, job->bytes, job->crc);
-    return err != 0 ? err : chunk_add(job, b);
-}
-
-/* Those who wait for the machine go first: the loop, which applies entries, and readers. */
-static void let_others(struct machine *m)
-{
-    const struct timespec moment = { .tv_nsec = 20000 };
-    for (int i = 0; i < ENCODE_PATIENCE && machine_wanted(m); i++)
-        (void)nanosleep(&moment, NULL);
-}
-
-/* In libuv's pool. */
-static void encode_work(uv_work_t *work)
-{
-    struct replica_encode *job = work->data;
-    struct buf b;
-    buf_init(&b, INT_MAX);
-    int more = 1;
-    while (more == 1 && job->err == 0) {
-        if (atomic_load_explicit(&job->cancel, memory_order_relaxed)) {
-            job->err = ERR_CLOSED;
-            break;
-        }
-        let_others(job->machine);
-        more = machine_snapshot_step(job->machine, &b);
-        if (more < 0)
-            job->err = more;
-        else if (buf_err(&b) != 0)
-            job->err = buf_err(&b);
-        else if (b.len >= REPLICA_SNAPSHOT_CHUNK || (more == 0 && b.len > 0))
-            job->err = chunk_add(job, &b);
-    }
-    if (job->err == 0)
-        job->err = trailer_add(job, &b);
-    buf_fini(&b);
-}
-
-static void encode_after(uv_work_t *work, int status)
-{
-    struct replica_encode *job = work->data;
-    struct replica *r = job->r;
-    ensure(status == 0);
-    machine_snapshot_end(job->machine);
-    r->encode = NULL;
-    int rv = 0;
-    if (job->err != 0 || r->fenced || r->closing >= REPLICA_CLOSE_ENCODE) {
-        if (job->err != 0 && job->err != ERR_CLOSED)
-            log_warn(REPLICA_LOG, "a snapshot cannot be taken: %s", err_text(job->err));
+    r->take_bytes = e->bytes;
+    if (err == 0)
+        err = replica_encoding_trailer(e);
+    if (err != 0 || r->fenced || r->closing >= REPLICA_CLOSE_ENCODE) {
+        if (err != 0 && err != ERR_CLOSED)
+            log_warn(REPLICA_LOG, "a snapshot cannot be taken: %s", err_text(err));
         r->take_retry_ms = replica_mono_ms() + REPLICA_SNAPSHOT_RETRY_MS;
-        bufs_free(job->bufs, job->n);
-        rv = RAFT_CANCELED;
-    } else {
-        job->snapshot->bufs = job->bufs;
-        job->snapshot->n_bufs = job->n;
-        r->take_bytes = job->bytes;
-        r->take_retry_ms = 0;
-        r->since_bytes -= job->since_bytes;
-        r->put.since_ms = r->watch_ms;
-        r->put.req.data = r;
-        rv = r->fault == REPLICA_FAULT_SNAPSHOT
-                 ? RAFT_IOERR
-                 : r->real.snapshot_put(&r->io, job->trailing, &r->put.req, job->snapshot, put_done);
-        if (rv != 0)
-            replica_fail(r, -EIO, true, "%s: a snapshot cannot be written: %s", r->dir, raft_strerror(rv));
+        put_finish(r, RAFT_CANCELED);
+        return;
     }
-    free(job);
-    if (rv != 0)
-        put_finish(r, rv);
+    r->take_into->bufs = e->bufs;
+    r->take_into->n_bufs = e->n;
+    e->bufs = NULL;
+    r->take_retry_ms = 0;
+    r->since_bytes -= r->take_log;
+    r->put.since_ms = r->watch_ms;
+    put_write(r, r->take_trailing, r->take_into);
 }
 
 void replica_fsm_encode(struct replica *r, unsigned trailing, const struct raft_snapshot *snapshot)
 {
     r->put.req.data = r;
-    if (r->put.take) {
-        struct replica_encode *job = r->encode;
-        ensure(job != NULL);
-        job->trailing = trailing;
-        job->snapshot =
-            (struct raft_snapshot *)(uintptr_t)snapshot; /* of libraft's heap, filled by its caller */
-        job->work.data = job;
-        ensure(uv_queue_work(r->config.loop, &job->work, encode_work, encode_after) == 0);
+    if (!r->put.take) {
+        put_write(r, trailing, snapshot);
         return;
     }
-    int rv = r->fenced ? RAFT_CANCELED
-             : r->fault == REPLICA_FAULT_SNAPSHOT
-                 ? RAFT_IOERR
-                 : r->real.snapshot_put(&r->io, trailing, &r->put.req, snapshot, put_done);
-    if (rv == 0)
-        return;
-    replica_fail(r, -EIO, false, "%s: a snapshot cannot be written: %s", r->dir, raft_strerror(rv));
-    put_finish(r, rv);
-}
-
-bool replica_fsm_cancel(struct replica *r)
-{
-    bool copied = replica_copy_cancel(r);
-    if (r->encode == NULL)
-        return copied;
-    atomic_store_explicit(&r->encode->cancel, true, memory_order_relaxed);
-    return false;
+    r->take_trailing = trailing;
+    r->take_into = (struct raft_snapshot *)(uintptr_t)snapshot; /* of libraft's heap, filled by its caller */
+    replica_encode(r, REPLICA_SNAPSHOT_CHUNK, encoded);
 }
 
 /* ---- restoring ----------------------------------------------------------------------------------------- */

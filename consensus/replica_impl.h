@@ -1,11 +1,12 @@
 /* Inside the shell around libraft: what its files share. See replica.h for what it offers; the faults of
- * libraft 0.22.1 that it works around are told where it does. Everything on the cluster thread's loop, but
- * for encode_work in replica_fsm.c.
+ * libraft 0.22.1 that it works around are told where it does. Everything on the cluster thread's loop.
  *
  *     replica.c           open, close, one turn of the loop, who leads, failing
  *     replica_io.c        between libraft and its disk and network: fences, watches, bounds
  *     replica_install.c   snapshots between nodes: one at a time, and held back while one is being taken
  *     replica_fsm.c       applying entries; taking and restoring snapshots
+ *     replica_encode.c    the state as bytes, slice by slice
+ *     replica_copy.c      a copy of the state for somebody else
  *     replica_propose.c   gathering commands into entries, cluster time, barriers
  *     replica_member.c    changes of the cluster's members, transfer of leadership
  *     replica_setup.c     a directory's first state, recovery; the translation of errors
@@ -113,7 +114,22 @@ enum replica_closing {
     REPLICA_CLOSED
 };
 
-struct replica_encode; /* a snapshot that is being encoded in libuv's pool */
+struct replica_encoding;
+/* Called once, at the end or when it is cancelled: 0, ERR_CLOSED, ERR_LIMIT, -ENOMEM. What it takes of `e` it
+ * replaces by NULL; the rest is freed after it. */
+typedef void replica_encoded_cb(struct replica *r, int err, struct replica_encoding *e);
+
+/* The state that is being encoded: one at a time. */
+struct replica_encoding {
+    bool active;
+    replica_encoded_cb *done;
+    size_t chunk; /* bytes of a buffer, about; 0: all in one */
+    struct buf part;
+    struct raft_buffer *bufs; /* what is full; each of malloc */
+    unsigned n, cap;
+    uint64_t bytes;
+    uint32_t crc; /* CRC-32C of all */
+};
 
 struct replica {
     struct raft raft;
@@ -125,8 +141,8 @@ struct replica {
     char *dir, *address;
     uv_prepare_t prepare;
     uv_check_t check;
-    uv_timer_t timer;
-    unsigned handles; /* of the three, open */
+    uv_timer_t timer, slice;
+    unsigned handles; /* of the four, open */
     raft_io_tick_cb tick;
     raft_io_recv_cb recv;
     bool started, in_turn;
@@ -190,9 +206,16 @@ struct replica {
     uint32_t trailing_max; /* entries; tests lower it */
     bool taking;           /* from fsm.snapshot to fsm.snapshot_finalize */
     int64_t take_retry_ms;
-    struct replica_encode *encode;
-    struct replica_copying *copying; /* for somebody else: replica_copy.c */
+    struct replica_encoding encoding;
+    struct raft_buffer *spent; /* what was encoded and is to be freed */
+    unsigned nspent;
+    bool copying; /* for somebody else: replica_copy.c */
+    replica_copy_cb *copy_cb;
+    void *copy_ctx;
     uint64_t take_index, take_bytes;
+    uint64_t take_log; /* since_bytes, when it was begun */
+    unsigned take_trailing;
+    struct raft_snapshot *take_into; /* libraft's; lives until the snapshot is finalized */
     struct {
         bool active, take;
         struct raft_io_snapshot_put req;
@@ -258,11 +281,15 @@ int replica_trailer_put(struct buf *b, uint64_t content_bytes, uint32_t crc);
 uint32_t replica_crc(const void *p, size_t n);
 void replica_fsm_init(struct replica *r);
 void replica_fsm_encode(struct replica *r, unsigned trailing, const struct raft_snapshot *snapshot);
-/* True when none is being encoded any more. */
-bool replica_fsm_cancel(struct replica *r);
 
-/* replica_copy.c; likewise */
-bool replica_copy_cancel(struct replica *r);
+/* replica_encode.c */
+/* After machine_snapshot_begin. */
+void replica_encode(struct replica *r, size_t chunk, replica_encoded_cb *done);
+void replica_encode_cancel(struct replica *r);
+/* Adds what comes after the content on disk. 0, -ENOMEM. */
+int replica_encoding_trailer(struct replica_encoding *e);
+/* Takes them. */
+void replica_bufs_discard(struct replica *r, struct raft_buffer *bufs, unsigned n);
 
 /* replica_propose.c */
 void replica_propose_init(struct replica *r);

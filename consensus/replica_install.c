@@ -45,7 +45,7 @@ void replica_install_drop(struct replica *r)
 /* Takes the message, if it returns true. */
 bool replica_install_hold(struct replica *r, struct raft_message *msg)
 {
-    if (!r->taking && r->copying == NULL)
+    if (!r->taking && !r->copying)
         return false;
     struct raft_message *copy = malloc(sizeof *copy);
     char *address = strdup(msg->server_address);
@@ -67,7 +67,7 @@ bool replica_install_hold(struct replica *r, struct raft_message *msg)
 
 void replica_install_release(struct replica *r)
 {
-    if (r->held == NULL || r->taking || r->copying != NULL)
+    if (r->held == NULL || r->taking || r->copying)
         return;
     struct raft_message *msg = r->held;
     r->held = NULL;

@@ -432,7 +432,7 @@ void replica_io_watch(struct replica *r)
     else if (now - r->low_ms > r->disk_stuck_ms)
         replica_fail(r, ERR_DISK_FULL, true, "%s: no room for the log%s%s", r->dir,
                      r->io.errmsg[0] != '\0' ? ": " : "", r->io.errmsg);
-    if (r->put.active && r->encode == NULL && now - r->put.since_ms > PUT_STUCK_MS)
+    if (r->put.active && !r->encoding.active && now - r->put.since_ms > PUT_STUCK_MS)
         replica_fail(r, ERR_TIMEOUT, true, "%s: a snapshot cannot be written: %s", r->dir, r->io.errmsg);
 }
 

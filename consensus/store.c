@@ -18,6 +18,7 @@
 
 #define MAGIC 0x73707474u
 #define FORMAT 1
+#define STEP_RECORDS 2048 /* that one step of a snapshot looks at: each may be a cache miss */
 
 struct kind {
     const struct store_type *type;
@@ -354,11 +355,14 @@ int store_snapshot_begin(struct store *st)
     return 0;
 }
 
-/* The next record that is not in the snapshot yet; NULL: all are. */
-static struct store_rec *next_unwritten(struct store *st)
+/* The next record that is not in the snapshot yet. NULL: all are (then sn->kind is nkinds), or it has looked
+ * at so many as `patience` says. */
+static struct store_rec *next_unwritten(struct store *st, unsigned *patience)
 {
     struct snapshot *sn = &st->snap;
     while (sn->kind < st->nkinds) {
+        if ((*patience)-- == 0)
+            return NULL;
         if (sn->next == &st->kinds[sn->kind].all) {
             if (++sn->kind < st->nkinds)
                 sn->next = st->kinds[sn->kind].all.next;
@@ -389,8 +393,9 @@ int store_snapshot_step(struct store *st, struct buf *out, size_t bytes)
     buf_put_span(out, buf_span(&sn->copies));
     buf_reset(&sn->copies);
     buf_shrink(&sn->copies, 1u << 20);
+    unsigned patience = STEP_RECORDS;
     struct store_rec *rec = NULL;
-    while (buf_err(out) == 0 && out->len < end && (rec = next_unwritten(st)) != NULL) {
+    while (buf_err(out) == 0 && out->len < end && (rec = next_unwritten(st, &patience)) != NULL) {
         rec->mark = st->mark;
         write_rec(st, rec, out);
     }

@@ -1,6 +1,5 @@
 /* The records that the replicated machine's state is made of: found by key, digested, and written to a
- * snapshot while they go on changing. Pure: no clock, no I/O. One thread, but for store_snapshot_step
- * (below).
+ * snapshot while they go on changing. Pure: no clock, no I/O. One thread.
  *
  * A record is a struct of its module's own with a store_rec first; its type says how to name, encode, decode
  * and free it. Every change of the state goes through three calls, and there is no other way to change it:
@@ -21,9 +20,6 @@
  * since; store_digest_ahead does so for all but the `keep` records touched last, so that a digest which is
  * wanted now and then doesn't hold up everything else, and records that change all the time are not hashed
  * each time.
- *
- * Threads. store_snapshot_step may run on another thread than the one that changes the store, if the caller
- * holds one lock around each of them.
  */
 #ifndef CONSENSUS_STORE_H
 #define CONSENSUS_STORE_H
@@ -95,7 +91,7 @@ uint64_t store_hash(uint8_t id, struct span encoded);
 
 /* One at a time. -ENOMEM */
 int store_snapshot_begin(struct store *st);
-/* Appends about `bytes` more to `out`; 1: there is more, 0: that was all, or an error (-ENOMEM, ERR_LIMIT of
+/* Appends about `bytes` more to `out`, or less: it looks at some thousand records at most. 1: there is more, 0: that was all, or an error (-ENOMEM, ERR_LIMIT of
  * `out`), after which only store_snapshot_end may follow. */
 int store_snapshot_step(struct store *st, struct buf *out, size_t bytes);
 /* Swaps `out`, which must be empty, with the copies made since the last step: their place is before what the

@@ -230,6 +230,34 @@ static void a_snapshot_is_of_its_moment(void **state)
     store_free(other);
 }
 
+/* Records that were written before their turn, all of them: passing them over takes several steps, too. */
+static void a_step_is_short(void **state)
+{
+    (void)state;
+    struct store *st = store_new(types, 2);
+    struct buf out;
+    buf_init(&out, SIZE_MAX);
+    for (uint64_t i = 0; i < 50000; i++)
+        put(st, &red, i, i);
+    uint64_t digest = store_digest(st);
+    assert_int_equal(store_snapshot_begin(st), 0);
+    for (uint64_t i = 0; i < 50000; i++)
+        put(st, &red, i, i + 1);
+    unsigned steps = 1;
+    for (; store_snapshot_step(st, &out, SIZE_MAX / 2) == 1; steps++)
+        ;
+    store_snapshot_end(st);
+    assert_in_range(steps, 20, 100);
+    struct store *other = store_new(types, 2);
+    struct cursor c;
+    cursor_init(&c, out.data, out.len);
+    assert_int_equal(store_restore(other, &c), 0);
+    assert_true(store_digest(other) == digest);
+    buf_fini(&out);
+    store_free(st);
+    store_free(other);
+}
+
 static void given_up_half_way(void **state)
 {
     (void)state;
@@ -302,6 +330,7 @@ int main(void)
         cmocka_unit_test(a_digest_is_of_the_content),
         cmocka_unit_test(hashed_ahead_but_for_what_changes_all_the_time),
         cmocka_unit_test(a_snapshot_is_of_its_moment),
+        cmocka_unit_test(a_step_is_short),
         cmocka_unit_test(given_up_half_way),
         cmocka_unit_test(what_is_damaged_is_refused_whole),
     };

@@ -24,6 +24,7 @@ struct machine {
     uint64_t fail_from;
     atomic_bool hold;
     uint32_t held; /* steps */
+    pthread_t taker;
     pthread_mutex_t lock;
 };
 
@@ -151,6 +152,7 @@ int machine_snapshot_begin(struct machine *m)
     (void)pthread_mutex_lock(&m->lock);
     ensure(!m->marking);
     m->marking = true;
+    m->taker = pthread_self();
     m->held = 0;
     m->marked = m->now;
     m->written = UINT64_MAX;
@@ -163,14 +165,10 @@ static uint8_t bulk_byte(uint64_t at)
     return (uint8_t)(at >> 12);
 }
 
-bool machine_wanted(struct machine *m)
-{
-    (void)m;
-    return false; /* its steps are short */
-}
-
 int machine_snapshot_step(struct machine *m, struct buf *out)
 {
+    /* Another thread could be without a processor while it has the lock. */
+    ensure(pthread_equal(m->taker, pthread_self()) != 0);
     /* Not for ever: a test that failed must end. */
     if (atomic_load(&m->hold) && ++m->held < HELD_STEPS_MAX) {
         (void)nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
