@@ -49,7 +49,6 @@ void charge_hold(struct charge *c, enum hold_kind why, struct span text)
     if (c->hold)
         return;
     c->hold = true;
-    c->spared = !c->has_named;
     c->why = why;
     snprintf(c->why_text, sizeof c->why_text, "%.*s", (int)text.n, text.n > 0 ? text.p : "");
 }
@@ -180,6 +179,13 @@ static void tell_sender(const struct charge *c, const struct ledger_refusal *r, 
     notice_over_limit(c->s, &o);
 }
 
+/* A held message is charged when it is released, a web sender's host likewise. But a relay whose header named somebody has
+ * sent it: for what was held before that, it has reserved nothing. */
+static bool own_due(const struct charge *c)
+{
+    return c->has_own && (!c->hold || (c->has_named && !c->web));
+}
+
 /* What becomes of mail for which there are no tokens. True: it is accepted all the same, and held. Else `out` says why
  * not. */
 static bool without_tokens(struct charge *c, bool named, struct charge_reply *out)
@@ -197,7 +203,10 @@ static bool without_tokens(struct charge *c, bool named, struct charge_reply *ou
     if (over != POLICY_OVER_HOLD)
         return false;
     charge_hold(c, HOLD_OVER_LIMIT, span_str(r->limit));
-    if ((c->spared || c->web) && c->own.reserved > 0) /* somebody else may have them */
+    if (own_due(c))
+        return true;
+    c->nrcpts = 0;
+    if (c->own.reserved > 0) /* somebody else may have them */
         ledger_unreserve(&c->own, c->own.reserved);
     return true;
 }
@@ -297,7 +306,7 @@ enum ledger_answer charge_rcpt(struct charge *c, uint32_t n, struct span ahead, 
         no(out, 452, "4.5.3", "Too many recipients: this account may have %u per message", max);
         return LEDGER_NO;
     }
-    if (c->spared)
+    if (c->hold)
         return LEDGER_YES;
     if (!ledger_in_hand(&c->own))
         c->own.expected = rcpts_in(ahead);
@@ -313,7 +322,7 @@ bool charge_rcpt_refusal(struct charge *c, struct charge_reply *out)
 
 void charge_rcpt_undo(struct charge *c)
 {
-    if (!c->has_own || c->spared)
+    if (!c->has_own || c->hold)
         return;
     c->nrcpts--;
     ledger_unreserve(&c->own, 1);
@@ -364,12 +373,9 @@ bool charge_named(struct charge *c, struct span name, uint32_t n, struct charge_
         return no(out, 550, "5.6.0", "The header that names the sending account cannot be understood");
     }
     struct ledger_sender sender = { span_str(c->named_account), span_str(c->named_tenant), c->named_class };
-    bool held = c->hold;
     if (!named_find(c, &sender.class, out) ||
         !frozen_allows(c->s, sender.account, span_str(c->named_tenant), false, c, out))
         return false;
-    if (!held)
-        c->spared = false; /* the relay has sent it, for whomever it is held */
     sender.tenant = span_str(c->named_tenant);
     return named_reserve(c, &sender, n, out);
 }
@@ -494,8 +500,7 @@ bool charge_still_allowed(struct charge *c, struct charge_reply *out)
 
 static void to_charge(struct charge *c, struct ledger_hold *out[2])
 {
-    bool own = c->has_own && !c->spared && !(c->hold && c->web); /* the release charges a web sender's host, too */
-    out[0] = own ? &c->own : NULL;
+    out[0] = own_due(c) ? &c->own : NULL;
     out[1] = c->has_named && !c->hold ? &c->named : NULL;
 }
 

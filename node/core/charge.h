@@ -48,7 +48,6 @@ struct charge {
     bool has_own, has_named;
     uint32_t nrcpts;    /* so many tokens must be there when the message is committed */
     bool hold;          /* the message is to be held: charge_hold */
-    bool spared;        /* and was before anybody was named: nobody is charged */
     enum hold_kind why;
     char why_text[HOLD_TEXT_MAX + 1];
     bool named_waiting; /* the cluster was asked, and has not answered */
