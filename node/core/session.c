@@ -313,6 +313,8 @@ static void session_pump(struct session *s, const char *p, size_t n, size_t *use
     static const struct smtp_reply endless = { 552, "5.3.4", "Message size exceeds the limit" };
     *used = 0;
     struct smtp_server_result r;
+    if (smtp_server_phase(s->smtp) != SMTP_SERVER_PHASE_WAIT)
+        s->awaited = SMTP_SERVER_WANT_INPUT;
     do {
         bool content = smtp_server_phase(s->smtp) == SMTP_SERVER_PHASE_BODY;
         size_t some = n - *used < STEP_BYTES ? n - *used : STEP_BYTES;
@@ -325,8 +327,12 @@ static void session_pump(struct session *s, const char *p, size_t n, size_t *use
         s->content_bytes += content ? r.consumed : 0;
         bool room = r.nspans == 0 || receive_content(s, r.spans, r.nspans);
         s->ahead = p == NULL ? (struct span){ NULL, 0 } : span_of(p + *used, n - *used);
-        if (!session_perform(s, r.want))
+        if (r.want != SMTP_SERVER_WANT_INPUT && r.want == s->awaited)
+            break; /* something came meanwhile, or replies could be written */
+        if (!session_perform(s, r.want)) {
+            s->awaited = r.want;
             break;
+        }
         if (!room) {
             session_wait_for_room(s);
             break;

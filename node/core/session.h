@@ -49,6 +49,7 @@ struct session {
     struct receiving *rx;           /* the transaction, from MAIL on */
     bool rcpt_waits;                /* for the cluster, which is asked for a token */
     bool rcpt_waits_name;           /* for the client's reverse DNS */
+    enum smtp_server_want awaited;  /* what the machine wants is under way; _INPUT: nothing is */
     struct span ahead;              /* read and not consumed, while a want is being performed */
     uint32_t messages;
     struct trace_mark trace;

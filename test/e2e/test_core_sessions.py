@@ -1,4 +1,5 @@
-"""Clients that send slowly, for ever, or do not listen; a stop in the middle; what the event log leaves out."""
+"""Clients that send slowly, for ever, in pieces, or do not listen; a stop in the middle; what the event log leaves out."""
+import base64
 import socket
 import ssl
 import threading
@@ -7,6 +8,7 @@ import time
 import pytest
 
 from harness.node import PASSWORD, Raw
+from harness.quota import apply_policy, await_applied, usage
 from harness.sink import HANG
 from harness.util import STRETCH, wait_until
 
@@ -17,6 +19,47 @@ def to_data(client):
     client.command("MAIL FROM:<user@example.com>", "250")
     client.command("RCPT TO:<friend@example.net>", "250")
     client.command("DATA", "354")
+
+
+def trickle(client, *lines):
+    """Without waiting for replies, and not all at once: what comes later finds the node waiting for an answer of its own."""
+    for line in lines:
+        client.send(line + "\r\n")
+        time.sleep(0.0003)
+    return [client.reply()[:3] for _ in lines]
+
+
+@pytest.mark.slow(6)
+def test_what_comes_while_an_answer_is_awaited_waits_for_it(make_cluster, sink):
+    """Of the password, the cluster, the disk: whatever was begun is not begun again."""
+    made = make_cluster(1)
+    node, most, each = made.nodes[0], 10, 5
+    apply_policy(node, "limits:\n  - {name: hour, for: account, count: 1000, window: 2m}\n")
+    node.add_account("anna@example.com")
+    await_applied(made.nodes)
+
+    def login(password):
+        return "AUTH PLAIN " + base64.b64encode(f"\0anna@example.com\0{password}".encode()).decode()
+    for number in range(most):
+        with Raw(node.ports["submission"]) as client:
+            client.reply()
+            client.command("EHLO c.example.com", "250")
+            client.starttls(node.certificate)
+            client.command("EHLO c.example.com", "250")
+            assert trickle(client, login(f"wrong{number}"), "NOOP", "NOOP") == ["535", "250", "250"]
+            assert trickle(client, login(PASSWORD), "NOOP", "NOOP") == ["235", "250", "250"]
+            client.command("MAIL FROM:<anna@example.com>", "250")
+            rcpts = [f"RCPT TO:<r{number}.{i}@example.net>" for i in range(each)]
+            assert trickle(client, *rcpts, "DATA") == each * ["250"] + ["354"]
+            for line in ("Subject: x", "", "hello"):
+                client.send(line + "\r\n")
+            assert trickle(client, ".", "NOOP", "MAIL FROM:<anna@example.com>", "RSET", "QUIT") == ["250", "250", "250", "250", "221"]
+    wait_until("all arrive", lambda: len(sink.recipients()) == most * each)
+    assert len(set(sink.recipients())) == most * each
+    wait_until("each was taken once", lambda: len(node.events("received")) == most)
+    row = wait_until("tokens that were not spent are back", lambda: usage(node, "hour", "anna@example.com") if
+                     not usage(node, "hour", "anna@example.com")["held"] else None, 90)
+    assert row["used"] == most * each, row # each was charged once
 
 
 def test_slow_content_has_a_deadline_as_a_whole(make_node, sink):
