@@ -140,7 +140,8 @@ static void put_step(struct cli *c, const json_t *s)
     char when[64], line[1536] = "", safe[1536];
     size_t n = 0;
     const char *what = cli_str(s, "what"), *who = cli_str(s, "who");
-    bool arrived = strcmp(what, "arrived") == 0, deferred = strcmp(what, "deferred") == 0;
+    bool arrived = strcmp(what, "arrived") == 0, deferred = strcmp(what, "deferred") == 0,
+         checked = strcmp(what, "checked") == 0;
     cli_time(json_object_get(s, "at_ms"), when, sizeof(when));
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]) && n < sizeof(line); i++) {
         const char *v = cli_str(s, fields[i]);
@@ -152,10 +153,13 @@ static void put_step(struct cli *c, const json_t *s)
     if (deferred)
         printf(" (attempt %" PRId64 "%s)", cli_int(s, "attempt"),
                json_is_true(json_object_get(s, "greylisted")) ? ", greylisted" : "");
+    cli_safe(cli_str(s, "done"), safe, sizeof(safe));
+    if (safe[0] != '\0')
+        printf(" (%s)", safe);
     cli_safe(who, safe, sizeof(safe));
     if (who[0] != '\0')
         printf(" %s%s", arrived ? "" : "by ", safe);
-    cli_safe(cli_str(s, "reply"), safe, sizeof(safe));
+    cli_safe(cli_str(s, checked ? "verdict" : "reply"), safe, sizeof(safe));
     printf("%s%s\n", safe[0] != '\0' ? ": " : "", safe);
     cli_safe(line, safe, sizeof(safe));
     if (safe[0] != '\0')

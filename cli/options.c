@@ -171,7 +171,7 @@ const struct cli_option cli_track_options[] = {
     { "to", "ADDRESS", NULL, "the same as --recipient" },
     { "account", "NAME", NULL, "the account that submitted it" },
     { "tenant", "NAME", NULL, "the tenant whose account submitted it" },
-    { "status", "STATE", NULL, "bounced, delivered, relayed, expired, deleted, queued, ..." },
+    { "status", "STATE", NULL, "bounced, delivered, rejected, expired, deleted, queued, ..." },
     { "since", "TIME", NULL, "arrived since: 2026-01-31T12:00:00Z, or 2h for two hours ago" },
     { "until", "TIME", NULL, "arrived before; likewise" },
     { "steps", NULL, NULL, "each attempt, hold and move before; so by itself with ID or --message-id" },

@@ -124,10 +124,11 @@ enum cli_colour cli_state_colour(const char *state)
     static const struct {
         const char *state;
         enum cli_colour colour;
-    } map[] = { { "held", CLI_YELLOW },   { "down", CLI_RED },     { "backoff", CLI_YELLOW },
-                { "bounced", CLI_RED },   { "expired", CLI_RED },  { "delivered", CLI_GREEN },
-                { "relayed", CLI_GREEN }, { "active", CLI_GREEN }, { "running", CLI_GREEN },
-                { "up", CLI_GREEN },      { "failed", CLI_RED },   { "draining", CLI_YELLOW } };
+    } map[] = { { "held", CLI_YELLOW },    { "down", CLI_RED },      { "backoff", CLI_YELLOW },
+                { "bounced", CLI_RED },    { "expired", CLI_RED },   { "delivered", CLI_GREEN },
+                { "rejected", CLI_RED },   { "relayed", CLI_GREEN }, { "active", CLI_GREEN },
+                { "running", CLI_GREEN },  { "up", CLI_GREEN },      { "failed", CLI_RED },
+                { "draining", CLI_YELLOW } };
     for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++)
         if (strcmp(map[i].state, state) == 0)
             return map[i].colour;

@@ -142,6 +142,8 @@ static void put_steps(struct json_out *j, const struct admin_row *row)
         json_out_u64(j, "number", s->number);
         json_out_time(j, "at_ms", s->at_ms);
         json_out_str(j, "what", s->what);
+        json_out_opt(j, "verdict", s->verdict);
+        json_out_opt(j, "done", s->done);
         json_out_u64(j, "attempt", s->attempt);
         json_out_bool(j, "greylisted", s->greylisted);
         json_out_opt(j, "reply", s->reply);

@@ -67,7 +67,8 @@ enum admin_state { /* of a recipient; the first three are living ones */
                    ADMIN_STATE_BOUNCED,
                    ADMIN_STATE_EXPIRED,
                    ADMIN_STATE_DELETED,
-                   ADMIN_STATE_MOVED, /* another node has it */
+                   ADMIN_STATE_MOVED,    /* another node has it */
+                   ADMIN_STATE_REJECTED, /* the check of content did not let it in */
                    ADMIN_STATES
 };
 
@@ -95,7 +96,9 @@ struct admin_selector {
 /* What happened to a recipient before its end. */
 struct admin_step {
     uint32_t number;  /* 1 for the first; those in the middle of many are not kept */
-    const char *what; /* deferred, held, released, arrived (from another node) */
+    const char *what; /* deferred, held, released, arrived (from another node), checked (its content) */
+    struct span verdict; /* of checked: what was said, and what came of it: */
+    struct span done;    /* accepted, marked, held, rejected, deferred */
     bool greylisted;
     uint16_t attempt;
     int64_t at_ms, next_ms;

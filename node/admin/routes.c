@@ -160,7 +160,7 @@ static const struct admin_param track_params[] = {
     { .name = "tenant", .type = ADMIN_TYPE_STRING, .help = "whose account it is" },
     { .name = "status",
       .type = ADMIN_TYPE_CHOICE,
-      .choices = "queued|held|active|delivered|relayed|bounced|expired|deleted|moved",
+      .choices = "queued|held|active|delivered|relayed|bounced|expired|deleted|moved|rejected",
       .help = "what became of it" },
     { .name = "steps",
       .type = ADMIN_TYPE_BOOL,

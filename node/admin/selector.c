@@ -75,7 +75,7 @@ const char *admin_state_name(enum admin_state state)
         [ADMIN_STATE_ACTIVE] = "active",   [ADMIN_STATE_DELIVERED] = "delivered",
         [ADMIN_STATE_RELAYED] = "relayed", [ADMIN_STATE_BOUNCED] = "bounced",
         [ADMIN_STATE_EXPIRED] = "expired", [ADMIN_STATE_DELETED] = "deleted",
-        [ADMIN_STATE_MOVED] = "moved",
+        [ADMIN_STATE_MOVED] = "moved",     [ADMIN_STATE_REJECTED] = "rejected",
     };
     return (unsigned)state < ADMIN_STATES ? names[state] : "unknown";
 }

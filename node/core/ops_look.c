@@ -200,12 +200,14 @@ static int track_living_cb(void *arg, const struct admin_row *row)
 
 static enum admin_state ended_state(uint8_t state)
 {
-    return (enum admin_state)(ADMIN_STATE_DELIVERED + (state - RCPT_DELIVERED));
+    return state == HISTORY_REJECTED ? ADMIN_STATE_REJECTED
+                                     : (enum admin_state)(ADMIN_STATE_DELIVERED + (state - RCPT_DELIVERED));
 }
 
 static uint8_t history_state(int state)
 {
-    return (uint8_t)(RCPT_DELIVERED + (state - ADMIN_STATE_DELIVERED));
+    return state == ADMIN_STATE_REJECTED ? HISTORY_REJECTED
+                                         : (uint8_t)(RCPT_DELIVERED + (state - ADMIN_STATE_DELIVERED));
 }
 
 static int track_ended_cb(void *arg, const struct history_row *h)

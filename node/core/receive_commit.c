@@ -11,6 +11,7 @@
 #include "node/core/node.h"
 #include "node/core/report.h"
 #include "node/core/seen.h"
+#include "node/core/steps.h"
 #include "node/core/tally.h"
 #include "node/policy/policy.h"
 
@@ -227,6 +228,9 @@ static bool refuse_content(struct receiving *rx, uint16_t code, const char *enha
 {
     const struct content *c = rx->content;
     struct smtp_reply reply = { code, enhanced, c->refusal };
+    envelope_fill(rx);
+    rx->env.size = spool_ingest_bytes(rx->in);
+    steps_rejected(rx->s->in->w->node, &rx->env, c, &reply);
     spool_ingest_abort(rx->in);
     rx->in = NULL;
     report_rejected_content(rx->s, c->text, &reply, rx->env.mail_from);
@@ -373,6 +377,8 @@ static void run_committed(struct worker *w, struct worker_op *op)
         report_received(s, &rx->env, mail_header_info(&rx->header)->subject,
                         span_str(rx->sign == NULL ? NULL : rx->sign->by),
                         span_str(rx->content == NULL ? NULL : rx->content->text), op->op.commit_ms);
+        if (rx->content != NULL)
+            steps_checked(w->node, rx->env.id, rx->content);
         report_held(w, rx);
         (void)dispatch_message(w->node, w, w->config, &rx->env,
                                NULL); /* an error is in the log; the mail is safe */

@@ -66,6 +66,34 @@ void steps_operator(struct worker *w, const struct queue_item_view *v, enum hist
     each_recipient(w->node, v->id, v->arrival_ms, v->rcpts, v->nrcpts, &step);
 }
 
+static struct history_verdict verdict_of(const struct content *c)
+{
+    static const uint8_t done[] = { [POLICY_CONTENT_ACCEPT] = HISTORY_DONE_ACCEPTED,
+                                    [POLICY_CONTENT_ADD_HEADER] = HISTORY_DONE_MARKED,
+                                    [POLICY_CONTENT_HOLD] = HISTORY_DONE_HELD,
+                                    [POLICY_CONTENT_REJECT] = HISTORY_DONE_REJECTED };
+    return (struct history_verdict){ .at_ms = clock_wall_ms(),
+                                     .done = c->defer ? HISTORY_DONE_DEFERRED : done[c->act],
+                                     .text = span_str(c->text) };
+}
+
+void steps_checked(struct node *n, uint64_t id, const struct content *c)
+{
+    struct history_verdict v = verdict_of(c);
+    if (n->history != NULL)
+        history_checked(n->history, id, &v);
+}
+
+void steps_rejected(struct node *n, const struct envelope *env, const struct content *c,
+                    const struct smtp_reply *reply)
+{
+    char text[512];
+    struct history_verdict v = verdict_of(c);
+    snprintf(text, sizeof text, "%u %s %s", reply->code, reply->enhanced, reply->text);
+    if (n->history != NULL)
+        history_rejected(n->history, env, &v, span_str(text));
+}
+
 void steps_arrived(struct node *n, uint64_t id, const char *from)
 {
     struct spool_info *info;
@@ -90,18 +118,27 @@ static void on_step(void *arg, const struct history_step *h)
     static const char *const kinds[] = { [HISTORY_STEP_DEFERRED] = "deferred",
                                          [HISTORY_STEP_HELD] = "held",
                                          [HISTORY_STEP_RELEASED] = "released",
-                                         [HISTORY_STEP_ARRIVED] = "arrived" };
+                                         [HISTORY_STEP_ARRIVED] = "arrived",
+                                         [HISTORY_STEP_CHECKED] = "checked" };
+    static const char *const done[] = { [HISTORY_DONE_ACCEPTED] = "accepted",
+                                        [HISTORY_DONE_MARKED] = "marked",
+                                        [HISTORY_DONE_HELD] = "held",
+                                        [HISTORY_DONE_REJECTED] = "rejected",
+                                        [HISTORY_DONE_DEFERRED] = "deferred" };
+    const bool checked = h->kind == HISTORY_STEP_CHECKED;
     struct steps *s = arg;
     if (s->n == sizeof s->rows / sizeof s->rows[0])
         return;
     s->rows[s->n++] = (struct admin_step){
         .number = h->number,
         .what = h->kind < sizeof kinds / sizeof kinds[0] && kinds[h->kind] != NULL ? kinds[h->kind] : "other",
+        .done = span_str(h->done < sizeof done / sizeof done[0] ? done[h->done] : NULL),
         .greylisted = h->greylisted,
         .attempt = h->attempt,
         .at_ms = h->at_ms,
         .next_ms = h->next_ms,
-        .reply = keep(&s->texts, h->reply),
+        .reply = keep(&s->texts, checked ? SPAN_LIT("") : h->reply),
+        .verdict = keep(&s->texts, checked ? h->reply : SPAN_LIT("")),
         .pool = keep(&s->texts, route_key_pool(h->site)),
         .mx = keep(&s->texts, h->mx),
         .mx_ip = keep(&s->texts, h->mx_ip),
@@ -118,7 +155,8 @@ int steps_read(struct history_reader *r, uint64_t id, uint32_t rcpt, struct step
     int err = history_steps_read(r, id, rcpt, on_step, out);
     for (uint32_t i = 0; i < out->n; i++) {
         struct admin_step *s = &out->rows[i];
-        struct span *texts[] = { &s->reply, &s->pool, &s->mx, &s->mx_ip, &s->source_ip, &s->tls, &s->who };
+        struct span *texts[] = { &s->reply, &s->verdict,   &s->pool, &s->mx,
+                                 &s->mx_ip, &s->source_ip, &s->tls,  &s->who };
         for (size_t k = 0; k < sizeof texts / sizeof texts[0]; k++)
             texts[k]->p = texts[k]->n > 0 ? out->texts.data + (size_t)texts[k]->p : "";
     }

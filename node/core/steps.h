@@ -6,6 +6,7 @@
 #include "node/admin/ops.h"
 #include "node/core/attempt.h"
 #include "node/core/conn.h"
+#include "node/core/content.h"
 #include "node/telemetry/events.h"
 #include "node/telemetry/history.h"
 
@@ -15,12 +16,16 @@ void steps_deferred(struct worker *w, const struct attempt *a, uint32_t i, const
 /* An operator held or released these (HISTORY_STEP_HELD, _RELEASED). */
 void steps_operator(struct worker *w, const struct queue_item_view *v, enum history_step_kind kind,
                     const char *by, const char *remark);
+/* A message is accepted, or refused as `reply` says, that was looked at. */
+void steps_checked(struct node *n, uint64_t id, const struct content *c);
+void steps_rejected(struct node *n, const struct envelope *env, const struct content *c,
+                    const struct smtp_reply *reply);
 /* A message came from another node. Any thread. */
 void steps_arrived(struct node *n, uint64_t id, const char *from);
 
 /* The steps of one recipient, while they are needed. */
 struct steps {
-    struct admin_step rows[HISTORY_STEPS_FIRST + HISTORY_STEPS_LAST];
+    struct admin_step rows[1 + HISTORY_STEPS_FIRST + HISTORY_STEPS_LAST]; /* checked, and the others */
     uint32_t n;
     struct buf texts;
 };

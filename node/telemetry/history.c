@@ -21,7 +21,7 @@
 #define STEP_TEXT_MAX 512
 #define PRUNE_LEAST 200                 /* messages deleted with a batch at least, when there are such */
 
-enum { RECORD_NOTE = 1, RECORD_ENDED = 2, RECORD_SIGNED = 3, RECORD_STEP = 4 };
+enum { RECORD_NOTE = 1, RECORD_ENDED = 2, RECORD_SIGNED = 3, RECORD_STEP = 4 }; /* and HISTORY_RECORD_... */
 
 /* One recipient's details, waiting for its ending. */
 struct note {
@@ -64,11 +64,10 @@ static void signal_if_due(struct history *h, size_t before)
         pthread_cond_signal(&h->wake);
 }
 
-static void put_note(struct buf *b, const struct envelope *e, const struct history_rcpt *rcpts, uint32_t n)
+void history_put_envelope(struct buf *b, const struct envelope *e)
 {
     const struct span texts[] = { e->mail_from,   e->account, e->tenant,   e->message_id, e->client_ip,
                                   e->client_name, e->helo,    e->protocol, e->listener };
-    buf_put_u8(b, RECORD_NOTE);
     buf_put_u64(b, e->id);
     buf_put_u64(b, (uint64_t)e->arrival_ms);
     buf_put_u64(b, e->size);
@@ -76,6 +75,12 @@ static void put_note(struct buf *b, const struct envelope *e, const struct histo
     buf_put_u32(b, e->nrcpts);
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         buf_put_counted(b, texts[i]);
+}
+
+static void put_note(struct buf *b, const struct envelope *e, const struct history_rcpt *rcpts, uint32_t n)
+{
+    buf_put_u8(b, RECORD_NOTE);
+    history_put_envelope(b, e);
     buf_put_u32(b, n);
     for (uint32_t i = 0; i < n; i++) {
         ensure(rcpts[i].rcpt < e->nrcpts);
@@ -99,17 +104,46 @@ static bool taken_back(struct buf *b, size_t before)
 }
 
 /* Notes get half of the room, so that endings find some. Under lock. */
-static void note_locked(struct history *h, const struct envelope *env, const struct history_rcpt *rcpts,
-                        uint32_t n)
+static bool fill_begin(struct history *h, size_t *before, uint32_t n)
 {
-    size_t before = h->fill.len;
-    bool full = before > h->fill.max / 2;
-    if (!full)
-        put_note(&h->fill, env, rcpts, n);
-    if (full || taken_back(&h->fill, before))
+    *before = h->fill.len;
+    if (*before <= h->fill.max / 2)
+        return true;
+    atomic_fetch_add(&h->notes_dropped, n);
+    return false;
+}
+
+static void fill_end(struct history *h, size_t before, uint32_t n)
+{
+    if (taken_back(&h->fill, before))
         atomic_fetch_add(&h->notes_dropped, n);
     else
         signal_if_due(h, before);
+}
+
+bool history_fill_begin(struct history *h, size_t *before, uint32_t n)
+{
+    pthread_mutex_lock(&h->lock);
+    bool room = fill_begin(h, before, n);
+    if (!room)
+        pthread_mutex_unlock(&h->lock);
+    return room;
+}
+
+void history_fill_end(struct history *h, size_t before, uint32_t n)
+{
+    fill_end(h, before, n);
+    pthread_mutex_unlock(&h->lock);
+}
+
+static void note_locked(struct history *h, const struct envelope *env, const struct history_rcpt *rcpts,
+                        uint32_t n)
+{
+    size_t before;
+    if (!fill_begin(h, &before, n))
+        return;
+    put_note(&h->fill, env, rcpts, n);
+    fill_end(h, before, n);
 }
 
 void history_note(struct history *h, const struct envelope *env, const struct history_rcpt *rcpts, uint32_t n)
@@ -119,30 +153,19 @@ void history_note(struct history *h, const struct envelope *env, const struct hi
     pthread_mutex_unlock(&h->lock);
 }
 
-static void signed_locked(struct history *h, uint64_t id, int64_t arrival_ms, struct span dkim)
-{
-    size_t before = h->fill.len;
-    bool full = before > h->fill.max / 2;
-    if (!full) {
-        buf_put_u8(&h->fill, RECORD_SIGNED);
-        buf_put_u64(&h->fill, id);
-        buf_put_u64(&h->fill, (uint64_t)arrival_ms);
-        buf_put_counted(&h->fill, dkim);
-    }
-    if (full || taken_back(&h->fill, before))
-        atomic_fetch_add(&h->notes_dropped, 1);
-    else
-        signal_if_due(h, before);
-}
-
 void history_signed(struct history *h, uint64_t id, int64_t arrival_ms, struct span dkim)
 {
-    pthread_mutex_lock(&h->lock);
-    signed_locked(h, id, arrival_ms, dkim);
-    pthread_mutex_unlock(&h->lock);
+    size_t before;
+    if (!history_fill_begin(h, &before, 1))
+        return;
+    buf_put_u8(&h->fill, RECORD_SIGNED);
+    buf_put_u64(&h->fill, id);
+    buf_put_u64(&h->fill, (uint64_t)arrival_ms);
+    buf_put_counted(&h->fill, dkim);
+    history_fill_end(h, before, 1);
 }
 
-static struct span cut(struct span s)
+struct span history_text_cut(struct span s)
 {
     return span_of(s.p, s.n < STEP_TEXT_MAX ? s.n : STEP_TEXT_MAX);
 }
@@ -160,22 +183,18 @@ static void put_step(struct buf *b, uint64_t id, int64_t arrival_ms, const struc
     buf_put_u64(b, (uint64_t)s->at_ms);
     buf_put_u64(b, (uint64_t)s->next_ms);
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
-        buf_put_counted(b, cut(texts[i]));
+        buf_put_counted(b, history_text_cut(texts[i]));
 }
 
 void history_steps(struct history *h, uint64_t id, int64_t arrival_ms, const struct history_step *steps,
                    uint32_t n)
 {
-    pthread_mutex_lock(&h->lock);
-    size_t before = h->fill.len;
-    bool full = before > h->fill.max / 2;
-    for (uint32_t i = 0; i < n && !full; i++)
+    size_t before;
+    if (!history_fill_begin(h, &before, n))
+        return;
+    for (uint32_t i = 0; i < n; i++)
         put_step(&h->fill, id, arrival_ms, &steps[i]);
-    if (full || taken_back(&h->fill, before))
-        atomic_fetch_add(&h->notes_dropped, n);
-    else
-        signal_if_due(h, before);
-    pthread_mutex_unlock(&h->lock);
+    history_fill_end(h, before, n);
 }
 
 static void ended_locked(struct history *h, uint64_t id, const struct spool_rcpt_update *u, uint32_t n,
@@ -272,7 +291,7 @@ static void note_keep(struct history *h, uint64_t id, uint32_t rcpt, struct span
     h->note_bytes += sizeof *note + note->n;
 }
 
-static int on_note(struct history *h, struct cursor *c)
+struct history_message history_take_envelope(struct cursor *c)
 {
     struct history_message m = { .id = cursor_u64(c) };
     m.arrival_ms = (int64_t)cursor_u64(c);
@@ -283,6 +302,12 @@ static int on_note(struct history *h, struct cursor *c)
                              &m.client_name, &m.helo,    &m.protocol, &m.listener };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         *texts[i] = cursor_counted(c);
+    return m;
+}
+
+static int on_note(struct history *h, struct cursor *c)
+{
+    struct history_message m = history_take_envelope(c);
     uint32_t n = cursor_u32(c);
     for (uint32_t i = 0; i < n; i++) {
         uint32_t rcpt = cursor_u32(c);
@@ -381,6 +406,14 @@ static int clean(struct history *h)
 
 static int batch_write(struct history *h)
 {
+    static int (*const readers[])(struct history *, struct cursor *) = {
+        [RECORD_NOTE] = on_note,
+        [RECORD_ENDED] = on_ended,
+        [RECORD_SIGNED] = on_signed,
+        [RECORD_STEP] = on_step,
+        [HISTORY_RECORD_CHECKED] = history_on_checked,
+        [HISTORY_RECORD_REJECTED] = history_on_rejected,
+    };
     struct cursor c;
     int err = history_db_begin(&h->db);
     if (err != 0)
@@ -388,10 +421,8 @@ static int batch_write(struct history *h)
     cursor_init(&c, h->work.data, h->work.len);
     while (err == 0 && cursor_left(&c) > 0) {
         uint8_t kind = cursor_u8(&c);
-        err = kind == RECORD_NOTE     ? on_note(h, &c)
-              : kind == RECORD_SIGNED ? on_signed(h, &c)
-              : kind == RECORD_STEP   ? on_step(h, &c)
-                                      : on_ended(h, &c);
+        ensure(kind < sizeof readers / sizeof readers[0] && readers[kind] != NULL);
+        err = readers[kind](h, &c);
     }
     ensure(cursor_err(&c) == 0);
     if (err == 0)

@@ -65,6 +65,35 @@ void history_note(struct history *h, const struct envelope *env, const struct hi
  * told (counted as a note). */
 void history_signed(struct history *h, uint64_t id, int64_t arrival_ms, struct span dkim);
 
+/* What the check of content said of a message, and what was done with it then. */
+enum history_done { /* in the file */
+                    HISTORY_DONE_ACCEPTED = 1,
+                    HISTORY_DONE_MARKED = 2,
+                    HISTORY_DONE_HELD = 3,
+                    HISTORY_DONE_REJECTED = 4,
+                    HISTORY_DONE_DEFERRED = 5, /* the client is to come again */
+};
+struct history_verdict {
+    int64_t at_ms;
+    uint8_t done;
+    struct span text; /* cut at 512 bytes */
+};
+
+/* Of a message that is accepted. Never blocks; at the limit it is not told (counted as a note). */
+void history_checked(struct history *h, uint64_t id, const struct history_verdict *v);
+
+/* A message that the check did not let in, and how that was said: rows like those of others, in a state of
+ * their own. Kept for as long as others, but never more of them than HISTORY_REJECTED_MAX recipients, the
+ * newest, of one account (or client without one) about HISTORY_REJECTED_HOURLY an hour, and of one message
+ * the first HISTORY_REJECTED_RCPTS: so that a flood of them takes no room of other mail's, and one sender's
+ * not all of theirs. Never blocks. */
+#define HISTORY_REJECTED 16 /* state, besides enum rcpt_state's */
+#define HISTORY_REJECTED_MAX 20000
+#define HISTORY_REJECTED_HOURLY 200
+#define HISTORY_REJECTED_RCPTS 100
+void history_rejected(struct history *h, const struct envelope *env, const struct history_verdict *v,
+                      struct span reply);
+
 /* What happened to a recipient before its end. Of one recipient the first HISTORY_STEPS_FIRST and the last
  * HISTORY_STEPS_LAST are kept. Not told again after a crash: what was not committed yet is lost then. */
 #define HISTORY_STEPS_FIRST 8
@@ -75,6 +104,8 @@ enum history_step_kind { /* in the file */
                          HISTORY_STEP_HELD = 2,
                          HISTORY_STEP_RELEASED = 3,
                          HISTORY_STEP_ARRIVED = 4, /* from another node, `who` */
+                         /* not in the file: of the message, see history_checked; number 0, read first */
+                         HISTORY_STEP_CHECKED = 5,
 };
 
 struct history_step {
@@ -82,6 +113,7 @@ struct history_step {
     uint32_t number; /* 1 for the first; set by history_steps_read */
     uint8_t kind;
     bool greylisted;
+    uint8_t done; /* enum history_done, of CHECKED: whose `reply` is the verdict */
     uint16_t attempt;
     int64_t at_ms, next_ms;
     struct span reply, site, mx, mx_ip, source_ip, tls;
@@ -123,7 +155,7 @@ struct history_query {
     uint64_t id; /* under whatever hop; 0: not given. Else stands alone with time and place */
     struct span message_id, account, tenant; /* exact; empty: not given */
     struct span sender, recipient;           /* whole address, "@domain" or (sender) "<>"; without case */
-    uint32_t states;                         /* 1 << RCPT_...: any of these; 0: any at all */
+    uint32_t states;                         /* 1 << state: any of these; 0: any at all */
     int64_t since_ms, until_ms;              /* arrival, until exclusive; 0: not given */
     bool after;                              /* only rows after the place (after_id, after_rcpt) */
     uint64_t after_id;
@@ -134,7 +166,7 @@ struct history_query {
 struct history_row { /* empty or 0: not known */
     uint64_t id;
     uint32_t rcpt, nrcpts;
-    uint8_t state; /* enum rcpt_state */
+    uint8_t state; /* enum rcpt_state, or HISTORY_REJECTED */
     uint16_t attempts;
     int64_t arrival_ms, ended_ms;
     uint64_t size;

@@ -62,7 +62,7 @@ uint32_t history_key_text(uint64_t salt, struct span text)
 
 /* ---- open and close ---- */
 
-static int failed(struct history_db *db, const char *what)
+int history_db_failed(struct history_db *db, const char *what)
 {
     db->code = db->sql == NULL ? SQLITE_NOMEM : sqlite3_extended_errcode(db->sql);
     log_error("history", "%s: %s: %s", db->path, what,
@@ -79,7 +79,7 @@ static bool damaged(const struct history_db *db)
 static int prepare(struct history_db *db, sqlite3_stmt **stmt, const char *text)
 {
     if (sqlite3_prepare_v3(db->sql, text, -1, SQLITE_PREPARE_PERSISTENT, stmt, NULL) != SQLITE_OK)
-        return failed(db, "preparing");
+        return history_db_failed(db, "preparing");
     return 0;
 }
 
@@ -115,6 +115,12 @@ static int prepare_all(struct history_db *db)
         { &db->clear[1], "UPDATE recipient SET reply='' WHERE id=?1" },
         { &db->clear[2], "UPDATE step SET reply='' WHERE id=?1" },
         { &db->delete_steps, "DELETE FROM step WHERE id=?1" },
+        { &db->put_verdict, "INSERT OR IGNORE INTO verdict VALUES(?1,?2,?3,?4)" },
+        { &db->delete_verdicts, "DELETE FROM verdict WHERE id BETWEEN ?1 AND ?2" },
+        { &db->put_rejected, "INSERT OR IGNORE INTO rejected VALUES(?1,?2)" },
+        { &db->delete_rejected, "DELETE FROM rejected WHERE id BETWEEN ?1 AND ?2" },
+        { &db->oldest_rejected, "SELECT id, rcpts FROM rejected ORDER BY id LIMIT 1" },
+        { &db->count_rejected, "SELECT coalesce(sum(rcpts), 0) FROM rejected" },
         { &db->put_meta, "INSERT OR REPLACE INTO meta VALUES(?1,?2)" },
         { &db->put_stretch, "INSERT OR REPLACE INTO stretch VALUES(?1,?2,?3,?4,?5)" },
         { &db->delete_stretch, "DELETE FROM stretch WHERE seq=?1" },
@@ -140,12 +146,12 @@ static int read_meta(struct history_db *db, const char *name, int64_t *out)
     int code = sqlite3_step(stmt);
     *out = code == SQLITE_ROW ? sqlite3_column_int64(stmt, 0) : 0;
     if (code != SQLITE_ROW && code != SQLITE_DONE)
-        err = failed(db, "reading");
+        err = history_db_failed(db, "reading");
     sqlite3_finalize(stmt);
     return err;
 }
 
-static const char *const cleared_names[HISTORY_CLASSES] = { "clients_cleared", "replies_cleared" };
+const char *const history_cleared_names[HISTORY_CLASSES] = { "clients_cleared", "replies_cleared" };
 
 /* Of which time what is kept. */
 static int read_since(struct history_db *db)
@@ -153,7 +159,7 @@ static int read_since(struct history_db *db)
     int64_t id = 0;
     int err = read_meta(db, "kept_since", &db->kept_since_ms);
     for (int i = 0; i < HISTORY_CLASSES && err == 0; i++) {
-        err = read_meta(db, cleared_names[i], &id);
+        err = read_meta(db, history_cleared_names[i], &id);
         db->cleared[i] = (uint64_t)id;
     }
     return err;
@@ -204,7 +210,7 @@ static int read_stretches(struct history_db *db)
     sqlite3_stmt *stmt = NULL;
     int err = history_stretches_read(db->sql, &db->stretches);
     if (err != 0)
-        return failed(db, "reading");
+        return history_db_failed(db, "reading");
     err = prepare(db, &stmt, "SELECT max(id) FROM message");
     if (err == 0 && sqlite3_step(stmt) == SQLITE_ROW)
         db->newest = (uint64_t)sqlite3_column_int64(stmt, 0);
@@ -267,18 +273,20 @@ static int open_once(struct history_db *db)
     if (err != 0)
         return err;
     if (sqlite3_open_v2(db->path, &db->sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
-        return failed(db, "opening");
+        return history_db_failed(db, "opening");
     sqlite3_busy_timeout(db->sql, 10000);
     if (sqlite3_exec(db->sql, pragmas, NULL, NULL, NULL) != SQLITE_OK)
-        return failed(db, "opening");
+        return history_db_failed(db, "opening");
     if (history_schema_make(db->sql, &db->old) != 0)
-        return failed(db, "making tables");
+        return history_db_failed(db, "making tables");
     err = read_meta(db, "salt", &salt);
     if (err == 0 && !db->old)
         err = read_since(db);
     db->salt = (uint64_t)salt;
     if (err == 0 && !db->old)
         err = prepare_all(db);
+    if (err == 0 && !db->old)
+        err = history_db_count_rejected(db);
     if (err == 0)
         err = read_stretches(db);
     return err;
@@ -287,20 +295,45 @@ static int open_once(struct history_db *db)
 int history_db_upgrade(struct history_db *db)
 {
     if (history_schema_upgrade(db->sql, db->path) != 0)
-        return failed(db, "bringing it up to date");
+        return history_db_failed(db, "bringing it up to date");
     db->old = false;
     int err = prepare_all(db);
-    return err != 0 ? err : read_since(db);
+    if (err == 0)
+        err = read_since(db);
+    return err != 0 ? err : history_db_count_rejected(db);
 }
 
 void history_db_close(struct history_db *db)
 {
     sqlite3_stmt **all[] = {
-        &db->begin,     &db->commit,        &db->rollback,         &db->put_message, &db->put_rcpt,
-        &db->oldest,    &db->delete_rcpts,  &db->delete_message,   &db->put_stretch, &db->delete_stretch,
-        &db->size,      &db->put_signature, &db->delete_signature, &db->put_meta,    &db->put_step,
-        &db->last_step, &db->drop_step,     &db->delete_steps,     &db->after_id,    &db->clear[0],
-        &db->clear[1],  &db->clear[2]
+        &db->begin,
+        &db->commit,
+        &db->rollback,
+        &db->put_message,
+        &db->put_rcpt,
+        &db->oldest,
+        &db->delete_rcpts,
+        &db->delete_message,
+        &db->put_stretch,
+        &db->delete_stretch,
+        &db->size,
+        &db->put_signature,
+        &db->delete_signature,
+        &db->put_meta,
+        &db->put_step,
+        &db->last_step,
+        &db->drop_step,
+        &db->delete_steps,
+        &db->after_id,
+        &db->clear[0],
+        &db->clear[1],
+        &db->clear[2],
+        &db->put_verdict,
+        &db->delete_verdicts,
+        &db->put_rejected,
+        &db->delete_rejected,
+        &db->oldest_rejected,
+        &db->count_rejected,
     };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         sqlite3_finalize(*all[i]);
@@ -352,11 +385,11 @@ int history_db_recover(struct history_db *db)
 
 /* ---- a batch ---- */
 
-static int run(struct history_db *db, sqlite3_stmt *stmt, const char *what)
+int history_db_run(struct history_db *db, sqlite3_stmt *stmt, const char *what)
 {
     int code = sqlite3_step(stmt);
     if (code != SQLITE_DONE && code != SQLITE_ROW) {
-        int err = failed(db, what);
+        int err = history_db_failed(db, what);
         sqlite3_reset(stmt);
         return err;
     }
@@ -367,7 +400,7 @@ static int run(struct history_db *db, sqlite3_stmt *stmt, const char *what)
 int history_db_begin(struct history_db *db)
 {
     db->rows = 0;
-    return run(db, db->begin, "beginning");
+    return history_db_run(db, db->begin, "beginning");
 }
 
 static int put_stretch(struct history_db *db, struct history_stretch *s)
@@ -378,7 +411,7 @@ static int put_stretch(struct history_db *db, struct history_stretch *s)
     sqlite3_bind_int64(db->put_stretch, 4, s->last_ms);
     sqlite3_bind_int64(db->put_stretch, 5, s->rows);
     s->changed = false;
-    return run(db, db->put_stretch, "writing");
+    return history_db_run(db, db->put_stretch, "writing");
 }
 
 int history_db_commit(struct history_db *db)
@@ -388,7 +421,7 @@ int history_db_commit(struct history_db *db)
         if (db->stretches.p[i].changed)
             err = put_stretch(db, &db->stretches.p[i]);
     if (err == 0)
-        err = run(db, db->commit, "committing");
+        err = history_db_run(db, db->commit, "committing");
     if (err == 0)
         stretch_turn(db);
     return err;
@@ -398,7 +431,7 @@ void history_db_rollback(struct history_db *db)
 {
     memset(db->recent, 0, sizeof db->recent);
     if (db->sql != NULL && !sqlite3_get_autocommit(db->sql))
-        (void)run(db, db->rollback, "rolling back");
+        (void)history_db_run(db, db->rollback, "rolling back");
 }
 
 /* The text is not copied: it outlives the step. Empty: NULL. */
@@ -454,7 +487,7 @@ int history_db_put_message(struct history_db *db, const struct history_message *
                                   m->listener };
     for (int i = 0; i < 9; i++)
         bind_text(s, 10 + i, texts[i]);
-    int err = run(db, s, "writing");
+    int err = history_db_run(db, s, "writing");
     if (err == 0 && m->nrcpts > 0)
         *recent = m->id;
     return err;
@@ -464,13 +497,25 @@ int history_db_put_signature(struct history_db *db, uint64_t id, struct span dki
 {
     sqlite3_bind_int64(db->put_signature, 1, (int64_t)id);
     bind_text(db->put_signature, 2, dkim);
-    return run(db, db->put_signature, "writing");
+    return history_db_run(db, db->put_signature, "writing");
 }
 
 /* What comes late, when the words of its time have gone, comes without. */
 static struct span reply_of(const struct history_db *db, uint64_t id, struct span reply)
 {
     return id <= db->cleared[HISTORY_CLASS_REPLIES] ? SPAN_LIT("") : reply;
+}
+
+int history_db_put_verdict(struct history_db *db, uint64_t id, const struct history_verdict *v)
+{
+    if (id <= db->cleared[HISTORY_CLASS_REPLIES])
+        return 0;
+    sqlite3_stmt *s = db->put_verdict;
+    sqlite3_bind_int64(s, 1, (int64_t)id);
+    sqlite3_bind_int64(s, 2, v->at_ms);
+    sqlite3_bind_int(s, 3, v->done);
+    bind_text(s, 4, v->text);
+    return history_db_run(db, s, "writing");
 }
 
 int history_db_put_end(struct history_db *db, const struct history_end *e)
@@ -490,9 +535,9 @@ int history_db_put_end(struct history_db *db, const struct history_end *e)
     for (int i = 0; i < 7; i++)
         bind_text(s, 8 + i, texts[i]);
     db->rows++;
-    stretch->rows++;
+    stretch->rows += e->state != HISTORY_REJECTED; /* which are few, of all stretches together */
     stretch->changed = true;
-    return run(db, s, "writing");
+    return history_db_run(db, s, "writing");
 }
 
 static int last_step(struct history_db *db, uint64_t id, uint32_t rcpt, int64_t *n)
@@ -500,7 +545,7 @@ static int last_step(struct history_db *db, uint64_t id, uint32_t rcpt, int64_t 
     sqlite3_stmt *s = db->last_step;
     sqlite3_bind_int64(s, 1, (int64_t)id);
     sqlite3_bind_int64(s, 2, rcpt);
-    int err = sqlite3_step(s) == SQLITE_ROW ? 0 : failed(db, "reading");
+    int err = sqlite3_step(s) == SQLITE_ROW ? 0 : history_db_failed(db, "reading");
     *n = err == 0 ? sqlite3_column_int64(s, 0) : 0;
     sqlite3_reset(s);
     return err;
@@ -526,13 +571,20 @@ int history_db_put_step(struct history_db *db, uint64_t id, const struct history
         sqlite3_bind_int64(s, 1 + i, numbers[i]);
     for (int i = 0; i < 7; i++)
         bind_text(s, 9 + i, texts[i]);
-    err = run(db, s, "writing");
+    err = history_db_run(db, s, "writing");
     if (err != 0 || n - HISTORY_STEPS_LAST <= HISTORY_STEPS_FIRST)
         return err;
     sqlite3_bind_int64(db->drop_step, 1, (int64_t)id);
     sqlite3_bind_int64(db->drop_step, 2, step->rcpt);
     sqlite3_bind_int64(db->drop_step, 3, n - HISTORY_STEPS_LAST);
-    return run(db, db->drop_step, "deleting");
+    return history_db_run(db, db->drop_step, "deleting");
+}
+
+int history_db_put_meta(struct history_db *db, const char *name, int64_t value)
+{
+    sqlite3_bind_text(db->put_meta, 1, name, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(db->put_meta, 2, value);
+    return history_db_run(db, db->put_meta, "writing");
 }
 
 uint64_t history_db_bytes(struct history_db *db)
@@ -542,116 +594,4 @@ uint64_t history_db_bytes(struct history_db *db)
         bytes = (uint64_t)sqlite3_column_int64(db->size, 0);
     sqlite3_reset(db->size);
     return bytes;
-}
-
-#define PRUNE_MAX 4096
-
-static int delete_message(struct history_db *db, int64_t id)
-{
-    sqlite3_bind_int64(db->delete_rcpts, 1, id);
-    sqlite3_bind_int64(db->delete_message, 1, id);
-    sqlite3_bind_int64(db->delete_signature, 1, id);
-    sqlite3_bind_int64(db->delete_steps, 1, id);
-    int err = run(db, db->delete_rcpts, "deleting");
-    if (err == 0)
-        err = run(db, db->delete_signature, "deleting");
-    if (err == 0)
-        err = run(db, db->delete_steps, "deleting");
-    return err != 0 ? err : run(db, db->delete_message, "deleting");
-}
-
-int history_db_put_meta(struct history_db *db, const char *name, int64_t value)
-{
-    sqlite3_bind_text(db->put_meta, 1, name, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(db->put_meta, 2, value);
-    return run(db, db->put_meta, "writing");
-}
-
-static int clear_message(struct history_db *db, enum history_class what, int64_t id)
-{
-    const int first = what == HISTORY_CLASS_CLIENTS ? 0 : 1, last = what == HISTORY_CLASS_CLIENTS ? 0 : 2;
-    int err = 0;
-    for (int i = first; i <= last && err == 0; i++) {
-        sqlite3_bind_int64(db->clear[i], 1, id);
-        err = run(db, db->clear[i], "clearing");
-    }
-    return err;
-}
-
-int history_db_clear(struct history_db *db, enum history_class what, int64_t before_ms, uint32_t max)
-{
-    int64_t ids[PRUNE_MAX];
-    uint32_t n = 0;
-    int code = SQLITE_DONE;
-    if (max > PRUNE_MAX)
-        max = PRUNE_MAX;
-    sqlite3_bind_int64(db->after_id, 1, (int64_t)db->cleared[what]);
-    sqlite3_bind_int64(db->after_id, 2, max);
-    while (n < max && (code = sqlite3_step(db->after_id)) == SQLITE_ROW &&
-           sqlite3_column_int64(db->after_id, 1) < before_ms)
-        ids[n++] = sqlite3_column_int64(db->after_id, 0);
-    int err = code == SQLITE_ROW || code == SQLITE_DONE ? 0 : failed(db, "clearing");
-    sqlite3_reset(db->after_id);
-    for (uint32_t i = 0; i < n && err == 0; i++)
-        err = clear_message(db, what, ids[i]);
-    if (err == 0 && n > 0) {
-        db->cleared[what] = (uint64_t)ids[n - 1];
-        err = history_db_put_meta(db, cleared_names[what], ids[n - 1]);
-    }
-    return err != 0 ? err : (int)n;
-}
-
-/* Stretches of which nothing is left. */
-static int drop_stretches(struct history_db *db, uint64_t oldest_id)
-{
-    struct history_stretches *all = &db->stretches;
-    uint32_t n = 0;
-    while (n + 1 < all->n && all->p[n + 1].start <= oldest_id) {
-        sqlite3_bind_int64(db->delete_stretch, 1, all->p[n++].seq);
-        int err = run(db, db->delete_stretch, "deleting");
-        if (err != 0)
-            return err;
-    }
-    if (n > 0)
-        memmove(all->p, all->p + n, (all->n - n) * sizeof *all->p);
-    all->n -= n;
-    return 0;
-}
-
-int history_db_prune(struct history_db *db, int64_t before_ms, uint64_t max_bytes, uint32_t max)
-{
-    int64_t ids[PRUNE_MAX], last_ms = 0;
-    uint32_t n = 0;
-    uint64_t oldest_id = db->newest + 1; /* of those that stay */
-    if (max > PRUNE_MAX)
-        max = PRUNE_MAX;
-    if (max_bytes != 0 && history_db_bytes(db) > max_bytes)
-        before_ms = INT64_MAX;
-    if (before_ms <= 0)
-        return 0;
-    sqlite3_bind_int64(db->oldest, 1, (int64_t)max + 1);
-    int code;
-    while ((code = sqlite3_step(db->oldest)) == SQLITE_ROW) {
-        int64_t id = sqlite3_column_int64(db->oldest, 0), arrival_ms = sqlite3_column_int64(db->oldest, 1);
-        if (n == max || arrival_ms >= before_ms) {
-            oldest_id = (uint64_t)id;
-            break;
-        }
-        ids[n++] = id;
-        last_ms = arrival_ms > last_ms ? arrival_ms : last_ms;
-    }
-    int err = code == SQLITE_ROW || code == SQLITE_DONE ? 0 : failed(db, "deleting");
-    sqlite3_reset(db->oldest);
-    for (uint32_t i = 0; err == 0 && i < n; i++)
-        err = delete_message(db, ids[i]);
-    if (n > 0) {
-        memset(db->recent, 0, sizeof db->recent);
-        if (err == 0)
-            err = drop_stretches(db, oldest_id);
-        if (err == 0 && last_ms >= db->kept_since_ms) {
-            db->kept_since_ms = last_ms + 1;
-            err = history_db_put_meta(db, "kept_since", db->kept_since_ms);
-        }
-    }
-    return err != 0 ? err : (int)n;
 }

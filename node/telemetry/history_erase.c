@@ -16,19 +16,22 @@
 enum part { PART_RECIPIENT, PART_SENDER, PART_ACCOUNT, PARTS };
 
 /* ?1: the message, ?2: the recipient's number, ?3: the address in lower case. */
-static const char *const texts[PARTS][3] = {
+#define TEXTS 4
+#define VERDICT "UPDATE verdict SET text=NULL WHERE id=?1 AND ?2>=0 AND instr(lower(text), ?3)>0"
+static const char *const texts[PARTS][TEXTS] = {
     [PART_RECIPIENT] = { "UPDATE recipient SET address='" ERASED
                          "', key=NULL, reply=NULL WHERE id=?1 AND rcpt=?2 AND ?3<>''",
-                         "UPDATE step SET reply=NULL WHERE id=?1 AND rcpt=?2 AND ?3<>''", NULL },
+                         "UPDATE step SET reply=NULL WHERE id=?1 AND rcpt=?2 AND ?3<>''", VERDICT, NULL },
     [PART_SENDER] = { "UPDATE message SET sender='" ERASED
                       "', sender_key=NULL, message_id=NULL, message_key=NULL, "
                       "client_ip=NULL, client_name=NULL, helo=NULL WHERE id=?1 AND ?2>=0 AND ?3<>''",
                       "UPDATE recipient SET reply=NULL WHERE id=?1 AND ?2>=0 AND instr(lower(reply), ?3)>0",
-                      "UPDATE step SET reply=NULL WHERE id=?1 AND ?2>=0 AND instr(lower(reply), ?3)>0" },
+                      "UPDATE step SET reply=NULL WHERE id=?1 AND ?2>=0 AND instr(lower(reply), ?3)>0",
+                      VERDICT },
     [PART_ACCOUNT] = { "UPDATE message SET account='" ERASED
                        "', account_key=NULL, client_ip=NULL, client_name=NULL, "
                        "helo=NULL WHERE id=?1 AND ?2>=0 AND ?3<>''",
-                       NULL, NULL },
+                       VERDICT, NULL, NULL },
 };
 
 struct place {
@@ -64,16 +67,16 @@ static int run(sqlite3 *sql, sqlite3_stmt *stmt, const struct place *at, struct 
 /* One transaction. */
 static int erase_page(sqlite3 *sql, enum part part, const struct page *page, struct span address)
 {
-    sqlite3_stmt *stmt[3] = { NULL };
+    sqlite3_stmt *stmt[TEXTS] = { NULL };
     int err = sqlite3_exec(sql, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK ? 0 : ERR_BUSY;
     bool begun = err == 0;
-    for (int i = 0; err == 0 && i < 3 && texts[part][i] != NULL; i++)
+    for (int i = 0; err == 0 && i < TEXTS && texts[part][i] != NULL; i++)
         if (sqlite3_prepare_v2(sql, texts[part][i], -1, &stmt[i], NULL) != SQLITE_OK)
             err = ERR_FAILED;
     for (uint32_t k = 0; err == 0 && k < page->n; k++)
-        for (int i = 0; err == 0 && i < 3 && stmt[i] != NULL; i++)
+        for (int i = 0; err == 0 && i < TEXTS && stmt[i] != NULL; i++)
             err = run(sql, stmt[i], &page->p[k], address);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < TEXTS; i++)
         sqlite3_finalize(stmt[i]);
     if (begun && sqlite3_exec(sql, err == 0 ? "COMMIT" : "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK &&
         err == 0)

@@ -3,6 +3,7 @@
 #define NODE_TELEMETRY_HISTORY_IMPL_H
 
 #include "base/buf.h"
+#include "base/cursor.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "node/telemetry/history.h"
@@ -38,13 +39,15 @@ struct history_db {
     uint64_t salt; /* of the keys; of this file */
     sqlite3 *sql;
     sqlite3_stmt *begin, *commit, *rollback, *put_message, *put_rcpt, *oldest, *delete_rcpts, *delete_message,
-        *put_stretch, *delete_stretch, *put_signature, *delete_signature, *put_step, *last_step, *after_id, *clear[HISTORY_CLASSES + 1], *drop_step,
-        *delete_steps, *put_meta, *size;
+        *put_stretch, *delete_stretch, *put_signature, *delete_signature, *put_step, *last_step, *after_id,
+        *clear[HISTORY_CLASSES + 1], *drop_step, *delete_steps, *put_meta, *size, *put_verdict,
+        *delete_verdicts, *put_rejected, *delete_rejected, *oldest_rejected, *count_rejected;
     struct history_stretches stretches;
     uint64_t newest;                 /* id */
     uint64_t cleared[HISTORY_CLASSES]; /* up to this id nothing of the class is kept */
     int64_t kept_since_ms;           /* whatever arrived from then on is there */
     uint64_t recent[HISTORY_RECENT]; /* ids of messages that have their row */
+    uint64_t rejected;               /* recipients of messages that were not accepted */
     uint32_t rows;                   /* in this transaction */
     bool old;                        /* to be brought up to date before it can be asked */
     int code;                        /* SQLite's, of the last failure */
@@ -82,6 +85,9 @@ int history_db_put_message(struct history_db *db, const struct history_message *
 int history_db_put_signature(struct history_db *db, uint64_t id, struct span dkim);
 int history_db_put_step(struct history_db *db, uint64_t id, const struct history_step *step);
 int history_db_put_end(struct history_db *db, const struct history_end *e);
+int history_db_put_verdict(struct history_db *db, uint64_t id, const struct history_verdict *v);
+/* The message has `rcpts` rows of HISTORY_REJECTED. The oldest such ones go when there are too many. */
+int history_db_put_rejected(struct history_db *db, uint64_t id, uint32_t rcpts);
 /* Deletes some of what is too old or too much; at most `max` messages. The number of them, or an error. */
 int history_db_prune(struct history_db *db, int64_t before_ms, uint64_t max_bytes, uint32_t max);
 int history_db_put_meta(struct history_db *db, const char *name, int64_t value);
@@ -90,6 +96,12 @@ int history_db_clear(struct history_db *db, enum history_class what, int64_t bef
 int history_db_commit(struct history_db *db);
 void history_db_rollback(struct history_db *db);
 uint64_t history_db_bytes(struct history_db *db);
+/* Says in the log what SQLite says: ERR_FAILED. */
+int history_db_failed(struct history_db *db, const char *what);
+/* A statement that gives no rows, or one: this is not looked at. 0 or ERR_FAILED. */
+int history_db_run(struct history_db *db, sqlite3_stmt *stmt, const char *what);
+extern const char *const history_cleared_names[HISTORY_CLASSES];
+int history_db_count_rejected(struct history_db *db);
 
 /* history_schema.c. Makes the tables; `old`: there are those of an older version, still to be brought up to date. Both: 0,
  * or -1, and SQLite says why. */
@@ -116,6 +128,27 @@ uint32_t history_key_text(uint64_t salt, struct span text);
 
 /* ---- history.c ---- */
 
+/* A record is begun, or (false) it finds no room, and counts as `n` notes that were dropped. Then the lock is
+ * held until its end. */
+bool history_fill_begin(struct history *h, size_t *before, uint32_t n);
+void history_fill_end(struct history *h, size_t before, uint32_t n);
+struct span history_text_cut(struct span s);
+/* The message's own fields, and reading them again. */
+void history_put_envelope(struct buf *b, const struct envelope *e);
+struct history_message history_take_envelope(struct cursor *c);
+
+/* ---- history_verdict.c: records of the history's thread ---- */
+
+enum { HISTORY_RECORD_CHECKED = 5, HISTORY_RECORD_REJECTED = 6 };
+int history_on_checked(struct history *h, struct cursor *c);
+int history_on_rejected(struct history *h, struct cursor *c);
+
+#define HISTORY_BUCKETS 256
+struct history_bucket { /* of accounts that share a hash */
+    double left;
+    int64_t at_ms;
+};
+
 struct history {
     struct history_config config;
     struct history_db db; /* the thread's; path and salt are read by queries */
@@ -135,6 +168,7 @@ struct history {
     uint64_t note_bytes;
     bool cleaning;     /* there was more to delete than one batch does */
     uint64_t last_seq; /* told in what was committed */
+    struct history_bucket buckets[HISTORY_BUCKETS];
 
     atomic_uint_fast64_t rows, batches, errors, notes_dropped, file_bytes, confirmed_seq, work_bytes, salt;
     atomic_int_fast64_t kept_since_ms;

@@ -233,7 +233,7 @@ out:
 
 struct history_reader {
     sqlite3 *sql;
-    sqlite3_stmt *steps;
+    sqlite3_stmt *steps, *verdict;
 };
 
 int history_reader_open(struct history *h, struct history_reader **out)
@@ -241,11 +241,13 @@ int history_reader_open(struct history *h, struct history_reader **out)
     static const char text[] =
         "SELECT n, kind, at, attempt, next, greylisted, reply, site, mx, mx_ip, source_ip, tls,"
         " who FROM step WHERE id=?1 AND rcpt=?2 ORDER BY n";
+    static const char verdict[] = "SELECT at, done, text FROM verdict WHERE id=?1";
     struct history_reader *r = calloc(1, sizeof *r);
     if (r == NULL)
         return -ENOMEM;
     int err = atomic_load(&h->old) ? ERR_BUSY : open_reading(h, &r->sql);
-    if (err == 0 && sqlite3_prepare_v2(r->sql, text, -1, &r->steps, NULL) != SQLITE_OK) {
+    if (err == 0 && (sqlite3_prepare_v2(r->sql, text, -1, &r->steps, NULL) != SQLITE_OK ||
+                     sqlite3_prepare_v2(r->sql, verdict, -1, &r->verdict, NULL) != SQLITE_OK)) {
         log_error("history", "%s: %s", h->db.path, sqlite3_errmsg(r->sql));
         err = ERR_FAILED;
     }
@@ -257,13 +259,32 @@ int history_reader_open(struct history *h, struct history_reader **out)
     return 0;
 }
 
+/* Whether there is one or not: true. */
+static bool read_verdict(struct history_reader *r, uint64_t id, uint32_t rcpt, history_step_fn *fn, void *arg)
+{
+    sqlite3_stmt *s = r->verdict;
+    sqlite3_bind_int64(s, 1, (int64_t)id);
+    int code = sqlite3_step(s);
+    if (code == SQLITE_ROW) {
+        struct history_step step = { .rcpt = rcpt,
+                                     .kind = HISTORY_STEP_CHECKED,
+                                     .at_ms = sqlite3_column_int64(s, 0),
+                                     .done = (uint8_t)sqlite3_column_int(s, 1),
+                                     .reply = history_column(s, 2) };
+        fn(arg, &step);
+    }
+    sqlite3_reset(s);
+    return code == SQLITE_ROW || code == SQLITE_DONE;
+}
+
 int history_steps_read(struct history_reader *r, uint64_t id, uint32_t rcpt, history_step_fn *fn, void *arg)
 {
     sqlite3_stmt *s = r->steps;
-    int code;
+    int code = SQLITE_ERROR;
+    bool ok = read_verdict(r, id, rcpt, fn, arg);
     sqlite3_bind_int64(s, 1, (int64_t)id);
     sqlite3_bind_int64(s, 2, rcpt);
-    while ((code = sqlite3_step(s)) == SQLITE_ROW) {
+    while (ok && (code = sqlite3_step(s)) == SQLITE_ROW) {
         struct history_step step = { .rcpt = rcpt,
                                      .number = (uint32_t)sqlite3_column_int64(s, 0),
                                      .kind = (uint8_t)sqlite3_column_int(s, 1),
@@ -291,6 +312,7 @@ void history_reader_close(struct history_reader *r)
     if (r == NULL)
         return;
     sqlite3_finalize(r->steps);
+    sqlite3_finalize(r->verdict);
     sqlite3_close(r->sql);
     free(r);
 }

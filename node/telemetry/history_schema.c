@@ -42,6 +42,10 @@ static const char *const versions[] = {
     /* 4: by tenant. Its name itself: there is no column for a key of it, and names are short; mail without
        one costs nothing */
     "CREATE INDEX IF NOT EXISTS message_tenant ON message(stretch, tenant) WHERE tenant IS NOT NULL;",
+    /* 5: what the check of content said; and which messages were not accepted, with how many rows of
+       recipients */
+    "CREATE TABLE IF NOT EXISTS verdict(id INTEGER PRIMARY KEY, at INTEGER, done INTEGER, text TEXT);"
+    "CREATE TABLE IF NOT EXISTS rejected(id INTEGER PRIMARY KEY, rcpts INTEGER);",
 };
 
 #define VERSIONS (int)(sizeof versions / sizeof versions[0])

@@ -128,6 +128,80 @@ def test_held_and_not_asked(made, fake):
     assert "verdict" not in event(made, "received", subject="person")
 
 
+def tracked(node, wanted=1, **query):
+    return wait_until("it is found", lambda: len(rows := node.track(steps="true", **query)) == wanted and rows)
+
+
+@pytest.mark.slow(8)
+@pytest.mark.sanitizer
+def test_tracking_says_what_it_said(made, fake):
+    said = {"clean": ("no action", 0.5), "spam": ("add header", 8.25), "bad": ("reject", 20.5), "soft": ("soft reject", 1)}
+    fake.verdict = lambda headers, body: said[next(k for k in said if f"Subject: {k}".encode() in body)]
+    made.policy()
+    assert [submit(made, name, header=f"Message-ID: <{name}@example.com>")[0] for name in said] == [250, 250, 550, 451]
+    for name, state, done, verdict in (("clean", "delivered", "accepted", "no action 0.50/15.00 WORDS"),
+                                       ("spam", "delivered", "marked", "add header 8.25/15.00 WORDS"),
+                                       ("bad", "rejected", "rejected", "reject 20.50/15.00 WORDS"),
+                                       ("soft", "rejected", "deferred", "soft reject 1.00/15.00 WORDS")):
+        wait_until("it has ended", lambda: tracked(made, message_id=f"<{name}@example.com>")[0]["state"] == state)
+        row, = tracked(made, message_id=f"<{name}@example.com>")
+        step = row["steps"][0]
+        assert (step["number"], step["what"], step["done"], step["verdict"]) == (0, "checked", done, verdict), row
+        assert step["reply"] is None and step["at_ms"] >= row["arrival_ms"]
+        assert [s["verdict"] for s in row["steps"][1:]] == [None] * (len(row["steps"]) - 1)
+        text = made.cli("track", row["id"]).stdout
+        assert f"checked ({done}): {verdict}\n" in text, text
+        assert f"{state}: {row['reply']}" in text, text
+    # whoever asks why a message was refused knows some of this of it; rspamd's log has the id
+    row, = tracked(made, message_id="<bad@example.com>")
+    assert row["reply"] == "550 5.7.1 This message looks like spam" and row["recipient"] == "rbad@example.net"
+    assert row["account"] == ANNA and row["client_ip"] == "127.0.0.1" and row["size"] > 0
+    assert row["id"] == next(q for q in fake.asked if b"Subject: bad" in q[1])[0]["Queue-Id"]
+    for query in ({"id": row["id"]}, {"recipient": "rbad@example.net"}, {"sender": ANNA, "recipient": "@example.net", "status": "rejected"},
+                  {"account": ANNA, "since": row["arrival_ms"], "until": row["arrival_ms"] + 1, "status": "rejected"}):
+        assert any(r["id"] == row["id"] for r in tracked(made, 2 if query.get("sender") else 1, **query)), query
+    assert {r["id"] for r in tracked(made, 4, sender=ANNA)} > {row["id"]}
+    assert "steps" not in made.track(recipient="rbad@example.net")[0]
+    assert made.cli("track", "--status", "rejected", "--from", ANNA, "--json").stdout.count("550 5.7.1") == 1
+    # while it is held, and once it has gone
+    made.policy("on_reject: hold; max_size: 4k")
+    assert submit(made, "bad", header="Message-ID: <kept@example.com>")[0] == 250
+    row, = tracked(made, message_id="<kept@example.com>")
+    assert (row["state"], row["steps"][0]["done"], row["steps"][0]["verdict"]) == ("held", "held", "reject 20.50/15.00 WORDS")
+    made.cli("held", "release", row["id"])
+    wait_until("it has gone", lambda: tracked(made, id=row["id"])[0]["state"] == "delivered")
+    assert [s["what"] for s in tracked(made, id=row["id"])[0]["steps"]][:2] == ["checked", "released"]
+    # nobody looked at it, or was to
+    assert submit(made, "clean", ("x" * 70 + "\r\n") * 70, header="Message-ID: <large@example.com>")[0] == 250
+    step = tracked(made, message_id="<large@example.com>")[0]["steps"][0]
+    assert (step["done"], step["verdict"]) == ("accepted", "unchecked: larger than content.max_size")
+    made.policy("classes: bulk")
+    assert submit(made, "clean", header="Message-ID: <plain@example.com>")[0] == 250
+    row, = tracked(made, message_id="<plain@example.com>")
+    assert all(s["what"] != "checked" for s in row["steps"])
+    # what was told survives the node's end, and can be exported and erased
+    made.kill()
+    made.restart()
+    assert tracked(made, message_id="<bad@example.com>")[0]["steps"][0]["verdict"] == "reject 20.50/15.00 WORDS"
+    assert "reject 20.50/15.00 WORDS" in made.cli("privacy", "export", "rbad@example.net", "--json").stdout
+    made.cli("privacy", "erase", "rbad@example.net", "--yes")
+    assert made.track(recipient="rbad@example.net") == [] and tracked(made, message_id="<bad@example.com>")[0]["recipient"] == "erased"
+
+
+@pytest.mark.slow(6)
+def test_tracking_asks_the_other_node(make_cluster, dns, fake):
+    """What one node refused is found from the other; one that is away is named."""
+    cluster = make_cluster(2)
+    one, two = cluster.nodes
+    one.add_account(ANNA)
+    fake.verdict = lambda headers, body: ("reject", 20.5)
+    apply_policy(one, LIMIT % 1000 + f"content:\n  servers: [{fake.url}]\n")
+    wait_until("it is refused", lambda: submit(two, "bad")[0] == 550)
+    row, = tracked(one, recipient="rbad@example.net")
+    assert row["node"] == two.name and row["steps"][0]["verdict"] == "reject 20.50/15.00 WORDS" and row["state"] == "rejected"
+    assert one.track(recipient="rbad@example.net", scope="local") == []
+
+
 @pytest.mark.slow(6)
 def test_what_is_refused_or_held_costs_nothing(made, fake):
     fake.verdict = lambda h, b: ("reject" if b"bad" in b else "soft reject" if b"soft" in b else "add header" if b"kept" in b

@@ -2,7 +2,7 @@
 import { get, scope } from "./api.js";
 import { brief, bytes, card, choice, el, field, many, number, pairs, pill, span, table, time, toast } from "./dom.js";
 
-const stateKind = { delivered: "good", relayed: "good", bounced: "bad", expired: "bad", deleted: "bad", held: "warn", queued: "", active: "" };
+const stateKind = { delivered: "good", relayed: "good", bounced: "bad", rejected: "bad", expired: "bad", deleted: "bad", held: "warn", queued: "", active: "" };
 export const state = (s) => pill(s, stateKind[s]);
 const sender = (s) => (s === "" ? "<>" : s);
 
@@ -63,9 +63,9 @@ const FOUND_OPEN = 3; /* of more, one opens those that one wants */
 const asked = { sender: "", recipient: "", message_id: "", account: "", since: "24h" };
 
 function stepLine(s) {
-  return el("li", null, el("strong", null, s.what), " ", time(s.at_ms), s.greylisted && [" ", pill("greylisted", "warn")],
+  return el("li", null, el("strong", null, s.what), s.done && ` (${s.done})`, " ", time(s.at_ms), s.greylisted && [" ", pill("greylisted", "warn")],
     el("div", { class: "quiet small" }, [s.mx && `by ${s.mx}${s.mx_ip ? ` [${s.mx_ip}]` : ""}`, s.source_ip && `from ${s.source_ip}`, s.tls, s.pool && `pool ${s.pool}`, s.who].filter(Boolean).join(", ")),
-    s.reply && el("div", null, s.reply), s.next_ms && el("div", { class: "quiet small" }, "next try ", time(s.next_ms)));
+    (s.verdict || s.reply) && el("div", null, s.verdict || s.reply), s.next_ms && el("div", { class: "quiet small" }, "next try ", time(s.next_ms)));
 }
 
 function found(r, all) {

@@ -36,6 +36,16 @@ static inline struct history *open_plain(void)
     return open_with((struct history_config){ 0 });
 }
 
+/* While no history has it open. */
+static inline void change_file(const char *text)
+{
+    char path[256];
+    sqlite3 *sql;
+    assert_int_equal(sqlite3_open(in_dir(path, "history.db"), &sql), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(sql, text, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(sql);
+}
+
 /* A message number k of a small world: sender u(k%10)@s.example, Message-ID <k@x>, two recipients. */
 static inline void tell(struct history *h, uint64_t k, uint64_t seq, bool note)
 {

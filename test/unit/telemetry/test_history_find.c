@@ -3,20 +3,13 @@
 
 #include "base/clock.h"
 
-static void change_file(const char *text)
-{
-    char path[256];
-    sqlite3 *sql;
-    assert_int_equal(sqlite3_open(in_dir(path, "history.db"), &sql), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(sql, text, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(sql);
-}
-
 /* As the first version made it: with its tables, but nothing that came later; and the third one. */
-static const char first_version[] = "DROP INDEX message_arrival; DROP INDEX recipient_state; DROP TABLE step;"
-                                    "DROP INDEX message_tenant;"
-                                    "DELETE FROM meta WHERE name<>'salt'; PRAGMA user_version=0",
-                  third_version[] = "DROP INDEX message_tenant; PRAGMA user_version=3";
+static const char
+    first_version[] = "DROP INDEX message_arrival; DROP INDEX recipient_state; DROP TABLE step;"
+                      "DROP INDEX message_tenant; DROP TABLE verdict; DROP TABLE rejected;"
+                      "DELETE FROM meta WHERE name<>'salt'; PRAGMA user_version=0",
+    third_version[] =
+        "DROP INDEX message_tenant; DROP TABLE verdict; DROP TABLE rejected; PRAGMA user_version=3";
 
 static void an_old_file_is_brought_up_to_date(void **state)
 {
