@@ -88,7 +88,7 @@ again() { # pytest or ctest, report, command
     /usr/bin/python3 test/lib/again.py "$@" | tee -a "$results/again.log"
 }
 
-# Real clusters that are broken, 17 runs of 20 s; and that nothing is left of runs that are killed. What can't be run here
+# Real clusters that are broken, 18 runs of 20 s; and that nothing is left of runs that are killed. What can't be run here
 # counts as skipped. They wait most of the time.
 faults() { # preset
     say "$1: fault runs"

@@ -14,7 +14,7 @@ def parser():
     top = argparse.ArgumentParser(prog="fault", description="Runs a cluster, breaks things, and judges what it did.")
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="one run, and the judgement of it")
-    run.add_argument("--workload", required=True, help="quota, freeze, registers, spool or addresses")
+    run.add_argument("--workload", required=True, help="quota, freeze, registers, spool, addresses or web")
     run.add_argument("--fault", default="none", help="a fault's name, several joined by +, or none")
     run.add_argument("--seed", type=int, default=1)
     run.add_argument("--seconds", type=float, default=60)

@@ -121,18 +121,21 @@ class Client:
         answers = replies[-len(addresses):]
         return [address for address, reply in zip(addresses, answers) if reply.startswith("250")], answers[-1]
 
-    def submit(self, node, rcpts=1, size=200, slow_s=0.0, cut=False, refused=0):
+    def submit(self, node, rcpts=1, size=200, slow_s=0.0, cut=False, refused=0, script=None):
         """One message; True when it was accepted. With slow_s the content takes so long; with cut, its end is never
-        sent; so many of the recipients as `refused` says are none that the next hop takes."""
+        sent; so many of the recipients as `refused` says are none that the next hop takes; `script`, says a header, has made
+        it."""
         self._leave_those_that_stop()
         number = next(_numbers)
         message, begun, stage = f"m{number}", clock_ns(), "connect"
         addresses = [f"{message}.{i}{'.no' if i < refused else ''}@{self.domain}" for i in range(rcpts)]
         body = b"".join(b"%06d %s\r\n" % (i, b"x" * 60) for i in range(max(1, size // 70)))
-        content = (f"From: <{self.sender}>\r\nTo: list:;\r\nMessage-ID: <{message}@fault.test>\r\n"
+        named = f"X-PHP-Originating-Script: {script}\r\n" if script else ""
+        content = (f"From: <{self.sender}>\r\nTo: list:;\r\nMessage-ID: <{message}@fault.test>\r\n{named}"
                    f"Subject: {message}\r\n\r\n").encode() + body
         wanted = {"id": message, "rcpts": addresses, "hash": body_hash(content), "from": self.sender, **self.expect}
-        wanted |= {**({"slow_s": slow_s} if slow_s else {}), **({"cut": True} if cut else {})}
+        wanted |= {**({"slow_s": slow_s} if slow_s else {}), **({"cut": True} if cut else {}),
+                   **({"script": script} if script else {})}
         op, connection, end_sent, taken = None, None, None, []
         try:
             connection = self._connect(node)

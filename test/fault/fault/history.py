@@ -26,6 +26,8 @@ OPERATIONS = {
     "read": {"invoke": (), "ok": ("value",), "fail": (), "info": ()},
     "join": {"invoke": (), "ok": (), "fail": (), "info": ()},
     "leave": {"invoke": (), "ok": (), "fail": (), "info": ()},
+    "names": {"invoke": (), "ok": ("names",), "fail": (), "info": ()},
+    "forget": {"invoke": (), "ok": (), "fail": (), "info": ()},
     "owners": {"invoke": (), "ok": ("owners",), "fail": (), "info": ()},
     "nemesis": {"invoke": ("fault", "action", "targets"), "ok": (), "fail": (), "info": ()},
 }
@@ -50,7 +52,7 @@ OBSERVATIONS = {
 # Of these the node must be known.
 OF_A_NODE = ("use", "moved", "crash", "log", "digest", "collected")
 # These act on one register or sender, which `k` names.
-KEYED = ("submit", "freeze", "unfreeze", "policy", "limit", "assign", "ip", "account", "read")
+KEYED = ("submit", "freeze", "unfreeze", "policy", "limit", "assign", "ip", "account", "read", "forget")
 PHASES = ("load", "heal", "drain", "collect", "end")
 
 

@@ -36,11 +36,11 @@ class Operator:
         finally:
             connection.close()
 
-    def do(self, f, key, v, path, body, made=lambda answer: {}, node=None):
-        """A change. `made` turns the answer into what the history keeps of it."""
+    def do(self, f, key, v, path, body, made=lambda answer: {}, node=None, method="POST"):
+        """A change, or a look. `made` turns the answer into what the history keeps of it."""
         node = node or self.node()
         op = self.writer.invoke(self.name, f, node.name, key, v)
-        status, answer = self._ask(node, "POST", path, body)
+        status, answer = self._ask(node, method, path, body)
         if status == 200:
             self.writer.ok(op, made(answer))
             return answer

@@ -35,8 +35,8 @@ def catalogue():
 
 
 def workloads():
-    from . import workload_addresses, workload_freeze, workload_quota, workload_registers, workload_spool
-    modules = (workload_quota, workload_freeze, workload_registers, workload_spool, workload_addresses)
+    from . import workload_addresses, workload_freeze, workload_quota, workload_registers, workload_spool, workload_web
+    modules = (workload_quota, workload_freeze, workload_registers, workload_spool, workload_addresses, workload_web)
     return {one.name: one for module in modules for one in module.WORKLOADS}
 
 

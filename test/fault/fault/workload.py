@@ -37,9 +37,13 @@ class Workload:
         self.sources = {account: address for address, account in run.clients}
 
     def policy_text(self):
-        lines = [f"  - {{name: {l['name']}, for: {l['for']}, count: {l['count']}, window: {l['window_ms'] // 1000}s}}"
-                 for l in self.limits]
+        lines = [f"  - {{name: {l['name']}, for: {l['for']}, {self._classes(l)}count: {l['count']}, "
+                 f"window: {l['window_ms'] // 1000}s}}" for l in self.limits]
         return ("limits:\n" + "\n".join(lines) + "\n" if lines else "limits: []\n") + f"voters: {self.run.voters}\n"
+
+    @staticmethod
+    def _classes(limit):
+        return f"classes: [{', '.join(limit['classes'])}], " if "classes" in limit else ""
 
     def prepare(self):
         """When the cluster is there and idle."""

@@ -3,6 +3,7 @@ though it looks like it, is accepted."""
 import pytest
 
 import bad
+import bad_web  # noqa: F401: they are listed in BAD
 from bad import BAD, Lodging, Tale, frozen_tale, limit, steady, thaw, writes
 from fault.check import check, overall
 from world import MS, NODES, World

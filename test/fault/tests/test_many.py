@@ -93,7 +93,7 @@ def test_pairs_are_drawn_from_the_seed_and_differ():
 
 
 def test_the_short_matrix_and_engines(monkeypatch, tmp_path):
-    """Each workload with each of the short faults; addresses with one of its own, in the engine that it needs."""
+    """Each workload with each of the short faults; addresses and web with one of their own, in the engine that they need."""
     seen = []
     monkeypatch.setattr(matrix, "usable", lambda name: "docker" if name == "auto" else name)
     monkeypatch.setattr(matrix, "carry_out", lambda _options, cells, _tell: seen.extend(cells))
@@ -101,9 +101,10 @@ def test_the_short_matrix_and_engines(monkeypatch, tmp_path):
     options = argparse.Namespace(workloads="all", faults=matrix.SHORT, pairs=0, seed=1, out=tmp_path, engine="auto", junit=None,
                                  short=True)
     assert matrix.matrix(options) == 0
-    assert len(seen) == 17 and [cell.name for cell in seen if cell.workload == "addresses"] == ["addresses x kill-owner"]
+    assert len(seen) == 18 and [cell.name for cell in seen if cell.workload in ("addresses", "web")] == [
+        "addresses x kill-owner", "web x kill-random-loop"]
     assert {cell.workload: cell.engine for cell in seen} == {"addresses": "netns", **dict.fromkeys(
-        ("quota", "freeze", "registers", "spool"), "docker")}
+        ("quota", "freeze", "registers", "spool", "web"), "docker")}
 
 
 def test_what_has_no_engine_is_skipped(monkeypatch, tmp_path):

@@ -10,6 +10,7 @@ number that may have been in force from then to the window's end is what holds.
 import bisect
 import dataclasses
 
+from . import web
 from .facts import CLOCK_ERROR, INFINITY, Facts
 from .verdict import NS, Judge
 
@@ -59,7 +60,7 @@ class Limit:
 
     def __init__(self, facts, definition, holder):
         self.name, self.holder = definition["name"], holder
-        self.scope = definition["for"]
+        self.scope = "web sender" if holder.startswith(web.PREFIX) else definition["for"]
         self.window_ms = definition["window_ms"]
         self.key = (definition["name"], definition["for"], tuple(sorted(definition.get("classes") or ())), self.window_ms)
         self.policy = settings_of(self._in(facts.meta.get("limits", [])),
@@ -90,8 +91,9 @@ class Limit:
         return max(best, greatest(self.policy, begin, end)) if -1 in override else best
 
 
-def limits_of(facts: Facts):
-    """Each limit of each holder, with the accounts that are charged to it."""
+def limits_of(facts: Facts, names):
+    """Each limit of each holder, with the accounts that are charged to it. A tenant is charged for web senders by way of their
+    hosts."""
     definitions = {}
     for each in [*facts.meta.get("limits", []),
                  *(limit for op in facts.history.operations("policy") for limit in op.invoke.v.get("limits") or ())]:
@@ -105,6 +107,8 @@ def limits_of(facts: Facts):
             holder = account if definition["for"] == "account" else f"@{fields.get('tenant')}"
             if definition["for"] == "account" or fields.get("tenant"):
                 holders.setdefault(holder, set()).add(account)
+        if definition["for"] == "account" and (not classes or names.web and names.web["class"] in classes):
+            holders |= {name: {name} for name in names.all()}
         for holder, accounts in holders.items():
             yield Limit(facts, definition, holder), accounts
 
@@ -121,8 +125,8 @@ def moved_accounts(facts):
     return moved
 
 
-def admissions(facts: Facts):
-    """Account to its admissions, and how many receipts contradict the client."""
+def admissions(facts: Facts, names):
+    """Account, or web sender, to its admissions, and how many receipts contradict the client."""
     found, contradictions = {}, 0
     for message in facts.messages.values():
         op, receipt = message.op, message.receipt
@@ -146,7 +150,8 @@ def admissions(facts: Facts):
                 else:
                     lo, hi, exact = max(lo, first), min(hi, last), True
         if n > 0 and hi < INFINITY:
-            found.setdefault(message.account, []).append(Admission(lo, hi, n, exact, op.end or op.invoke))
+            for whose in {message.account, names.whose(message)} - {None}:
+                found.setdefault(whose, []).append(Admission(lo, hi, n, exact, op.end or op.invoke))
     return found, contradictions
 
 
@@ -206,13 +211,14 @@ def judge_limit(judge, limit, entries):
 
 def check(facts: Facts, _files=()):
     judge = Judge("I1")
-    found, contradictions = admissions(facts)
+    names = web.Names(facts)
+    found, contradictions = admissions(facts, names)
     moved = moved_accounts(facts)
     if contradictions:
         judge.doubt(f"{contradictions} receipts lie outside of what their clients saw: a node's clock can't be believed")
     exact = sum(entry.exact for entries in found.values() for entry in entries)
     share, judged = {}, 0
-    for limit, accounts in limits_of(facts):
+    for limit, accounts in limits_of(facts, names):
         # A tenant's sum without those that moved is still a lower bound.
         entries = [entry for account in accounts - moved for entry in found.get(account, ())]
         filled = judge_limit(judge, limit, entries)
@@ -220,12 +226,14 @@ def check(facts: Facts, _files=()):
         judged += 1
     refused = any(op.outcome == "fail" and op.end.reply and op.end.reply.startswith("450 4.7.1 Limit")
                   for op in facts.history.operations("submit"))
-    if facts.meta["workload"] == "quota":
+    if facts.meta["workload"] in ("quota", "web"):
         if not share:
-            judge.doubt("the quota workload had no limits")
+            judge.doubt(f"the {facts.meta['workload']} workload had no limits")
         for scope, filled in share.items():
             if filled < FILLED and not (refused and filled >= FILLED / 2):
                 judge.doubt(f"the limits for {scope}s were not tried: the fullest window held {filled:.0%}")
+    if names.web:
+        web.check(judge, facts, names)
     span = (facts.end - facts.history.span[0]) / NS
     return judge.verdict(f"{judged} limits, {sum(map(len, found.values()))} admissions ({exact} with an exact moment) in "
                          f"{span:.0f} s; fullest windows: "

@@ -1,0 +1,98 @@
+"""What breaks no promise about web senders, though it looks like it. bad_web.py has what breaks one."""
+from bad_web import FULL, HOST, SCRIPTS, charged, forgotten, listed, one, web_tale
+from fault.check import check
+
+def judged(tale):
+    return next(each for each in check(tale.history()) if each.invariant == "I1")
+
+
+def worth_something(tale):
+    """The limits of all kinds were tried, and the names all used."""
+    for number in range(3):
+        one(tale, 60 + number / 10, f"1:{number}.php", f"web:{FULL}/1:{number}.php", FULL, n=5)
+    for number in range(2):
+        one(tale, 70 + number / 10, f"{number}", f"web:{HOST}/{number}", n=5)
+    return tale
+
+
+def passes(tale):
+    found = judged(worth_something(tale))
+    assert found.outcome == "pass", found.why
+    return found
+
+
+def test_it_is_worth_something():
+    found = passes(web_tale())
+    assert found.figures["web senders of a host"] == 3
+    assert found.figures[f"script web:{FULL}/1:0.php 5000 ms"] == {"most": 5, "share": 0.833}
+    assert found.figures[f"script web:{HOST}/0 5000 ms"]["most"] == 5
+    assert found.figures[f"host {HOST} 5000 ms"]["most"] == 10
+
+
+def test_a_full_host_is_charged_for_what_has_no_name():
+    tale = web_tale()
+    for number in range(20):
+        one(tale, 10 + number / 5, "1:3.php", FULL, FULL)
+    passes(tale)
+
+
+def test_without_a_receipt_nobody_knows_whom_a_full_host_charged():
+    tale = web_tale()
+    for number in range(20):
+        one(tale, 10 + number / 5, "1:3.php", None, FULL)
+    passes(tale)
+
+
+def test_hosts_have_scripts_of_the_same_name():
+    tale = web_tale()
+    for number in range(10):
+        tale.send(10 + number / 5, 10.1 + number / 5, (HOST, FULL)[number % 2], script="1:0.php")
+    passes(tale)
+
+
+def test_room_was_made():
+    for ty in ("ok", "info"):
+        tale = web_tale(full=5)
+        for number in range(3):
+            one(tale, 10 + number, f"1:{number}.php", f"web:{FULL}/1:{number}.php", FULL)
+        forgotten(tale, 20, f"web:{FULL}/1:0.php", ty)
+        for number in range(1, 4):
+            one(tale, 40 + number, f"1:{number}.php", f"web:{FULL}/1:{number}.php", FULL)
+        listed(tale, 50, [f"web:{FULL}/1:{number}.php" for number in (1, 2, 3)])
+        forgotten(tale, 52, f"web:{FULL}/1:3.php")
+        passes(tale)
+
+
+def test_a_node_may_have_heard_of_it_late():
+    tale = web_tale(full=5)
+    for number in range(3):
+        one(tale, 10 + number, f"1:{number}.php", f"web:{FULL}/1:{number}.php", FULL)
+    forgotten(tale, 20, f"web:{FULL}/1:0.php")
+    for number in range(4):
+        one(tale, 21 + number / 2, f"1:{number}.php", f"web:{FULL}/1:{number}.php", FULL)
+    forgotten(tale, 40, f"web:{FULL}/1:3.php")
+    passes(tale)
+
+
+def test_a_message_that_took_longer_than_room_was_made():
+    tale = web_tale(full=5)
+    for number in range(3):
+        one(tale, 10 + number, f"1:{number}.php", f"web:{FULL}/1:{number}.php", FULL)
+    forgotten(tale, 20, f"web:{FULL}/1:0.php")
+    name = tale.send(19, 30, FULL, script="1:0.php")
+    charged(tale, name, f"web:{FULL}/1:0.php", 29)
+    for number in range(1, 4):
+        one(tale, 31 + number, f"1:{number}.php", f"web:{FULL}/1:{number}.php", FULL)
+    forgotten(tale, 40, f"web:{FULL}/1:3.php")
+    passes(tale)
+
+
+def test_a_limit_of_another_class_is_not_theirs():
+    tale = web_tale([*SCRIPTS, {**SCRIPTS[0], "name": "people", "classes": ["person"], "count": 1}])
+    assert not any(key.startswith("people") for key in passes(tale).figures)
+
+
+def test_runs_that_prove_nothing():
+    assert "no host had as many web senders" in judged(web_tale(most=4, full=5)).why
+    assert "more scripts than it may have names" in judged(web_tale(full=3)).why
+    assert "the limits for web senders were not tried" in judged(web_tale()).why
