@@ -1,6 +1,7 @@
 /* A cluster in miniature around one machine. */
 #include "test/unit/machine/sim.h"
 
+#include "consensus/facts.h"
 #include "consensus/quota.h"
 #include "test/unit/machine/fixture.h"
 
@@ -9,7 +10,10 @@
 
 #define NODES 3
 #define ACCOUNTS 2
-#define LIMITS 3 /* two of each account, one of the tenant */
+#define LIMITS 3      /* that are charged at once: two of each account, one of the tenant */
+#define FACTS_MAX 128 /* bytes of a look */
+#define LEVEL 6
+#define STREAM 1 /* the class of that mail */
 #define LOTS 64
 #define MESSAGES 512
 #define SPENDS 200000
@@ -20,6 +24,7 @@ struct lot {
     uint64_t grant;
     uint32_t left;
     int account;
+    bool stream;
     int64_t until_boot_us; /* the last moment */
     int64_t spend_us;      /* real time at which it will be used; INT64_MAX: given back instead */
 };
@@ -29,6 +34,7 @@ struct node {
     int64_t offset_us;
     uint64_t session, last_session, seq;
     uint32_t process; /* how often it was started */
+    uint64_t looks;   /* of this process */
     int habit;        /* 0: spends at once, 1: at the last moment, 2: whenever */
     struct lot lots[LOTS];
     uint32_t nlots;
@@ -43,6 +49,8 @@ struct message {
     bool reply;
     int account;
     int64_t sent_boot_us;
+    char facts[FACTS_MAX]; /* of a look */
+    size_t nfacts;
     struct command cmd;           /* of a request */
     struct machine_result result; /* of a reply */
 };
@@ -50,6 +58,13 @@ struct message {
 struct spends {
     int64_t *at_us;
     uint32_t n;
+};
+
+/* Whether the rule slows an account, as was seen from outside. */
+struct slowed {
+    bool now, was, lifted;
+    int64_t from_us, to_us;
+    uint64_t from_ms; /* cluster time */
 };
 
 struct sim {
@@ -60,7 +75,11 @@ struct sim {
     struct node nodes[NODES];
     struct message messages[MESSAGES];
     uint32_t nmessages;
-    struct spends spends[ACCOUNTS][2], tenant;
+    bool streams; /* part of the accounts' mail is of a stream of another class, which has its own short limit
+                   */
+    bool slows;   /* a rule slows those who send much */
+    struct spends spends[ACCOUNTS][3], tenant; /* of the short limit, the long one, the stream's */
+    struct slowed slowed[ACCOUNTS];
     int64_t now_us;
     int leader;
     uint64_t base_ms;     /* cluster time when it began to lead */
@@ -163,10 +182,51 @@ static void snapshot_go_on(struct sim *s)
     machine_free(m);
 }
 
+/* What the rule does is seen after each command, and has to last for its time, but for what an operator
+ * lifts. */
+static void look_who_is_slowed(struct sim *s)
+{
+    const struct sender_rule *rule = &s->policy.sender_rules[0];
+    for (int i = 0; s->slows && i < ACCOUNTS; i++) {
+        struct slowed *x = &s->slowed[i];
+        bool now = directory_slowed(s->f.m, span_str(accounts[i]), span_str(rule->name));
+        if (now && !x->now) {
+            s->out->early += x->was; /* for the same mail: its window is longer than all this takes */
+            *x = (struct slowed){ .was = true, .from_us = s->now_us, .from_ms = machine_now_ms(s->f.m) };
+        } else if (!now && x->now) {
+            x->to_us = s->now_us;
+            s->out->early += !x->lifted && machine_now_ms(s->f.m) - x->from_ms < rule->for_ms;
+        }
+        x->now = now;
+    }
+}
+
+/* What the leader proposes by itself. */
+static void propose_due(struct sim *s)
+{
+    struct buf b;
+    struct cursor c;
+    struct command cmd;
+    uint32_t n = 0;
+    buf_init(&b, COMMAND_ENTRY_BYTES_MAX);
+    assert_int_equal(machine_due(s->f.m, cluster_ms(s), &b, &n), 0);
+    cursor_init(&c, b.data, b.len);
+    for (; n > 0; n--) {
+        assert_int_equal(command_decode(&c, &cmd), 0);
+        s->f.now_ms = cluster_ms(s);
+        fix_apply(&s->f, &cmd);
+    }
+    buf_fini(&b);
+    look_who_is_slowed(s);
+}
+
 static const struct machine_result *apply(struct sim *s, const struct command *cmd)
 {
+    if (s->slows && once_in(s, 20))
+        propose_due(s);
     s->f.now_ms = cluster_ms(s);
     const struct machine_result *r = fix_apply(&s->f, cmd);
+    look_who_is_slowed(s);
     snapshot_go_on(s);
     return r;
 }
@@ -187,7 +247,9 @@ static void send_command(struct sim *s, int node, struct command *cmd, int accou
         return;
     n->seq++;
     cmd->origin = (struct command_origin){ n->session, n->seq, n->seq > 500 ? n->seq - 500 : 1 };
+    size_t nfacts = cmd->type == COMMAND_SENDER_LOOK ? cmd->sender_look.facts.n : 0;
     *msg = (struct message){
+        .nfacts = nfacts,
         .at_us = s->now_us + delay_us,
         .node = node,
         .process = n->process,
@@ -196,6 +258,9 @@ static void send_command(struct sim *s, int node, struct command *cmd, int accou
         .sent_boot_us = boot_us(n, s->now_us),
         .cmd = *cmd,
     };
+    assert_true(nfacts <= FACTS_MAX);
+    if (nfacts > 0)
+        memcpy(msg->facts, cmd->sender_look.facts.p, nfacts);
     if (once_in(s, 10) && (msg = message_new(s)) != NULL) { /* twice */
         *msg = msg[-1];
         msg->at_us += between(s, 0, 3000000);
@@ -212,7 +277,42 @@ static void ask(struct sim *s, int node)
         .need = (uint32_t)between(s, 1, 4),
         .want = (uint32_t)between(s, 1, 60),
     };
+    if (s->streams && once_in(s, 2)) {
+        cmd.type = COMMAND_GRANT_STREAM;
+        cmd.grant.class = STREAM;
+    } else if (s->streams) { /* the cluster knows better */
+        cmd.grant.class = (uint8_t)(rnd(s) % COMMAND_CLASSES);
+    }
     send_command(s, node, &cmd, account, between(s, 100, 50000));
+}
+
+/* Tells the cluster what was sent; late, twice, in any order. */
+static void look(struct sim *s, int node, int account, uint32_t n)
+{
+    struct node *at = &s->nodes[node];
+    struct sender_facts f = { .counts.account = span_str(accounts[account]) };
+    struct buf b;
+    f.counts.count[RECORD_MESSAGES] = 1;
+    f.counts.count[RECORD_ACCEPTED] = n;
+    buf_init(&b, SENDER_FACTS_BYTES_MAX);
+    assert_int_equal(sender_facts_put(&b, &f), 0);
+    struct command cmd = { .type = COMMAND_SENDER_LOOK,
+                           .sender_look = { .process = { (uint8_t)node, (uint8_t)at->process,
+                                                         (uint8_t)(at->process >> 8) },
+                                            .number = ++at->looks,
+                                            .wall_ms = s->now_us / 1000,
+                                            .facts = buf_span(&b) } };
+    send_command(s, node, &cmd, account, between(s, 100, 50000));
+    buf_fini(&b);
+}
+
+static void lift(struct sim *s, int account)
+{
+    struct command cmd = { .type = COMMAND_SENDER_LIFT,
+                           .sender_lift = { .by.who = SPAN_LIT("op"),
+                                            .account = span_str(accounts[account]) } };
+    s->slowed[account].lifted = true;
+    apply(s, &cmd);
 }
 
 static void give_back(struct sim *s, int node, struct lot *lot, uint32_t n, bool last)
@@ -229,12 +329,14 @@ static void give_back(struct sim *s, int node, struct lot *lot, uint32_t n, bool
 
 static void spend(struct sim *s, struct lot *lot, uint32_t n)
 {
-    struct spends *all[LIMITS] = { &s->spends[lot->account][0], &s->spends[lot->account][1], &s->tenant };
+    struct spends *of = s->spends[lot->account];
+    struct spends *all[LIMITS] = { &of[lot->stream ? 2 : 0], &of[1], &s->tenant };
     for (int i = 0; i < LIMITS; i++)
         for (uint32_t k = 0; k < n && all[i]->n < SPENDS; k++)
             all[i]->at_us[all[i]->n++] = s->now_us;
     lot->left -= n;
     s->out->spent += n;
+    s->out->streamed += lot->stream ? n : 0;
 }
 
 static void lot_remove(struct node *n, uint32_t i)
@@ -251,8 +353,12 @@ static void use_lots(struct sim *s, int node)
             i++;
             continue;
         }
-        if (boot_us(n, s->now_us) <= lot->until_boot_us)
-            spend(s, lot, once_in(s, 4) ? (uint32_t)between(s, 0, lot->left) : lot->left);
+        if (boot_us(n, s->now_us) <= lot->until_boot_us) {
+            uint32_t some = once_in(s, 4) ? (uint32_t)between(s, 0, lot->left) : lot->left;
+            spend(s, lot, some);
+            if (s->slows && some > 0)
+                look(s, node, lot->account, some);
+        }
         if (lot->left == 0 || boot_us(n, s->now_us) > lot->until_boot_us || once_in(s, 2)) {
             give_back(s, node, lot, lot->left, true);
             lot_remove(n, i);
@@ -279,6 +385,7 @@ static void granted(struct sim *s, const struct message *msg)
         .grant = r->id,
         .left = r->count,
         .account = msg->account,
+        .stream = msg->cmd.type == COMMAND_GRANT_STREAM,
         .until_boot_us = from + (int64_t)r->life_ms * 1000,
     };
     int64_t last = real_us(n, lot.until_boot_us);
@@ -296,8 +403,10 @@ static void deliver(struct sim *s, uint32_t i)
         granted(s, &msg);
         return;
     }
+    if (msg.nfacts > 0)
+        msg.cmd.sender_look.facts = span_of(msg.facts, msg.nfacts);
     const struct machine_result *r = apply(s, &msg.cmd);
-    if (msg.cmd.type != COMMAND_GRANT)
+    if (msg.cmd.type != COMMAND_GRANT && msg.cmd.type != COMMAND_GRANT_STREAM)
         return;
     s->out->grants += r->err == 0;
     s->out->refusals += r->err != 0;
@@ -338,6 +447,7 @@ static void restart(struct sim *s, int node)
     struct node *n = &s->nodes[node];
     bool dies = !once_in(s, 3);
     n->process += dies;
+    n->looks = dies ? 0 : n->looks;
     n->habit = (int)between(s, 0, 2);
     open_session(s, node, dies);
     for (; n->nlots > 0; n->nlots--)
@@ -377,16 +487,98 @@ static int compare_times(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+static uint64_t windows_over(const struct spends *all, uint64_t count, uint64_t window_ms)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i + count < all->n; i++)
+        n += all->at_us[i + count] - all->at_us[i] <= (int64_t)window_ms * 1000;
+    return n;
+}
+
 static void judge(struct sim *s, struct spends *all, const struct policy_limit *limit)
 {
     assert_true(all->n < SPENDS);
     qsort(all->at_us, all->n, sizeof(int64_t), compare_times);
-    for (uint32_t i = 0; i + limit->count < all->n; i++)
-        s->out->over += all->at_us[i + limit->count] - all->at_us[i] <= (int64_t)limit->window_ms * 1000;
-    free(all->at_us);
+    s->out->over += windows_over(all, limit->count, limit->window_ms);
 }
 
-static void set_up(struct sim *s)
+/* While he is slowed, from when the last token of before is dead, by the slowest clock: mail of whatever
+ * stream. */
+static void judge_slowed(struct sim *s, int account)
+{
+    const struct sender_rule *rule = &s->policy.sender_rules[0];
+    const struct slowed *x = &s->slowed[account];
+    const struct spends *all = &s->spends[account][1];
+    int64_t life_ms = (int64_t)s->policy.limits[0].window_ms / 50;
+    int64_t from_us = x->from_us + (life_ms > 2000 ? life_ms : 2000) * 1020;
+    struct spends of = { 0 };
+    for (uint32_t i = 0; i < all->n; i++) {
+        bool counts = all->at_us[i] >= from_us && all->at_us[i] < x->to_us;
+        of.at_us = counts && of.n == 0 ? &all->at_us[i] : of.at_us;
+        of.n += counts;
+    }
+    s->out->slowed++;
+    s->out->slowly += of.n;
+    s->out->over += windows_over(&of, rule->slow_count, rule->slow_ms);
+}
+
+static void raise_level(struct sim *s)
+{
+    for (int i = 0; i < NODES; i++) {
+        struct command report = {
+            .type = COMMAND_MEMBER_REPORT,
+            .member_report = { .node = (uint64_t)i + 1, .version = SPAN_LIT("1"), .features = LEVEL }
+        };
+        assert_int_equal(fix_apply(&s->f, &report)->err, 0);
+    }
+    struct command raise = { .type = COMMAND_FEATURE_RAISE,
+                             .feature_raise = { .by.who = SPAN_LIT("test"), .level = LEVEL } };
+    assert_int_equal(fix_apply(&s->f, &raise)->err, 0);
+}
+
+/* The accounts are persons' (class 0). The short limit is for these, and mail of the stream has one of its
+ * own. */
+static void set_up_streams(struct sim *s)
+{
+    const struct policy_limit *shorter = &s->policy.limits[0];
+    s->streams = true;
+    s->policy.limits[0].classes = 1;
+    fix_limit(&s->policy, "stream", COMMAND_SCOPE_ACCOUNT, (uint64_t)between(s, 1, (int64_t)shorter->count),
+              shorter->window_ms);
+    s->policy.limits[s->policy.nlimits - 1].classes = 1 << STREAM;
+    for (int i = 0; i < ACCOUNTS; i++) {
+        struct command cmd = { .type = COMMAND_ACCOUNT_SET,
+                               .account_set = { .by.who = SPAN_LIT("test"),
+                                                .name = span_str(accounts[i]),
+                                                .hash = SPAN_LIT("!"),
+                                                .tenant = SPAN_LIT("example.org"),
+                                                .create = true } };
+        assert_int_equal(fix_apply(&s->f, &cmd)->err, 0);
+    }
+}
+
+static void set_up_rule(struct sim *s)
+{
+    int64_t count = (int64_t)s->policy.limits[0].count;
+    uint64_t w = s->policy.limits[0].window_ms;
+    struct sender_rule *rule = &s->policy.sender_rules[s->policy.nsender_rules++];
+    *rule = (struct sender_rule){ .name = "much",
+                                  .classes = 7,
+                                  .action = SENDER_SLOW,
+                                  .for_ms = w * (uint64_t)between(s, 1, 4),
+                                  .slow_count = (uint32_t)between(s, 1, count),
+                                  .slow_ms = w,
+                                  .nterms = 1,
+                                  .term = { { SENDER_RECIPIENTS, 0, (uint32_t)between(s, 1, count) } } };
+    struct policy_limit *l = &s->policy.limits[s->policy.nlimits++];
+    *l = (struct policy_limit){ .scope = COMMAND_SCOPE_ACCOUNT,
+                                .count = rule->slow_count,
+                                .window_ms = rule->slow_ms };
+    sender_rule_limit(rule, l->name);
+    s->slows = true;
+}
+
+static void set_up(struct sim *s, uint64_t seed)
 {
     static const uint64_t windows_ms[] = { 5000, 10000, 30000, 100000, 300000 };
     static const double rates[] = { 0.995, 1.0, 1.005 };
@@ -400,13 +592,18 @@ static void set_up(struct sim *s)
               w * (uint64_t)between(s, 1, 4));
     fix_limit(&s->policy, "tenant", COMMAND_SCOPE_TENANT, count * (uint64_t)between(s, 1, 3),
               w * (uint64_t)between(s, 1, 2));
-    fix_policy(&s->f, &s->policy);
     for (int i = 0; i < ACCOUNTS; i++)
-        for (int k = 0; k < 2; k++)
+        for (int k = 0; k < 3; k++)
             s->spends[i][k].at_us = malloc(SPENDS * sizeof(int64_t));
     s->tenant.at_us = malloc(SPENDS * sizeof(int64_t));
     for (int i = 1; i < NODES; i++)
         assert_int_equal(fix_join(&s->f), i + 1);
+    raise_level(s);
+    if (seed % 4 == 0 || seed % 4 == 2)
+        set_up_streams(s);
+    if (seed % 4 == 0 || seed % 4 == 3)
+        set_up_rule(s);
+    fix_policy(&s->f, &s->policy);
     /* A fast leader and slow nodes are the worst; all else must do too. */
     for (int i = 0; i < NODES; i++) {
         s->nodes[i].rate = rates[once_in(s, 2) ? (i == 0 ? 2 : 0) : (int)(rnd(s) % 3)];
@@ -423,14 +620,27 @@ static void tear_down(struct sim *s)
 {
     if (s->snapshotting)
         machine_snapshot_end(s->f.m);
+    propose_due(s);
+    for (int i = 0; s->slows && i < ACCOUNTS; i++) {
+        struct slowed *x = &s->slowed[i];
+        x->to_us = x->now ? s->now_us : x->to_us;
+        s->out->late += x->now && machine_now_ms(s->f.m) - x->from_ms >= s->policy.sender_rules[0].for_ms;
+    }
     struct machine *again = fix_replay(&s->f);
     assert_true(machine_digest(again) == machine_digest(s->f.m));
     quota_check(again);
     machine_free(again);
-    for (int i = 0; i < ACCOUNTS; i++)
-        for (int k = 0; k < 2; k++)
-            judge(s, &s->spends[i][k], &s->policy.limits[k]);
+    for (int i = 0; i < ACCOUNTS; i++) {
+        for (int k = 0; k < 3; k++)
+            if (k < 2 || s->streams)
+                judge(s, &s->spends[i][k], &s->policy.limits[k < 2 ? k : 3]);
+        if (s->slowed[i].was)
+            judge_slowed(s, i);
+        for (int k = 0; k < 3; k++)
+            free(s->spends[i][k].at_us);
+    }
     judge(s, &s->tenant, &s->policy.limits[2]);
+    free(s->tenant.at_us);
     buf_fini(&s->snapshot);
     fix_fini(&s->f);
 }
@@ -442,7 +652,7 @@ void sim_run(uint64_t seed, enum sim_fault fault, struct sim_result *out)
     s->rng = seed * 7919 + 1;
     s->fault = fault;
     s->out = out;
-    set_up(s);
+    set_up(s, seed);
     int64_t window_us = (int64_t)s->policy.limits[0].window_ms * 1000;
     int64_t end_us = window_us * 6, pace_us = window_us / 200;
     int64_t next_ask_us = 0;
@@ -458,6 +668,8 @@ void sim_run(uint64_t seed, enum sim_fault fault, struct sim_result *out)
                 restart(s, (int)(rnd(s) % NODES));
             if (!calm && once_in(s, 80))
                 lead(s, (int)(rnd(s) % NODES));
+            if (s->slows && once_in(s, 400))
+                lift(s, (int)(rnd(s) % ACCOUNTS));
             continue;
         }
         s->now_us = at > s->now_us ? at : s->now_us;

@@ -23,6 +23,9 @@ static void no_window_holds_more_than_its_limit(void **state)
         if (r.over != 0)
             fail_msg("seed %llu: %llu windows over their limit", (unsigned long long)seed,
                      (unsigned long long)r.over);
+        if (r.early != 0 || r.late != 0)
+            fail_msg("seed %llu: %llu slowings ended early or came again, %llu did not end",
+                     (unsigned long long)seed, (unsigned long long)r.early, (unsigned long long)r.late);
         all.spent += r.spent;
         all.grants += r.grants;
         all.refusals += r.refusals;
@@ -30,14 +33,20 @@ static void no_window_holds_more_than_its_limit(void **state)
         all.crashes += r.crashes;
         all.leaders += r.leaders;
         all.snapshots += r.snapshots;
+        all.streamed += r.streamed;
+        all.slowed += r.slowed;
+        all.slowly += r.slowly;
     }
     printf("%llu seeds: %llu spent, %llu grants, %llu refusals, %llu returns, %llu crashes, %llu leaders, "
-           "%llu snapshots\n",
+           "%llu snapshots; %llu of streams, %llu slowed, who spent %llu then\n",
            (unsigned long long)seeds(), (unsigned long long)all.spent, (unsigned long long)all.grants,
            (unsigned long long)all.refusals, (unsigned long long)all.returns, (unsigned long long)all.crashes,
-           (unsigned long long)all.leaders, (unsigned long long)all.snapshots);
+           (unsigned long long)all.leaders, (unsigned long long)all.snapshots,
+           (unsigned long long)all.streamed, (unsigned long long)all.slowed, (unsigned long long)all.slowly);
     assert_true(all.refusals > all.grants / 10); /* the limits were reached */
     assert_true(all.snapshots > 0);
+    assert_true(all.streamed > all.spent / 20);
+    assert_true(all.slowly > all.slowed);
     assert_true(all.crashes > 0);
 }
 
