@@ -87,6 +87,11 @@ static enum content_outcome outcome_of(const struct rspamd_answer *a)
     return CONTENT_CLEAN;
 }
 
+bool content_was_checked(const struct content *c)
+{
+    return c->outcome != CONTENT_UNCHECKED && c->outcome != CONTENT_BUSY && c->outcome != CONTENT_TOO_LARGE;
+}
+
 bool content_is_spam(const struct content *c)
 {
     return c->outcome == CONTENT_SPAM || c->outcome == CONTENT_REJECTED;

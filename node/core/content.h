@@ -53,6 +53,8 @@ struct content *content_new(struct worker *w, struct policy *policy, uint8_t cla
 void content_feed(struct content *c, struct span bytes);
 /* All was put. True: the verdict is there. False: `done` will be called. */
 bool content_ask(struct content *c, const struct rspamd_about *about, void (*done)(void *ctx), void *ctx);
+/* A server has said what it is. */
+bool content_was_checked(const struct content *c);
 /* The content check took it for spam: it counts in its sender's record. */
 bool content_is_spam(const struct content *c);
 /* Also while it is away: then nothing is called any more. NULL is allowed. */

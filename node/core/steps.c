@@ -90,7 +90,7 @@ void steps_rejected(struct node *n, const struct envelope *env, const struct con
     char text[512];
     struct history_verdict v = verdict_of(c);
     snprintf(text, sizeof text, "%u %s %s", reply->code, reply->enhanced, reply->text);
-    if (n->history != NULL)
+    if (n->history != NULL && content_was_checked(c))
         history_rejected(n->history, env, &v, span_str(text));
 }
 

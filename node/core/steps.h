@@ -16,7 +16,8 @@ void steps_deferred(struct worker *w, const struct attempt *a, uint32_t i, const
 /* An operator held or released these (HISTORY_STEP_HELD, _RELEASED). */
 void steps_operator(struct worker *w, const struct queue_item_view *v, enum history_step_kind kind,
                     const char *by, const char *remark);
-/* A message is accepted, or refused as `reply` says, that was looked at. */
+/* A message is accepted, or refused as `reply` says, that was looked at. Of those that are refused since nobody could
+ * look at them nothing is noted: all mail is, then, and each comes again and again. */
 void steps_checked(struct node *n, uint64_t id, const struct content *c);
 void steps_rejected(struct node *n, const struct envelope *env, const struct content *c,
                     const struct smtp_reply *reply);

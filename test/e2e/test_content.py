@@ -252,6 +252,7 @@ def test_servers_that_fail(made, fake):
     assert time.monotonic() - begun < 20  # nobody waits for servers that rest
     assert event(made, "received", subject="none")["verdict"].startswith("unchecked: ")
     assert "accepted unchecked" in made.cli("cluster", "status", check=False).stdout
+    assert made.track(status="rejected") == []  # of what nobody looked at the history keeps nothing
 
 
 @pytest.mark.slow(6)
