@@ -22,6 +22,7 @@
 #define WALL_BEGIN_MS (20003 * TRAFFIC_DAY_MS) /* a Monday */
 #define DUE_EVERY_MS 60000
 #define QUIET_TICK_MS 500
+#define NO_ANSWER "the cluster, which did not answer"
 
 struct later { /* what becomes of recipients */
     struct heap_node timer;
@@ -402,13 +403,20 @@ static void go(struct rig_node *n, const struct traffic_event *e)
         deliver(e);
 }
 
-static void defer(const struct traffic_event *e)
+static void defer(const struct traffic_event *e, const char *cause)
 {
+    struct rig_report *out = rig.out;
+    uint32_t i = 0;
     rig.accounts[e->sender].over += e->nrcpts;
-    if (e->wrong)
-        rig.out->deferred_wrong += e->nrcpts;
-    else if (!e->attack)
-        rig.out->deferred += e->nrcpts;
+    if (e->attack)
+        return;
+    while (i < out->ncauses && strcmp(out->causes[i].name, cause) != 0)
+        i++;
+    ensure(i < RIG_CAUSES_MAX);
+    if (i == out->ncauses)
+        snprintf(out->causes[out->ncauses++].name, sizeof out->causes[i].name, "%s", cause);
+    *(e->wrong ? &out->deferred_wrong : &out->deferred) += e->nrcpts;
+    *(e->wrong ? &out->causes[i].wrong : &out->causes[i].ordinary) += e->nrcpts;
 }
 
 static void answered(void *ctx, enum tally_answer answer)
@@ -423,17 +431,20 @@ static void answered(void *ctx, enum tally_answer answer)
     if (answer == TALLY_GO)
         go(w->node, w->e);
     else
-        defer(w->e);
+        defer(w->e, NO_ANSWER);
     free(w);
 }
 
-static bool charge(struct rig_node *n, const struct traffic_event *e, struct span account)
+/* False: the limit's name is in `limit`. */
+static bool charge(struct rig_node *n, const struct traffic_event *e, struct span account, char limit[64])
 {
     struct command ask = { .type = COMMAND_GRANT,
                            .grant = { .account = account, .need = e->nrcpts, .want = e->nrcpts } };
     struct machine_result r = tell_as(n, &ask);
-    if (r.err != 0)
+    if (r.err != 0) {
+        memcpy(limit, r.limit, sizeof r.limit);
         return false;
+    }
     struct command spent = { .type = COMMAND_RETURN,
                              .ret = { .n = 1, .item = { { .grant = r.id, .unspent = 0, .last = true } } } };
     (void)tell_as(n, &spent);
@@ -454,7 +465,7 @@ static void mail(const struct traffic_event *e)
     static struct envelope_rcpt rcpts[1000];
     static char addresses[1000][64];
     static struct likeness like;
-    char name[64];
+    char name[64], limit[64];
     struct rig_node *n = &rig.node[e->node];
     struct span account = span_of(name, traffic_account(rig.t, e->sender, name));
     struct rig_account *a = &rig.accounts[e->sender];
@@ -464,8 +475,8 @@ static void mail(const struct traffic_event *e)
         a->mails++;
         a->recipients += e->nrcpts;
     }
-    if (!is_frozen(n, account) && !charge(n, e, account)) { /* what is held is charged when it is released */
-        defer(e);
+    if (!is_frozen(n, account) && !charge(n, e, account, limit)) { /* what is held is charged at its release */
+        defer(e, limit);
         return;
     }
     struct envelope env = {
@@ -500,7 +511,7 @@ static void mail(const struct traffic_event *e)
     if (answer == TALLY_GO)
         go(n, e);
     else
-        defer(e);
+        defer(e, NO_ANSWER);
     free(w);
 }
 

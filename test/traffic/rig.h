@@ -13,6 +13,7 @@
 
 #define RIG_BLOCKS_MAX 400
 #define RIG_RULES_MAX 40
+#define RIG_CAUSES_MAX 16
 
 struct rig_block { /* of an account, by a rule */
     int64_t at_ms;
@@ -36,6 +37,11 @@ struct rig_report {
     uint64_t admitted, held;    /* recipients of it */
     uint64_t deferred;          /* for a limit, or because the cluster did not answer in time */
     uint64_t deferred_wrong;    /* of newsletters from a person's account, for a limit */
+    uint32_t ncauses; /* what deferred how many recipients: a limit's name, or that the cluster did not answer */
+    struct {
+        char name[64];
+        uint64_t ordinary, wrong;
+    } causes[RIG_CAUSES_MAX];
     uint64_t waits, waits_ms, longest_wait_ms;
     uint32_t nblocks;
     struct rig_block blocks[RIG_BLOCKS_MAX];

@@ -105,7 +105,7 @@ static void print_attacks(const struct rig_report *r, const struct rig_account *
     }
 }
 
-static void print_deferred(const struct traffic *t, const struct rig_account *accounts)
+static void print_deferred(const struct traffic *t, const struct rig_report *r, const struct rig_account *accounts)
 {
     uint32_t over[TRAFFIC_ROLES] = { 0 };
     for (uint32_t i = 0; i < t->nsenders; i++)
@@ -114,6 +114,9 @@ static void print_deferred(const struct traffic *t, const struct rig_account *ac
     for (unsigned k = 0; k < TRAFFIC_ROLES; k++)
         if (over[k] > 0)
             printf("  deferred: %s %u\n", traffic_role_names[k], over[k]);
+    for (uint32_t i = 0; i < r->ncauses; i++)
+        printf("  deferred by %s: wrong newsletters %llu, all else %llu\n", r->causes[i].name,
+               (unsigned long long)r->causes[i].wrong, (unsigned long long)r->causes[i].ordinary);
 }
 
 /* One run: who is robbed by which attack, and what came of it all. */
@@ -161,7 +164,7 @@ static void run_seed(const struct options *o, uint64_t seed)
            (unsigned long long)r->waits, (unsigned long long)(r->waits == 0 ? 0 : r->waits_ms / r->waits),
            (unsigned long long)r->longest_wait_ms);
     print_blocks(run.traffic, r);
-    print_deferred(run.traffic, run.accounts);
+    print_deferred(run.traffic, r, run.accounts);
     if (o->attacks)
         print_attacks(r, run.accounts, run.who, run.n);
     if (o->values)
