@@ -48,6 +48,20 @@ class Operator:
         (self.writer.fail if status == -1 or status in REFUSED or "nothing was changed" in said else self.writer.info)(op, {"status": status}, said[:300])
         return None
 
+    def freeze(self, key, whom, mode, timer=None):
+        """Its id; None: it is not known to be in force. `timer` in seconds."""
+        body = {**whom, "mode": mode, "reason": "test", **({"for": f"{timer}s"} if timer else {})}
+        v = {"mode": mode, **({"for_s": timer} if timer else {})}
+        done = self.do("freeze", key, v, "/v1/freeze", body,
+                       lambda answer: {"freeze": answer.get("id"), "complete": answer["complete"],
+                                       "took_ms": answer.get("took_ms")})
+        return None if done is None else done.get("id")
+
+    def thaw(self, key, whom, number=None):
+        """`number`: that freeze only."""
+        named = {"freeze": number} if number is not None else {}
+        return self.do("unfreeze", key, named, "/v1/thaw", {**whom, **named})
+
     def read(self, key, path, value, node=None, stale=False):
         """`value` finds the register in the answer; it gets None where there is no such thing (404)."""
         node = node or self.node()

@@ -42,12 +42,11 @@ class Freeze(Workload):
                 break
             by_id = number is not None and rng.random() < 0.4
             for _ in range(20):
-                body = {**whom, **({"freeze": number} if by_id else {})}
-                done = operator.do("unfreeze", key, {"freeze": number} if by_id else {}, "/v1/thaw", body)
+                done = operator.thaw(key, whom, number if by_id else None)
                 if done is not None or by_id or self.pause(rng, 0.3):
                     break
         for _ in range(40):  # nobody stays frozen: what he has queued is to be seen
-            if operator.do("unfreeze", key, {}, "/v1/thaw", whom) is not None or self._is_free(operator, key):
+            if operator.thaw(key, whom) is not None or self._is_free(operator, key):
                 break
             self.run.nap(0.5)
         pouncing.close()
@@ -58,15 +57,10 @@ class Freeze(Workload):
         for node in rng.sample(nodes, len(nodes)):
             client.submit(node)
 
-    def _freeze(self, operator, rng, key, whom):
-        mode = rng.choice(("reject", "reject", "defer", "hold"))
-        timer = rng.choice((None, None, None, 1, 2))
-        body = {**whom, "mode": mode, "reason": "test", **({"for": f"{timer}s"} if timer else {})}
-        v = {"mode": mode, **({"for_s": timer} if timer else {})}
-        done = operator.do("freeze", key, v, "/v1/freeze", body,
-                           lambda answer: {"freeze": answer.get("id"), "complete": answer["complete"],
-                                           "took_ms": answer.get("took_ms")})
-        return None if done is None else done.get("id")
+    @staticmethod
+    def _freeze(operator, rng, key, whom):
+        return operator.freeze(key, whom, rng.choice(("reject", "reject", "defer", "hold")),
+                               rng.choice((None, None, None, 1, 2)))
 
     @staticmethod
     def _row(key):

@@ -1,6 +1,6 @@
 """Shared web hosts whose headers say which script each message is of: hosts with few scripts, and one with more than may have
 names. All take whatever they can get, hopping over all nodes, against limits of script, host and tenant; operators change a
-script's limit, and make room for other names."""
+script's limit, make room for other names, and freeze a script or its host for a while."""
 import urllib.parse
 
 from .client import Client
@@ -41,6 +41,7 @@ class Web(Workload):
         self.spawn("room", self._make_room)
         self.spawn("lower", self._lower)
         self.spawn("names", self._look)
+        self.spawn("stop", self._stop, FEW[1])
 
     def _script(self, rng, host):
         script = rng.choice(SCRIPTS[host])
@@ -93,6 +94,24 @@ class Web(Workload):
             path, body = ("clear", about) if count is None else ("set", {**about, "count": count})
             operator.do("limit", f"limit/{urllib.parse.quote(LOWERED, safe='')}/script-quick",
                         {"limit": "script-quick", "holder": LOWERED, "count": count}, f"/v1/limits/{path}", body)
+
+    def _stop(self, name, rng, host):
+        """In the moment in which the call has returned, the same script tries on all nodes. What is held would be charged to
+        nobody: not so here."""
+        operator = Operator(name, self.run, rng)
+        pouncing = Client(f"{name}/pounce", self.writer, host, self.sources[host], rng, keep=1.0)
+        while not self.pause(rng, 4.0):
+            script = rng.choice(SCRIPTS[host][:2])
+            key = rng.choice((host, *3 * [f"web:{host}/{script.lower()}"]))
+            frozen = operator.freeze(key, {"account": key}, rng.choice(("reject", "defer")))
+            for node in self.cluster.members() if frozen is not None else ():
+                pouncing.submit(node, script=script)
+            self.pause(rng, 0.6)
+            for _ in range(40):
+                if operator.thaw(key, {"account": key}) is not None or (frozen is None and self.stopping.is_set()):
+                    break
+                self.run.nap(0.3)
+        pouncing.close()
 
     def _look(self, name, rng):
         operator = Operator(name, self.run, rng)

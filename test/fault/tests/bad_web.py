@@ -10,7 +10,7 @@ def web_tale(limits=SCRIPTS, most=3, full=4):
     """Of two hosts; the one called full has as many scripts as `full` says, whose messages nobody took."""
     tale = Tale("web", limits, (HOST, FULL), web={"class": "bulk", "most_of_host": most})
     for number in range(full):
-        tale.send(2 + number / 10, 2.05 + number / 10, FULL, ty="fail", script=f"1:{number}.php", reply="450 4.7.1 Limit")
+        tale.send(2 + number / 10, 2.05 + number / 10, FULL, ty="fail", script=f"1:{number}.php", reply="450 4.7.1 Limit script of web sender")
     return tale
 
 
@@ -125,4 +125,33 @@ def two_more_names_after_one_was_forgotten():
     forgotten(tale, 20, f"web:{FULL}/1:0.php")
     for number in range(1, 5):
         one(tale, 30 + number, f"1:{number}.php", f"web:{FULL}/1:{number}.php", FULL)
+    return tale.history()
+
+
+def frozen(tale, name, begin=20, mode="reject"):
+    tale.op(tale.at(begin), tale.at(begin + 0.1), "op", "freeze", n="n1", k=name, v={"mode": mode}, got={"freeze": 1})
+
+
+@bad("I3")
+def a_frozen_script_is_accepted():
+    tale = web_tale()
+    frozen(tale, f"web:{HOST}/33:form.php")
+    tale.send(20.2, 20.3, HOST, script="33:Form.php", node="n3")
+    return tale.history()
+
+
+@bad("I3")
+def a_frozen_hosts_script_is_accepted():
+    tale = web_tale()
+    frozen(tale, HOST, mode="defer")
+    tale.send(20.2, 20.3, HOST, script="33:form.php")
+    return tale.history()
+
+
+@bad("I3")
+def what_a_frozen_script_has_queued_is_delivered():
+    tale = web_tale()
+    name = tale.send(19, 19.1, HOST, script="33:form.php", delivered=False)
+    frozen(tale, f"web:{HOST}/33:form.php")
+    tale.arrive(40, name)
     return tale.history()

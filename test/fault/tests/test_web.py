@@ -1,9 +1,10 @@
 """What breaks no promise about web senders, though it looks like it. bad_web.py has what breaks one."""
-from bad_web import FULL, HOST, SCRIPTS, charged, forgotten, listed, one, web_tale
+from bad import thaw
+from bad_web import FULL, HOST, SCRIPTS, charged, forgotten, frozen, listed, one, web_tale
 from fault.check import check
 
-def judged(tale):
-    return next(each for each in check(tale.history()) if each.invariant == "I1")
+def judged(tale, invariant="I1"):
+    return next(each for each in check(tale.history()) if each.invariant == invariant)
 
 
 def worth_something(tale):
@@ -96,3 +97,32 @@ def test_runs_that_prove_nothing():
     assert "no host had as many web senders" in judged(web_tale(most=4, full=5)).why
     assert "more scripts than it may have names" in judged(web_tale(full=3)).why
     assert "the limits for web senders were not tried" in judged(web_tale()).why
+
+
+def test_a_frozen_script_stops_nobody_else():
+    tale = web_tale()
+    frozen(tale, f"web:{HOST}/33:form.php")
+    one(tale, 21, "33:order.php", f"web:{HOST}/33:order.php")
+    one(tale, 22, None, HOST)
+    one(tale, 23, "33:form.php", None, FULL)
+    assert judged(tale, "I3").outcome == "pass"
+    assert judged(tale, "I3").figures["sent while frozen"] == 0
+
+
+def test_a_script_is_known_when_its_header_is_read():
+    tale = web_tale()
+    frozen(tale, f"web:{HOST}/33:form.php")
+    tale.send(20.2, 31, HOST, script="33:form.php", got={"mail_ns": tale.at(20.3)}, delivered=False)
+    thaw(tale, 30, 30.1, name=f"web:{HOST}/33:form.php")
+    assert judged(tale, "I3").outcome == "pass"
+
+
+def test_refusals_of_a_frozen_script_say_nothing_of_availability():
+    for frozen_one, good in ((f"web:{HOST}/a", True), (f"web:{HOST}/b", False)):
+        tale = web_tale()
+        frozen(tale, frozen_one, 10)
+        for number in range(40):
+            tale.send(12 + number, 12.1 + number, HOST, script="c")
+            tale.send(12.5 + number, 12.6 + number, HOST, script="a", ty="fail",
+                      reply="450 4.7.1 Sending is suspended for this account, contact your postmaster")
+        assert (judged(tale, "I6").outcome == "pass") == good

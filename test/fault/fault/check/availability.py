@@ -5,6 +5,7 @@ Refusals for a limit or a freeze say nothing about availability, unless the clie
 """
 import re
 
+from . import web
 from .facts import CLOCK_ERROR, INFINITY, Facts, mail_read
 from .verdict import NS, Judge
 
@@ -74,7 +75,11 @@ def excused(op, frozen):
     reply = op.end.reply or ""
     if op.invoke.v.get("slow_s", 0) >= SLOW_S and SLOW_REFUSED.match(reply):
         return True  # its tokens ended meanwhile, and there were no others
-    return bool(LIMIT.match(reply)) or (op.k in frozen and bool(FROZEN.match(reply)))
+    return bool(LIMIT.match(reply)) or says_frozen(op, frozen, reply)
+
+
+def says_frozen(op, frozen, reply):
+    return not frozen.isdisjoint((op.k, web.name_of(op))) and bool(FROZEN.match(reply))
 
 
 def frozen_accounts(facts):
@@ -127,7 +132,7 @@ def check_cut_off(judge, facts):
                 continue
             judged += 1
             reply = op.end.reply or ""
-            if reply.startswith("5") and not (op.k in frozen and FROZEN.match(reply)) and op.t1 <= fault.lifting:
+            if reply.startswith("5") and not says_frozen(op, frozen, reply) and op.t1 <= fault.lifting:
                 judge.violation(f"{op.n} was cut off ({fault.name}) and answered {reply[:60]}", [*fault.events, *op.events])
             if op.outcome == "ok" and op.t0 > fault.placed + ttl_ns and mail_read(op) <= fault.lifting:
                 judge.violation(f"{op.n} was cut off ({fault.name}) for {(op.t0 - fault.placed) / NS:.1f} s when MAIL was "

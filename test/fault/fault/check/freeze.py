@@ -5,7 +5,8 @@ Mode hold accepts and keeps: there the messages that came in that time must not 
 """
 import bisect
 
-from .facts import Facts, mail_read
+from . import web
+from .facts import INFINITY, Facts, mail_read
 from .verdict import NS, Judge
 
 # From when an attempt was decided upon to when the next hop has read MAIL; a copy without that moment is taken to have
@@ -16,12 +17,14 @@ WHOLE_ATTEMPT_NS = 15 * NS
 TOUCH_NS = 10 * NS
 
 
-def in_force(freeze, accounts, message):
-    """MAIL of this message was sent while the freeze was in force; and read, where the client knows when it was answered."""
+def in_force(freeze, message):
+    """MAIL of this message was sent while the freeze was in force; and read, where the client knows when it was answered. That
+    it is a web sender's is known from its header: so that must have been read by then, and it surely was when all was."""
     op = message.op
     answered = op.got.get("mail_ns") or op.t0
-    return (message.account in accounts and freeze.since < op.t0 and max(op.t0, answered) < freeze.until and
-            (freeze.node is None or freeze.node == op.n))
+    if freeze.name.startswith(web.PREFIX):
+        answered = op.t1 or INFINITY
+    return freeze.since < op.t0 and max(op.t0, answered) < freeze.until and (freeze.node is None or freeze.node == op.n)
 
 
 def check_accepted(judge, freeze, message):
@@ -41,15 +44,15 @@ def check_kept(judge, freeze, message):
                             "before the thaw", [*freeze.op.events, *message.op.events, event])
 
 
-def check_attempts(judge, facts, freeze, accounts, deliveries):
-    """How many copies of mail that was queued before were judged."""
+def check_attempts(judge, facts, freeze, theirs, deliveries):
+    """How many copies of mail that was queued before were judged; `theirs`: the ids of the frozen senders' messages."""
     judged = 0
     times = [event.t for event, _ in deliveries]
     for event, message in deliveries[bisect.bisect_right(times, freeze.since):]:
         if event.t >= freeze.until:
             break
         begun = event.v.get("begin_ns") or event.t - WHOLE_ATTEMPT_NS
-        if message.account not in accounts or begun <= freeze.since + ATTEMPT_NS or message.op.t0 > freeze.since:
+        if message.id not in theirs or begun <= freeze.since + ATTEMPT_NS or message.op.t0 > freeze.since:
             continue
         node = event.node
         if node is None or (freeze.node is not None and freeze.node != node):
@@ -64,20 +67,21 @@ def check_attempts(judge, facts, freeze, accounts, deliveries):
 
 def check(facts: Facts, _files=()):
     judge = Judge("I3")
-    by_account = {}
+    by_account, names = {}, web.Names(facts)
     for message in facts.messages.values():
-        by_account.setdefault(message.account, []).append(message)
+        for sender in {message.account, names.whose(message)} - {None}:
+            by_account.setdefault(sender, []).append(message)
     times = {account: [message.op.t0 for message in messages] for account, messages in by_account.items()}
     deliveries = sorted(((event, message) for message in facts.messages.values() for event in message.deliveries),
                         key=lambda pair: pair[0].t)
     tried = refused = 0
     for freeze in facts.freezes:
-        accounts = facts.holders(freeze.name)
-        for account in accounts & by_account.keys():
+        accounts = facts.holders(freeze.name) & by_account.keys()
+        for account in accounts:
             for message in by_account[account][bisect.bisect_right(times[account], freeze.since):]:
                 if message.op.t0 >= freeze.until:
                     break
-                if not in_force(freeze, accounts, message):
+                if not in_force(freeze, message):
                     continue
                 tried += 1
                 refused += message.op.outcome == "fail"
@@ -85,7 +89,7 @@ def check(facts: Facts, _files=()):
                     check_kept(judge, freeze, message)
                 else:
                     check_accepted(judge, freeze, message)
-        check_attempts(judge, facts, freeze, accounts, deliveries)
+        check_attempts(judge, facts, freeze, {message.id for account in accounts for message in by_account[account]}, deliveries)
     calls = facts.history.operations("freeze")
     if facts.meta["workload"] == "freeze" and tried == 0:
         judge.doubt(f"no mail was sent between a freeze's return and its thaw ({len(calls)} freezes)")
