@@ -72,8 +72,8 @@ static const char *const texts[STATEMENTS] = {
     [TRIM_OLD] = "DELETE FROM item WHERE target=?1 AND told=0 AND alert=0 AND at<?2",
     [TRIM_ALERTS] = "UPDATE item SET told=1 WHERE target=?1 AND told=0 AND alert>0 AND at<?2",
     [TRIM_MANY] =
-        "DELETE FROM item WHERE target=?1 AND alert=0 AND seq<=(SELECT seq FROM item WHERE target=?1 AND"
-        " told=0 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
+        ("DELETE FROM item WHERE target=?1 AND alert=0 AND seq<=(SELECT seq FROM item WHERE target=?1 AND"
+         " told=0 ORDER BY seq DESC LIMIT 1 OFFSET ?2)"),
     [TRIM_TOLD] = "DELETE FROM told WHERE target=?1 AND at<?2",
     [TARGETS] = "SELECT DISTINCT target FROM item",
     [FORGET] = "DELETE FROM item WHERE target=?1",

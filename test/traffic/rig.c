@@ -173,7 +173,7 @@ static void found(const char *policy_text)
     buf_init(&why, 1 << 16);
     if (policy_parse("policy", span_str(policy_text), &rig.policy, &why) != 0) {
         fprintf(stderr, "%.*s", (int)why.len, why.data);
-        ensure(!"the policy is good");
+        abort();
     }
     buf_fini(&why);
     founding_members(TRAFFIC_NODES, tell);

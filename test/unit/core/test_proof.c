@@ -52,7 +52,7 @@ static struct span txt(char *out, const char *one, const char *two)
     return span_of(out, n);
 }
 
-static enum proof_seen see(int status, const struct span *records, uint32_t n, const struct secrets *s,
+static enum proof_seen see(enum dns_status status, const struct span *records, uint32_t n, const struct secrets *s,
                            const char *tenant, char words[COMMAND_DOMAIN_WORDS_MAX + 1])
 {
     struct dns_answer a = { .status = status, .nrecords = n, .records = records };

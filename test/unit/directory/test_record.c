@@ -55,7 +55,7 @@ static void counted_once(void **state)
     assert_int_equal(report(w, 'p', 1, buf_span(&b)), 0);
     assert_int_equal(report(w, 'p', 1, buf_span(&b)), 0); /* a repeat, in a command of its own */
     assert_true(directory_record_find(w->m, str("anna@example.com"), &r));
-    for (int window = 0; window < DIRECTORY_RECORD_WINDOWS; window++) {
+    for (unsigned window = 0; window < DIRECTORY_RECORD_WINDOWS; window++) {
         assert_int_equal(r.counts[window][RECORD_DELIVERED], 10);
         assert_int_equal(directory_record_sum(&r, window, RECORD_HARD, RECORD_HARD_END), 5);
     }
@@ -148,7 +148,7 @@ static void sends_all_the_time(void **state)
     assert_true(hour >= 12 * 2 && hour <= 14 * 2);
     uint64_t week = counted(w, "news@example.com", DIRECTORY_RECORD_WEEK, RECORD_DELIVERED) +
                     counted(w, "news@example.com", DIRECTORY_RECORD_WEEK, RECORD_HARD);
-    assert_true(week >= 7 * 288 * 2 && week <= 7.5 * 288 * 2);
+    assert_true(week >= 7 * 288 * 2 && week <= 15 * 288);
     world_free(w);
 }
 

@@ -135,7 +135,7 @@ static void test_helo(void **state)
                                        "[]",
                                        "[IPv6:]",
                                        "host name",
-                                       "b\xc3\xbc" "cher.example",
+                                       ("b\xc3\xbc" "cher.example"),
                                        "a@b.example",
                                        "(none)",
                                        "a.example:25",
