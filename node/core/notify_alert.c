@@ -4,10 +4,12 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "consensus/web_sender.h"
 #include "node/core/cluster.h"
 #include "node/core/cluster_impl.h"
 #include "node/core/notify_impl.h"
 #include "node/telemetry/events_json.h"
+#include "node/tenant/report.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -29,12 +31,19 @@ bool notify_is_alert(struct span event)
     return span_eq(event, span_str(event_kind_name(kind_of(event))));
 }
 
-static struct event event_of(const struct directory_alert *a)
+/* Of a web sender the state says what stands behind the last @ of his name, which a script may have chosen. */
+static struct span whose(const struct machine *m, const struct directory_alert *a)
+{
+    return web_sender_host(a->account).n > 0 ? tenant_of(m, a->account) : a->tenant;
+}
+
+/* Under machine_read_lock. */
+static struct event event_of(const struct machine *m, const struct directory_alert *a)
 {
     struct event e = EVENT_INIT(kind_of(a->event));
     e.ts_ms = a->wall_ms;
     e.account = a->account;
-    e.tenant = a->tenant;
+    e.tenant = whose(m, a);
     e.rule = a->rule;
     e.text = a->text;
     e.local = true;
@@ -56,12 +65,12 @@ static void queue_alert(struct lacking *l, const struct directory_alert *a)
 {
     char id[NOTIFY_ID_MAX], tenant[COMMAND_NAME_MAX + 1];
     struct events_clock clock = { .n = 0 };
-    struct event e = event_of(a);
+    struct event e = event_of(cluster_machine(l->n->node->cluster), a);
     struct buf line;
     struct notify_event parsed;
     buf_init(&line, NOTIFY_LINE_MAX);
     snprintf(id, sizeof id, "%s.alert.%" PRIu64, l->n->cluster_name, a->seq);
-    snprintf(tenant, sizeof tenant, "%.*s", (int)a->tenant.n, a->tenant.n > 0 ? a->tenant.p : "");
+    snprintf(tenant, sizeof tenant, "%.*s", (int)e.tenant.n, e.tenant.n > 0 ? e.tenant.p : "");
     if (events_json_put(&line, &e, SPAN_LIT("\"cluster\""), &clock) == 0 &&
         notify_event_parse(span_of(line.data, line.len - 1), &parsed) == 0) {
         (void)notify_queue_put(l->n->queue,
@@ -82,8 +91,9 @@ static int see_alert(void *arg, const struct directory_alert *a)
     struct lacking *l = arg;
     const struct notify *n = l->n;
     struct span name = span_str(l->t->name);
-    bool done = directory_alert_done(cluster_machine(n->node->cluster), name, a->seq);
-    bool wanted = policy_target_wants(&n->policy->notifications, l->t->p, a->event, a->severity, a->tenant);
+    const struct machine *m = cluster_machine(n->node->cluster);
+    bool done = directory_alert_done(m, name, a->seq);
+    bool wanted = policy_target_wants(&n->policy->notifications, l->t->p, a->event, a->severity, whose(m, a));
     if (!done && !wanted && l->nunwanted == COMMAND_ALERTS_DONE_MAX)
         return 1;
     if (!done && !wanted)
@@ -187,7 +197,7 @@ static void forget_stray(struct notify *n)
 static int log_alert(void *arg, const struct directory_alert *a)
 {
     struct notify *n = arg;
-    struct event e = event_of(a);
+    struct event e = event_of(cluster_machine(n->node->cluster), a);
     e.ts_ms = 0;
     events_put(n->node->events, n->node->nworkers, &e);
     return 0;

@@ -23,13 +23,25 @@ static bool was_seen(const struct machine *m, struct span account)
     return directory_record_find(m, account, &r) || directory_web_find(m, account, &w);
 }
 
+/* The account that he sends by. */
+static struct span account_of(struct span sender)
+{
+    struct span host = web_sender_host(sender);
+    return host.n > 0 ? host : sender;
+}
+
+struct span tenant_of(const struct machine *m, struct span account)
+{
+    struct directory_account a;
+    struct span whose = account_of(account);
+    return directory_account_find(m, whose, &a) ? a.tenant : tenant_default(whose);
+}
+
 bool tenant_owns(const struct machine *m, struct span tenant, struct span account)
 {
     struct directory_account a;
-    struct span host = web_sender_host(account), whose = host.n > 0 ? host : account;
-    if (directory_account_find(m, whose, &a))
-        return span_eq(a.tenant, tenant);
-    return was_seen(m, account) && span_eq(tenant_default(whose), tenant);
+    bool there = directory_account_find(m, account_of(account), &a) || was_seen(m, account);
+    return there && span_eq(tenant_of(m, account), tenant);
 }
 
 /* What does not fit is cut. */

@@ -46,6 +46,8 @@ struct tenant_report {
  * it), belongs to the tenant of its domain's name. A web sender is whose its host is: what a script has put
  * behind that, an address perhaps, says nothing. Under machine_read_lock. */
 bool tenant_owns(const struct machine *m, struct span tenant, struct span account);
+/* Whose it is, known or not; empty: nobody's. Valid while the machine is locked, or `account` lives. */
+struct span tenant_of(const struct machine *m, struct span account);
 /* The tenant that an account has when none is given: its domain. */
 struct span tenant_default(struct span account);
 

@@ -129,6 +129,7 @@ def test_whose_web_senders_are(open_cluster, sink):
                                        kind="submission", login=host)
     wait_until("they arrive", lambda: len(sink.messages) == 4)
     a.cli("freeze", names["own.example"], "--mode", "hold", "--reason", "a broken form")
+    wait_until("the log says so", lambda: any(node.events("operator_froze") for node in cluster.nodes))
     for tenant, name in names.items():
         wait_until("the nodes have told", lambda: re.search(r"delivered +2\b", a.cli("tenant", "report", tenant).stdout))
         other = next(n for n in names.values() if n != name)
@@ -149,6 +150,8 @@ def test_whose_web_senders_are(open_cluster, sink):
                 assert accounts and set(accounts) == {name}, (path, accounts)
             frozen = [r["name"] for r in seen("/v1/frozen", node)["frozen"]]
             assert frozen == ([name] if tenant == "own.example" else []), frozen
+            told = [(e["account"], e["tenant"]) for e in seen("/v1/events?kinds=operator_froze", node)["events"]]
+            assert told == ([(name, tenant)] if tenant == "own.example" else []), told
             report = seen("/v1/tenants/report", node)
             assert name in json.dumps(report) and other not in json.dumps(report), report
     assert c.cli("tenant", "report", "own.example").stdout.count(names["own.example"]) >= 2 # busy, and frozen
