@@ -1,8 +1,6 @@
 /* Attacks: see attack.h. */
 #include "attack.h"
 
-#include "base/ensure.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 
