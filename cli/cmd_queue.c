@@ -208,6 +208,22 @@ static void put_steps(struct cli *c, const json_t *rows)
     }
 }
 
+/* Where somebody with a browser and a login sees the same; of one message. */
+static void put_link(const json_t *j)
+{
+    const json_t *rows = json_object_get(j, "recipients");
+    const char *page = cli_str(j, "dashboard"), *id = cli_str(json_array_get(rows, 0), "id");
+    char link[640], safe[640];
+    for (size_t i = 1; i < json_array_size(rows); i++)
+        if (strcmp(cli_str(json_array_get(rows, i), "id"), id) != 0)
+            return;
+    if (page[0] == '\0' || id[0] == '\0')
+        return;
+    snprintf(link, sizeof(link), "%s#track/%s", page, id);
+    cli_safe(link, safe, sizeof(safe));
+    printf("\n%s\n", safe);
+}
+
 static void say_kept_by(const json_t *asked, const json_t *since, const char *node)
 {
     char when[64];
@@ -247,8 +263,10 @@ static int list_recipients(struct cli *c, struct client_query *q, bool tracked)
         put_recipients(c, rows, tracked);
     else
         cli_note(tracked ? "nothing is known of such a message" : "nothing in the queue matches");
-    if (tracked && !c->json)
+    if (tracked && !c->json) {
         put_steps(c, rows);
+        put_link(j);
+    }
     cli_say_more(c, j);
     cli_say_missing(j);
     if (tracked && !c->json)

@@ -50,6 +50,7 @@ struct admin_call {
     const struct login *login;     /* whose cookie came; NULL: none, or not asked for */
     bool (*token_ok)(void *conn, struct span token); /* is it the API's token? */
     struct series *series;
+    const char *page; /* the dashboard's URL; NULL: there is none that may be told */
     char cookie[160];              /* Set-Cookie, or empty */
     struct admin_error e;
     const char *code; /* of the error; NULL: by its status */

@@ -280,6 +280,8 @@ int member_ask_rows(struct admin_call *c, const char *key, bool newest_first)
         if (newest_first) {
             json_object_set_new(j, "since_ms", first_member(&a, "since_ms"));
             json_object_set_new(j, "kept", kept_by(&a));
+            if (c->page != NULL)
+                json_object_set_new(j, "dashboard", json_string(c->page));
         }
         err = member_reply(c, j, a.missing);
     }

@@ -285,6 +285,8 @@ int admin_on_track(struct admin_call *c)
     json_out_time(&r.j, "since_ms", q.since_ms);
     json_out_bool(&r.j, "history", !info.off);
     json_out_time(&r.j, "kept_since_ms", info.kept_since_ms);
+    if (c->page != NULL)
+        json_out_str(&r.j, "dashboard", c->page);
     rows_next(&r, page.limit);
     return err;
 }

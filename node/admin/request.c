@@ -449,6 +449,7 @@ static enum MHD_Result dispatch(struct request *rq, bool local)
                                .login = rq->login.name[0] != '\0' ? &rq->login : NULL,
                                .token_ok = is_token,
                                .series = a->series,
+                               .page = rq->tenant[0] == '\0' && a->page[0] != '\0' ? a->page : NULL,
                                .last_event_id = header_get(rq, "Last-Event-ID").value,
                                .gone = client_gone,
                                .conn = rq->conn };

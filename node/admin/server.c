@@ -174,6 +174,9 @@ static int bind_sockets(struct admin *a, struct admin_error *e)
         if (a->tcp.fd < 0)
             return a->tcp.fd;
         a->hosts.address = span_str(a->host);
+        if (a->tls != NULL)
+            snprintf(a->page, sizeof(a->page), "https://%s:%u/", a->hosts.nnames > 0 ? a->hosts.names[0] : a->host,
+                     (unsigned)a->hosts.port);
     }
     if (c->socket_path != NULL) {
         a->unix_socket.fd = admin_listen_unix(c->socket_path, c->socket_mode, c->socket_group, e);

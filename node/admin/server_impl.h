@@ -31,6 +31,7 @@ struct admin {
     struct tls *tls; /* of TCP; NULL: none */
     struct guard_hosts hosts;
     char host[64];
+    char page[304]; /* the dashboard's URL; empty: no TLS */
     atomic_bool stopping;
     pthread_t reaper;
     bool reaper_runs;

@@ -133,8 +133,14 @@ def release(first, browser, look, sink):
     browser.shows("No mail is held")
 
 
-def track(browser, look):
+def track(first, browser, look):
     """Whatever a message says is text."""
+    said = first.cli("track", "--to", "gone@nowhere.test")
+    link, = [line for line in said.stdout.splitlines() if line.startswith("https://")]
+    browser.open(url(first))
+    browser.open(link)  # support was sent it
+    browser.shows("gone@nowhere.test")
+    browser.shows("bounced")
     browser.go("Track")
     browser.type("input[name=recipient]", "gone@nowhere.test")
     browser.enter()
@@ -220,7 +226,7 @@ def test_a_postmasters_round(two, sink, browser):
     look.at("overview")
     thaw_and_freeze(first, second, browser, look)
     release(first, browser, look, sink)
-    track(browser, look)
+    track(first, browser, look)
     events(first, second, browser, look)
     assert "owned" not in browser.driver.title
     assert browser.complaints() == []
