@@ -21,7 +21,7 @@ packages_image='
 
 packages_test='
     python3 python3-pytest python3-pytest-xdist python3-aiosmtpd python3-dnslib python3-dkim python3-jsonschema python3-yaml
-    swaks libio-socket-ssl-perl libnet-ssleay-perl strace postfix postgrey rspamd nsd unbound ldnsutils sslscan prometheus nftables
+    swaks libio-socket-ssl-perl libnet-ssleay-perl strace postfix postgrey rspamd python3-milter nsd unbound ldnsutils sslscan prometheus nftables
     libfaketime libfiu0 fiu-utils iptables iproute2 chromium chromium-driver python3-selenium'
 
 # Debian 12's own libraft is 0.15, which can lose what it acknowledged; 12-backports and 13 have one that can be used.

@@ -19,7 +19,6 @@
 
 /* Our commands, by the octet that goes on the wire. */
 enum milter_command {
-    MILTER_ABORT = 'A',
     MILTER_BODY = 'B',
     MILTER_CONNECT = 'C',
     MILTER_MACROS = 'D', /* no step of its own: what the step after it comes with */
@@ -61,7 +60,8 @@ enum {
     MILTER_MUTE_FIELD = 1u << 7,
     MILTER_NO_UNKNOWN = 1u << 8,
     MILTER_NO_DATA = 1u << 9,
-    MILTER_SKIPS = 1u << 10, /* it may have seen enough of the body */
+    MILTER_SKIPS = 1u << 10,        /* it may have seen enough of the body */
+    MILTER_SEES_REFUSED = 1u << 11, /* recipients that were refused: there are none here */
     MILTER_MUTE_CONNECT = 1u << 12,
     MILTER_MUTE_HELO = 1u << 13,
     MILTER_MUTE_MAIL = 1u << 14,
@@ -70,6 +70,9 @@ enum {
     MILTER_MUTE_UNKNOWN = 1u << 17,
     MILTER_MUTE_HEADER_END = 1u << 18,
     MILTER_MUTE_BODY = 1u << 19,
+    MILTER_LARGE_BODY = 3u << 28, /* pieces of 256 KiB or 1 MiB would do, too */
+    MILTER_HARMLESS =
+        MILTER_SEES_REFUSED | MILTER_LARGE_BODY, /* whoever asks for these needs nothing of us */
     MILTER_LEADING_BLANK = 1u << 20 /* values of fields come and go with the blank behind the colon */
 };
 

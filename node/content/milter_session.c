@@ -179,17 +179,15 @@ void milter_session_begin(struct milter_session *s, const struct milter_message 
     s->body = m->body;
     s->field = 0;
     s->last = 0;
-    s->waits = false;
+    s->waits = s->reusable = false;
     s->answer = (struct milter_answer){ .verdict = MILTER_ACCEPTED };
 }
 
 bool milter_session_again(struct milter_session *s, struct buf *out)
 {
     ensure(s->step == MILTER_STEP_IDLE);
-    if (s->version < MILTER_VERSION)
+    if (!s->reusable)
         return false;
-    if (s->last != MILTER_BODY_END)
-        (void)milter_put(out, MILTER_ABORT, (struct span){ "", 0 });
     (void)milter_put(out, MILTER_NEXT_CONNECTION, (struct span){ "", 0 });
     return buf_err(out) == 0;
 }
@@ -207,17 +205,16 @@ static enum milter_result fail(struct milter_session *s, const char *fmt, ...)
     return MILTER_FAILED;
 }
 
+/* Some claim actions whether they were offered or not (rspamd): what counts is what they do. */
 static enum milter_result negotiated(struct milter_session *s, const struct milter_reply *r)
 {
-    uint32_t offered = s->offer_all ? KNOWN : DONE_HERE;
     if (s->last != MILTER_NEGOTIATE)
         return fail(s, "it negotiates a second time");
     if (r->version < MILTER_VERSION_OLDEST || r->version > MILTER_VERSION)
         return fail(s, "it speaks version %u of the protocol", r->version);
-    if ((r->actions & ~offered) != 0)
-        return fail(s, "it wants actions that are not offered (0x%x)", r->actions & ~offered);
-    if ((r->protocol & ~(uint32_t)STEPS) != 0)
-        return fail(s, "it wants a protocol that is not offered (0x%x)", r->protocol & ~(uint32_t)STEPS);
+    uint32_t more = r->protocol & ~(uint32_t)(STEPS | MILTER_HARMLESS);
+    if (more != 0)
+        return fail(s, "it wants a protocol that is not offered (0x%x)", more);
     s->version = r->version;
     s->actions = r->actions;
     s->protocol = r->protocol;
@@ -266,7 +263,7 @@ static void keep_back(struct milter_session *s, enum milter_verdict verdict, con
     snprintf(s->answer.text, sizeof s->answer.text, "%s", text);
 }
 
-/* What it does at the end of a message: allowed there, and only what was negotiated. */
+/* What it does at the end of a message: allowed there, and what is done here only as it was negotiated. */
 static const struct {
     enum milter_reply_kind kind;
     uint32_t action;
@@ -276,11 +273,11 @@ static const struct {
     { MILTER_SAYS_INSERT, MILTER_DOES_ADD, NULL },
     { MILTER_SAYS_CHANGE, MILTER_DOES_CHANGE, NULL },
     { MILTER_SAYS_QUARANTINE, MILTER_DOES_QUARANTINE, NULL },
-    { MILTER_SAYS_BODY, MILTER_DOES_BODY, "it wants to replace the body" },
-    { MILTER_SAYS_ADD_RCPT, MILTER_DOES_ADD_RCPT, "it wants to add a recipient" },
-    { MILTER_SAYS_ADD_RCPT_ARGS, MILTER_DOES_ADD_RCPT_ARGS, "it wants to add a recipient" },
-    { MILTER_SAYS_DELETE_RCPT, MILTER_DOES_DELETE_RCPT, "it wants to delete a recipient" },
-    { MILTER_SAYS_SENDER, MILTER_DOES_SENDER, "it wants to change the sender" },
+    { MILTER_SAYS_BODY, 0, "it wants to replace the body" },
+    { MILTER_SAYS_ADD_RCPT, 0, "it wants to add a recipient" },
+    { MILTER_SAYS_ADD_RCPT_ARGS, 0, "it wants to add a recipient" },
+    { MILTER_SAYS_DELETE_RCPT, 0, "it wants to delete a recipient" },
+    { MILTER_SAYS_SENDER, 0, "it wants to change the sender" },
 };
 
 static enum milter_result act(struct milter_session *s, const struct milter_reply *r)
@@ -290,7 +287,7 @@ static enum milter_result act(struct milter_session *s, const struct milter_repl
         i++;
     if (s->last != MILTER_BODY_END)
         return fail(s, "it changes a message that has not ended");
-    if ((s->actions & acts[i].action) == 0)
+    if (acts[i].undoable == NULL && (s->actions & acts[i].action) == 0)
         return fail(s, "it does what was not negotiated");
     if (acts[i].undoable != NULL)
         keep_back(s, MILTER_UNDOABLE, acts[i].undoable);
@@ -319,6 +316,7 @@ static enum milter_result said(struct milter_session *s, const struct milter_rep
     switch (r->kind) {
     case MILTER_SAYS_CONTINUE:
         s->waits = false;
+        s->reusable = s->last == MILTER_BODY_END && s->version >= MILTER_VERSION;
         return s->last == MILTER_BODY_END ? finish(s, MILTER_ACCEPTED, r) : MILTER_MORE;
     case MILTER_SAYS_ACCEPT:
         return finish(s, MILTER_ACCEPTED, r);

@@ -76,6 +76,7 @@ struct milter_session {
     bool waits; /* for the filter's answer to `last` */
     bool negotiated;
     bool offer_all; /* also actions that are not done here */
+    bool reusable;   /* it said "continue" to the end. After anything else libmilter heeds no new connection */
     bool progress;  /* it said that it needs longer; whoever reads it resets it */
     char last;      /* the command that was sent last, but for macros; 0: none of this message yet */
     uint32_t version, actions, protocol;

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "node/content/checker.h"
+#include "node/content/milter.h"
 #include "node/core/clients.h"
 #include "node/core/cluster.h"
 #include "node/core/dispatch.h"
@@ -289,6 +290,8 @@ int node_start(struct node *n)
         err = sign_start(&n->signers, n->nworkers);
     if (err == 0 && c->cluster.enabled)
         err = checker_start(&n->checker);
+    if (err == 0 && c->cluster.enabled)
+        err = milters_start(&n->milters);
     if (err == 0)
         err = shaping_node_init(n);
     if (err == 0)
@@ -451,6 +454,7 @@ void node_stop(struct node *n, int64_t grace_ms)
     auth_free(n->auth);
     auth_pool_stop(n->signers);
     checker_stop(n->checker);
+    milters_stop(n->milters);
     greylist_close(n->greylist);
     service_spool_closing(n);
     spool_close(n->spool);

@@ -55,6 +55,7 @@ struct node {
     struct auth *auth;
     struct auth_pool *signers; /* of outgoing mail: sign.h */
     struct checker *checker;   /* of content: content.h; NULL: standalone, where no policy asks for it */
+    struct milters *milters;   /* likewise */
     atomic_uint_fast64_t content_bytes; /* copies of messages for it */
     struct listeners *listeners;
     struct clients *clients;

@@ -1,5 +1,6 @@
 /* The admin API's functions: the table, and what concerns the node as a whole. Admin threads. */
 #include "node/content/checker.h"
+#include "node/content/milter.h"
 #include "node/core/ops.h"
 
 #include "base/clock.h"
@@ -228,13 +229,16 @@ static void set_node_gauges(struct node *n, void *arg)
     struct checker_stats checks = { .running = 0 };
     if (n->checker != NULL)
         checker_stats(n->checker, &checks);
+    uint32_t filtered = 0, unfiltered = 0;
+    if (n->milters != NULL)
+        milters_stats(n->milters, &filtered, &unfiltered);
     const struct {
         enum metrics_id id;
         uint64_t value;
     } values[] = {
         { METRICS_SPOOL_MESSAGES, s.messages },
-        { METRICS_CONTENT_RUNNING, checks.running },
-        { METRICS_CONTENT_WAITING, checks.waiting },
+        { METRICS_CONTENT_RUNNING, checks.running + filtered },
+        { METRICS_CONTENT_WAITING, checks.waiting + unfiltered },
         { METRICS_CONTENT_BYTES, atomic_load(&n->content_bytes) },
         { METRICS_HELD_MESSAGES, held.messages },
         { METRICS_HELD_BYTES, held.bytes },

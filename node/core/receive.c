@@ -377,7 +377,7 @@ static const struct smtp_reply *sign_begin(struct receiving *rx, struct span hea
     who.may_use_from = auth_may_send(s->identity, who.from, s->config->accounts.subaddresses);
     if (sign_new(s->in->w, s->config, &who, &rx->sign) != 0)
         return &failed;
-    if (rx->sign != NULL)
+    if (rx->sign != NULL && !receive_kept_back(rx))
         sign_header(rx->sign, header);
     uint8_t class = charge_class(&rx->charge);
     for (uint32_t i = 0; rx->sign == NULL && i < d->nrequired; i++)
@@ -418,15 +418,17 @@ bool receive_header_complete(struct receiving *rx)
     bool room = true;
     if (content_begin(rx) != 0 || rewrite_header(rx, &out) != 0) {
         receive_refuse(rx, &failed);
-    } else if (!receive_inbound(s) && (refusal = sign_begin(rx, buf_span(&out))) != NULL) {
+        buf_fini(&out);
+        return true;
+    }
+    bool kept_back = rx->content != NULL && content_head(rx->content, buf_span(&out));
+    if (!receive_inbound(s) && (refusal = sign_begin(rx, buf_span(&out))) != NULL) {
         receive_refuse(rx, refusal);
     } else {
         struct span rest = mail_header_rest(&rx->header);
-        rx->env.header_bytes = (uint32_t)out.len;
+        rx->env.header_bytes = kept_back ? 0 : (uint32_t)out.len;
         rx->eight_bit = mail_header_info(&rx->header)->eight_bit || has_8bit(rest);
-        room = spool_put(rx, buf_span(&out));
-        if (rx->content != NULL)
-            content_feed(rx->content, buf_span(&out));
+        room = kept_back || spool_put(rx, buf_span(&out));
         room = body_put(rx, rest) && room;
     }
     buf_fini(&out);

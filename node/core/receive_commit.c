@@ -217,19 +217,25 @@ static void receive_looked(void *ctx, enum tally_answer answer)
         session_go_on(s);
 }
 
-/* Fields that go before all of it. */
+/* Fields that go before all of it: the last piece of them first. */
 static int add_front(struct receiving *rx, struct span fields)
 {
+    int err = 0;
     rx->env.header_bytes += (uint32_t)fields.n;
-    return spool_ingest_front(rx->in, fields.p, fields.n);
+    while (err == 0 && fields.n > 0) {
+        size_t n = fields.n < SPOOL_FRONT_MAX ? fields.n : SPOOL_FRONT_MAX;
+        fields.n -= n;
+        err = spool_ingest_front(rx->in, fields.p + fields.n, n);
+    }
+    return err;
 }
 
-static bool refuse_content(struct receiving *rx, uint16_t code, const char *enhanced)
+static bool refuse_content(struct receiving *rx)
 {
     const struct content *c = rx->content;
-    struct smtp_reply reply = { code, enhanced, c->refusal };
+    struct smtp_reply reply = { c->code, c->enhanced, c->refusal };
     envelope_fill(rx);
-    rx->env.size = spool_ingest_bytes(rx->in);
+    rx->env.size = spool_ingest_bytes(rx->in) + (c->kept_back ? content_header(c).n : 0);
     steps_rejected(rx->s->in->w->node, &rx->env, c, &reply);
     spool_ingest_abort(rx->in);
     rx->in = NULL;
@@ -245,15 +251,29 @@ static bool obey_verdict(struct receiving *rx)
     const struct content *c = rx->content;
     struct cluster *cluster = rx->s->in->w->node->cluster;
     const char *account = rx->charge.has_named ? rx->charge.named_account : rx->s->identity->account;
-    if (content_is_spam(c))
+    if (c->spam && !c->defer)
         tally_add(cluster, span_str(account), RECORD_SPAM);
-    if (c->defer)
-        return refuse_content(rx, 451, "4.7.1");
-    if (c->act == POLICY_CONTENT_REJECT)
-        return refuse_content(rx, 550, "5.7.1");
+    if (c->defer || c->act == POLICY_CONTENT_REJECT)
+        return refuse_content(rx);
     if (c->act == POLICY_CONTENT_HOLD)
         charge_hold(&rx->charge, HOLD_CONTENT, span_str(c->text));
     return false;
+}
+
+static void receive_signed_cb(void *ctx);
+
+/* The verdict is there: what filters have left of a header that was kept back is signed, and goes to its place. */
+static int settle_header(struct receiving *rx)
+{
+    if (!receive_kept_back(rx))
+        return 0;
+    struct span header = content_header(rx->content);
+    rx->eight_bit = rx->eight_bit || rx->content->eight_bit;
+    if (rx->sign != NULL) {
+        sign_header(rx->sign, header);
+        rx->signing = !sign_finish(rx->sign, receive_signed_cb, rx);
+    }
+    return add_front(rx, header);
 }
 
 /* The verdict and the signatures are there, if any is due. */
@@ -262,11 +282,19 @@ static bool commit_whole(struct receiving *rx)
     static const struct smtp_reply full = { 452, "4.3.1", "Insufficient system storage" };
     static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
     struct sign *sign = rx->sign;
+    int err = 0;
     if (rx->checking || rx->signing)
         return false;
-    if (rx->content != NULL && obey_verdict(rx))
-        return true;
-    int err = sign == NULL ? 0 : sign->err;
+    if (rx->content != NULL && !rx->judged) {
+        if (obey_verdict(rx))
+            return true;
+        rx->judged = true;
+        err = settle_header(rx);
+        if (rx->signing && err == 0)
+            return false;
+    }
+    if (err == 0 && sign != NULL)
+        err = sign->err;
     if (err == 0 && rx->content != NULL)
         err = add_front(rx, span_str(rx->content->fields));
     if (err == 0 && sign != NULL)
@@ -297,6 +325,33 @@ static void receive_checked_cb(void *ctx)
         session_go_on(s);
 }
 
+/* What filters are told of it. */
+static void describe(struct receiving *rx, const struct rspamd_about *known)
+{
+    const struct session *s = rx->s;
+    const struct tls_info *tls = s->stream == NULL ? NULL : stream_tls_info(s->stream);
+    struct milter_about about = {
+        .hostname = span_str(s->l->config->hostname),
+        .version = SPAN_LIT("Turnpike " TURNPIKE_VERSION),
+        .daemon = span_str(s->l->config->name),
+        .client_name = known->client_name,
+        .ip = known->ip,
+        .ip_v6 = s->peer.family == 6,
+        .port = s->port,
+        .helo = known->helo,
+        .auth_type = span_str(smtp_server_authenticated(s->smtp) ? s->mechanism : ""),
+        .account = known->user,
+        .queue_id = known->queue_id,
+        .mail_from = rx->env.mail_from,
+    };
+    if (tls != NULL) {
+        about.tls_version = span_str(tls->version);
+        about.cipher = span_str(tls->cipher);
+        about.cipher_bits = (uint32_t)tls->bits;
+    }
+    content_describe(rx->content, &about, rx->env.rcpts, rx->env.nrcpts);
+}
+
 /* Its content is looked at. True: it waits for the verdict. */
 static bool ask_for_verdict(struct receiving *rx)
 {
@@ -315,6 +370,8 @@ static bool ask_for_verdict(struct receiving *rx)
         rcpts[about.nrcpts] = rx->env.rcpts[about.nrcpts].address;
     spool_id_format(rx->env.id, id);
     about.queue_id = span_str(id);
+    if (receive_kept_back(rx))
+        describe(rx, &about);
     return !content_ask(rx->content, &about, receive_checked_cb, rx);
 }
 
@@ -339,7 +396,8 @@ bool receive_commit(struct session *s)
     if (rx->back != NULL && settle_returned(rx))
         return true;
     rx->checking = rx->content != NULL && ask_for_verdict(rx);
-    rx->signing = rx->sign != NULL && !sign_finish(rx->sign, receive_signed_cb, rx);
+    if (!receive_kept_back(rx))
+        rx->signing = rx->sign != NULL && !sign_finish(rx->sign, receive_signed_cb, rx);
     return commit_whole(rx);
 }
 

@@ -36,6 +36,7 @@ struct receiving {
     struct sign *sign; /* NULL: no key is for it */
     struct content *content; /* NULL: its content is not checked */
     bool signing, checking;  /* it waits for these */
+    bool judged;             /* the verdict was obeyed, and the header is in the spool */
     struct mail_header header;
     struct worker_msg room;  /* "the spool takes content again" */
     atomic_bool room_posted; /* it is on its way through the inbox */
@@ -48,6 +49,12 @@ struct receiving {
 static inline bool receive_inbound(const struct session *s)
 {
     return s->l->config->kind == CONFIG_INBOUND;
+}
+
+/* The header goes into the spool, and is signed, once filters have spoken. */
+static inline bool receive_kept_back(const struct receiving *rx)
+{
+    return rx->content != NULL && rx->content->kept_back;
 }
 
 void receive_free(struct receiving *rx);

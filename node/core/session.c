@@ -242,6 +242,7 @@ static bool on_auth(struct session *s)
         return true;
     }
     s->auth = r;
+    snprintf(s->mechanism, sizeof s->mechanism, "%.*s", (int)a->mechanism.n, a->mechanism.p);
     enum auth_result result = auth_check(w->node->auth, r);
     if (result == AUTH_PENDING)
         return false;

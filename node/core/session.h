@@ -46,6 +46,7 @@ struct session {
     struct client_names_wait name_wait;
     struct auth_identity *identity; /* who the client is; NULL: nobody yet */
     struct auth_request *auth;      /* a check under way */
+    char mechanism[8];              /* of the last one: "PLAIN" */
     struct receiving *rx;           /* the transaction, from MAIL on */
     bool rcpt_waits;                /* for the cluster, which is asked for a token */
     bool rcpt_waits_name;           /* for the client's reverse DNS */

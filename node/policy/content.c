@@ -23,8 +23,8 @@ static const char *const acts[] = { [POLICY_CONTENT_ACCEPT] = "accept",
 
 static const struct schema_field content_fields[] = {
     LIST_IN(policy_doc, content, servers, "servers", TYPE(text), RANGE(1, SERVER_MAX),
-            COUNT(1, POLICY_CONTENT_SERVERS_MAX),
-            REQUIRED("where rspamd answers, such as http://127.0.0.1:11333")),
+            COUNT(1, POLICY_CONTENT_SERVERS_MAX)),
+    LIST_IN(policy_doc, content, milters, "milters", .map = &policy_milter_map, COUNT(1, POLICY_MILTERS_MAX)),
     VALUE(policy_doc, content.timeout_ms, "timeout", duration, DEFAULT("5s"), RANGE(100, MINUTE)),
     VALUE(policy_doc, content.max_size, "max_size", size, DEFAULT("2M"), RANGE(KIB, SIZE_MAX_BYTES)),
     VALUE(policy_doc, content.checks, "checks", u32, DEFAULT("50"), RANGE(1, 1000)),
@@ -54,6 +54,9 @@ static const char *check_server(const char *url)
 
 void policy_check_content(struct schema_load *l, const struct policy_doc *doc)
 {
+    if (schema_has(l, "content") && doc->content.nservers == 0 && doc->content.nmilters == 0)
+        schema_fault_at(l, "content", "needs servers, where rspamd answers, such as http://127.0.0.1:11333, or milters");
+    policy_check_milters(l, doc);
     for (uint32_t i = 0; i < doc->content.nservers; i++) {
         char path[64];
         snprintf(path, sizeof path, "content.servers[%u]", i);
@@ -83,6 +86,7 @@ void policy_compile_content(struct policy_doc *doc, struct policy *out)
     c->classes = doc->content.nclasses == 0 ? ALL_CLASSES : 0;
     for (uint32_t i = 0; i < doc->content.nclasses; i++)
         c->classes |= (uint8_t)(1u << doc->content.classes[i]);
+    policy_compile_milters(doc, c);
 }
 
 void policy_content_free(struct policy *p)
@@ -115,7 +119,7 @@ static void diff_number(struct buf *out, const char *key, uint64_t from, uint64_
     diff_text(out, key, a, b);
 }
 
-static const char *classes_of(uint8_t bits, char out[64])
+const char *policy_classes_text(uint8_t bits, char out[64])
 {
     size_t n = 0;
     out[0] = '\0';
@@ -132,7 +136,8 @@ void policy_diff_content(struct buf *out, const struct policy_content *from, con
     policy_diff_words(out, "content.", "servers", list(from, &a), list(to, &b));
     buf_fini(&a);
     buf_fini(&b);
-    if (from->servers.n == 0 || to->servers.n == 0)
+    policy_diff_milters(out, from, to);
+    if (!policy_checks_content(from) || !policy_checks_content(to))
         return;
     diff_text(out, "timeout", text_exact_duration(from->timeout_ms, was),
               text_exact_duration(to->timeout_ms, now));
@@ -141,5 +146,5 @@ void policy_diff_content(struct buf *out, const struct policy_content *from, con
     diff_text(out, "when_unreachable", unreachable[from->defer], unreachable[to->defer]);
     diff_text(out, "on_reject", acts[from->on_reject], acts[to->on_reject]);
     diff_text(out, "on_spam", acts[from->on_spam], acts[to->on_spam]);
-    diff_text(out, "classes", classes_of(from->classes, was), classes_of(to->classes, now));
+    diff_text(out, "classes", policy_classes_text(from->classes, was), policy_classes_text(to->classes, now));
 }

@@ -64,6 +64,7 @@ static const struct since table[] = {
     { "content", 7, NULL },
     { "notifications.routes.events", 7, names_later_events },
     { "web_senders", 7, NULL },
+    { "content.milters", 8, NULL },
 };
 
 static bool value_has(yaml_document_t *doc, yaml_node_t *node, const char *key, const struct since *s);

@@ -110,8 +110,26 @@ enum policy_content_act { /* what is done with what a server says */
     POLICY_CONTENT_HOLD,
     POLICY_CONTENT_REJECT,
 };
+#define POLICY_MILTERS_MAX 4
+#define POLICY_MILTER_SOCKET_MAX 200
+struct policy_milter {
+    char name[64], socket[POLICY_MILTER_SOCKET_MAX + 1];
+    int64_t timeout_ms;
+    uint8_t classes; /* some of the content's */
+    bool defer;      /* what it does not answer for; else that is accepted */
+    bool offer_all;  /* also actions that are not done here */
+};
+/* A milter's socket, taken apart. NULL, or what is wrong with it. The spans are of `text`. */
+struct policy_milter_socket {
+    struct span host, path; /* path: of a socket on this machine */
+    uint16_t port;
+};
+const char *policy_milter_socket(const char *text, struct policy_milter_socket *out);
+
 struct policy_content {
-    struct policy_names servers; /* URLs, in the document's order; none: nothing is checked */
+    struct policy_names servers; /* URLs, in the document's order */
+    struct policy_milter milters[POLICY_MILTERS_MAX];
+    uint32_t nmilters; /* and no servers: nothing is checked */
     int64_t timeout_ms;          /* from the end of the content to a verdict, whatever it takes */
     uint64_t max_size;           /* bytes; larger messages are not checked */
     uint32_t checks;             /* at a time, on each node */
@@ -119,6 +137,10 @@ struct policy_content {
     bool defer;                  /* what no server answered for; else it is accepted */
     uint8_t on_reject, on_spam;  /* enum policy_content_act */
 };
+static inline bool policy_checks_content(const struct policy_content *c)
+{
+    return c->servers.n > 0 || c->nmilters > 0;
+}
 
 struct policy_dnsbl {
     char zone[254];

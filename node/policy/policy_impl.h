@@ -51,6 +51,14 @@ struct policy_doc_site {
     uint32_t nretry;
     int tls;
 };
+struct policy_doc_milter {
+    char *name, *socket;
+    int64_t timeout_ms;   /* 0: left out, as what follows */
+    int when_unreachable; /* 1 accept, 2 defer */
+    bool offer_all;
+    int *classes;
+    uint32_t nclasses;
+};
 struct policy_doc_sender_rule {
     char *name;
     struct policy_when {
@@ -190,8 +198,9 @@ struct policy_doc {
     struct policy_held held;
     struct {
         char **servers;
+        struct policy_doc_milter *milters;
         int *classes;
-        uint32_t nservers, nclasses, checks; /* no classes: all */
+        uint32_t nservers, nmilters, nclasses, checks; /* no classes: all */
         int64_t timeout_ms;
         uint64_t max_size;
         int when_unreachable; /* 0 accept, 1 defer */
@@ -221,6 +230,7 @@ extern const struct schema_map policy_pool_map; /* of struct policy_doc_pool; po
 extern const struct schema_map policy_site_map; /* of struct policy_doc_site; sites_table.c */
 extern const struct schema_map policy_stream_map; /* of struct policy_doc_stream; streams.c */
 extern const struct schema_map policy_content_map; /* of struct policy_doc; content.c */
+extern const struct schema_map policy_milter_map; /* of struct policy_doc_milter; milters.c */
 extern const struct schema_map policy_web_map; /* of struct policy_doc_web; web.c */
 extern const struct schema_map policy_sender_rule_map; /* of struct policy_doc_sender_rule; sender_rules.c */
 extern const struct schema_map policy_notifications_map; /* of struct policy_notifications; notifications.c */
@@ -265,6 +275,11 @@ void policy_check_content(struct schema_load *l, const struct policy_doc *doc);
 void policy_compile_content(struct policy_doc *doc, struct policy *out);
 void policy_content_free(struct policy *p);
 void policy_diff_content(struct buf *out, const struct policy_content *from, const struct policy_content *to);
+const char *policy_classes_text(uint8_t bits, char out[64]);
+void policy_check_milters(struct schema_load *l, const struct policy_doc *doc);
+/* After the rest of `content`, from which they have what they leave out. */
+void policy_compile_milters(const struct policy_doc *doc, struct policy_content *out);
+void policy_diff_milters(struct buf *out, const struct policy_content *from, const struct policy_content *to);
 void policy_check_web(struct schema_load *l, const struct policy_doc *doc);
 /* Likewise web.c. */
 bool policy_compile_web(struct policy_doc *doc, struct policy *out);

@@ -56,7 +56,7 @@ enum metrics_outcome {
 };
 enum metrics_dkim { METRICS_DKIM_RSA, METRICS_DKIM_ED25519 };
 enum metrics_content { /* as enum content_outcome of node/core/content.h */
-    METRICS_CONTENT_OUTCOMES = 7
+    METRICS_CONTENT_OUTCOMES = 8
 };
 enum metrics_unproven { METRICS_UNPROVEN_REFUSED, METRICS_UNPROVEN_WARNED };
 enum metrics_returned {

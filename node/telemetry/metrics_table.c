@@ -45,7 +45,7 @@ static const char *const dsns[] = { "action=\"failed\"", "action=\"delayed\"", "
 static const char *const algorithms[] = { "algorithm=\"rsa\"", "algorithm=\"ed25519\"", NULL };
 static const char *const verdicts[] = { "verdict=\"clean\"",  "verdict=\"spam\"",      "verdict=\"reject\"",
                                         "verdict=\"soft\"",   "verdict=\"unchecked\"", "verdict=\"busy\"",
-                                        "verdict=\"too_large\"", NULL };
+                                        "verdict=\"too_large\"", "verdict=\"quarantine\"", NULL };
 static const char *const unproven[] = { "verdict=\"refused\"", "verdict=\"warned\"", NULL };
 static const char *const returned[] = { "kind=\"hard\"", "kind=\"soft\"", "kind=\"complaint\"",
                                         "kind=\"other\"", NULL };
@@ -101,7 +101,7 @@ const struct metrics_def metrics_table[METRICS_IDS] = {
         COUNTER("content_checks_total", "Messages by what the check of their content said.", verdicts),
     [METRICS_CONTENT_SECONDS] =
         HISTOGRAM("content_check_duration_seconds", "From the end of content to a verdict on it."),
-    [METRICS_CONTENT_RUNNING] = GAUGE("content_checks_running", "Messages that servers look at now.", NULL),
+    [METRICS_CONTENT_RUNNING] = GAUGE("content_checks_running", "Messages that servers and filters look at now.", NULL),
     [METRICS_CONTENT_WAITING] = GAUGE("content_checks_waiting", "Messages that wait for their turn.", NULL),
     [METRICS_CONTENT_BYTES] = GAUGE("content_bytes", "Copies of messages that are to be checked.", NULL),
     [METRICS_HELD_MESSAGES] = GAUGE("held_messages", "Messages held.", NULL),

@@ -291,22 +291,16 @@ def test_a_client_that_leaves_and_a_node_that_stops(made, fake):
     assert ("rstop@example.net" in told) is bool(replies and replies[0][0] == 250), (replies, told)
 
 
-@pytest.mark.slow(20)
-@pytest.mark.sanitizer
-def test_nothing_lost_or_doubled_when_servers_die(made, fake):
-    """Two hundred messages from four clients while one server, then both, die and come back: each 250 is delivered once,
-    and nothing else is."""
-    other, replies, lock = Fake(), {}, threading.Lock()
-    fake.verdict = other.verdict = lambda h, b: ("reject", 20) if b"bad" in b else ("soft reject", 1) if b"soft" in b else ("no action", 0)
-    fake.delay = other.delay = 0.02
-    made.policy("timeout: 2s; when_unreachable: defer", servers=(fake.url, other.url), limit=100000)
+def four_clients(node, replies):
+    """Two hundred messages from four threads, which are returned; `replies` gets what was said to each."""
+    lock = threading.Lock()
 
     def client(which):
         for i in range(50):
             kind = ("good", "good", "good", "bad", "soft")[i % 5]
             number = f"{kind}{which}x{i}"
             try:
-                answer = submit(made, number, text=kind)
+                answer = submit(node, number, text=kind)
             except (smtplib.SMTPException, OSError) as e:
                 answer = (0, repr(e))
             with lock:
@@ -315,6 +309,31 @@ def test_nothing_lost_or_doubled_when_servers_die(made, fake):
     threads = [threading.Thread(target=client, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
+    return threads
+
+
+def as_they_were_told(node, replies):
+    """Each of four_clients' that got a 250, and one more, was delivered once, and nothing else was."""
+    good = {f"r{n}@example.net" for n, (code, _) in replies.items() if code == 250} | {"rgood-again@example.net"}
+    told = [m.recipients[0] for m in node.sink.messages]
+    assert len(told) == len(set(told)) and set(told) == good, (set(told) ^ good, len(told))
+    assert len(replies) == 200 and all(code in (250, 451, 550) for code, _ in replies.values()), replies
+    assert not any(r.startswith(("rbad", "rsoft")) for r in told)
+    assert sum(code == 451 and "cannot be checked" in reply for code, reply in replies.values()) > 0
+    assert checks(node)["clean"] == len(good)
+
+
+@pytest.mark.slow(20)
+@pytest.mark.sanitizer
+def test_nothing_lost_or_doubled_when_servers_die(made, fake):
+    """Two hundred messages from four clients while one server, then both, die and come back: each 250 is delivered once,
+    and nothing else is."""
+    other, replies = Fake(), {}
+    fake.verdict = other.verdict = lambda h, b: ("reject", 20) if b"bad" in b else ("soft reject", 1) if b"soft" in b else ("no action", 0)
+    fake.delay = other.delay = 0.02
+    made.policy("timeout: 2s; when_unreachable: defer", servers=(fake.url, other.url), limit=100000)
+
+    threads = four_clients(made, replies)
     wait_until("it runs", lambda: len(replies) > 30)
     fake.shut()
     wait_until("it runs", lambda: len(replies) > 70)
@@ -325,13 +344,7 @@ def test_nothing_lost_or_doubled_when_servers_die(made, fake):
         thread.join()
     wait_until("they are asked again", lambda: submit(made, "good-again")[0] == 250)
     wait_until("all have gone", lambda: made.queue_length() == 0)
-    good = {f"r{n}@example.net" for n, (code, _) in replies.items() if code == 250} | {"rgood-again@example.net"}
-    told = [m.recipients[0] for m in made.sink.messages]
-    assert len(told) == len(set(told)) and set(told) == good, (set(told) ^ good, len(told))
-    assert len(replies) == 200 and all(code in (250, 451, 550) for code, _ in replies.values()), replies
-    assert not any(r.startswith(("rbad", "rsoft")) for r in told)
-    assert sum(code == 451 and "cannot be checked" in reply for code, reply in replies.values()) > 0
-    assert checks(made)["clean"] == len(good)
+    as_they_were_told(made, replies)
     other.shut()
 
 

@@ -23,6 +23,11 @@ logging {{ type = "file"; filename = "{folder}/rspamd.log"; level = "info"; }}
 metric {{ name = "default"; actions {{ reject = 15; add_header = 6; }} }}
 worker "normal" {{ bind_socket = "127.0.0.1:{port}"; count = 1; task_timeout = 20s; }}
 """
+PROXY = """
+worker "rspamd_proxy" {{
+  bind_socket = "127.0.0.1:{port}"; count = 1; milter = yes; timeout = 20s; upstream "local" {{ default = yes; hosts = "127.0.0.1:{behind}"; }}
+}}
+"""
 
 
 class Rspamd:
@@ -32,12 +37,13 @@ class Rspamd:
     def available():
         return shutil.which("rspamd") is not None
 
-    def __init__(self, folder, dns_port):
+    def __init__(self, folder, dns_port, milter=False):
         folder.mkdir()
         self.folder, self.port = folder, free_port()
         (folder / "tld").write_text("com\nnet\norg\nexample\n")
-        (folder / "rspamd.conf").write_text(CONFIG.format(folder=folder, dns=dns_port, port=self.port))
-        self.url = f"http://127.0.0.1:{self.port}"
+        text, milter_port = CONFIG.format(folder=folder, dns=dns_port, port=self.port), free_port()
+        (folder / "rspamd.conf").write_text(text + (PROXY.format(port=milter_port, behind=self.port) if milter else ""))
+        self.url, self.socket = f"http://127.0.0.1:{self.port}", f"inet:127.0.0.1:{milter_port}"
         self.process = None
 
     def start(self):

@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LEVELS 7
+#define LEVELS 8
 
 /* The keys that builds of a level know and those of the level before do not. A new key comes with a new
  * level, once nodes of the last one are out: it belongs into a new list here, and into levels.c. */
@@ -164,6 +164,9 @@ static const char *const *const keys[LEVELS + 1] = {
                                  "web_senders.hosts.headers", "web_senders.hosts.name", "web_senders.hosts.networks",
                                  "web_senders.hosts.remove", "web_senders.max_per_host", "web_senders.max_senders",
                                  NULL },
+    [8] = (const char *const[]){ "content.milters.classes", "content.milters.name", "content.milters.offer_all",
+                                 "content.milters.socket", "content.milters.timeout",
+                                 "content.milters.when_unreachable", NULL },
 };
 
 static uint8_t came_with(const char *key)
@@ -280,6 +283,8 @@ static const struct {
       "notifications.routes.events" },
     { "sender_rules: [{name: a, when: spam > 5 in 1h, then: 'slow 5 in 1h'}]\n", 7, "sender_rules" },
     { "content: {servers: 'http://127.0.0.1:11333'}\nheld: {}\n", 7, "content" },
+    { "content: {servers: 'http://127.0.0.1:11333', milters: [{name: a, socket: 'unix:/a'}]}\n", 8,
+      "content.milters" },
     { "default_sender_rules: off\n", 6, "default_sender_rules" },
     { "default_sender_rules: dry_run\n", 6, "default_sender_rules" },
     { "held: {expire: 3d}\n", 6, "held" },
