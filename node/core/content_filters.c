@@ -81,12 +81,18 @@ static int keep_changes(struct content *c)
     return 0;
 }
 
+/* Between the recipient that it is about, if there is one, and its words. */
+static const char *colon(const struct milter_answer *a)
+{
+    return a->rcpt[0] != '\0' ? ": " : "";
+}
+
 /* The reply in its words, if it gave some: to the dot, one for all recipients. */
 static void refuse(struct content *c, const struct milter_answer *a)
 {
     c->code = a->code == 421 ? 451 : a->code; /* the connection stays: other messages may come on it */
     snprintf(c->enhanced, sizeof c->enhanced, "%s", a->enhanced);
-    snprintf(c->refusal, sizeof c->refusal, "%s%s%s", a->rcpt, a->rcpt[0] != '\0' ? ": " : "",
+    snprintf(c->refusal, sizeof c->refusal, "%s%s%s", a->rcpt, colon(a),
              a->text[0] != '\0' ? a->text
              : c->defer         ? "This message cannot be taken now, try again later"
                                 : "This message is refused");
@@ -101,14 +107,14 @@ static void obey(struct content *c, const struct milter_answer *a)
         return;
     case MILTER_REJECTED:
         content_found(c, CONTENT_REJECTED);
-        content_say(c, "%s: reject%s%s%s", asked(c)->name, blank, a->rcpt, a->text);
+        content_say(c, "%s: reject%s%s%s%s", asked(c)->name, blank, a->rcpt, colon(a), a->text);
         c->act = POLICY_CONTENT_REJECT;
         c->spam = true;
         refuse(c, a);
         return;
     case MILTER_DEFERRED:
         content_found(c, CONTENT_SOFT);
-        content_say(c, "%s: tempfail%s%s%s", asked(c)->name, blank, a->rcpt, a->text);
+        content_say(c, "%s: tempfail%s%s%s%s", asked(c)->name, blank, a->rcpt, colon(a), a->text);
         c->defer = true;
         refuse(c, a);
         return;

@@ -32,6 +32,7 @@ def mail_reply(node, account):
 
 @pytest.mark.parametrize("document, needs", [("voters: 3", None), ("held: {expire: 3d}", "held needs feature level 6"),
                                              ("content: {servers: 'http://127.0.0.1:11333'}", "content needs feature level 7"),
+                                             ("content: {milters: [{name: a, socket: 'unix:/a'}]}", "content.milters needs feature level 8"),
                                              ("default_sender_rules: on", "default_sender_rules needs feature level 6")])
 def test_a_check_names_the_feature_level(tmp_path, document, needs):
     """Without a node: what a cluster must be at, since apply will refuse it else."""

@@ -80,6 +80,7 @@ def test_each_verdict_at_each_stage(made, filters, unix):
     assert submit(made, "v") == (550, "5.7.1 no code")
     f.order(rcpt=[550, "5.1.1", "nobody"])
     assert submit(made, "v") == (550, "5.1.1 <rv@example.net>: nobody")
+    assert event(made, "rejected", verdict="a: reject <rv@example.net>: nobody")["enhanced"] == "5.1.1"
     f.order()
     assert submit(made, "last")[0] == 250
     arrived(made, "last")
