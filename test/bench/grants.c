@@ -32,6 +32,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define WAITING_MAX 4096
 #define TICK_MS 1
@@ -62,8 +63,16 @@ struct load {
     double rate;
     uint32_t waiting, waiting_max;
     int64_t start_ns, last_ns, gap_ns, gap_end_ns;
+    int64_t start_cpu_ns; /* of this thread */
     struct hist hist;
 };
+
+static int64_t cpu_ns(void)
+{
+    struct timespec t;
+    ensure(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0);
+    return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
 
 /* ---- messages ------------------------------------------------------------------------------------------ */
 
@@ -71,12 +80,14 @@ static void load_report(struct load *l)
 {
     double seconds = (double)(clock_mono_ns() - l->start_ns) / 1e9;
     l->running = false;
-    printf("{\"granted\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"seconds\":%.6f,"
+    printf("{\"granted\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"errors\":%" PRIu64
+           ",\"seconds\":%.6f,\"cpu_seconds\":%.6f,"
            "\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f,\"gap_ms\":%.3f,\"gap_end_s\":%."
            "6f}\n",
-           l->granted, l->refused, l->errors, seconds, (double)hist_quantile(&l->hist, 0.5) / 1e3,
-           (double)hist_quantile(&l->hist, 0.99) / 1e3, (double)hist_quantile(&l->hist, 0.999) / 1e3,
-           (double)l->hist.max_ns / 1e3, (double)l->gap_ns / 1e6, (double)l->gap_end_ns / 1e9);
+           l->granted, l->refused, l->errors, seconds, (double)(cpu_ns() - l->start_cpu_ns) / 1e9,
+           (double)hist_quantile(&l->hist, 0.5) / 1e3, (double)hist_quantile(&l->hist, 0.99) / 1e3,
+           (double)hist_quantile(&l->hist, 0.999) / 1e3, (double)l->hist.max_ns / 1e3,
+           (double)l->gap_ns / 1e6, (double)l->gap_end_ns / 1e9);
     fflush(stdout);
 }
 
@@ -342,6 +353,7 @@ static void load_order(struct load *l, const char *line)
     l->gap_ns = l->gap_end_ns = 0;
     memset(&l->hist, 0, sizeof l->hist);
     l->start_ns = l->last_ns = clock_mono_ns();
+    l->start_cpu_ns = cpu_ns();
     l->running = true;
 }
 
