@@ -441,7 +441,9 @@ def test_policy_check_needs_no_node(folder):
     example = folder / "example.yaml"
     example.write_text((ROOT / "docs/policy.md").read_text().split("```yaml\n", 1)[1].split("```", 1)[0])
     done = subprocess.run([*command, example], capture_output=True, text=True, timeout=30)
-    assert (done.returncode, done.stderr) == (0, f"{example}: good\n")
+    good, level = done.stderr.splitlines()
+    assert (done.returncode, good) == (0, f"{example}: good")
+    assert level == f"{example}: rules needs feature level 2: `turnpike cluster status` says what is in force"
     wrong = folder / "wrong.yaml"
     wrong.write_text("limits:\n  - {name: hour, for: account, count: 200, window: 1s}\nvotters: 3\n")
     done = subprocess.run([*command, wrong], capture_output=True, text=True, timeout=30)

@@ -21,6 +21,15 @@ static bool taken(struct cluster *c, void *arg)
     return s.snapshots_taken > 0;
 }
 
+/* It is measured every two seconds. */
+static bool is_on_disk(struct cluster *c, void *arg)
+{
+    (void)c;
+    struct replica_stats s;
+    replica_stats(((struct node *)arg)->replica, &s);
+    return s.snapshot_bytes_on_disk >= 3u << 20;
+}
+
 static bool is_taking(struct cluster *c, void *arg)
 {
     (void)c;
@@ -46,7 +55,7 @@ static void test_late_follower(void **state)
     struct replica_stats s;
     replica_stats(leader->replica, &s);
     assert_true(s.snapshot_index > 0);
-    assert_true(s.snapshot_bytes_on_disk >= 3u << 20);
+    assert_true(cluster_wait(&c, PATIENCE_MS, is_on_disk, leader));
 
     /* A fresh one, whose log would begin before what the leader still has. */
     node_open(&c.nodes[2]);
