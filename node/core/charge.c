@@ -44,10 +44,22 @@ static const struct frozen_entry *frozen_find(const struct session *s, struct sp
     return e;
 }
 
+/* None of its recipients goes now: somebody else may have their tokens. */
+static void hold_whole(struct charge *c)
+{
+    if (!c->part)
+        return;
+    c->part = false;
+    c->beyond += c->nrcpts;
+    c->nrcpts = 0;
+    ledger_unreserve(&c->own, c->own.reserved);
+}
+
 void charge_hold(struct charge *c, enum hold_kind why, struct span text)
 {
-    if (c->hold)
+    if (c->hold && !c->part)
         return;
+    hold_whole(c);
     c->hold = true;
     c->why = why;
     snprintf(c->why_text, sizeof c->why_text, "%.*s", (int)text.n, text.n > 0 ? text.p : "");
@@ -170,6 +182,8 @@ static void tell_sender(const struct charge *c, const struct ledger_refusal *r, 
                              .words = words,
                              .window_ms = r->window_ms,
                              .retry_ms = r->retry_ms,
+                             .held = charge_within(c) > 0 ? c->beyond : 0,
+                             .recipients = c->beyond + c->nrcpts,
                              .over = over };
     bool his = named ? span_eq_nocase(from, o.account)
                      : auth_names_sender(s->identity, from, s->config->accounts.subaddresses);
@@ -179,11 +193,22 @@ static void tell_sender(const struct charge *c, const struct ledger_refusal *r, 
     notice_over_limit(c->s, &o);
 }
 
-/* A held message is charged when it is released, a web sender's host likewise. But a relay whose header named somebody has
- * sent it: for what was held before that, it has reserved nothing. */
+/* A held message is charged when it is released, a web sender's host likewise; but for the recipients that go
+ * now. And a relay whose header named somebody has sent it: for what was held before that, it has reserved
+ * nothing. */
 static bool own_due(const struct charge *c)
 {
-    return c->has_own && (!c->hold || (c->has_named && !c->web));
+    return c->has_own && (!c->hold || c->part || (c->has_named && !c->web));
+}
+
+/* From this recipient on there is no quota. Whether some are held in the end, and how many, is known at the
+ * commit: then the sender is told. */
+static void hold_beyond(struct charge *c)
+{
+    charge_hold(c, HOLD_OVER_LIMIT, span_str(c->own.refusal.limit));
+    c->part = true;
+    c->beyond = 1;
+    c->over = c->own.refusal;
 }
 
 /* What becomes of mail for which there are no tokens. True: it is accepted all the same, and held. Else `out` says why
@@ -199,6 +224,10 @@ static bool without_tokens(struct charge *c, bool named, struct charge_reply *ou
     if (over != POLICY_OVER_DEFER && windows_full(c))
         over = POLICY_OVER_DEFER;
     limit_put(c, r, over == POLICY_OVER_REJECT, out);
+    if (over == POLICY_OVER_HOLD && !named) {
+        hold_beyond(c);
+        return true;
+    }
     tell_sender(c, r, over, named);
     if (over != POLICY_OVER_HOLD)
         return false;
@@ -306,6 +335,7 @@ enum ledger_answer charge_rcpt(struct charge *c, uint32_t n, struct span ahead, 
         no(out, 452, "4.5.3", "Too many recipients: this account may have %u per message", max);
         return LEDGER_NO;
     }
+    c->beyond += c->hold;
     if (c->hold)
         return LEDGER_YES;
     if (!ledger_in_hand(&c->own))
@@ -322,8 +352,16 @@ bool charge_rcpt_refusal(struct charge *c, struct charge_reply *out)
 
 void charge_rcpt_undo(struct charge *c)
 {
-    if (!c->has_own || c->hold)
+    if (!c->has_own)
         return;
+    if (c->hold) {
+        c->beyond--;
+        if (c->part && c->beyond == 0) { /* nothing is */
+            c->part = c->hold = false;
+            c->over.why = LEDGER_WHY_NONE;
+        }
+        return;
+    }
     c->nrcpts--;
     ledger_unreserve(&c->own, 1);
 }
@@ -368,6 +406,7 @@ bool charge_named(struct charge *c, struct span name, uint32_t n, struct charge_
     ensure(!c->has_named);
     if (!c->has_own)
         return true;
+    hold_whole(c);
     if (account_name_canonical(name, c->named_account) != 0) { /* nor a web sender, which has a colon */
         c->named_account[0] = '\0';
         return no(out, 550, "5.6.0", "The header that names the sending account cannot be understood");
@@ -440,6 +479,7 @@ bool charge_web(struct charge *c, const char *origin, uint32_t n, struct charge_
     struct span tenant = span_str(id->tenant);
     ensure(host != NULL);
     ensure(!c->has_named);
+    hold_whole(c);
     snprintf(c->named_account, sizeof c->named_account, WEB_SENDER_PREFIX "%.*s/%s", WEB_SENDER_HOST_MAX, id->account,
              origin);
     snprintf(c->named_tenant, sizeof c->named_tenant, "%s", id->tenant);
@@ -479,7 +519,7 @@ bool charge_has_rules(const struct charge *c)
 
 uint32_t charge_credit(const struct charge *c, uint8_t class)
 {
-    if (c->policy == NULL || c->hold)
+    if (c->policy == NULL || (c->hold && charge_within(c) == 0))
         return 0;
     const struct policy_compiled *p = &c->policy->compiled;
     for (uint32_t i = 0; i < p->nsender_rules; i++)
@@ -497,6 +537,11 @@ bool charge_still_allowed(struct charge *c, struct charge_reply *out)
 }
 
 /* ---- commit -------------------------------------------------------------------------------------------- */
+
+uint32_t charge_within(const struct charge *c)
+{
+    return c->part ? c->nrcpts : 0;
+}
 
 static void to_charge(struct charge *c, struct ledger_hold *out[2])
 {
@@ -522,7 +567,12 @@ enum ledger_answer charge_ready(struct charge *c, struct charge_reply *out)
     for (int i = 0; i < 2; i++) {
         enum ledger_answer answer = holds[i] == NULL ? LEDGER_YES : ledger_ready(holds[i]);
         if (answer == LEDGER_YES && holds[i] != NULL && holds[i]->reserved != c->nrcpts)
-            answer = LEDGER_NO;    /* what was to be exchanged is gone, and there is nothing for it */
+            answer = LEDGER_NO; /* what was to be exchanged is gone, and there is nothing for it */
+        if (answer == LEDGER_NO && c->part && holds[i]->refusal.why == LEDGER_WHY_LIMIT) {
+            hold_whole(c);
+            holds[i] = NULL;
+            answer = LEDGER_YES;
+        }
         if (answer == LEDGER_NO) { /* accepted at RCPT: whatever ended meanwhile is not the client's fault */
             no(out, 451, "4.3.2", "Sending limits cannot be checked just now, try again later");
             if (holds[i]->refusal.why == LEDGER_WHY_LIMIT) {
@@ -543,4 +593,6 @@ void charge_spend(struct charge *c)
     for (int i = 0; i < 2; i++)
         if (holds[i] != NULL)
             ledger_spend(holds[i]);
+    if (c->hold && c->why == HOLD_OVER_LIMIT && c->over.why == LEDGER_WHY_LIMIT)
+        tell_sender(c, &c->over, POLICY_OVER_HOLD, false);
 }

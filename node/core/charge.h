@@ -9,11 +9,14 @@
  * charged at each RCPT. Where the policy trusts a relay's account to name the real sender in a header, that
  * one is charged too, for all recipients, at the end of the header; a refusal is the reply to the dot.
  *
- * A web sender (docs/web-senders.md) is named likewise by headers of hosts that the policy believes; the cluster must
- * have room for the name, or the host alone is charged. He is charged besides his host: who is held is charged to neither.
+ * A web sender (docs/web-senders.md) is named likewise by headers of hosts that the policy believes; the
+ * cluster must have room for the name, or the host alone is charged. He is charged besides his host: who is
+ * held is charged to neither.
  *
- * A message that is to be held is not charged: its release is (held_release.h). But a relay whose header names
- * somebody whose mail is held is charged for it as for any other.
+ * A message that is to be held is not charged: its release is (held_release.h). But a relay whose header
+ * names somebody whose mail is held is charged for it as for any other. And where the account that logged in
+ * has no quota left in the middle of the recipients, those before are charged and go, if nothing but that
+ * holds the message and nobody else is named; without their tokens at the end of it, all are held.
  */
 #ifndef NODE_CORE_CHARGE_H
 #define NODE_CORE_CHARGE_H
@@ -48,6 +51,9 @@ struct charge {
     bool has_own, has_named;
     uint32_t nrcpts;    /* so many tokens must be there when the message is committed */
     bool hold;          /* the message is to be held: charge_hold */
+    bool part;          /* only from the recipient on for which there was no quota */
+    uint32_t beyond;    /* of recipients: that are held */
+    struct ledger_refusal over; /* of the first of them */
     enum hold_kind why;
     char why_text[HOLD_TEXT_MAX + 1];
     bool named_waiting; /* the cluster was asked, and has not answered */
@@ -103,9 +109,13 @@ uint32_t charge_credit(const struct charge *c, uint8_t class);
 /* Whether he may still send: he may have been stopped since MAIL was read. */
 bool charge_still_allowed(struct charge *c, struct charge_reply *out);
 
-/* The message is to be held, if it is accepted: any time before charge_ready says yes. The first reason stays. What
- * its recipients had reserved is not spent, and further ones need nothing. */
+/* The message is to be held, all of it, if it is accepted: any time before charge_ready says yes. The first
+ * reason stays, unless it held only a part. What its recipients had reserved is not spent, and further ones
+ * need nothing. */
 void charge_hold(struct charge *c, enum hold_kind why, struct span text);
+/* Of a message that is to be held: so many recipients, the first ones, are charged and go when it is
+ * committed. */
+uint32_t charge_within(const struct charge *c);
 
 /* All that is reserved can be spent now: charge_spend must follow in the same turn. WAIT: ask again when
  * on_answer is called, whatever it says. */

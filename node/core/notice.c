@@ -33,6 +33,7 @@ struct item {
     uint8_t over;   /* enum policy_over: a limit of the account is reached. 0: a server needs reverse DNS */
     uint64_t for_ms;
     int64_t retry_ms;
+    uint32_t held, recipients;
     char tenant[COMMAND_NAME_MAX + 1], account[COMMAND_NAME_MAX + 1], contact[COMMAND_NAME_MAX + 1];
     char name[256], reply[512];
 };
@@ -150,6 +151,8 @@ void notice_over_limit(struct session *s, const struct notice_over *o)
     it->client = s->peer;
     it->over = o->over;
     it->retry_ms = o->retry_ms;
+    it->held = o->held;
+    it->recipients = o->recipients;
     it->for_ms = o->window_ms < EVERY_LEAST_MS ? EVERY_LEAST_MS
                  : o->window_ms > EVERY_MS     ? EVERY_MS
                                                : o->window_ms;
@@ -192,6 +195,8 @@ static int put_text(const struct worker *w, const struct item *it, const struct 
                                       .words = it->reply,
                                       .retry_ms = it->retry_ms,
                                       .now_ms = clock_wall_ms(),
+                                      .held = it->held,
+                                      .recipients = it->recipients,
                                       .over = it->over };
         return notice_over_put(&m, text, header_bytes);
     }

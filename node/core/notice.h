@@ -35,6 +35,7 @@ struct notice_over {
     const char *words;       /* "Limit account-hour of this account reached (200 recipients per 1h)" */
     uint64_t window_ms;      /* the limit's */
     int64_t retry_ms;
+    uint32_t held, recipients; /* so many of the recipients of one message are held; 0: all, or none is */
     uint8_t over; /* enum policy_over */
 };
 void notice_over_limit(struct session *s, const struct notice_over *o);
@@ -55,6 +56,7 @@ struct notice_over_mail {
     const char *from, *to, *message_id;
     const char *account, *limit, *words; /* as in struct notice_over */
     int64_t retry_ms, now_ms;
+    uint32_t held, recipients; /* likewise */
     uint8_t over;
 };
 int notice_over_put(const struct notice_over_mail *m, struct buf *out, uint32_t *header_bytes);

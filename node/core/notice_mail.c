@@ -72,6 +72,9 @@ int notice_over_put(const struct notice_over_mail *m, struct buf *out, uint32_t 
     if (text_ascii(span_str(m->account)))
         buf_printf(out, ", as\r\n%s", m->account);
     buf_printf(out, ":\r\n\r\n    %s\r\n\r\n%s\r\n", m->words, words[m->over]);
+    if (m->held > 0)
+        buf_printf(out, "\r\nOf your message %u of %u recipients are held; to the others it is sent.\r\n\r\n",
+                   m->held, m->recipients);
     buf_printf(out, "You may send more in about %s.\r\n\r\n", wait);
     buf_printf(out,
                "Is it not you who sends so much? Then somebody else uses your account: change its\r\npassword now, "

@@ -33,6 +33,7 @@ void receive_free(struct receiving *rx)
     mail_header_fini(&rx->header);
     arena_reset(&rx->arena);
     free(rx->like);
+    free(rx->states);
     free(rx);
 }
 

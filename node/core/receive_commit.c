@@ -3,8 +3,10 @@
  */
 #include "node/core/receive_impl.h"
 
+#include "base/clock.h"
 #include "base/ensure.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "node/core/cluster.h"
 #include "node/core/dispatch.h"
 #include "node/core/held.h"
@@ -401,6 +403,42 @@ bool receive_commit(struct session *s)
     return commit_whole(rx);
 }
 
+/* The recipients within the limit, and the copies that are sent of all mail. */
+static bool goes_now(const struct receiving *rx, uint32_t i)
+{
+    return i < charge_within(&rx->charge) || i >= rx->env.nrcpts - rx->s->config->nalways_bcc;
+}
+
+static void run_parted(struct worker *w, struct worker_op *op);
+
+/* The message is there, all of it held. Those for whom there was quota are queued, on disk before they go.
+ * False: they stay. */
+static bool let_go_within(struct worker *w, struct receiving *rx)
+{
+    uint32_t all = rx->env.nrcpts;
+    struct spool_rcpt_update *u = calloc(all, sizeof *u);
+    rx->states = calloc(all, sizeof *rx->states);
+    int err = u == NULL || rx->states == NULL ? -ENOMEM : 0;
+    rx->going = 0;
+    for (uint32_t i = 0; err == 0 && i < all; i++) {
+        rx->states[i] = (struct spool_rcpt){ .state = RCPT_HELD };
+        if (!goes_now(rx, i))
+            continue;
+        rx->states[i] = (struct spool_rcpt){ .state = RCPT_QUEUED,
+                                             .changed_ms = clock_wall_ms(),
+                                             .reply = SPAN_LIT("within the limit") };
+        u[rx->going++] = (struct spool_rcpt_update){ .rcpt = i, .to = rx->states[i] };
+    }
+    worker_op_init(&rx->op, w, run_parted);
+    if (err == 0)
+        err = spool_update(w->node->spool, rx->env.id, u, rx->going, &rx->op.op);
+    free(u);
+    if (err != 0)
+        log_error("receive", "what is within the limit of a message is held with the rest: %s",
+                  err_text(err));
+    return err == 0;
+}
+
 static void report_held(struct worker *w, const struct receiving *rx)
 {
     struct event e = EVENT_INIT(EVENT_HELD);
@@ -411,7 +449,7 @@ static void report_held(struct worker *w, const struct receiving *rx)
     e.tenant = rx->env.tenant;
     e.sender = rx->env.mail_from;
     e.null_sender = rx->env.mail_from.n == 0;
-    e.recipients = rx->env.nrcpts;
+    e.recipients = rx->env.nrcpts - rx->going;
     e.size = rx->env.size;
     e.rule = span_str(hold_kind_name(rx->charge.why));
     e.text = span_str(rx->charge.why_text);
@@ -419,32 +457,9 @@ static void report_held(struct worker *w, const struct receiving *rx)
     report_event(w, &e);
 }
 
-static void run_committed(struct worker *w, struct worker_op *op)
+static void answer_dot(struct receiving *rx, const struct smtp_reply *final)
 {
-    static const struct smtp_reply full = { 452, "4.3.1", "Insufficient system storage" };
-    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
-    struct receiving *rx = LIST_ITEM(op, struct receiving, op);
     struct session *s = rx->s;
-    char id[SPOOL_ID_TEXT], text[64];
-    struct smtp_reply ok = { 250, "2.0.0", text };
-    const struct smtp_reply *final = &ok;
-    spool_id_format(rx->env.id, id);
-    snprintf(text, sizeof text, "Ok: queued as %s", id);
-    if (op->op.status == 0) {
-        s->messages++;
-        report_received(s, &rx->env, mail_header_info(&rx->header)->subject,
-                        span_str(rx->sign == NULL ? NULL : rx->sign->by),
-                        span_str(rx->content == NULL ? NULL : rx->content->text), op->op.commit_ms);
-        if (rx->content != NULL)
-            steps_checked(w->node, rx->env.id, rx->content);
-        report_held(w, rx);
-        (void)dispatch_message(w->node, w, w->config, &rx->env,
-                               NULL); /* an error is in the log; the mail is safe */
-    } else {
-        held_forget(w->node->held, op->op.id);
-        final = op->op.status == ERR_DISK_FULL ? &full : &failed;
-        report_rejected(s, "commit", final, rx->env.mail_from, (struct span){ "", 0 });
-    }
     s->rx = NULL;
     rx->committing = false;
     bool alive = s->stream != NULL;
@@ -458,6 +473,51 @@ static void run_committed(struct worker *w, struct worker_op *op)
         session_go_on(s);
     else
         session_bury(s);
+}
+
+static void accepted(struct worker *w, struct receiving *rx)
+{
+    char id[SPOOL_ID_TEXT], text[64];
+    struct smtp_reply ok = { 250, "2.0.0", text };
+    spool_id_format(rx->env.id, id);
+    snprintf(text, sizeof text, "Ok: queued as %s", id);
+    report_held(w, rx);
+    (void)dispatch_message(w->node, w, w->config, &rx->env,
+                           rx->going > 0 ? rx->states : NULL); /* an error is in the log; the mail is safe */
+    answer_dot(rx, &ok);
+}
+
+static void run_parted(struct worker *w, struct worker_op *op)
+{
+    struct receiving *rx = LIST_ITEM(op, struct receiving, op);
+    if (op->op.status != 0)
+        rx->going = 0;
+    accepted(w, rx);
+}
+
+static void run_committed(struct worker *w, struct worker_op *op)
+{
+    static const struct smtp_reply full = { 452, "4.3.1", "Insufficient system storage" };
+    static const struct smtp_reply failed = { 451, "4.3.0", "Temporary failure, try again later" };
+    struct receiving *rx = LIST_ITEM(op, struct receiving, op);
+    struct session *s = rx->s;
+    if (op->op.status != 0) {
+        const struct smtp_reply *final = op->op.status == ERR_DISK_FULL ? &full : &failed;
+        held_forget(w->node->held, op->op.id);
+        report_rejected(s, "commit", final, rx->env.mail_from, (struct span){ "", 0 });
+        answer_dot(rx, final);
+        return;
+    }
+    s->messages++;
+    report_received(s, &rx->env, mail_header_info(&rx->header)->subject,
+                    span_str(rx->sign == NULL ? NULL : rx->sign->by),
+                    span_str(rx->content == NULL ? NULL : rx->content->text), op->op.commit_ms);
+    if (rx->content != NULL)
+        steps_checked(w->node, rx->env.id, rx->content);
+    if (charge_within(&rx->charge) > 0 && let_go_within(w, rx))
+        return;
+    rx->going = 0;
+    accepted(w, rx);
 }
 
 void receive_abort(struct session *s)

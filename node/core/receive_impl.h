@@ -41,6 +41,8 @@ struct receiving {
     struct worker_msg room;  /* "the spool takes content again" */
     atomic_bool room_posted; /* it is on its way through the inbox */
     struct returned *back;   /* on an inbound listener */
+    struct spool_rcpt *states; /* of a message of which only a part is held; NULL: all or nothing is */
+    uint32_t going;            /* of the recipients: that are not */
     char message_id[320];
     char client_ip[IP_TEXT_MAX];
     char hold[HOLD_MARK_MAX];

@@ -7,6 +7,7 @@
 #define TEST_UNIT_CORE_CHARGE_FIXTURE_H
 
 #include "node/core/charge.h"
+#include "node/core/notice.h"
 #include "node/core/session.h"
 #include "node/core/web_claim.h"
 #include "test/unit/ledger/world.h"
@@ -21,6 +22,7 @@
 extern struct world books_world;
 extern struct auth_identity books_relay, books_anna; /* who log in */
 extern unsigned books_notices;                       /* mails to senders about their limits */
+extern struct notice_over books_told;                /* the last one's numbers */
 extern enum web_answer books_lets_be;                /* what is said of a web sender's name */
 
 /* A cluster of one node, whose policy says what becomes of mail over a person's limit, and `more`. */

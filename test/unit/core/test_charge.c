@@ -84,31 +84,6 @@ static void gone_while_asking(void **state)
     books_close(0, LIMIT, 0, 0);
 }
 
-static void over_the_limit_all_of_it_is_held(void **state)
-{
-    (void)state;
-    struct client x, y;
-    books_begin("hold", "");
-    client_mail(&x, &books_anna);
-    client_rcpts(&x, LIMIT);
-    assert_false(x.c.hold);
-    client_rcpts(&x, 2); /* and further ones need nothing */
-    assert_true(x.c.hold);
-    assert_int_equal(x.c.why, HOLD_OVER_LIMIT);
-    assert_string_equal(x.c.why_text, "hour");
-    assert_int_equal(books_notices, 1);
-    world_at(0);
-    charge_rcpt_undo(&x.c);
-    world_advance(100, 20);
-    client_mail(&y, &books_anna); /* what it had reserved is somebody else's before it ends */
-    client_rcpts(&y, LIMIT);
-    assert_int_equal(client_dot(&y), LEDGER_YES);
-    client_over(&y);
-    assert_int_equal(client_dot(&x), LEDGER_YES);
-    client_over(&x);
-    books_close(0, LIMIT, 0, 0);
-}
-
 static void rejected_over_the_limit(void **state)
 {
     (void)state;
@@ -579,7 +554,6 @@ int main(void)
         cmocka_unit_test_teardown(each_recipient_once, books_end),
         cmocka_unit_test_teardown(a_pipelined_client_waits_once, books_end),
         cmocka_unit_test_teardown(gone_while_asking, books_end),
-        cmocka_unit_test_teardown(over_the_limit_all_of_it_is_held, books_end),
         cmocka_unit_test_teardown(rejected_over_the_limit, books_end),
         cmocka_unit_test_teardown(too_many_for_one_message, books_end),
         cmocka_unit_test_teardown(without_a_majority, books_end),

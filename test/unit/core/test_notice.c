@@ -83,6 +83,8 @@ static void test_over_a_limit(void **state)
                                       .words = "Limit account-hour of this account reached (200 recipients per 1h)",
                                       .retry_ms = 23 * 60000,
                                       .now_ms = 1700000000000,
+                                      .held = over == POLICY_OVER_HOLD ? 4800 : 0,
+                                      .recipients = over == POLICY_OVER_HOLD ? 5000 : 0,
                                       .over = over };
         buf_init(&out, 8192);
         assert_int_equal(notice_over_put(&m, &out, &header_bytes), 0);
@@ -92,6 +94,7 @@ static void test_over_a_limit(void **state)
         assert_non_null(strstr(out.data, "To: <anna@example.org>\r\n"));
         assert_non_null(strstr(out.data, "    Limit account-hour of this account reached (200 recipients per 1h)\r\n"));
         assert_non_null(strstr(out.data, says[over]));
+        assert_int_equal(strstr(out.data, "4800 of 5000 recipients are held") != NULL, over == POLICY_OVER_HOLD);
         for (const char *p = out.data; *p != '\0'; p++) {
             assert_true(*p == '\r' || *p == '\n' || (*p >= ' ' && *p < 0x7f));
             if (*p == '\n')
