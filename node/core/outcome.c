@@ -33,6 +33,7 @@ struct settling {
     uint32_t *picked; /* room for the recipients of one way */
     struct spool_rcpt_update *updates;
     struct buf replies; /* the updates' replies */
+    struct spool_info *now; /* what was recorded meanwhile; NULL: not asked for, or it cannot be read */
 };
 
 static void settling_fini(struct settling *s)
@@ -42,6 +43,8 @@ static void settling_fini(struct settling *s)
     free(s->picked);
     free(s->updates);
     buf_fini(&s->replies);
+    if (s->now != NULL)
+        spool_info_free(s->now);
 }
 
 static int settling_init(struct settling *s, struct attempt *a, const struct conn *c)
@@ -155,7 +158,8 @@ static struct span reply_text(struct settling *s, uint32_t i)
     struct hold_mark hold;
     struct span was;
     char kept[GREY_TEXT_MAX];
-    if (stays && hold_mark_parse(s->a->info->rcpts[s->a->rcpts[i]].reply, &hold, &was)) {
+    const struct spool_info *info = s->now != NULL ? s->now : s->a->info;
+    if (stays && hold_mark_parse(info->rcpts[s->a->rcpts[i]].reply, &hold, &was)) {
         struct span marked = hold_mark_format(&hold, span_of(s->replies.data + from, n), kept);
         s->replies.len = from;
         (void)buf_put_span(&s->replies, marked);
@@ -199,6 +203,9 @@ static void record(struct settling *s, const struct stays *deferred, const struc
     struct attempt *a = s->a;
     struct egress *e = a->e;
     uint32_t n = 0;
+    /* An operator held some of them while they were on their way: his mark is newer than the attempt. */
+    if (deferred->held || moved->held)
+        (void)spool_info(e->w->node->spool, a->info->env.id, &s->now);
     for (uint32_t i = 0; i < a->nrcpts; i++) {
         if (s->ways[i] != WAY_ENDED && s->ways[i] != WAY_DEFERRED && s->ways[i] != WAY_MOVED)
             continue;

@@ -148,6 +148,29 @@ def test_held_and_released(make_cluster, make_sink, dns):
     each_once(sink, range(7))
 
 
+def test_what_is_held_on_its_way_says_by_whom(make_cluster, make_sink, dns):
+    """The attempt fails after an operator held it: his words stay, and the server's are there, too."""
+    cluster = started(make_cluster(1), POLICY)
+    node, sink = cluster.nodes[0], make_sink()
+    for domain in ("example.net", "example.org"):
+        dns.mail_domain(domain, "127.0.0.1")
+    asked = []
+    sink.hooks["rcpt"] = lambda s, a: asked.append(a) or "450 4.2.0 later"
+    sink.held.add("rcpt")
+    first = send(node, 1)
+    wait_until("both attempts are under way", lambda: len(asked) == 2)
+    node.api("POST", "/v1/queue/hold", {"ids": [first], "text": "odd"})
+    sink.held.discard("rcpt")
+    wait_until("both have failed", lambda: sum(e["id"] == first for e in node.events("deferred")) == 2)
+    row, = held(node)
+    assert (row["id"], row["held"], row["reason"]) == (first, 2, "operator") and (row["detail"] or "").endswith(": odd"), row
+    node.kill()
+    node.restart()
+    node.wait_ready()
+    row, = wait_until("it is there", lambda: held(node))
+    assert row["held"] == 2 and (row["detail"] or "").endswith(": odd"), row
+
+
 def test_bounds_and_expiry(make_cluster, make_sink, dns):
     """What finds no room is deferred; what is held too long is returned; an operator's hold is one too, and free."""
     cluster = started(make_cluster(1), POLICY.replace("sender_messages: 6", "sender_messages: 2"))
