@@ -12,8 +12,9 @@
  * be done changes nothing and says why in its result; an entry that cannot be decoded is the end of this node's
  * trust in itself (machine_apply returns an error: the caller fences the node).
  *
- * Threads. One, the applying thread: machine_apply and machine_snapshot_step take the machine's own lock. Everything that returns a pointer into the state is for the applying thread only; other
- * threads read through machine_read_lock (short reads: a lookup, a page of a list).
+ * Threads. One, the applying thread; machine_apply and machine_snapshot_step take the machine's own lock. Everything
+ * that returns a pointer into the state is for that thread only; others read through machine_read_lock (short reads:
+ * a lookup, a page of a list).
  */
 #ifndef CONSENSUS_MACHINE_H
 #define CONSENSUS_MACHINE_H

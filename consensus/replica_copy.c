@@ -3,7 +3,6 @@
  */
 #include "consensus/replica_impl.h"
 
-#include "base/ensure.h"
 #include "base/err.h"
 
 static void copied(struct replica *r, int err, struct replica_encoding *e)

@@ -16,7 +16,6 @@
 #include <errno.h>
 #include <isa-l/crc.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define TRAILER_BYTES 24

@@ -24,7 +24,6 @@
 
 #include <raft.h>
 #include <raft/uv.h>
-#include <stdatomic.h>
 
 #define REPLICA_LOG "raft"
 #define REPLICA_TICK_MS 20

@@ -230,6 +230,17 @@ static void a_snapshot_is_of_its_moment(void **state)
     store_free(other);
 }
 
+/* A snapshot, in a store of its own. */
+static void assert_restores(const struct buf *snapshot, uint64_t digest)
+{
+    struct store *other = store_new(types, 2);
+    struct cursor c;
+    cursor_init(&c, snapshot->data, snapshot->len);
+    assert_int_equal(store_restore(other, &c), 0);
+    assert_true(store_digest(other) == digest);
+    store_free(other);
+}
+
 /* Records that were written before their turn, all of them: passing them over takes several steps, too. */
 static void a_step_is_short(void **state)
 {
@@ -248,14 +259,9 @@ static void a_step_is_short(void **state)
         ;
     store_snapshot_end(st);
     assert_in_range(steps, 20, 100);
-    struct store *other = store_new(types, 2);
-    struct cursor c;
-    cursor_init(&c, out.data, out.len);
-    assert_int_equal(store_restore(other, &c), 0);
-    assert_true(store_digest(other) == digest);
+    assert_restores(&out, digest);
     buf_fini(&out);
     store_free(st);
-    store_free(other);
 }
 
 static void given_up_half_way(void **state)
@@ -276,11 +282,7 @@ static void given_up_half_way(void **state)
     while (store_snapshot_step(st, &out, 1000) == 1)
         ;
     store_snapshot_end(st);
-    struct store *other = store_new(types, 2);
-    struct cursor c;
-    cursor_init(&c, out.data, out.len);
-    assert_int_equal(store_restore(other, &c), 0);
-    assert_true(store_digest(other) == store_digest(st));
+    assert_restores(&out, store_digest(st));
     /* A buffer that is too small is an error, not half a snapshot. */
     struct buf small;
     buf_init(&small, 500);
@@ -293,7 +295,6 @@ static void given_up_half_way(void **state)
     buf_fini(&small);
     buf_fini(&out);
     store_free(st);
-    store_free(other);
 }
 
 static void what_is_damaged_is_refused_whole(void **state)
