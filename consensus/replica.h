@@ -1,5 +1,5 @@
 /* The shell around libraft: the only files of ours that know it (replica_*.c, transport.c). Everything runs
- * on the cluster thread's libuv loop, except the encoding of snapshots, which runs in libuv's pool.
+ * on the cluster thread's libuv loop.
  *
  * It keeps the log and snapshots in a directory, replicates, applies entries to the machine in order, and
  * tells of each. On the leader, commands that are proposed in one turn of the loop share entries. A command's
@@ -32,8 +32,8 @@ struct replica_config {
     struct machine *machine;
     struct raft_uv_transport *transport; /* outlives it */
     uint32_t election_ms, heartbeat_ms;  /* 0: 500 and 50 */
-    uint64_t snapshot_bytes; /* of log between two snapshots; 0: 32 MiB. A quarter of the state, when that is
-                                more */
+    uint64_t snapshot_bytes; /* of log between two snapshots, or up to a quarter less; 0: 32 MiB. A quarter of
+                                the state, when that is more */
     /* After each applied entry; after an installed snapshot with MACHINE_CHANGED_ALL alone. */
     void (*on_effects)(void *ctx, uint64_t index, const struct machine_effects *effects);
     /* The role or the known leader changed. `ready`: leader, and its barrier was applied: it may grant and

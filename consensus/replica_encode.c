@@ -17,7 +17,11 @@
 #include <stdlib.h>
 
 #define SLICE_NS 250000
-#define PAUSE_MS 1 /* between slices: three quarters of the time are for others */
+#define PAUSE_MS 1 /* between slices: four fifths of the time are for others */
+/* While the log grows: others wait for this thread, and what is encoded can wait, until so much log has come.
+ */
+#define PAUSE_BUSY_MS 5
+#define BUSY_LOG_BYTES (6u << 20)
 #define STEP_ROOM (1u << 20)
 
 /* ---- what was encoded ---------------------------------------------------------------------------------- */
@@ -105,6 +109,17 @@ static void finish(struct replica *r, int err)
         replica_bufs_discard(r, e.bufs, e.n);
 }
 
+/* As much of it as of the log that it may take. How large it gets is guessed: as the last one, or the log. */
+static uint64_t pause_ms(struct replica *r)
+{
+    struct replica_encoding *e = &r->encoding;
+    uint64_t log = r->since_bytes - e->since_bytes,
+             size = r->snapshot_bytes > e->since_bytes ? r->snapshot_bytes : e->since_bytes;
+    bool busy = r->since_bytes != e->seen_bytes;
+    e->seen_bytes = r->since_bytes;
+    return busy && log < BUSY_LOG_BYTES && e->bytes >= size / BUSY_LOG_BYTES * log ? PAUSE_BUSY_MS : PAUSE_MS;
+}
+
 static void on_slice(uv_timer_t *timer)
 {
     struct replica *r = timer->data;
@@ -122,7 +137,7 @@ static void on_slice(uv_timer_t *timer)
         more = step(r);
     while (more == 1 && clock_mono_ns() < until);
     if (more == 1)
-        slice_in(r, PAUSE_MS);
+        slice_in(r, pause_ms(r));
     else
         finish(r, more);
 }
@@ -130,7 +145,11 @@ static void on_slice(uv_timer_t *timer)
 void replica_encode(struct replica *r, size_t chunk, replica_encoded_cb *done)
 {
     ensure(!r->encoding.active);
-    r->encoding = (struct replica_encoding){ .active = true, .chunk = chunk, .done = done };
+    r->encoding = (struct replica_encoding){ .active = true,
+                                             .chunk = chunk,
+                                             .done = done,
+                                             .since_bytes = r->since_bytes,
+                                             .seen_bytes = r->since_bytes };
     buf_init(&r->encoding.part, INT_MAX);
     slice_in(r, 0);
 }

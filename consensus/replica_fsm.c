@@ -60,12 +60,21 @@ static unsigned trailing_entries(const struct replica *r, uint64_t index)
     return index > from ? (unsigned)(index - from) : 1;
 }
 
-static void consider_snapshot(struct replica *r, uint64_t index)
+/* How much log there may be before the next one. Up to a quarter less, another part for each node and each
+ * snapshot: nodes that take theirs at the same entry are slow at the same time, and everybody waits for the
+ * majority. Multiples of the golden ratio lie far from each other. */
+static uint64_t log_limit(const struct replica *r)
 {
-    uint64_t limit = r->config.snapshot_bytes;
+    uint64_t limit = r->config.snapshot_bytes,
+             part = (r->config.id + r->snapshot_index) * 0x9e3779b97f4a7c15u >> 56;
     if (limit < r->snapshot_bytes / 4)
         limit = r->snapshot_bytes / 4;
-    if (r->since_bytes < limit || r->taking || r->copying || r->held != NULL || r->failed != 0)
+    return limit - limit / 1024 * part;
+}
+
+static void consider_snapshot(struct replica *r, uint64_t index)
+{
+    if (r->since_bytes < log_limit(r) || r->taking || r->copying || r->held != NULL || r->failed != 0)
         return;
     if (r->take_retry_ms != 0 && replica_mono_ms() < r->take_retry_ms)
         return;

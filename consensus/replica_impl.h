@@ -128,6 +128,7 @@ struct replica_encoding {
     unsigned n, cap;
     uint64_t bytes;
     uint32_t crc; /* CRC-32C of all */
+    uint64_t since_bytes, seen_bytes; /* of log, when it was begun; at the last slice */
 };
 
 struct replica {
