@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define MOVED_SLOTS 16 /* of a table that is replaced, with each change */
+
 void map_init(struct map *m, map_hash_fn *hash, map_match_fn *match)
 {
     *m = (struct map){ .hash = hash, .match = match };
@@ -12,18 +14,25 @@ void map_init(struct map *m, map_hash_fn *hash, map_match_fn *match)
 void map_fini(struct map *m)
 {
     free(m->slots);
-    m->slots = NULL;
-    m->cap = m->len = 0;
+    free(m->old);
+    m->slots = m->old = NULL;
+    m->cap = m->len = m->old_cap = m->old_len = 0;
+}
+
+static void *find(void *const *slots, size_t cap, map_match_fn *match, uint64_t hash, const void *key)
+{
+    if (cap == 0)
+        return NULL;
+    for (size_t i = hash & (cap - 1); slots[i] != NULL; i = (i + 1) & (cap - 1))
+        if (match(slots[i], key))
+            return slots[i];
+    return NULL;
 }
 
 void *map_find(const struct map *m, uint64_t hash, const void *key)
 {
-    if (m->cap == 0)
-        return NULL;
-    for (size_t i = hash & (m->cap - 1); m->slots[i] != NULL; i = (i + 1) & (m->cap - 1))
-        if (m->match(m->slots[i], key))
-            return m->slots[i];
-    return NULL;
+    void *item = find(m->slots, m->cap, m->match, hash, key);
+    return item != NULL ? item : find(m->old, m->old_cap, m->match, hash, key);
 }
 
 static void insert(void **slots, size_t cap, uint64_t hash, void *item)
@@ -34,17 +43,41 @@ static void insert(void **slots, size_t cap, uint64_t hash, void *item)
     slots[i] = item;
 }
 
+/* So many slots, and then up to an empty one: what is left must be found without those before it. */
+static void move(struct map *m, size_t slots)
+{
+    for (bool last = false; m->old_len > 0 && !(last && slots == 0); slots -= slots > 0) {
+        void *item = m->old[m->at];
+        last = item == NULL;
+        if (item != NULL) {
+            insert(m->slots, m->cap, m->hash(item), item);
+            m->old[m->at] = NULL;
+            m->old_len--;
+        }
+        m->at = (m->at + 1) & (m->old_cap - 1);
+    }
+    if (m->old_len > 0)
+        return;
+    free(m->old);
+    m->old = NULL;
+    m->old_cap = 0;
+}
+
 static int resize(struct map *m, size_t cap)
 {
     void **slots = calloc(cap, sizeof *slots);
     if (slots == NULL)
         return -ENOMEM;
-    for (size_t i = 0; i < m->cap; i++)
-        if (m->slots[i] != NULL)
-            insert(slots, cap, m->hash(m->slots[i]), m->slots[i]);
-    free(m->slots);
+    move(m, SIZE_MAX); /* mostly nothing: it ended long before */
+    m->old = m->slots;
+    m->old_cap = m->cap;
+    m->old_len = m->len;
     m->slots = slots;
     m->cap = cap;
+    m->at = 0;
+    while (m->old_len > 0 && m->old[m->at] != NULL)
+        m->at++;
+    move(m, 0);
     return 0;
 }
 
@@ -55,41 +88,52 @@ int map_add(struct map *m, uint64_t hash, void *item)
         if (err != 0)
             return err;
     }
+    move(m, MOVED_SLOTS);
     insert(m->slots, m->cap, hash, item);
     m->len++;
     return 0;
 }
 
-bool map_remove(struct map *m, uint64_t hash, const void *item)
+static bool take_out(void **slots, size_t cap, map_hash_fn *hash_of, uint64_t hash, const void *item)
 {
-    if (m->cap == 0)
+    if (cap == 0)
         return false;
-    size_t mask = m->cap - 1;
-    size_t i = hash & mask;
-    while (m->slots[i] != item) {
-        if (m->slots[i] == NULL)
+    size_t mask = cap - 1, hole = hash & mask;
+    while (slots[hole] != item) {
+        if (slots[hole] == NULL)
             return false;
-        i = (i + 1) & mask;
+        hole = (hole + 1) & mask;
     }
-    size_t hole = i;
-    for (size_t j = (i + 1) & mask; m->slots[j] != NULL; j = (j + 1) & mask) {
-        size_t home = m->hash(m->slots[j]) & mask;
+    for (size_t j = (hole + 1) & mask; slots[j] != NULL; j = (j + 1) & mask) {
+        size_t home = hash_of(slots[j]) & mask;
         if (((j - home) & mask) >= ((j - hole) & mask)) {
-            m->slots[hole] = m->slots[j];
+            slots[hole] = slots[j];
             hole = j;
         }
     }
-    m->slots[hole] = NULL;
+    slots[hole] = NULL;
+    return true;
+}
+
+bool map_remove(struct map *m, uint64_t hash, const void *item)
+{
+    if (!take_out(m->slots, m->cap, m->hash, hash, item)) {
+        if (!take_out(m->old, m->old_cap, m->hash, hash, item))
+            return false;
+        m->old_len--;
+    }
     m->len--;
-    if (m->cap > 64 && m->len * 8 < m->cap)
+    move(m, MOVED_SLOTS);
+    if (m->old == NULL && m->cap > 64 && m->len * 8 < m->cap)
         (void)resize(m, m->cap / 2); /* keeping the larger table is no error */
     return true;
 }
 
 void *map_next(const struct map *m, size_t *at)
 {
-    while (*at < m->cap) {
-        void *item = m->slots[(*at)++];
+    while (*at < m->cap + m->old_cap) {
+        size_t i = (*at)++;
+        void *item = i < m->cap ? m->slots[i] : m->old[i - m->cap];
         if (item != NULL)
             return item;
     }

@@ -1,5 +1,6 @@
 /* A hash table of pointers to the caller's items, open addressing: 8 bytes a slot, at most 3/4 full, and no
  * bytes in the items. The caller gives the hash with each call and keeps what it needs to compute it again.
+ * A table that grows does so a little with each change: meanwhile there are two, and no call takes long.
  * One thread at a time.
  */
 #ifndef BASE_MAP_H
@@ -15,7 +16,10 @@ typedef bool map_match_fn(const void *item, const void *key);
 struct map {
     void **slots;
     size_t cap; /* a power of two, or 0 */
-    size_t len;
+    size_t len; /* of all items */
+    void **old; /* what is left in it is on its way to `slots`; NULL: nothing */
+    size_t old_cap, old_len;
+    size_t at; /* the next slot of `old`; the one before it is empty, and so are those that were moved */
     map_hash_fn *hash;
     map_match_fn *match;
 };

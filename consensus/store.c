@@ -1,6 +1,6 @@
 /* The records of the replicated machine's state. One open-addressing table a type, with the hashes beside the
- * pointers, so that growing it reads no record. Iteration is by list only: the tables' order depends on the
- * process.
+ * pointers, so that growing it reads no record. It grows a little with each change: all nodes would else
+ * stand still at the same entry. Iteration is by list only: the tables' order depends on the process.
  *
  * A snapshot is: magic, format, the number that the next record gets; then records as (type, seq, length,
  * bytes), in any order; then type 0, their number, and the sum of their hashes, which is the digest at the
@@ -20,13 +20,22 @@
 #define FORMAT 1
 #define STEP_RECORDS 2048 /* that one step of a snapshot looks at: each may be a cache miss */
 
+#define MOVED_SLOTS 16 /* of a table that is replaced, with each change */
+
+struct table {
+    struct store_rec **recs;
+    uint32_t *hashes;
+    size_t cap; /* a power of two, or 0 */
+    uint64_t len;
+};
+
 struct kind {
     const struct store_type *type;
     struct list all;
     uint64_t len;
-    struct store_rec **recs;
-    uint32_t *hashes;
-    size_t cap; /* a power of two, or 0 */
+    struct table now;
+    struct table old; /* cap > 0: what is left in it is on its way to `now` */
+    size_t at; /* the next slot of `old`; the one before it is empty, and so are those that were moved */
 };
 
 struct store {
@@ -98,79 +107,132 @@ static inline uint32_t key_hash(struct span key)
     return (uint32_t)(h ^ (h >> 32));
 }
 
-static struct store_rec *kind_find(const struct kind *k, uint32_t hash, struct span key)
+static struct store_rec *table_find(const struct table *t, const struct store_type *type, uint32_t hash,
+                                    struct span key)
 {
-    if (k->cap == 0)
+    if (t->cap == 0)
         return NULL;
     char scratch[STORE_KEY_MAX];
-    for (size_t i = hash & (k->cap - 1); k->recs[i] != NULL; i = (i + 1) & (k->cap - 1))
-        if (k->hashes[i] == hash && span_eq(k->type->key(k->recs[i], scratch), key))
-            return k->recs[i];
+    for (size_t i = hash & (t->cap - 1); t->recs[i] != NULL; i = (i + 1) & (t->cap - 1))
+        if (t->hashes[i] == hash && span_eq(type->key(t->recs[i], scratch), key))
+            return t->recs[i];
     return NULL;
 }
 
-static void place(struct store_rec **recs, uint32_t *hashes, size_t cap, uint32_t hash, struct store_rec *rec)
+static struct store_rec *kind_find(const struct kind *k, uint32_t hash, struct span key)
 {
-    size_t i = hash & (cap - 1);
-    while (recs[i] != NULL)
-        i = (i + 1) & (cap - 1);
-    recs[i] = rec;
-    hashes[i] = hash;
+    struct store_rec *rec = table_find(&k->now, k->type, hash, key);
+    return rec != NULL ? rec : table_find(&k->old, k->type, hash, key);
+}
+
+static int table_init(struct table *t, size_t cap)
+{
+    *t = (struct table){ .recs = calloc(cap, sizeof(struct store_rec *)),
+                         .hashes = malloc(cap * sizeof(uint32_t)),
+                         .cap = cap };
+    if (t->recs != NULL && t->hashes != NULL)
+        return 0;
+    free(t->recs);
+    free(t->hashes);
+    return -ENOMEM;
+}
+
+static void table_fini(struct table *t)
+{
+    free(t->recs);
+    free(t->hashes);
+    *t = (struct table){ 0 };
+}
+
+static void table_add(struct table *t, uint32_t hash, struct store_rec *rec)
+{
+    size_t i = hash & (t->cap - 1);
+    while (t->recs[i] != NULL)
+        i = (i + 1) & (t->cap - 1);
+    t->recs[i] = rec;
+    t->hashes[i] = hash;
+    t->len++;
+}
+
+static bool table_remove(struct table *t, uint32_t hash, const struct store_rec *rec)
+{
+    if (t->cap == 0)
+        return false;
+    size_t mask = t->cap - 1;
+    size_t hole = hash & mask;
+    while (t->recs[hole] != rec) {
+        if (t->recs[hole] == NULL)
+            return false;
+        hole = (hole + 1) & mask;
+    }
+    for (size_t j = (hole + 1) & mask; t->recs[j] != NULL; j = (j + 1) & mask) {
+        size_t home = t->hashes[j] & mask;
+        if (((j - home) & mask) >= ((j - hole) & mask)) {
+            t->recs[hole] = t->recs[j];
+            t->hashes[hole] = t->hashes[j];
+            hole = j;
+        }
+    }
+    t->recs[hole] = NULL;
+    t->len--;
+    return true;
+}
+
+/* So many slots, and then up to an empty one: what is left must be found without those before it. */
+static void kind_move(struct kind *k, size_t slots)
+{
+    struct table *old = &k->old;
+    for (bool last = false; old->len > 0 && !(last && slots == 0); slots -= slots > 0) {
+        struct store_rec *rec = old->recs[k->at];
+        last = rec == NULL;
+        if (rec != NULL) {
+            table_add(&k->now, old->hashes[k->at], rec);
+            old->recs[k->at] = NULL;
+            old->len--;
+        }
+        k->at = (k->at + 1) & (old->cap - 1);
+    }
+    if (old->len == 0)
+        table_fini(old);
 }
 
 static int kind_resize(struct kind *k, size_t cap)
 {
-    struct store_rec **recs = calloc(cap, sizeof(struct store_rec *));
-    uint32_t *hashes = malloc(cap * sizeof(uint32_t));
-    if (recs == NULL || hashes == NULL) {
-        free(recs);
-        free(hashes);
-        return -ENOMEM;
-    }
-    for (size_t i = 0; i < k->cap; i++)
-        if (k->recs[i] != NULL)
-            place(recs, hashes, cap, k->hashes[i], k->recs[i]);
-    free(k->recs);
-    free(k->hashes);
-    k->recs = recs;
-    k->hashes = hashes;
-    k->cap = cap;
+    struct table t;
+    int err = table_init(&t, cap);
+    if (err != 0)
+        return err;
+    kind_move(k, SIZE_MAX); /* nothing, but for many changes the other way */
+    k->old = k->now;
+    k->now = t;
+    k->at = 0;
+    while (k->old.cap > 0 && k->old.recs[k->at] != NULL)
+        k->at++;
+    kind_move(k, 0);
     return 0;
 }
 
 static int kind_add(struct kind *k, uint32_t hash, struct store_rec *rec)
 {
-    if ((k->len + 1) * 4 > k->cap * 3) {
-        int err = kind_resize(k, k->cap == 0 ? 16 : k->cap * 2);
+    if ((k->len + 1) * 4 > k->now.cap * 3) {
+        int err = kind_resize(k, k->now.cap == 0 ? 16 : k->now.cap * 2);
         if (err != 0)
             return err;
     }
-    place(k->recs, k->hashes, k->cap, hash, rec);
+    kind_move(k, MOVED_SLOTS);
+    table_add(&k->now, hash, rec);
     k->len++;
     return 0;
 }
 
 static void kind_remove(struct kind *k, uint32_t hash, const struct store_rec *rec)
 {
-    ensure(k->cap != 0);
-    size_t mask = k->cap - 1;
-    size_t hole = hash & mask;
-    while (k->recs[hole] != rec) {
-        ensure(k->recs[hole] != NULL);
-        hole = (hole + 1) & mask;
-    }
-    for (size_t j = (hole + 1) & mask; k->recs[j] != NULL; j = (j + 1) & mask) {
-        size_t home = k->hashes[j] & mask;
-        if (((j - home) & mask) >= ((j - hole) & mask)) {
-            k->recs[hole] = k->recs[j];
-            k->hashes[hole] = k->hashes[j];
-            hole = j;
-        }
-    }
-    k->recs[hole] = NULL;
+    bool there = table_remove(&k->now, hash, rec) || table_remove(&k->old, hash, rec);
+    ensure(there);
     k->len--;
-    if (k->cap > 64 && k->len * 8 < k->cap)
-        (void)kind_resize(k, k->cap / 2); /* keeping the larger table is no error */
+    kind_move(k, MOVED_SLOTS);
+    if (k->old.cap == 0 && k->now.cap > 64 && k->len * 8 < k->now.cap)
+        (void)kind_resize(k, k->now.cap / 2); /* keeping the larger table is no error */
 }
 
 /* ---- records ---------------------------------------------------------------------------------------------
@@ -202,11 +264,9 @@ static void clear(struct store *st)
         struct kind *k = &st->kinds[i];
         for (struct list *link; (link = list_pop_front(&k->all)) != NULL;)
             k->type->free(rec_of(link));
-        free(k->recs);
-        free(k->hashes);
-        k->recs = NULL;
-        k->hashes = NULL;
-        k->cap = k->len = 0;
+        table_fini(&k->now);
+        table_fini(&k->old);
+        k->len = 0;
     }
     list_init(&st->dirty);
     st->digest = st->next_seq = 0;

@@ -113,6 +113,39 @@ static void test_shrinks(void **state)
     map_fini(&m);
 }
 
+static unsigned hashed;
+
+static uint64_t counting_hash(const void *item)
+{
+    hashed++;
+    return good_hash(item);
+}
+
+/* However large the table is that grows or shrinks, one change moves few items. */
+static void test_no_change_takes_long(void **state)
+{
+    (void)state;
+    enum { MANY = 200000, AT_MOST = 400 };
+    struct item *many = calloc(MANY, sizeof *many);
+    struct map m;
+    map_init(&m, counting_hash, match);
+    for (size_t i = 0; i < MANY; i++) {
+        many[i].key = i * 7919;
+        hashed = 0;
+        assert_int_equal(map_add(&m, good_hash(&many[i]), &many[i]), 0);
+        assert_true(hashed <= AT_MOST);
+        assert_ptr_equal(map_find(&m, good_hash(&many[i / 2]), &many[i / 2].key), &many[i / 2]);
+    }
+    for (size_t i = 0; i < MANY; i++) {
+        hashed = 0;
+        assert_true(map_remove(&m, good_hash(&many[i]), &many[i]));
+        assert_true(hashed <= AT_MOST);
+        assert_null(map_find(&m, good_hash(&many[i / 2]), &many[i / 2].key));
+    }
+    map_fini(&m);
+    free(many);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -120,6 +153,7 @@ int main(void)
         cmocka_unit_test(test_churn_with_collisions),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_shrinks),
+        cmocka_unit_test(test_no_change_takes_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

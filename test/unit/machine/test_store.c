@@ -178,6 +178,41 @@ static void change_something(struct store *st)
         put(st, type, key, rnd());
 }
 
+/* Tables grow and shrink a little with each change. Whatever moment it is, each record is found that is
+ * there, and no other. */
+static void found_while_tables_grow_and_shrink(void **state)
+{
+    (void)state;
+    enum { KEYS = 20000 };
+    static bool there[KEYS];
+    struct store *st = store_new(types, 2);
+    rng = 5;
+    for (uint32_t phase = 0; phase < 6; phase++) {
+        uint32_t add = phase % 2 == 0 ? 90 : 8, n = 0; /* percent: it grows, then shrinks */
+        for (uint32_t i = 0; i < 3 * KEYS; i++) {
+            uint64_t key = rnd() % KEYS;
+            struct item *it = find(st, &red, key);
+            assert_int_equal(it != NULL, there[key]);
+            if (it != NULL)
+                assert_true(it->key == key);
+            bool put_in = rnd() % 100 < add;
+            if (put_in && it == NULL)
+                put(st, &red, key, key);
+            else if (!put_in && it != NULL)
+                store_remove(st, &it->rec);
+            there[key] = put_in;
+            uint64_t other = rnd() % KEYS; /* which that change moved, perhaps */
+            assert_int_equal(find(st, &red, other) != NULL, there[other]);
+        }
+        for (uint32_t i = 0; i < KEYS; i++) {
+            assert_int_equal(find(st, &red, i) != NULL, there[i]);
+            n += there[i];
+        }
+        assert_int_equal(store_len(st, &red), n);
+    }
+    store_free(st);
+}
+
 static uint32_t order_of(const struct store *st, uint64_t *out)
 {
     uint32_t n = 0;
@@ -328,6 +363,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(found_by_key_and_type),
+        cmocka_unit_test(found_while_tables_grow_and_shrink),
         cmocka_unit_test(a_digest_is_of_the_content),
         cmocka_unit_test(hashed_ahead_but_for_what_changes_all_the_time),
         cmocka_unit_test(a_snapshot_is_of_its_moment),
