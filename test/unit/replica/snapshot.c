@@ -75,6 +75,40 @@ static void test_late_follower(void **state)
     cluster_fini(&c);
 }
 
+static bool all_taken(struct cluster *c, void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 3; i++)
+        if (!taken(c, &c->nodes[i]))
+            return false;
+    return true;
+}
+
+/* The logs are the same, and yet each node begins its snapshot at another entry; none with more log than
+ * there may be. */
+static void test_not_all_at_once(void **state)
+{
+    (void)state;
+    enum { LIMIT = 512 << 10, APART = 16 << 10, LATE = 64 << 10 };
+    struct cluster c;
+    cluster_init(&c, 3);
+    c.snapshot_bytes = LIMIT;
+    assert_int_equal(replica_bootstrap(c.nodes[0].dir, 1, c.nodes[0].address), 0);
+    for (unsigned i = 0; i < 3; i++)
+        node_open(&c.nodes[i]);
+    assert_int_equal(cluster_add(&c, &c.nodes[1], REPLICA_VOTER), 0);
+    assert_int_equal(cluster_add(&c, &c.nodes[2], REPLICA_VOTER), 0);
+    for (unsigned i = 0; i < 1000 && !all_taken(&c, NULL); i++)
+        cluster_load(&c, 100, 16, 0);
+    assert_true(cluster_wait(&c, PATIENCE_MS, all_taken, NULL));
+    for (unsigned i = 0; i < 3; i++) {
+        uint64_t log = c.nodes[i].replica->take_log, other = c.nodes[(i + 1) % 3].replica->take_log;
+        assert_in_range(log, LIMIT - LIMIT / 4, LIMIT + LATE);
+        assert_true((log > other ? log - other : other - log) > APART);
+    }
+    cluster_fini(&c);
+}
+
 static bool install_held(struct cluster *c, void *arg)
 {
     (void)c;
@@ -338,13 +372,10 @@ int main(int argc, char **argv)
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_late_follower),
-        cmocka_unit_test(test_install_while_taking),
-        cmocka_unit_test(test_close_while_held),
-        cmocka_unit_test(test_close_while_taking),
-        cmocka_unit_test(test_no_stall),
-        cmocka_unit_test(test_disk_bound),
-        cmocka_unit_test(test_install_of_another_term),
+        cmocka_unit_test(test_late_follower),        cmocka_unit_test(test_not_all_at_once),
+        cmocka_unit_test(test_install_while_taking), cmocka_unit_test(test_close_while_held),
+        cmocka_unit_test(test_close_while_taking),   cmocka_unit_test(test_no_stall),
+        cmocka_unit_test(test_disk_bound),           cmocka_unit_test(test_install_of_another_term),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
