@@ -50,7 +50,7 @@ static uint32_t victim(const struct traffic *t, struct traffic_rng *r, uint8_t r
 }
 
 uint32_t traffic_attack(struct traffic *t, enum traffic_attack_kind kind, int64_t begin_ms, uint32_t most,
-                        uint32_t who[ATTACK_ACCOUNTS])
+                        bool clean, uint32_t who[ATTACK_ACCOUNTS])
 {
     struct traffic_rng r = traffic_rng(t->seed, RNG_ATTACK, kind);
     uint32_t n = kind == ATTACK_SNOWSHOE ? ATTACK_ACCOUNTS : 1, own = traffic_below(&r, 1u << 16), seed = own;
@@ -66,7 +66,7 @@ uint32_t traffic_attack(struct traffic *t, enum traffic_attack_kind kind, int64_
         if (attacks[kind].stay > 0)
             at = i / attacks[kind].stay % nets;
         uint32_t to = traffic_anybody(&r, 550);
-        bool unknown = traffic_chance(&r, attacks[kind].unknown_permille);
+        bool unknown = traffic_chance(&r, attacks[kind].unknown_permille) && !clean;
         int64_t at_ms =
             begin_ms + (int64_t)i * attacks[kind].each_ms + traffic_below(&r, attacks[kind].each_ms);
         uint32_t new_text = traffic_below(&r, 1u << 30), any_node = traffic_below(&r, TRAFFIC_NODES);

@@ -23,9 +23,9 @@ extern const char *const traffic_attack_names[ATTACKS];
 
 #define ATTACK_ACCOUNTS 6 /* of SNOWSHOE; the others take one */
 
-/* Adds it, or the first `most` mails of it; `begin_ms` since the beginning. The accounts go to `who`; how
- * many. */
+/* Adds it, or the first `most` mails of it; `begin_ms` since the beginning. `clean`: to a list without
+ * addresses that do not exist. The accounts go to `who`; how many. */
 uint32_t traffic_attack(struct traffic *t, enum traffic_attack_kind kind, int64_t begin_ms, uint32_t most,
-                        uint32_t who[ATTACK_ACCOUNTS]);
+                        bool clean, uint32_t who[ATTACK_ACCOUNTS]);
 
 #endif

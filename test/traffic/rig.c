@@ -49,6 +49,7 @@ struct waiting { /* a message at its dot */
     struct rig_node *node;
     const struct traffic_event *e;
     int64_t since_ms;
+    bool over; /* of a limit, which holds */
 };
 
 struct letter {
@@ -388,16 +389,17 @@ static bool is_frozen(const struct rig_node *n, struct span account)
            n->published >= f.id / COMMAND_ENTRY_MAX;
 }
 
-static void go(struct rig_node *n, const struct traffic_event *e)
+/* `over`: a limit, which holds. */
+static void go(struct rig_node *n, const struct traffic_event *e, bool over)
 {
     char name[64];
-    bool held = is_frozen(n, span_of(name, traffic_account(rig.t, e->sender, name)));
+    bool held = over || is_frozen(n, span_of(name, traffic_account(rig.t, e->sender, name)));
     struct rig_account *a = &rig.accounts[e->sender];
     if (e->attack) {
         *(held ? &a->held : &a->left) += e->nrcpts;
         a->left_first = a->stopped_ms < 0 ? a->left : a->left_first;
     } else {
-        *(held ? &rig.out->held : &rig.out->admitted) += e->nrcpts;
+        *(over ? &rig.out->held_over : held ? &rig.out->held : &rig.out->admitted) += e->nrcpts;
     }
     if (!held)
         deliver(e);
@@ -429,7 +431,7 @@ static void answered(void *ctx, enum tally_answer answer)
     if ((uint64_t)took > rig.out->longest_wait_ms)
         rig.out->longest_wait_ms = (uint64_t)took;
     if (answer == TALLY_GO)
-        go(w->node, w->e);
+        go(w->node, w->e, w->over);
     else
         defer(w->e, NO_ANSWER);
     free(w);
@@ -475,13 +477,14 @@ static void mail(const struct traffic_event *e)
         a->mails++;
         a->recipients += e->nrcpts;
     }
-    if (!is_frozen(n, account) && !charge(n, e, account, limit)) { /* what is held is charged at its release */
+    uint8_t class = rig.t->senders[e->sender].class;
+    bool over =
+        !is_frozen(n, account) && !charge(n, e, account, limit); /* what is held is charged at its release */
+    if (over && policy_over_limit(rig.policy, limit, class) != POLICY_OVER_HOLD) {
         defer(e, limit);
         return;
     }
-    struct envelope env = {
-        .class = rig.t->senders[e->sender].class, .account = account, .nrcpts = e->nrcpts, .rcpts = rcpts
-    };
+    struct envelope env = { .class = class, .account = account, .nrcpts = e->nrcpts, .rcpts = rcpts };
     ensure(e->nrcpts <= 1000);
     for (uint32_t i = 0; i < e->nrcpts; i++)
         rcpts[i] = (struct envelope_rcpt){
@@ -498,7 +501,7 @@ static void mail(const struct traffic_event *e)
     seen_fill(&facts, &env, &client, &like);
     struct waiting *w = calloc(1, sizeof *w);
     ensure(w != NULL);
-    *w = (struct waiting){ .node = n, .e = e, .since_ms = rig.now_ms };
+    *w = (struct waiting){ .node = n, .e = e, .since_ms = rig.now_ms, .over = over };
     struct tally_look *look;
     enum tally_answer answer = tally_seen(&n->c, &facts, credit_of(env.class), &n->w, answered, w, &look);
     active(n);
@@ -509,7 +512,7 @@ static void mail(const struct traffic_event *e)
         return;
     }
     if (answer == TALLY_GO)
-        go(n, e);
+        go(n, e, over);
     else
         defer(e, NO_ANSWER);
     free(w);

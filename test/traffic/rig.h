@@ -37,6 +37,7 @@ struct rig_report {
     uint64_t admitted, held;    /* recipients of it */
     uint64_t deferred;          /* for a limit, or because the cluster did not answer in time */
     uint64_t deferred_wrong;    /* of newsletters from a person's account, for a limit */
+    uint64_t held_over;         /* for a limit that holds, those too */
     uint32_t ncauses; /* what deferred how many recipients: a limit's name, or that the cluster did not answer */
     struct {
         char name[64];

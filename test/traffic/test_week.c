@@ -1,8 +1,10 @@
 /* What the default rules about senders do to a fortnight of ordinary mail, and to thieves: docs/senders.md.
  *
  *     test_week                              what ctest runs: few senders, one seed
- *     test_week SEED [SEED] [attacks] [values] [senders N] [days N] [policy FILE]
- *                                            a table, seed by seed; as the documentation has it
+ *     test_week SEED [SEED] [attacks [clean]] [values] [hold] [senders N] [days N] [policy FILE]
+ *                                            a table, seed by seed; as the documentation has it.
+ *                                            clean: thieves know addresses that exist.
+ *                                            hold: persons' mail beyond a limit is held.
  */
 #include "rig.h"
 
@@ -18,15 +20,17 @@
 #include <cmocka.h>
 
 /* The built-in limits, but that machines may send more; and the built-in rules, which act. */
-static const char week_policy[] =
-    "limits:\n"
-    "  - {name: person-hour, for: account, classes: person, count: 500, window: 1h}\n"
-    "  - {name: person-day, for: account, classes: person, count: 2000, window: 1d}\n"
-    "  - {name: device-hour, for: account, classes: device, count: 2000, window: 1h}\n"
-    "  - {name: device-day, for: account, classes: device, count: 10000, window: 1d}\n"
-    "  - {name: bulk-hour, for: account, classes: bulk, count: 10000, window: 1h}\n"
-    "  - {name: tenant-day, for: tenant, count: 50000, window: 1d}\n"
-    "default_sender_rules: on\n";
+#define WEEK_POLICY                                                                                          \
+    "limits:\n"                                                                                              \
+    "  - {name: person-hour, for: account, classes: person, count: 500, window: 1h}\n"                       \
+    "  - {name: person-day, for: account, classes: person, count: 2000, window: 1d}\n"                       \
+    "  - {name: device-hour, for: account, classes: device, count: 2000, window: 1h}\n"                      \
+    "  - {name: device-day, for: account, classes: device, count: 10000, window: 1d}\n"                      \
+    "  - {name: bulk-hour, for: account, classes: bulk, count: 10000, window: 1h}\n"                         \
+    "  - {name: tenant-day, for: tenant, count: 50000, window: 1d}\n"                                        \
+    "default_sender_rules: on\n"
+static const char week_policy[] = WEEK_POLICY;
+static const char holding_policy[] = WEEK_POLICY "classes: {person: {over_limit: hold}}\n";
 
 /* Of seed 1, 500 senders, 14 days: the traffic is as it was when the rules were made. */
 #define FROZEN 0xf8fc14f402a57d73ull
@@ -45,7 +49,7 @@ struct options {
     uint64_t first, last;
     uint32_t senders, days;
     uint32_t attack_mails; /* the first ones of each */
-    bool attacks, values;
+    bool attacks, clean, values;
     const char *policy;
 };
 
@@ -117,6 +121,8 @@ static void print_deferred(const struct traffic *t, const struct rig_report *r, 
     for (uint32_t i = 0; i < r->ncauses; i++)
         printf("  deferred by %s: wrong newsletters %llu, all else %llu\n", r->causes[i].name,
                (unsigned long long)r->causes[i].wrong, (unsigned long long)r->causes[i].ordinary);
+    if (r->held_over > 0)
+        printf("  held for a limit: %llu\n", (unsigned long long)r->held_over);
 }
 
 /* One run: who is robbed by which attack, and what came of it all. */
@@ -136,7 +142,7 @@ static void run_begin(struct run *run, const struct options *o, uint64_t seed)
     for (unsigned k = 0; o->attacks && k < ATTACKS; k++) {
         struct traffic_rng rng = traffic_rng(seed, 300, k);
         int64_t begin_ms = 8 * TRAFFIC_DAY_MS + traffic_below(&rng, 3 * 86400) * TRAFFIC_SECOND_MS;
-        run->n[k] = traffic_attack(t, k, begin_ms, o->attack_mails, run->who[k]);
+        run->n[k] = traffic_attack(t, k, begin_ms, o->attack_mails, o->clean, run->who[k]);
     }
     traffic_sort(t);
     rig_run(t, o->policy, o->values, &run->report, run->accounts);
@@ -181,8 +187,12 @@ static int by_hand(int argc, char **argv)
     for (int i = 2; i < argc; i++) {
         if (strcmp(argv[i], "attacks") == 0)
             o.attacks = true;
+        else if (strcmp(argv[i], "clean") == 0)
+            o.clean = true;
         else if (strcmp(argv[i], "values") == 0)
             o.values = true;
+        else if (strcmp(argv[i], "hold") == 0)
+            o.policy = holding_policy;
         else if (strcmp(argv[i], "senders") == 0 && i + 1 < argc)
             o.senders = (uint32_t)strtoul(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "days") == 0 && i + 1 < argc)
@@ -217,6 +227,7 @@ static void nobody_is_stopped_but_thieves(void **state)
     assert_true(run.report.mails > 30000);
     assert_true(run.report.admitted > 50000);
     assert_true(run.report.deferred * 1000 <= run.report.recipients);
+    assert_int_equal(run.report.held_over, 0);
     assert_int_equal(run.report.held, run.report.recipients - run.report.admitted - run.report.deferred -
                                           run.report.deferred_wrong);
     for (unsigned k = 0; k < ATTACKS; k++) {
@@ -229,11 +240,30 @@ static void nobody_is_stopped_but_thieves(void **state)
     run_end(&run);
 }
 
+/* What a limit would defer is held instead, that much and no more. */
+static void a_limit_that_holds_defers_nothing(void **state)
+{
+    struct options o = { .senders = 60, .days = 8, .policy = week_policy };
+    static struct run run;
+    (void)state;
+    run_begin(&run, &o, 1);
+    uint64_t deferred = run.report.deferred + run.report.deferred_wrong;
+    assert_true(deferred > 0);
+    run_end(&run);
+    o.policy = holding_policy;
+    run_begin(&run, &o, 1);
+    assert_int_equal(run.report.deferred + run.report.deferred_wrong, 0);
+    assert_int_equal(run.report.held_over, deferred);
+    assert_int_equal(run.report.held_over + run.report.held + run.report.admitted, run.report.recipients);
+    run_end(&run);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_traffic_is_the_one_that_was_frozen),
         cmocka_unit_test(nobody_is_stopped_but_thieves),
+        cmocka_unit_test(a_limit_that_holds_defers_nothing),
     };
     if (argc > 1)
         return by_hand(argc, argv);
