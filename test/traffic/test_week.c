@@ -243,7 +243,7 @@ static void nobody_is_stopped_but_thieves(void **state)
 /* What a limit would defer is held instead, that much and no more. */
 static void a_limit_that_holds_defers_nothing(void **state)
 {
-    struct options o = { .senders = 60, .days = 8, .policy = week_policy };
+    struct options o = { .senders = 60, .days = 4, .policy = week_policy };
     static struct run run;
     (void)state;
     run_begin(&run, &o, 1);
