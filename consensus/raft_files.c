@@ -27,6 +27,16 @@ int __real_uv_fs_write(uv_loop_t *loop, uv_fs_t *req, uv_file fd, const uv_buf_t
 int __wrap_uv_fs_write(uv_loop_t *loop, uv_fs_t *req, uv_file fd, const uv_buf_t bufs[], unsigned n,
                        int64_t at, uv_fs_cb cb);
 
+/* One piece at most. How much was written; or less than 0: an error number. */
+static ssize_t write_some(int fd, const char *p, off_t n, off_t at)
+{
+    ssize_t done;
+    do
+        done = pwrite(fd, p, n < PIECE_BYTES ? (size_t)n : PIECE_BYTES, at);
+    while (done < 0 && errno == EINTR);
+    return done > 0 ? done : done < 0 ? -errno : -EIO;
+}
+
 /* ---- segments ------------------------------------------------------------------------------------------ */
 
 static _Alignas(ALIGNED) const char zeros[PIECE_BYTES];
@@ -34,11 +44,9 @@ static _Alignas(ALIGNED) const char zeros[PIECE_BYTES];
 static int zero(int fd, off_t at, off_t n)
 {
     for (off_t end = at + n; at < end;) {
-        ssize_t done = pwrite(fd, zeros, end - at < PIECE_BYTES ? (size_t)(end - at) : PIECE_BYTES, at);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0)
-            return done < 0 ? errno : EIO;
+        ssize_t done = write_some(fd, zeros, end - at, at);
+        if (done < 0)
+            return (int)-done;
         at += done;
     }
     return fdatasync(fd) == 0 ? 0 : errno;
@@ -47,9 +55,10 @@ static int zero(int fd, off_t at, off_t n)
 /* 0, or an error number. Past the page cache, where the file system can. */
 int __wrap_posix_fallocate(int fd, off_t at, off_t n)
 {
-    int err = __real_posix_fallocate(fd, at, n), flags = fcntl(fd, F_GETFL);
+    int err = __real_posix_fallocate(fd, at, n);
     if (err != 0)
         return err;
+    int flags = fcntl(fd, F_GETFL);
     bool direct =
         flags != -1 && at % ALIGNED == 0 && n % ALIGNED == 0 && fcntl(fd, F_SETFL, flags | O_DIRECT) == 0;
     err = zero(fd, at, n);
@@ -63,19 +72,16 @@ int __wrap_posix_fallocate(int fd, off_t at, off_t n)
 /* How much was written; or less than 0: an error number. */
 static int64_t write_pieces(uv_file fd, const uv_buf_t *buf, int64_t at)
 {
-    size_t n = 0;
-    while (n < buf->len) {
-        size_t piece = buf->len - n < PIECE_BYTES ? buf->len - n : PIECE_BYTES;
-        ssize_t done = pwrite(fd, buf->base + n, piece, at + (off_t)n);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0)
-            return done < 0 ? -errno : -EIO;
+    off_t len = (off_t)buf->len;
+    for (off_t n = 0; n < len;) {
+        ssize_t done = write_some(fd, buf->base + n, len - n, at + n);
+        if (done < 0)
+            return done;
         /* Only a pace: the sync in the end is what counts. */
-        (void)sync_file_range(fd, at + (off_t)n, done, SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
-        n += (size_t)done;
+        (void)sync_file_range(fd, at + n, done, SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+        n += done;
     }
-    return (int64_t)n;
+    return len;
 }
 
 int __wrap_uv_fs_write(uv_loop_t *loop, uv_fs_t *req, uv_file fd, const uv_buf_t bufs[], unsigned n,

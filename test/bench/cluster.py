@@ -255,16 +255,21 @@ def snapshots(node):
     return {f.name for f in (node.folder / "data/cluster/raft").glob("snapshot-*")}
 
 
+def one_more_snapshot(node, leader, accounts, look):
+    """What `look` says again and again until the node has taken one, with nothing else to do than now and then accounts."""
+    before, seen, end = snapshots(node), [], time.monotonic() + 300
+    while snapshots(node) <= before and time.monotonic() < end:
+        leader.do(f"accounts {accounts // 50} {73 + len(seen) % 2}")
+        seen.append(look())
+    return seen
+
+
 def resident(node, leader, accounts):
     """Of a node: MiB without a snapshot under way, once it has taken one; and most meanwhile."""
-    before, sizes, end, bytes_each = snapshots(node), [], time.monotonic() + 300, 4
-    while snapshots(node) <= before and time.monotonic() < end:
-        leader.do(f"accounts {accounts // 50} {73 + bytes_each % 2}")
-        bytes_each += 1
-        sizes.append(node.resident_mib())
-    wait_until(f"{node.name} has given back what it needed for the snapshot", lambda: node.resident_mib() < max(sizes), 30)
+    most_mib = max(one_more_snapshot(node, leader, accounts, node.resident_mib))
+    wait_until(f"{node.name} has given back what it needed for the snapshot", lambda: node.resident_mib() < most_mib, 30)
     time.sleep(2)
-    return node.resident_mib(), max(sizes)
+    return node.resident_mib(), most_mib
 
 
 def memory(bench):
@@ -280,17 +285,9 @@ def memory(bench):
     lags = [node.do("lag") for node in cluster.nodes]
     print(lags, file=sys.stderr)
     state = cluster.nodes[0].cluster()["totals"]
-    # One more snapshot, with nothing else to do than messages of new senders now and then.
-    quiet, target = [], cluster.followers()[0]
-    before, end = target.do("lag")["taken"], time.monotonic() + 300
-    bytes_each = 4
-    while time.monotonic() < end:
-        cluster.leader().do(f"accounts {accounts // 50} {73 + bytes_each % 2}")
-        bytes_each += 1
-        lag = target.do("lag")
-        quiet.append(lag)
-        if lag["taken"] > before:
-            break
+    target = cluster.followers()[0]
+    target.do("lag")
+    quiet = one_more_snapshot(target, cluster.leader(), accounts, lambda: target.do("lag"))
     snapshot = max(f.stat().st_size for f in (target.folder / "data/cluster/raft").glob("snapshot-*")) / 2**20
     watcher.over = True
     times, sizes, taking = [], [], []

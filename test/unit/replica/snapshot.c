@@ -372,10 +372,14 @@ int main(int argc, char **argv)
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_late_follower),        cmocka_unit_test(test_not_all_at_once),
-        cmocka_unit_test(test_install_while_taking), cmocka_unit_test(test_close_while_held),
-        cmocka_unit_test(test_close_while_taking),   cmocka_unit_test(test_no_stall),
-        cmocka_unit_test(test_disk_bound),           cmocka_unit_test(test_install_of_another_term),
+        cmocka_unit_test(test_late_follower),
+        cmocka_unit_test(test_not_all_at_once),
+        cmocka_unit_test(test_install_while_taking),
+        cmocka_unit_test(test_close_while_held),
+        cmocka_unit_test(test_close_while_taking),
+        cmocka_unit_test(test_no_stall),
+        cmocka_unit_test(test_disk_bound),
+        cmocka_unit_test(test_install_of_another_term),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
